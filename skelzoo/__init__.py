@@ -1,0 +1,49 @@
+"""skelzoo: skeleton sequences in, vectors and action labels out.
+
+Public names are resolved on first use, so that ``import skelzoo`` and ``skelzoo.list_models()`` import no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skelzoo.inference.encoder import Classification, Encoder
+    from skelzoo.loading import create, load, verify
+    from skelzoo.skeleton.clip import Clip, clips_from_array
+    from skelzoo.skeleton.io import find_files, read
+    from skelzoo.skeleton.io.array import save as save_clips
+    from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts, make_layout
+    from skelzoo.skeleton.prepare import Contract, fill_missing, prepare, select_persons
+    from skelzoo.skeleton.remap import Coverage, coverage, remap
+    from skelzoo.weights.manifest import info, list_models
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Classification": "inference.encoder", "Encoder": "inference.encoder", "create": "loading", "load": "loading", "verify": "loading",
+    "Clip": "skeleton.clip", "clips_from_array": "skeleton.clip", "find_files": "skeleton.io", "read": "skeleton.io",
+    "Layout": "skeleton.layouts", "get_layout": "skeleton.layouts", "list_layouts": "skeleton.layouts", "make_layout": "skeleton.layouts",
+    "Contract": "skeleton.prepare", "fill_missing": "skeleton.prepare", "prepare": "skeleton.prepare", "select_persons": "skeleton.prepare",
+    "Coverage": "skeleton.remap", "coverage": "skeleton.remap", "remap": "skeleton.remap", "info": "weights.manifest", "list_models": "weights.manifest",
+    "save_clips": "skeleton.io.array:save",
+}  # fmt: skip
+
+__all__ = [
+    "Classification", "Clip", "Contract", "Coverage", "Encoder", "Layout", "clips_from_array", "coverage", "create", "fill_missing", "find_files",
+    "get_layout", "info", "list_layouts", "list_models", "load", "make_layout", "prepare", "read", "remap", "save_clips", "select_persons", "verify",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'skelzoo' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(importlib.import_module(f"skelzoo.{module}"), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

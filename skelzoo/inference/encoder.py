@@ -1,0 +1,236 @@
+"""Encoder: a net, the contract of its weights and the names of its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from skelzoo.errors import AxesError, ClipError, ContractError
+from skelzoo.inference.runner import BATCH, pick_device, pick_dtype, run
+from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clips_from_array
+from skelzoo.skeleton.prepare import Contract, prepare_batch
+from skelzoo.weights.checkpoint import save_folder
+from skelzoo.weights.manifest import ModelConfig
+
+Clips = Clip | Sequence[Clip] | FloatArray | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """Classes of N clips, best first.
+
+    Attributes:
+        labels: (N, k) class names.
+        scores: (N, k) softmax scores, float32.
+        indices: (N, k) class indices.
+    """
+
+    labels: NDArray[np.str_]
+    scores: NDArray[np.float32]
+    indices: NDArray[np.int64]
+
+
+class Encoder:
+    """What ``skelzoo.load`` returns.
+
+    Args:
+        net: a net of ``skelzoo.nets``; ``encoder.net`` is ordinary torch for fine-tuning.
+        config: arch, options, contract and labels.
+        name: shown in messages.
+        device: ``auto`` (CUDA, then MPS, then CPU) or a torch device.
+        dtype: ``auto`` (float32), ``bfloat16`` or ``float16``.
+        compile: run the net through ``torch.compile``; batches are then padded to one size.
+
+    Raises:
+        DeviceError: the device is not there.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        config: ModelConfig,
+        name: str = "encoder",
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        compile: bool = False,
+    ) -> None:
+        self.device, self.dtype = pick_device(device), pick_dtype(dtype)
+        self.net = net.to(self.device, self.dtype).eval()
+        self.config, self.name = config, name
+        self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(self.net.forward_features) if compile else None  # type: ignore[arg-type]
+
+    @property
+    def contract(self) -> Contract:
+        """What the net expects of a clip."""
+        return self.config.contract
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Class names of the head, None when it has none."""
+        return self.config.labels
+
+    @property
+    def embedding_dim(self) -> int:
+        """D of ``embed``."""
+        return int(self.net.embedding_dim)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        c = self.contract
+        return f"Encoder({self.name!r}: {self.config.arch}, {c.layout} {c.channels}-D, {c.frames} frames, {self.embedding_dim}-d vectors, {self.config.num_classes} classes, on {self.device})"
+
+    def embed(self, clips: Clips, axes: str = AXES, *, prepared: bool = False, batch_size: int | None = None, progress: bool | None = None) -> FloatArray:
+        """One vector per clip.
+
+        Args:
+            clips: a Clip, a list of Clips of any length, layout and number of persons the contract takes, or an
+                array or tensor of joints in the encoder's layout.
+            axes: the axes of an array, e.g. ``"n t v c"``.
+            prepared: the array is already what ``skelzoo.prepare`` gives, (N, C, T, V, M).
+            batch_size: clips per batch; the default suits the device. The vectors do not depend on it beyond rounding.
+            progress: show a bar; None shows one on long work.
+
+        Returns:
+            (N, D) float32, row i is clip i.
+
+        Raises:
+            AxesError, ClipError, CoverageError: a clip that does not fit; the message names it.
+        """
+        return self._run(lambda x: {"z": self._forward_features(x)}, clips, axes, prepared, batch_size, progress).get(
+            "z", np.zeros((0, self.embedding_dim), np.float32)
+        )
+
+    def classify(
+        self, clips: Clips, top_k: int = 5, axes: str = AXES, *, prepared: bool = False, batch_size: int | None = None, progress: bool | None = None
+    ) -> Classification:
+        """The ``top_k`` likeliest classes of each clip; the other arguments and errors are those of ``embed``.
+
+        Raises:
+            ContractError: the encoder has no classification head.
+        """
+        if not self.config.num_classes:
+            raise ContractError(f"{self.name} has no classification head. Load it with num_classes=N and fine-tune, or use embed and skelzoo.learn.probe.")
+        count = min(max(int(top_k), 1), self.config.num_classes)
+        outputs = self._run(lambda x: {"p": self._logits(self._forward_features(x)).softmax(-1)}, clips, axes, prepared, batch_size, progress)
+        p = outputs.get("p", np.zeros((0, self.config.num_classes), np.float32))
+        indices = np.argsort(-p, axis=1, kind="stable")[:, :count].astype(np.int64)
+        names = np.array(self.labels or [f"class_{i}" for i in range(self.config.num_classes)])
+        return Classification(names[indices], np.take_along_axis(p, indices, 1), indices)
+
+    def features(
+        self,
+        clips: Clips,
+        at: Sequence[str] = ("pooled",),
+        axes: str = AXES,
+        *,
+        prepared: bool = False,
+        batch_size: int | None = None,
+        progress: bool | None = None,
+    ) -> dict[str, NDArray[np.float32]]:
+        """Named intermediate outputs, see ``encoder.net.feature_names`` and the net's ``features``.
+
+        Returns:
+            name -> float32 array with one row per clip. The other arguments and errors are those of ``embed``.
+
+        Raises:
+            ContractError: a name the net does not have.
+        """
+        known: tuple[str, ...] = self.net.feature_names  # type: ignore[assignment]
+        unknown = [n for n in at if n not in known]
+        if unknown:
+            raise ContractError(f"{self.config.arch} has no features {', '.join(unknown)}. It has: {', '.join(known)}.")
+
+        def wanted(x: Tensor) -> dict[str, Tensor]:
+            everything: Mapping[str, Tensor] = self.net.features(x)  # type: ignore[operator]
+            return {n: everything[n] for n in at}
+
+        return self._run(wanted, clips, axes, prepared, batch_size, progress)
+
+    def save(self, folder: str | Path, card: str | None = None) -> Path:
+        """Write a weights folder that ``skelzoo.load("local:FOLDER")`` reads: model, config, golden, card, checksums.
+
+        Written under a temporary name and renamed, so that a folder is either whole or not there.
+
+        Raises:
+            CheckpointError: the folder exists and is something else, or cannot be written.
+        """
+        from skelzoo.inference.golden import make_golden
+
+        text = card or f"# {self.name}\n\nSaved by skelzoo. Architecture `{self.config.arch}`, layout `{self.contract.layout}`.\n"
+        save_folder(Path(folder), self.net, self.config, make_golden(self), text)
+        return Path(folder)
+
+    def _forward_features(self, x: Tensor) -> Tensor:
+        z: Tensor = (self._compiled or self.net.forward_features)(x)  # type: ignore[operator]
+        return z
+
+    def _logits(self, z: Tensor) -> Tensor:
+        logits: Tensor = self.net.forward_head(z)  # type: ignore[operator]
+        return logits.float()
+
+    def _run(
+        self, function: Callable[[Tensor], dict[str, Tensor]], clips: Clips, axes: str, prepared: bool, batch_size: int | None, progress: bool | None
+    ) -> dict[str, NDArray[np.float32]]:
+        if prepared:
+            array = self._check_prepared(clips)
+
+            def batch(start: int, stop: int) -> FloatArray:
+                return array[start:stop]
+
+            count = len(array)
+        else:
+            items = self._clips(clips, axes)
+
+            def batch(start, stop):
+                return prepare_batch(items[start:stop], self.contract)
+
+            count = len(items)
+        if self._compiled is not None:
+            batch_size = batch_size or BATCH[self.device.type]
+            function = _padded(function, batch_size)
+        was_training = self.net.training
+        self.net.eval()
+        try:
+            return run(function, batch, count, self.device, self.dtype, batch_size, progress)
+        finally:
+            self.net.train(was_training)
+
+    def _clips(self, clips: Clips, axes: str) -> list[Clip]:
+        if isinstance(clips, Clip):
+            return [clips]
+        if isinstance(clips, (np.ndarray, Tensor)):
+            return clips_from_array(clips, self.contract.layout, axes)
+        items = list(clips)
+        wrong = next((c for c in items if not isinstance(c, Clip)), None)
+        if wrong is not None:
+            raise ClipError(
+                f"a list must hold skelzoo.Clip objects, found {type(wrong).__name__}. Use skelzoo.read(file), skelzoo.Clip(keypoints, layout=...) or one array with axes=."
+            )
+        return items
+
+    def _check_prepared(self, clips: Any) -> FloatArray:
+        array = clips.detach().cpu().float().numpy() if isinstance(clips, Tensor) else np.asarray(clips, np.float32)
+        if array.shape[1:] != self.contract.shape:
+            raise AxesError(
+                f"prepared clips have shape {array.shape}, {self.name} needs (N, {', '.join(map(str, self.contract.shape))}) = (N, C, T, V, M). Use skelzoo.prepare(clip, encoder.contract)."
+            )
+        if not np.isfinite(array).all():
+            raise ClipError("prepared clips hold NaN or infinite values. Use skelzoo.fill_missing before preparing.")
+        return array
+
+
+def _padded(function: Callable[[Tensor], dict[str, Tensor]], size: int) -> Callable[[Tensor], dict[str, Tensor]]:
+    """Give a compiled net one batch shape only: pad a short batch by repeating its last clip, cut the outputs."""
+
+    def padded(x: Tensor) -> dict[str, Tensor]:
+        rows = len(x)
+        x = torch.cat([x, x[-1:].expand(size - rows, *x.shape[1:])])
+        return {k: v[:rows] for k, v in function(x).items()}
+
+    return padded

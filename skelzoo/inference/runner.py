@@ -1,0 +1,100 @@
+"""Running a net over many clips: batches of one fixed shape, device choice, halving on out-of-memory, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from skelzoo.errors import DeviceError
+
+BATCH = {"cuda": 256, "mps": 64, "cpu": 16}
+"""Clips per batch by device; small on CPUs, where larger temporaries fall out of the cache."""
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """``auto`` is CUDA, then MPS, then CPU.
+
+    Raises:
+        DeviceError: the device is unknown or not on this machine.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise DeviceError(f"{device!r} is not a device ({str(error).splitlines()[0]}). Use auto, cpu, cuda, cuda:1 or mps.") from error
+    count = torch.cuda.device_count() if cuda else 0
+    absent = (chosen.type == "cuda" and (chosen.index or 0) >= count) or (chosen.type == "mps" and not mps)
+    if absent or chosen.type not in BATCH:
+        raise DeviceError(f"device {device!r} is not on this machine (CUDA devices: {count}, MPS: {'yes' if mps else 'no'}). Use device='auto'.")
+    return chosen
+
+
+def pick_dtype(dtype: str | torch.dtype = "auto") -> torch.dtype:
+    """``auto`` is float32: vectors then agree between devices; bfloat16 and float16 are faster on GPUs.
+
+    Raises:
+        DeviceError: another name.
+    """
+    known = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if isinstance(dtype, torch.dtype) and dtype in known.values():
+        return dtype
+    if dtype not in known:
+        raise DeviceError(f"dtype {dtype!r} is not supported. Use {', '.join(known)}.")
+    return known[str(dtype)]
+
+
+def run(
+    function: Callable[[Tensor], dict[str, Tensor]],
+    prepared: Callable[[int, int], NDArray[np.float32]],
+    count: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    batch_size: int | None = None,
+    progress: bool | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """Call ``function`` on batches and collect its outputs on the host.
+
+    Args:
+        function: (N, C, T, V, M) on the device -> named tensors with N rows.
+        prepared: (start, stop) -> prepared clips as an array (N, C, T, V, M).
+        count: number of clips.
+        batch_size: clips per batch, default by device; halved for good whenever memory runs out.
+        progress: show a bar; None shows one once the work takes over two seconds.
+
+    Returns:
+        One float32 array of ``count`` rows per output.
+
+    Raises:
+        DeviceError: one clip alone does not fit into memory.
+    """
+    size, start = batch_size or BATCH[device.type], 0
+    out: dict[str, NDArray[np.float32]] = {}
+    with tqdm(total=count, unit="clip", disable=progress is False, delay=0 if progress else 2) as bar, torch.inference_mode():
+        while start < count:
+            batch = torch.from_numpy(prepared(start, min(start + size, count)))
+            try:
+                rows = {name: tensor.float().cpu().numpy() for name, tensor in function(batch.to(device, dtype)).items()}
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                if len(batch) == 1:
+                    raise DeviceError(f"one clip does not fit into the memory of {device}. Use device='cpu' or a smaller model.") from error
+                size = len(batch) // 2
+                continue
+            for name, values in rows.items():
+                out.setdefault(name, np.empty((count, *values.shape[1:]), np.float32))[start : start + len(batch)] = values
+            start += len(batch)
+            bar.update(len(batch))
+    return out
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text

@@ -1,0 +1,1 @@
+"""Self-supervised pretraining: one file per method, one shared loop."""

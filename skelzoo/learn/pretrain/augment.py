@@ -1,0 +1,137 @@
+"""Augmentations on batches of prepared clips (N, C, T, V, M), drawn per clip, on the batch's device.
+
+A recipe lists them in order as {"op": name, option: value, ...}; random numbers come from torch's global
+generator, which the training loop seeds at every step so that a resumed run draws the same ones.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skelzoo.errors import TrainingError
+
+
+def _uniform(like: Tensor, shape: tuple[int, ...], low: float, high: float) -> Tensor:
+    return torch.rand(shape, device=like.device, dtype=like.dtype) * (high - low) + low
+
+
+def temporal_crop(x: Tensor, frames: int = 64, shortest: float = 0.5) -> Tensor:
+    """Take a stretch of ``shortest`` to 1 of the clip and stretch it linearly to ``frames``."""
+    n, length = x.shape[0], x.shape[2]
+    share = _uniform(x, (n, 1), shortest, 1.0)
+    start = _uniform(x, (n, 1), 0.0, 1.0) * (1 - share)
+    position = (start + share * torch.linspace(0, 1, frames, device=x.device, dtype=x.dtype)) * (length - 1)
+    low = position.floor().long().clamp(0, length - 1)
+    high = (low + 1).clamp(max=length - 1)
+    weight = (position - low)[:, None, :, None, None]
+    index = torch.arange(n, device=x.device)[:, None]
+    frames_first = x.transpose(1, 2)
+    return torch.lerp(frames_first[index, low].transpose(1, 2), frames_first[index, high].transpose(1, 2), weight)
+
+
+def mirror_pad_crop(x: Tensor, ratio: int = 6) -> Tensor:
+    """The crop of SkeAttnCLR: reflect T // ratio frames at both ends (edge frame repeated) and take T from a random start."""
+    n, length = x.shape[0], x.shape[2]
+    pad = length // ratio
+    padded = torch.cat([x[:, :, :pad].flip(2), x, x[:, :, length - pad :].flip(2)], 2)
+    start = torch.randint(0, 2 * pad + 1, (n, 1), device=x.device)
+    index = start + torch.arange(length, device=x.device)
+    return padded.transpose(1, 2)[torch.arange(n, device=x.device)[:, None], index].transpose(1, 2)
+
+
+def shear(x: Tensor, amplitude: float = 0.5) -> Tensor:
+    """x' = R x with ones on R's diagonal and U(-amplitude, amplitude) elsewhere (SkeAttnCLR, per clip)."""
+    c = x.shape[1]
+    matrix = _uniform(x, (x.shape[0], c, c), -amplitude, amplitude)
+    matrix = matrix.masked_fill(torch.eye(c, dtype=torch.bool, device=x.device), 1.0)
+    return torch.einsum("ndc,nctvm->ndtvm", matrix, x)
+
+
+def rotate_yaw(x: Tensor, degrees: float = 40.0) -> Tensor:
+    """Turn about the vertical y axis by U(-degrees, degrees)."""
+    angle = _uniform(x, (x.shape[0], 1, 1, 1), -degrees, degrees) * math.pi / 180
+    sin, cos = angle.sin(), angle.cos()
+    return torch.stack([cos * x[:, 0] + sin * x[:, 2], x[:, 1], cos * x[:, 2] - sin * x[:, 0]], 1)
+
+
+def scale(x: Tensor, amplitude: float = 0.15) -> Tensor:
+    """Multiply by 1 + U(-amplitude, amplitude), drawn per clip and axis."""
+    return x * (1 + _uniform(x, (*x.shape[:2], 1, 1, 1), -amplitude, amplitude))
+
+
+def joint_offset(x: Tensor, sigma: float = 0.03) -> Tensor:
+    """Move each joint by a constant N(0, sigma) over the clip: trackers place joints differently."""
+    return x + sigma * torch.randn(*x.shape[:2], 1, *x.shape[3:], device=x.device, dtype=x.dtype)
+
+
+def jitter(x: Tensor, sigma: float = 0.02) -> Tensor:
+    """Add U(0, 1) * N(0, sigma) noise, the first factor drawn per clip, the second per coordinate and frame."""
+    return x + sigma * torch.rand(len(x), 1, 1, 1, 1, device=x.device) * torch.randn_like(x)
+
+
+def freeze_joints(x: Tensor, probability: float = 0.1) -> Tensor:
+    """Hold random joints at their mean position over the clip, each with this probability."""
+    frozen = torch.rand(len(x), 1, 1, *x.shape[3:], device=x.device) < probability
+    return torch.where(frozen, x.mean(2, keepdim=True), x)
+
+
+def reverse(x: Tensor, probability: float = 0.5) -> Tensor:
+    """Play the clip backwards with this probability."""
+    flip = torch.rand(len(x), 1, 1, 1, 1, device=x.device) < probability
+    return torch.where(flip, x.flip(2), x)
+
+
+OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
+    f.__name__: f for f in (temporal_crop, mirror_pad_crop, shear, rotate_yaw, scale, joint_offset, jitter, freeze_joints, reverse)
+}
+"""Augmentations by the name they have in a recipe."""
+
+
+def augment(x: Tensor, operations: Sequence[Mapping[str, Any]]) -> Tensor:
+    """Apply a recipe's augmentations in order to (N, C, T, V, M)."""
+    for row in operations:
+        x = OPERATIONS[row["op"]](x, **{k: v for k, v in row.items() if k != "op"})
+    return x
+
+
+def check_operations(operations: Sequence[Mapping[str, Any]]) -> None:
+    """Raise TrainingError for an unknown augmentation or option."""
+    for row in operations:
+        if row.get("op") not in OPERATIONS:
+            raise TrainingError(f"no augmentation {row.get('op')!r}. Known: {', '.join(OPERATIONS)}.")
+        allowed = set(list(inspect.signature(OPERATIONS[row["op"]]).parameters)[1:])
+        if set(row) - {"op"} - allowed:
+            raise TrainingError(
+                f"augmentation {row['op']!r} has no option {', '.join(sorted(set(row) - {'op'} - allowed))}. Its options: {', '.join(sorted(allowed))}."
+            )
+
+
+def part_swap(x: Tensor, parts: Sequence[Sequence[int]], part_range: tuple[int, int] = (3, 4), span_range: tuple[int, int] = (4, 7), unit: int = 4) -> Tensor:
+    """SkeAttnCLR's "ske_swap": a region of joints and frames comes from another clip of the batch.
+
+    The region and the shift to the partner, clip (i + shift) mod N, are drawn once for the whole batch.
+
+    Args:
+        x: (N, C, T, V, M) with N >= 3.
+        parts: joint indices of each body part.
+        part_range: fewest and most parts swapped.
+        span_range: fewest and most frames swapped, in units of ``unit`` frames (the net's temporal stride).
+    """
+    if len(x) < 3:
+        raise TrainingError(f"part swap needs a batch of at least 3 clips, got {len(x)}. Raise the batch size.")
+    shift = int(torch.randint(1, len(x) - 1, ()))
+    count = int(torch.randint(part_range[0], part_range[1] + 1, ()))
+    joints = [j for p in torch.randperm(len(parts))[:count].tolist() for j in parts[p]]
+    units = math.ceil(x.shape[2] / unit)
+    span = min(int(torch.randint(span_range[0], span_range[1] + 1, ())), units)
+    start = unit * int(torch.randint(0, units - span + 1, ()))
+    swapped = x.clone()
+    region = (slice(None), slice(None), slice(start, start + unit * span))
+    swapped[region][:, :, :, joints] = x.roll(-shift, 0)[region][:, :, :, joints]
+    return swapped

@@ -1,0 +1,224 @@
+"""The one training loop: Lightning Fabric, checkpoints that resume exactly, a CSV log, kNN readings."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from skelzoo.errors import MissingDependencyError, TrainingError
+from skelzoo.inference.encoder import Encoder
+from skelzoo.inference.runner import pick_device
+from skelzoo.learn import probe
+from skelzoo.learn.pretrain.data import pretraining_array
+from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
+from skelzoo.learn.pretrain.skeattnclr import SkeAttnCLROptions, SkeAttnCLRPretraining
+from skelzoo.nets.archs import build
+from skelzoo.skeleton.layouts import get_layout
+from skelzoo.weights.manifest import ModelConfig
+
+LOG, CHECKPOINT, RECIPE, RESULT = "log.csv", "checkpoint.pt", "recipe.json", "weights"
+
+
+def _skeattnclr(net: nn.Module, recipe: Recipe) -> SkeAttnCLRPretraining:
+    layout = get_layout(recipe.contract.layout)
+    parts = [[layout.index(j) for j in part] for part in layout.parts.values()]
+    try:
+        options = SkeAttnCLROptions(**recipe.method_options)
+    except TypeError as error:
+        raise TrainingError(f"{recipe.name}: method options do not fit skeattnclr ({error}).") from error
+    if options.queue % recipe.batch_size:
+        raise TrainingError(f"{recipe.name}: queue {options.queue} is not a multiple of the batch size {recipe.batch_size}.")
+    return SkeAttnCLRPretraining(net, layout.parents, parts, options)  # type: ignore[arg-type]
+
+
+METHODS: Mapping[str, Callable[[nn.Module, Recipe], SkeAttnCLRPretraining]] = {"skeattnclr": _skeattnclr}
+"""Pretraining methods by the name they have in a recipe."""
+
+
+def pretrain(recipe: str | Recipe, data: str | Path, out: str | Path, device: str = "auto", stop_after: int | None = None) -> Path:
+    """Pretrain an encoder; called again with the same ``out`` it goes on where it was stopped.
+
+    Every step seeds torch with (seed, step), so that a resumed run draws the same batches, augmentations and
+    dropout as one that was never stopped.
+
+    Args:
+        recipe: name, JSON path or Recipe.
+        data: folder with the recipe's corpus files.
+        out: folder for ``recipe.json``, ``log.csv``, ``checkpoint.pt`` and, at the end, ``weights/``.
+        stop_after: stop (with a checkpoint) once this many steps are done in all.
+
+    Returns:
+        The weights folder, for ``skelzoo.load("local:...")``; without a classification head. ``out`` itself when
+        stopped before the end.
+
+    Raises:
+        TrainingError: data missing, the loss is not finite, or ``out`` holds a run of another recipe.
+        MissingDependencyError: the ``train`` extra is not installed.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    folder = Path(out)
+    _claim(folder, recipe)
+    run = Run(recipe, folder, data, device)
+    last = min(recipe.steps, stop_after or recipe.steps)
+    run.train(last)
+    return folder if last < recipe.steps else run.encoder().save(folder / RESULT)
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Write the recipe into the folder, or check that the run there is of the same recipe."""
+    text = json.dumps(recipe.to_dict(), indent=2) + "\n"
+    path = folder / RECIPE
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise TrainingError(f"{folder} holds a run of another recipe (see {path}). Choose another folder with --out, or remove it.")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _cpu_has_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.machine() == "arm64"
+    return "avx512_bf16" in flags or "amx_bf16" in flags or " bf16" in flags
+
+
+def _precision(name: str, device: torch.device) -> Any:
+    if name != "auto":
+        return name
+    fits = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and _cpu_has_bf16()
+    return "bf16-mixed" if fits else "32-true"
+
+
+class Run:
+    """One pretraining run: its state, step by step.
+
+    Attributes:
+        step: steps done so far.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, data: str | Path, device: str) -> None:
+        try:
+            from lightning_fabric import Fabric
+        except ImportError as error:
+            raise MissingDependencyError("lightning-fabric", "train", "pretraining") from error
+        self.recipe, self.folder, self.step = recipe, folder, 0
+        chosen = pick_device(device)
+        self.fabric = Fabric(
+            accelerator=chosen.type, devices=1 if chosen.type == "cpu" else [chosen.index or 0], precision=_precision(recipe.precision, chosen)
+        )
+        torch.manual_seed(recipe.seed)
+        layout = get_layout(recipe.contract.layout)
+        self.net = build(recipe.arch, layout, recipe.contract.input_channels, 0, recipe.options)
+        method = METHODS[recipe.method](self.net, recipe)
+        trainable = [p for p in method.parameters() if p.requires_grad]
+        o = recipe.optimiser
+        optimiser = torch.optim.AdamW(trainable, lr=o.learning_rate, weight_decay=o.weight_decay)
+        self.method, self.optimiser = self.fabric.setup(method, optimiser)
+        self.method.mark_forward_method("losses")
+        self.clips = torch.from_numpy(self._data(data)).to(self.fabric.device)
+        self.readings = self._monitor(data)
+        if (folder / CHECKPOINT).is_file():
+            self._resume()
+
+    def _data(self, folder: str | Path) -> Any:
+        stored = [{**s, "frames": self.recipe.stored_frames} if s["step"] == "resample" else s for s in self.recipe.contract.steps]
+        return pretraining_array(folder, self.recipe.data, self.recipe.contract.replace(steps=tuple(stored), frames=self.recipe.stored_frames))
+
+    def _monitor(self, data: str | Path) -> probe.Split | None:
+        return None if self.recipe.monitor is None else probe.validation_split(self.recipe.monitor, data, self.recipe.contract)
+
+    def encoder(self) -> Encoder:
+        """The encoder as it is now, without a head."""
+        config = ModelConfig(self.recipe.arch, self.recipe.options, self.recipe.contract)
+        return Encoder(self.net, config, self.recipe.name, self.fabric.device)
+
+    def train(self, last: int) -> None:
+        """Go on until ``last`` steps are done; the last of them is always in the checkpoint."""
+        r = self.recipe
+        self.method.train()
+        with tqdm(total=r.steps, initial=self.step, unit="step", desc=r.name) as bar:
+            while self.step < last:
+                row = self._one_step()
+                self.step += 1
+                if r.monitor is not None and (self.step % r.monitor_every == 0 or self.step == r.steps):
+                    row["knn"] = self._reading()
+                self._log(row)
+                bar.update()
+                bar.set_postfix(loss=f"{row['loss']:.3f}")
+                if self.step % r.checkpoint_every == 0 or self.step == last:
+                    self._save()
+
+    def _one_step(self) -> dict[str, float]:
+        r, o = self.recipe, self.recipe.optimiser
+        progress = self.step / r.steps
+        for group in self.optimiser.param_groups:
+            group["lr"] = o.learning_rate * (
+                min(1.0, (progress + 1 / r.steps) / o.warmup) if progress < o.warmup else 0.5 * (1 + math.cos(math.pi * (progress - o.warmup) / (1 - o.warmup)))
+            )
+        batch = self.clips[self._indices()]
+        torch.manual_seed(r.seed * 1_000_003 + self.step)
+        losses = self.method(batch)
+        if not torch.isfinite(losses.total):
+            raise TrainingError(
+                f"{r.name}: the loss is {float(losses.total)} at step {self.step}. Lower optimiser.learning_rate; {self.folder / CHECKPOINT} is from before."
+            )
+        self.optimiser.zero_grad()
+        self.fabric.backward(losses.total)
+        self.fabric.clip_gradients(self.method, self.optimiser, max_norm=o.clip_norm)
+        self.optimiser.step()
+        self.method.module.after_step(losses, progress)
+        names = ("total", "z", "salient", "non_salient")
+        return {"loss" if n == "total" else f"loss_{n}": float(getattr(losses, n).detach()) for n in names}
+
+    def _indices(self) -> Tensor:
+        """Clips of this step: epochs are permutations drawn from (seed, epoch), short last batches are left out."""
+        count, size = len(self.clips), self.recipe.batch_size
+        per_epoch = count // size
+        if per_epoch == 0:
+            raise TrainingError(f"{count} training windows are fewer than one batch of {size}. Lower batch_size.")
+        epoch, batch = divmod(self.step, per_epoch)
+        order = np.random.default_rng((self.recipe.seed, epoch)).permutation(count)
+        return torch.from_numpy(order[batch * size : (batch + 1) * size]).to(self.clips.device)
+
+    def _reading(self) -> float:
+        assert self.readings is not None
+        value = probe.score(self.encoder(), self.readings, "knn")
+        self.method.train()
+        return value
+
+    def _log(self, row: Mapping[str, float]) -> None:
+        fields = ["step", "loss", "loss_z", "loss_salient", "loss_non_salient", "learning_rate", "knn"]
+        path = self.folder / LOG
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as f:
+            writer = csv.DictWriter(f, fields, restval="")
+            if new:
+                writer.writeheader()
+            writer.writerow({"step": self.step, "learning_rate": self.optimiser.param_groups[0]["lr"], **row})
+
+    def _save(self) -> None:
+        scratch = self.folder / f".{CHECKPOINT}.tmp"
+        self.fabric.save(scratch, {"method": self.method, "optimiser": self.optimiser, "step": self.step})
+        os.replace(scratch, self.folder / CHECKPOINT)
+
+    def _resume(self) -> None:
+        rest = self.fabric.load(self.folder / CHECKPOINT, {"method": self.method, "optimiser": self.optimiser})
+        self.step = int(rest["step"])
+        # A killed run may have logged steps that its last checkpoint does not hold; they are run again.
+        path = self.folder / LOG
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        kept = [x for i, x in enumerate(lines) if i == 0 or int(x.split(",")[0]) <= self.step]
+        scratch = self.folder / f".{LOG}.tmp"
+        scratch.write_text("".join(kept), encoding="utf-8")
+        os.replace(scratch, path)

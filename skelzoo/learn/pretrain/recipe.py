@@ -1,0 +1,92 @@
+"""Recipes: everything that decides a pretraining run, as one readable JSON file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from skelzoo.errors import SkelzooError, TrainingError
+from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.skeleton.prepare import Contract
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """AdamW with linear warm-up and cosine decay to zero.
+
+    The authors train with SGD for 300 epochs; on this project's small corpus and short runs AdamW got further.
+    """
+
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup: float = 0.05
+    clip_norm: float = 5.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A pretraining run.
+
+    Attributes:
+        name: of the model that comes out.
+        method: a name of ``skelzoo.learn.pretrain.loop.METHODS``.
+        arch, options: the net, see ``skelzoo.create``.
+        contract: of the weights that come out.
+        data: corpora, windows, what is held out.
+        stored_frames: frames the windows are kept at before the augmentations crop them to the contract's.
+        method_options: options of the method.
+        steps, batch_size, seed: length of the run.
+        checkpoint_every: steps between checkpoints.
+        monitor_every: steps between kNN readings on ``monitor``.
+        monitor: benchmark of ``skelzoo.learn.probe`` whose training part is split for the readings; None for none.
+        precision: ``auto`` is bf16 where the device computes in it, else 32-bit.
+    """
+
+    name: str
+    method: str
+    arch: str
+    options: Mapping[str, Any]
+    contract: Contract
+    data: DataOptions
+    stored_frames: int = 96
+    method_options: Mapping[str, Any] = field(default_factory=dict)
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    steps: int = 1000
+    batch_size: int = 128
+    seed: int = 0
+    checkpoint_every: int = 100
+    monitor_every: int = 500
+    monitor: str | None = None
+    precision: str = "auto"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {**dataclasses.asdict(self), "contract": self.contract.to_dict()}
+
+
+def load_recipe(name: str) -> Recipe:
+    """A recipe that ships with skelzoo, or a JSON file.
+
+    Args:
+        name: e.g. ``"skeattnclr-openskel"``, or a path ending in ``.json``.
+
+    Raises:
+        TrainingError: unknown, or not a recipe.
+    """
+    shipped = resources.files("skelzoo.learn.pretrain").joinpath("recipes")
+    source = Path(name) if name.endswith(".json") else shipped.joinpath(f"{name}.json")
+    if not source.is_file():
+        known = sorted(f.name.removesuffix(".json") for f in shipped.iterdir() if f.name.endswith(".json"))
+        raise TrainingError(f"no recipe {name!r}. Recipes that ship: {', '.join(known)}; or give a path to a .json file.")
+    try:
+        row = json.loads(source.read_text(encoding="utf-8"))
+        return Recipe(
+            **{**row, "contract": Contract.from_dict(row["contract"]), "data": DataOptions(**row["data"]), "optimiser": Optimiser(**row.get("optimiser", {}))}
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, SkelzooError) as error:
+        raise TrainingError(f"{name}: not a recipe ({error}). Copy a shipped one from skelzoo/learn/pretrain/recipes and change it.") from error

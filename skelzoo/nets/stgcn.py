@@ -1,0 +1,105 @@
+"""ST-GCN as SkeAttnCLR uses it: ten blocks, 2s-AGCN partitions, learned edge importance, 9-tap temporal convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from skelzoo.nets.graph import directed_partitions
+
+DENSE_LIMIT = 640
+"""Joints times channels up to which one matrix over both beats mixing joints and channels apart (measured on a CPU in bf16)."""
+
+
+class STGCNBlock(nn.Module):
+    """Graph convolution, BatchNorm, ReLU, 9-tap temporal convolution, BatchNorm, dropout, plus residual, ReLU.
+
+    Args:
+        residual: False only for the first block.
+        fast: see ``STGCN``.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, joints: int, dropout: float, residual: bool, fast: bool) -> None:
+        super().__init__()
+        self.fast = fast
+        self.graph_conv = nn.Conv2d(channels_in, 3 * channels_out, 1)
+        self.edge_importance = nn.Parameter(torch.ones(3, joints, joints))
+        self.norm1 = nn.BatchNorm2d(channels_out)
+        self.temporal_conv = nn.Conv2d(channels_out, channels_out, (9, 1), (stride, 1), (4, 0))
+        self.norm2 = nn.BatchNorm2d(channels_out)
+        self.dropout = nn.Dropout(dropout)
+        self.residual = residual
+        self.shortcut: nn.Module = nn.Identity()
+        if residual and (channels_in != channels_out or stride != 1):
+            self.shortcut = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, (stride, 1)), nn.BatchNorm2d(channels_out))
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        """(B, Cin, T, V) and (3, V, V) -> (B, Cout, T / stride, V)."""
+        adjacency = adjacency * self.edge_importance
+        y = self._graph_conv_fast(x, adjacency) if self.fast else self._graph_conv(x, adjacency)
+        y = self.dropout(self.norm2(self.temporal_conv(F.relu(self.norm1(y)))))
+        return F.relu(y + self.shortcut(x)) if self.residual else F.relu(y)
+
+    def _graph_conv(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        y = rearrange(self.graph_conv(x), "b (k c) t v -> b k c t v", k=3)
+        return torch.einsum("bkctv,kvw->bctw", y, adjacency)
+
+    def _graph_conv_fast(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        """The same sum without copies: one matrix over joints and channels where that is small, else the graph mix first."""
+        weight, bias = rearrange(self.graph_conv.weight, "(k o) c 1 1 -> k o c", k=3), self.graph_conv.bias
+        assert bias is not None
+        bias = torch.einsum("ko,kw->wo", rearrange(bias, "(k o) -> k o", k=3), adjacency.sum(1))
+        x = rearrange(x, "b c t v -> b t v c")
+        if x.shape[2] * x.shape[3] <= DENSE_LIMIT:
+            matrix = rearrange(torch.einsum("kvw,koc->wovc", adjacency, weight), "w o v c -> (w o) (v c)")
+            y = F.linear(rearrange(x, "b t v c -> b t (v c)"), matrix, bias.flatten())
+            return rearrange(y, "b t (w o) -> b o t w", w=x.shape[2])
+        mixed = torch.matmul(rearrange(adjacency, "k v w -> (w k) v"), x)
+        y = F.linear(rearrange(mixed, "b t (w k) c -> b t w (k c)", k=3), rearrange(weight, "k o c -> o (k c)"))
+        return rearrange(y + bias.to(y.dtype), "b t w o -> b o t w")
+
+
+class STGCN(nn.Module):
+    """ST-GCN backbone (SkeAttnCLR, section "backbone"; ST-GCN, Yan et al. 2018, with 2s-AGCN's partitions).
+
+    Args:
+        parents: parent index of each joint, -1 for the root; defines V and the graph.
+        in_channels: C of the input.
+        hidden_channels: width c of the first blocks; 64 in the paper. Blocks are c, c, c, c, 2c, 2c, 2c, 4c, 4c, D.
+        hidden_dim: D of the last block; 256 in the paper.
+        dropout: inside every block but the first.
+        fast: order the sums of the graph convolution for speed, in channels-last memory. Equal up to float
+            rounding (relative 1e-6); the default is the order of the paper's code.
+    """
+
+    def __init__(
+        self, parents: Sequence[int], in_channels: int = 3, hidden_channels: int = 64, hidden_dim: int = 256, dropout: float = 0.5, fast: bool = False
+    ) -> None:
+        super().__init__()
+        self.memory_format = torch.channels_last if fast else torch.contiguous_format
+        joints, c = len(parents), hidden_channels
+        self.adjacency: Tensor
+        self.register_buffer("adjacency", directed_partitions(parents), persistent=False)
+        self.input_norm = nn.BatchNorm1d(joints * in_channels)
+        widths = [in_channels, c, c, c, c, 2 * c, 2 * c, 2 * c, 4 * c, 4 * c, hidden_dim]
+        self.blocks = nn.ModuleList(
+            STGCNBlock(widths[i], widths[i + 1], 2 if i in (4, 7) else 1, joints, dropout if i else 0.0, residual=i > 0, fast=fast) for i in range(10)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, C, T, V, M) -> the ten block outputs, each (N*M, C_i, T_i, V), rows ordered n*M + m.
+
+        Time is halved in blocks 4 and 7: T' = ceil(ceil(T/2)/2).
+        """
+        n, c, _, v, m = x.shape
+        x = self.input_norm(rearrange(x, "n c t v m -> (n m) (v c) t", c=c, v=v, n=n, m=m))
+        x = rearrange(x, "b (v c) t -> b c t v", v=v).contiguous(memory_format=self.memory_format)
+        outputs = []
+        for block in self.blocks:
+            x = block(x, self.adjacency)
+            outputs.append(x)
+        return outputs

@@ -1,0 +1,1 @@
+"""What a skeleton is: layouts, clips, preparation and file formats. numpy only."""

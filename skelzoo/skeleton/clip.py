@@ -1,0 +1,202 @@
+"""Clip: one skeleton sequence, and the checking of arrays against a layout and named axes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import einops
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import AxesError, ClipError, LayoutError
+from skelzoo.skeleton.layouts import Layout, get_layout
+
+FloatArray = NDArray[np.float32]
+AXES = "n c t v m"
+"""Default axes of an array of clips: samples, coordinates, frames, joints, persons."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """One skeleton sequence.
+
+    Args:
+        keypoints: (M persons, T frames, V joints, C coordinates) or (T, V, C); metres for 3-D, y up;
+            pixels for 2-D. An absent person is all zero. Kept as float32.
+        layout: layout name or Layout; its joints are the V axis.
+        fps: frames per second, None when unknown.
+        scores: confidence (M, T, V) or (T, V), optional.
+        label: class name, optional.
+        name: where the clip comes from, used in messages and outputs.
+
+    Raises:
+        LayoutError: unknown layout, or V is not the layout's number of joints.
+        ClipError: wrong number of axes, no persons, no frames, NaN or infinite values, all zero.
+    """
+
+    keypoints: FloatArray
+    layout: Layout
+    fps: float | None = None
+    scores: FloatArray | None = None
+    label: str | None = None
+    name: str = "clip"
+
+    def __init__(
+        self,
+        keypoints: Any,
+        layout: str | Layout,
+        fps: float | None = None,
+        scores: Any = None,
+        label: str | None = None,
+        name: str = "clip",
+    ) -> None:
+        layout = get_layout(layout)
+        array = _numbers(keypoints, name)
+        if array.ndim == 3:
+            array = array[None]
+        _check_keypoints(array, layout, name)
+        if scores is not None:
+            scores = _numbers(scores, name)
+            scores = scores[None] if scores.ndim == 2 else scores
+            if scores.shape != array.shape[:3]:
+                raise ClipError(f"{name}: scores have shape {scores.shape}, keypoints {array.shape}. Give scores as (M, T, V) = {array.shape[:3]}.")
+        if fps is not None and not fps > 0:
+            raise ClipError(f"{name}: fps is {fps}. Give a positive number of frames per second, or None when unknown.")
+        for field, value in dict(keypoints=array, layout=layout, fps=fps, scores=scores, label=label, name=name).items():
+            object.__setattr__(self, field, value)
+
+    @property
+    def persons(self) -> int:
+        """Number of persons M, absent (all-zero) ones included."""
+        return int(self.keypoints.shape[0])
+
+    @property
+    def frames(self) -> int:
+        """Number of frames T."""
+        return int(self.keypoints.shape[1])
+
+    @property
+    def channels(self) -> int:
+        """Number of coordinates C: 2 or 3."""
+        return int(self.keypoints.shape[3])
+
+    def replace(self, **changes: Any) -> Clip:
+        """A copy with some fields changed, checked like a new clip."""
+        now = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Clip(**{**now, **changes})
+
+    def __repr__(self) -> str:
+        fps = f", {self.fps:g} fps" if self.fps else ""
+        label = f", label={self.label!r}" if self.label else ""
+        return f"Clip({self.name!r}: {self.persons} person(s), {self.frames} frames, {self.layout.name}, {self.channels}-D{fps}{label})"
+
+
+def _numbers(values: Any, name: str) -> FloatArray:
+    """Anything array-like (torch tensors on any device too) as float32."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().float().numpy()
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu":
+        raise ClipError(f"{name}: keypoints of type {array.dtype} are not numbers. Give an array of floats of shape (M, T, V, C) or (T, V, C).")
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
+    if array.ndim != 4:
+        raise ClipError(
+            f"{name}: keypoints have {array.ndim} axes, shape {array.shape}. Give (M, T, V, C) or (T, V, C); for other orders use skelzoo.clips_from_array(x, layout, axes=...)."
+        )
+    persons, frames, joints, channels = array.shape
+    if joints != len(layout):
+        fits = [n for n in _layouts_with(joints)]
+        hint = f"Layouts with {joints} joints: {', '.join(fits)}." if fits else "For other joints use skelzoo.make_layout(name, joints, parents)."
+        raise LayoutError(f"{name}: {joints} joints on axis 2 of shape {array.shape}, but layout {layout.name!r} has {len(layout)}. {hint}")
+    if channels not in (2, 3):
+        raise ClipError(f"{name}: {channels} coordinates on the last axis of shape {array.shape}. Give 2 (x, y) or 3 (x, y, z); confidences go into scores=.")
+    if persons == 0:
+        raise ClipError(f"{name}: no persons. A clip needs at least one; leave out recordings in which nobody was tracked.")
+    if frames == 0:
+        raise ClipError(f"{name}: no frames. Leave out empty recordings.")
+    bad = ~np.isfinite(array)
+    if bad.any():
+        m, t, v, _ = (int(i) for i in np.argwhere(bad)[0])
+        raise ClipError(
+            f"{name}: {int(bad.any(-1).sum())} joint positions are NaN or infinite, the first at person {m}, frame {t}, "
+            f"joint {layout.joints[v]!r} ({v}). Fill them first: skelzoo.fill_missing(keypoints) interpolates over time."
+        )
+    if not array.any():
+        raise ClipError(f"{name}: every coordinate of all {frames} frames is zero: nobody was tracked. Leave this recording out.")
+
+
+def _layouts_with(joints: int) -> list[str]:
+    from skelzoo.skeleton.layouts import list_layouts
+
+    return [n for n in list_layouts() if len(get_layout(n)) == joints]
+
+
+def check_axes(shape: tuple[int, ...], axes: str, layout: Layout) -> None:
+    """Check that an array of that shape can have these axes.
+
+    Args:
+        shape: shape of the array.
+        axes: axis names separated by blanks, out of n (samples), c (coordinates), t (frames), v (joints),
+            m (persons); t, v and c are required.
+
+    Raises:
+        AxesError: unknown or repeated names, wrong number of axes, or V or C sizes that do not fit; the
+            message names the axes strings that would fit the shape.
+    """
+    names = axes.split()
+    if set(names) - set("nctvm") or len(set(names)) != len(names) or not set("ctv") <= set(names):
+        raise AxesError(
+            f"axes {axes!r} are not understood. Use each of c (coordinates), t (frames), v (joints) once and n (samples), m (persons) at most once, e.g. {AXES!r}."
+        )
+    if len(names) == len(shape):
+        size = dict(zip(names, shape, strict=True))
+        if size["v"] == len(layout) and size["c"] in (2, 3):
+            return
+    fits = _fitting_axes(shape, layout)
+    hint = (
+        f"For layout {layout.name!r} this shape would fit axes={' or axes='.join(repr(f) for f in fits)}."
+        if fits
+        else (f"No order of axes fits layout {layout.name!r}: one axis must be its {len(layout)} joints and one 2 or 3 coordinates.")
+    )
+    raise AxesError(f"an array of shape {tuple(shape)} cannot have axes {axes!r}. {hint}")
+
+
+def _fitting_axes(shape: tuple[int, ...], layout: Layout, limit: int = 3) -> list[str]:
+    """Axes strings that fit, likely ones first: usual orders, few persons, more frames than persons."""
+    usual = ["n c t v m", "n m t v c", "n t v c", "m t v c", "n c t v", "t v c", "c t v", "c t v m", "n t m v c"]
+    rest = (" ".join(p) for k in (5, 4, 3) for p in itertools.permutations("nctvm", k) if set("ctv") <= set(p))
+    fits = []
+    for axes in dict.fromkeys([*usual, *rest]):
+        names = axes.split()
+        if len(names) == len(shape):
+            size = dict(zip(names, shape, strict=True))
+            if size["v"] == len(layout) and size["c"] in (2, 3) and size.get("m", 1) <= min(10, max(size["t"], 2)):
+                fits.append(axes)
+    return fits[:limit]
+
+
+def clips_from_array(array: Any, layout: str | Layout, axes: str = AXES, fps: float | None = None) -> list[Clip]:
+    """Cut an array of clips into Clips.
+
+    Args:
+        array: numpy array or tensor on any device; joints in the layout's order.
+        axes: what its axes are, e.g. ``"n c t v m"`` or ``"t v c"``. Missing n and m mean one clip, one person.
+
+    Returns:
+        One Clip per sample, named ``array[i]``.
+
+    Raises:
+        AxesError: the shape does not fit; the message names the axes that would.
+        ClipError: a sample with NaN, or all zero.
+    """
+    layout = get_layout(layout)
+    x = _numbers(array, "array")
+    check_axes(x.shape, axes, layout)
+    full = einops.rearrange(x, f"{axes} -> {' '.join(a if a in axes.split() else '1' for a in 'nmtvc')}")
+    return [Clip(sample, layout, fps=fps, name=f"array[{i}]") for i, sample in enumerate(full)]

@@ -1,0 +1,166 @@
+"""Reading skeleton files: one module per format, and ``read`` that picks among them.
+
+``read`` looks at the content and the name of a file. Where they contradict each other it says so instead of guessing.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from skelzoo.errors import ReadError
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, ntu, nwucla, uiprmd, utdmhad
+from skelzoo.skeleton.io.files import check_file, npz_keys, read_head
+
+PathLike = str | os.PathLike[str]
+
+
+def _read_npz(path: PathLike) -> list[Clip]:
+    return corpus.read(path) if corpus.MARK in npz_keys(path) else array.read(path)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A readable file format: its suffixes, how its content is told, its reader."""
+
+    title: str
+    suffixes: tuple[str, ...]
+    sniff: Callable[[bytes], bool]
+    read: Callable[[PathLike], list[Clip]]
+
+
+FORMATS = (
+    Format("BVH motion capture", (".bvh",), bvh.sniff, bvh.read),
+    Format("AMC motion (with its .asf skeleton)", (".amc",), asf_amc.sniff, asf_amc.read),
+    Format("an ASF skeleton", (".asf",), asf_amc.sniff_asf, asf_amc.read),
+    Format("NTU RGB+D skeletons", (".skeleton",), ntu.sniff, ntu.read),
+    Format("NW-UCLA JSON", (".json",), nwucla.sniff, nwucla.read),
+    Format("UTD-MHAD MATLAB file", (".mat",), utdmhad.sniff, utdmhad.read),
+    Format("UI-PRMD text (angles and positions)", (".txt", ".txt.gz"), uiprmd.sniff, uiprmd.read),
+    Format("numpy array", (".npy",), array.sniff_npy, array.read),
+    Format("numpy archive", (".npz",), array.sniff_npz, _read_npz),
+)
+
+READABLE = tuple(suffix for f in FORMATS for suffix in f.suffixes if suffix != ".asf")
+"""Suffixes of files that hold motion and can be read."""
+
+_SUPPORTED = "Supported: " + ", ".join(f"{f.title} ({', '.join(f.suffixes)})" for f in FORMATS if f.suffixes != (".asf",)) + "."
+_BUILD = "Or load the numbers yourself (numpy) and build skelzoo.Clip(keypoints, layout)."
+
+
+def read(path: PathLike) -> list[Clip]:
+    """Read a skeleton file of any supported format.
+
+    Args:
+        path: a file. Of a UI-PRMD pair give either file; of ASF/AMC give the ``.amc``.
+
+    Returns:
+        The clips of the file, most often one; 3-D in metres with y up. Named after the file, labelled where its name or
+        content tells the class.
+
+    Raises:
+        ReadError: no such file, empty, unknown or unsupported format, content that contradicts the suffix, damage.
+        ClipError: NaN, or all coordinates zero.
+    """
+    path = Path(path)
+    check_file(path)
+    by_name = next((f for f in FORMATS if _suffix(path) in f.suffixes), None)
+    head = read_head(path)
+    by_content = next((f for f in FORMATS if f.sniff(head)), None)
+    if by_content is None:
+        foreign = _foreign(head)
+        if foreign is not None and (by_name is None or by_name.read is not utdmhad.read):
+            raise ReadError(path, f"looks like {foreign}, which is not supported", f"{_SUPPORTED} {_BUILD}")
+        if by_name is None:
+            raise ReadError(path, "is of no known format, by name and by content", f"{_SUPPORTED} {_BUILD}")
+        return by_name.read(path)
+    if by_name is not None and by_name is not by_content:
+        problem = f"is named {_suffix(path)}, but its content looks like {by_content.title}"
+        raise ReadError(path, problem, f"Rename it to {by_content.suffixes[0]}, or give the right file.")
+    if by_content.read is not uiprmd.read and path.suffix.lower() == ".gz":
+        raise ReadError(path, f"is a gzip file of what looks like {by_content.title}", "Unpack it first (gunzip).")
+    return by_content.read(path)
+
+
+def _suffix(path: Path) -> str:
+    return ".txt.gz" if path.name.lower().endswith(".txt.gz") else path.suffix.lower()
+
+
+def _foreign(head: bytes) -> str | None:
+    """What a file of no supported format looks like, as far as that helps."""
+    rows = [line.split() for line in head.split(b"\n")[:5]][:-1]
+    widths = {len(row) for row in rows}
+    numeric = bool(rows) and all(_is_number(word) for row in rows for word in row)
+    if numeric and widths == {4}:
+        return "an MSR-Action3D text file (20 rows of x y z confidence a frame)"
+    if numeric and widths == {5}:
+        return "an MSRDailyActivity3D text file (rows of frame, joint, x, y, z)"
+    if numeric and widths == {3}:
+        return "a text file with rows of x y z"
+    magics = {b"\x80": "a Python pickle", b"\x89HDF": "an HDF5 file", b"Kaydara FBX": "an FBX file", b"\x89PNG": "a picture", b"RIFF": "a video or sound"}
+    return next((what for magic, what in magics.items() if head.startswith(magic)), None)
+
+
+def _is_number(word: bytes) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
+    """Readable files among files, folders (with all below them) and globs.
+
+    Args:
+        paths: one or several. A file is always listed, whatever its name. In folders and globs only files with the
+            suffixes READABLE are; ``.txt`` only as part of a UI-PRMD pair, ``.json`` only with skeletons in it, and
+            nothing whose name starts with a dot.
+
+    Returns:
+        Files in the order given, those of a folder or glob sorted; each once, a UI-PRMD pair as one of its two files.
+
+    Raises:
+        ReadError: a path that is not there, a folder or glob without readable files.
+    """
+    found: dict[Path, Path] = {}
+    for given in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        for path in _expand(Path(given)):
+            found.setdefault(_recording(path), path)
+    return list(found.values())
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts) and _is_listed(p))
+        if not files:
+            raise ReadError(path, "holds no readable file", f"{_SUPPORTED} Give files by name to have them tried.")
+        return files
+    if not glob.has_magic(os.fspath(path)):
+        raise ReadError(path, "no such file or folder", "Check the path; relative paths start at the current folder.")
+    files = sorted(p for p in map(Path, glob.glob(os.fspath(path), recursive=True)) if p.is_file() and _is_listed(p))
+    if not files:
+        raise ReadError(path, "the pattern fits no readable file", f"Put it in quotes so that the shell leaves it alone. {_SUPPORTED}")
+    return files
+
+
+def _is_listed(path: Path) -> bool:
+    suffix = _suffix(path)
+    if suffix in (".txt", ".txt.gz"):
+        return uiprmd.is_pair_name(path)
+    if suffix == ".json":
+        return nwucla.has_skeletons(read_head(path))
+    return suffix in READABLE
+
+
+def _recording(path: Path) -> Path:
+    """One path for all files of a recording, to list it once."""
+    path = path.resolve()
+    partner = uiprmd.find_partner(path)
+    return path if partner is None else min(path, partner.resolve())

@@ -1,0 +1,241 @@
+"""Arrays that users save: ``.npy``, and ``.npz`` with the keys below. ``save`` writes the latter.
+
+==============  =================================================================================================
+``keypoints``   (T, V, C), (M, T, V, C) or (N, M, T, V, C) floats; with ``axes`` in the order that says
+``axes``        optional text such as ``"n c t v m"``
+``layout``      a layout name; may be left out only where the joints tell it (25 joints 3-D, 17 joints 2-D)
+``fps``         optional number, or one per clip; NaN is unknown
+``scores``      optional, ``keypoints`` without its last axis (not together with ``axes``)
+``label(s)``    optional text, or one per clip; "" is none
+``name(s)``     optional text, or one per clip
+``shapes``      (N, 2) persons and frames of every clip; then ``keypoints`` is (rows, V, C), the clips' frames one
+                after another, person after person. How ``save`` stores clips of unequal size
+``layout_table``  JSON of a layout that is not one of skelzoo's, written by ``save``
+==============  =================================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import einops
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import AxesError, ClipError, LayoutError, ReadError
+from skelzoo.skeleton.clip import Clip, check_axes
+from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, read_head
+from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts, make_layout
+
+Arrays = Mapping[str, NDArray[Any]]
+
+TOLD_BY_JOINTS = ("ntu25", "coco17", "kinect20", "utdmhad20")
+"""Layouts in wide use as bare arrays. Only these are told from the number of joints, and only where one alone fits."""
+
+MAX_PERSONS = 10
+"""More than this on the first of four axes is taken for samples, and refused until axes say so."""
+
+_HOW = "save it as np.savez(path, keypoints=x, layout='kinect20'), or pass the array to skelzoo.clips_from_array(x, layout, axes=...)"
+_SAVE_AGAIN = "Save the clips again with skelzoo.skeleton.io.array.save."
+
+
+def sniff_npy(head: bytes) -> bool:
+    """Whether a file that starts with these bytes looks like ``.npy``."""
+    return head.startswith(b"\x93NUMPY")
+
+
+def sniff_npz(head: bytes) -> bool:
+    """Whether a file that starts with these bytes is a zip file, as ``.npz`` is."""
+    return head.startswith(b"PK\x03\x04")
+
+
+def read(path: PathLike) -> list[Clip]:
+    """Read a ``.npy`` or ``.npz`` of keypoints. Nothing is ever unpickled.
+
+    Returns:
+        The clips, named after the file (and ``[i]`` when there are several) unless it names them.
+
+    Raises:
+        ReadError: not numpy, cut off, object arrays, no ``keypoints``, keys of sizes that do not fit, an unknown layout,
+            or none given and not to be told from the joints.
+        ClipError: NaN, or all zero.
+    """
+    path = Path(path)
+    check_file(path)
+    arrays: Arrays = {"keypoints": load_npy(path)} if sniff_npy(read_head(path, 6)) else load_npz(path)
+    if "keypoints" not in arrays:
+        raise ReadError(path, f"has no key 'keypoints'; it has {', '.join(list(arrays)[:8]) or 'none'}", f"Build the array you want, then {_HOW}.")
+    keypoints = arrays["keypoints"]
+    if keypoints.dtype.kind not in "fiu":
+        raise ReadError(path, f"its keypoints are of type {keypoints.dtype}, not numbers", f"Make it an array of floats, then {_HOW}.")
+    layout = _layout(arrays, path)
+    if "shapes" in arrays:
+        return _split(arrays, layout, path)
+    axes = _text(arrays, "axes", path) if "axes" in arrays else None
+    samples = _samples(keypoints, layout, path) if axes is None else _rearranged(keypoints, axes, layout, path)
+    scores = arrays.get("scores")
+    if scores is None:
+        return _named(list(samples), [None] * len(samples), arrays, layout, path)
+    if axes is not None or scores.shape != keypoints.shape[:-1]:
+        shapes = f"its scores have shape {scores.shape}, its keypoints {keypoints.shape}{' with axes' if axes else ''}"
+        raise ReadError(path, shapes, "Scores go with keypoints (T, V, C), (M, T, V, C) or (N, M, T, V, C) without axes, and have that shape less C.")
+    return _named(list(samples), list(scores.reshape(samples.shape[:-1])), arrays, layout, path)
+
+
+def save(path: PathLike, clips: Sequence[Clip]) -> None:
+    """Write clips to one ``.npz`` that ``read`` gives back equal: keypoints, layout, fps, scores, labels, names.
+
+    The file appears whole or not at all: it is written beside its place and then moved there.
+
+    Args:
+        path: a name ending in ``.npz``.
+        clips: at least one, all of one layout and number of coordinates; lengths and persons may differ.
+
+    Raises:
+        ClipError: no clips, or clips of several layouts or dimensions.
+        ReadError: a name that does not end in ``.npz``.
+        OSError: the folder is not there or cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".npz":
+        raise ReadError(path, "clips are saved as .npz only", "Choose a name that ends in .npz.")
+    if not clips:
+        raise ClipError(f"{path}: there are no clips to save. Give at least one.")
+    layout = clips[0].layout
+    odd = next((c for c in clips if c.layout is not layout or c.channels != clips[0].channels), None)
+    if odd is not None:
+        raise ClipError(f"{odd} has another layout or dimension than {clips[0]}. Save one file per layout, or skelzoo.remap them to one first.")
+    arrays = _table(clips, layout)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _table(clips: Sequence[Clip], layout: Layout) -> dict[str, NDArray[Any]]:
+    scores = [np.full(c.keypoints.shape[:3], np.nan, np.float32) if c.scores is None else c.scores for c in clips]
+    arrays: dict[str, NDArray[Any]] = {
+        "layout": np.array(layout.name),
+        "fps": np.array([np.nan if c.fps is None else c.fps for c in clips], dtype=np.float64),
+        "labels": np.array([c.label or "" for c in clips]),
+        "names": np.array([c.name for c in clips]),
+    }
+    if len({c.keypoints.shape for c in clips}) == 1:
+        arrays |= {"keypoints": np.stack([c.keypoints for c in clips]), "scores": np.stack(scores)}
+    else:
+        arrays["shapes"] = np.array([(c.persons, c.frames) for c in clips], dtype=np.int64)
+        arrays["keypoints"] = np.concatenate([c.keypoints.reshape(-1, len(layout), c.channels) for c in clips])
+        arrays["scores"] = np.concatenate([s.reshape(-1, len(layout)) for s in scores])
+    if all(c.scores is None for c in clips):
+        del arrays["scores"]
+    if layout.name not in list_layouts() or get_layout(layout.name) is not layout:
+        arrays["layout_table"] = np.array(json.dumps(_row(layout)))
+    return arrays
+
+
+def _row(layout: Layout) -> dict[str, Any]:
+    """The arguments of ``make_layout`` that give this layout, as in layouts.json."""
+    return {
+        "joints": {j: layout.own.get(j) for j in layout.joints},
+        "parents": list(layout.parents), "title": layout.title, "center": layout.center, "mirror": [list(pair) for pair in layout.mirror],
+        "parts": {k: list(v) for k, v in layout.parts.items()}, "points": {k: dict(v) for k, v in layout.points.items()},
+        "estimates": {k: dict(v) for k, v in layout.estimates.items()}, "dimensions": layout.dimensions,
+    }  # fmt: skip
+
+
+def _layout(arrays: Arrays, path: Path) -> Layout:
+    keypoints = arrays["keypoints"]
+    if "layout_table" in arrays:
+        try:
+            return make_layout(_text(arrays, "layout", path), **json.loads(_text(arrays, "layout_table", path)))
+        except (LayoutError, ValueError, TypeError, AttributeError) as error:
+            raise ReadError(path, f"its layout_table cannot be used ({str(error)[:150]})", _SAVE_AGAIN) from None
+    if "layout" in arrays:
+        try:
+            return get_layout(_text(arrays, "layout", path))
+        except LayoutError as error:
+            raise ReadError(path, f"its layout is unknown ({error})", "Save it with a known name, or use skelzoo.clips_from_array.") from None
+    if keypoints.ndim < 3 or "axes" in arrays:
+        raise ReadError(path, f"names no layout, and its keypoints have shape {keypoints.shape}", f"Say the layout: {_HOW}.")
+    joints, channels = keypoints.shape[-2:]
+    fits = [n for n in list_layouts() if len(get_layout(n)) == joints]
+    told = [n for n in fits if n in TOLD_BY_JOINTS and get_layout(n).dimensions == channels]
+    if len(told) == 1:
+        return get_layout(told[0])
+    which = f"could be {' or '.join(fits)}" if fits else f"fit no known layout (shape {keypoints.shape})"
+    raise ReadError(path, f"names no layout, and its {joints} joints with {channels} coordinates {which}", f"Say which it is: {_HOW}.")
+
+
+def _samples(keypoints: NDArray[Any], layout: Layout, path: Path) -> NDArray[Any]:
+    """Keypoints as (N, M, T, V, C)."""
+    shape = keypoints.shape
+    if keypoints.ndim not in (3, 4, 5) or shape[-2] != len(layout) or shape[-1] not in (2, 3):
+        raise ReadError(path, f"its keypoints of shape {shape} are not (T, V, C), (M, T, V, C) or (N, M, T, V, C) with {len(layout)} joints of {layout.name!r}",
+                        "Add the key axes, e.g. axes='n c t v m', or transpose before saving.")  # fmt: skip
+    if keypoints.ndim > 3 and shape[-4] > MAX_PERSONS:
+        problem = f"its keypoints of shape {shape} would have {shape[-4]} persons in a clip"
+        raise ReadError(path, problem, "Save an .npz with axes='n t v c' to say that these are samples, or the like.")
+    if keypoints.size == 0:
+        raise ReadError(path, f"its keypoints of shape {shape} are empty", "Leave empty recordings out.")
+    return keypoints.reshape((1,) * (5 - keypoints.ndim) + shape)
+
+
+def _rearranged(keypoints: NDArray[Any], axes: str, layout: Layout, path: Path) -> NDArray[Any]:
+    """Keypoints of the axes given as (N, M, T, V, C)."""
+    try:
+        check_axes(keypoints.shape, axes, layout)
+    except AxesError as error:
+        raise ReadError(path, f"its axes do not fit ({error})", "Correct the key axes.") from None
+    return einops.rearrange(keypoints, f"{axes} -> {' '.join(a if a in axes.split() else '1' for a in 'nmtvc')}")
+
+
+def _split(arrays: Arrays, layout: Layout, path: Path) -> list[Clip]:
+    """Clips of unequal size, as ``save`` stores them."""
+    keypoints, shapes, scores = arrays["keypoints"], arrays["shapes"], arrays.get("scores")
+    if shapes.ndim != 2 or shapes.shape[1] != 2 or shapes.dtype.kind not in "iu" or shapes.size == 0 or (shapes < 1).any():
+        raise ReadError(path, f"its shapes, of shape {shapes.shape}, are not persons and frames of every clip", _SAVE_AGAIN)
+    ends = np.cumsum(shapes[:, 0].astype(np.int64) * shapes[:, 1])
+    fits = keypoints.ndim == 3 and keypoints.shape[1] == len(layout) and keypoints.shape[2] in (2, 3) and ends[-1] == len(keypoints)
+    if not fits or (scores is not None and scores.shape != keypoints.shape[:2]):
+        raise ReadError(path, f"its keypoints of shape {keypoints.shape} do not fit its shapes, scores and layout", _SAVE_AGAIN)
+    parts = np.split(keypoints, ends[:-1])
+    kept = [None] * len(parts) if scores is None else np.split(scores, ends[:-1])
+    sizes = [(int(m), int(t), len(layout)) for m, t in shapes]
+    cut = [None if s is None else s.reshape(size) for s, size in zip(kept, sizes, strict=True)]
+    return _named([p.reshape(*size, -1) for p, size in zip(parts, sizes, strict=True)], cut, arrays, layout, path)
+
+
+def _named(keypoints: Sequence[NDArray[Any]], scores: Sequence[NDArray[Any] | None], arrays: Arrays, layout: Layout, path: Path) -> list[Clip]:
+    count = len(keypoints)
+    labels = _texts(arrays, "label", count, path) or [""] * count
+    names = _texts(arrays, "name", count, path) or [path.stem if count == 1 else f"{path.stem}[{i}]" for i in range(count)]
+    fps = arrays.get("fps", np.array(np.nan))
+    if fps.dtype.kind not in "fiu" or fps.size not in (1, count):
+        raise ReadError(path, f"its fps has shape {fps.shape} and type {fps.dtype}", f"It must be one number, or {count}.")
+    rates = [None if np.isnan(x) else float(x) for x in np.broadcast_to(fps.ravel(), count)]
+    clips = []
+    for points, score, rate, label, name in zip(keypoints, scores, rates, labels, names, strict=True):
+        kept = None if score is None or (score.dtype.kind == "f" and np.isnan(score).all()) else score
+        clips.append(build_clip(points, layout, fps=rate, label=label or None, scores=kept, name=name))
+    return clips
+
+
+def _texts(arrays: Arrays, key: str, count: int, path: Path) -> list[str] | None:
+    """The texts under ``key`` or ``keys``, one per clip; None when there are none."""
+    values = arrays.get(key + "s", arrays.get(key))
+    if values is None:
+        return None
+    if values.dtype.kind not in "USiu" or values.size != count:
+        raise ReadError(path, f"its {key}s have shape {values.shape} and type {values.dtype}", f"They must be {count} texts, one per clip.")
+    return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values.ravel().tolist()]
+
+
+def _text(arrays: Arrays, key: str, path: Path) -> str:
+    return (_texts({key: arrays[key]}, key, 1, path) or [""])[0]

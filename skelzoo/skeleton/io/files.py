@@ -1,0 +1,194 @@
+"""What all readers share: opening files, turning text into numbers, arrays out of zips; every failure a ReadError."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import ReadError
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.layouts import Layout
+
+PathLike = str | os.PathLike[str]
+Floats = NDArray[np.float64]
+
+GZIP_MAGIC = b"\x1f\x8b"
+LARGEST = 1e8
+"""No coordinate in millimetres and no angle in degrees of a person comes near this; a damaged number does."""
+
+
+def read_bytes(path: PathLike) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        ReadError: no such file, a folder, no permission, or an empty file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ReadError(path, "is a folder, not a file", "List its files with skelzoo.skeleton.io.find_files([folder]) and read them one by one.")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ReadError(path, "no such file", "Check the path; relative paths start at the current folder.") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise ReadError(path, f"cannot be opened ({error})", "Check the path and your permission to read it.") from None
+    if not data:
+        raise ReadError(path, "is empty (0 bytes)", "Copy or download the file again.")
+    return data
+
+
+def read_text(path: PathLike) -> str:
+    """All text of a file, unpacked if it is gzip. Text that is not UTF-8 is taken as Latin-1, which never fails.
+
+    Raises:
+        ReadError: as ``read_bytes``; a gzip file that is cut off or damaged.
+    """
+    data = read_bytes(path)
+    if data.startswith(GZIP_MAGIC):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ReadError(path, f"the gzip data are cut off or damaged ({error})", "Copy or download the file again.") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def read_head(path: Path, size: int = 65536) -> bytes:
+    """The first bytes of a file, unpacked if it is gzip; b"" when gzip data do not unpack."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(size)
+    except OSError as error:
+        raise ReadError(path, f"cannot be opened ({error})", "Check the path and your permission to read it.") from None
+    if not head.startswith(GZIP_MAGIC):
+        return head
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, size)
+    except zlib.error:
+        return b""
+
+
+def numbers(tokens: Sequence[str], path: PathLike, what: str) -> Floats:
+    """Texts as a flat float64 array.
+
+    Args:
+        what: what the numbers are, for the message, e.g. ``"motion data"``.
+
+    Raises:
+        ReadError: a text that is not a number, NaN, infinite, or absurdly large.
+    """
+    try:
+        values = np.array(tokens, dtype=np.float64)
+    except ValueError:
+        values = np.array([_number(t) for t in tokens], dtype=np.float64)
+    bad = ~(np.abs(values) < LARGEST)
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise ReadError(path, f"number {i + 1} of the {what} is {tokens[i][:40]!r}, not a usable number", "The file is damaged there; copy or export it again.")
+    return values
+
+
+def _number(token: str) -> float:
+    try:
+        return float(token)
+    except ValueError:
+        return math.nan
+
+
+def whole_number(token: str, path: PathLike, what: str) -> int:
+    """A text as a count.
+
+    Raises:
+        ReadError: not a whole number, or negative.
+    """
+    try:
+        value = int(token)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise ReadError(path, f"{what} should be a whole number, but is {token.strip()[:40]!r}", "The file is damaged there; copy or export it again.")
+    return value
+
+
+_ARRAY_ERRORS = (
+    ValueError, OSError, EOFError, KeyError, OverflowError, MemoryError, NotImplementedError, RuntimeError, SyntaxError, TypeError,
+    tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What numpy, zipfile and zlib raise on damaged bytes."""
+
+
+def load_npz(path: PathLike) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz``, never unpickling anything.
+
+    Raises:
+        ReadError: not an npz, cut off, damaged, or with object arrays (which would need pickle).
+    """
+    check_file(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: np.asarray(archive[key]) for key in archive.files}
+    except _ARRAY_ERRORS as error:
+        raise _array_error(path, error) from None
+
+
+def npz_keys(path: PathLike) -> list[str]:
+    """Names of the arrays of an ``.npz``.
+
+    Raises:
+        ReadError: not a zip file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except _ARRAY_ERRORS as error:
+        raise _array_error(path, error) from None
+
+
+def load_npy(path: PathLike) -> NDArray[Any]:
+    """The array of a ``.npy``, never unpickling anything.
+
+    Raises:
+        ReadError: not an npy, cut off, damaged, or an object array (which would need pickle).
+    """
+    check_file(path)
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except _ARRAY_ERRORS as error:
+        raise _array_error(path, error) from None
+
+
+def check_file(path: PathLike) -> None:
+    """Check that a file is there and not empty, without keeping its bytes.
+
+    Raises:
+        ReadError: as ``read_bytes``.
+    """
+    if not Path(path).is_file() or Path(path).stat().st_size == 0:
+        read_bytes(path)
+
+
+def _array_error(path: PathLike, error: BaseException) -> ReadError:
+    if "allow_pickle" in str(error) or "Object arrays" in str(error):
+        return ReadError(path, "holds Python objects (pickle), which are not loaded for safety", "Save plain arrays of floats and texts, without dtype=object.")
+    detail = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
+    return ReadError(path, f"is cut off, damaged or no numpy file ({detail})", "Copy or download the file again, or save the arrays anew.")
+
+
+def build_clip(
+    keypoints: NDArray[Any], layout: str | Layout, *, name: str, fps: float | None, label: str | None = None, scores: NDArray[Any] | None = None
+) -> Clip:
+    """A Clip; numbers too large for float32 become infinite without a warning, and Clip then names them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return Clip(np.asarray(keypoints, dtype=np.float32), layout, fps=fps, scores=scores, label=label, name=name)

@@ -1,0 +1,175 @@
+"""Which joint of an unknown rig stands for which point of the body, told from the joint names in common use."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from skelzoo.skeleton.io.kinematics import path_to_root
+from skelzoo.skeleton.layouts import Layout, Mix, make_layout
+
+_PREFIX = re.compile(r"^(?:.*[:|] *|mixamorig\d* *|(?:bip0*1|valvebiped|cc base|j bip c|j bip|def|org|rig|jt|jnt|b) +)(?=.)", re.IGNORECASE)
+
+# Body point -> names without side, best first. A joint is used once, and the points are filled in this order: the knee
+# must take "knee" or else "leg" (Mixamo) before the hip may take "leg" (rigs of leg, knee, ankle), and so on down the arm.
+_SIDED = {
+    "knee": "knee lowerleg loleg lowleg leglower calf shin leg legroll legstretch tibia",
+    "hip": "upleg upperleg legupper thigh thighstretch hip femur leg hipjoint",
+    "ankle": "ankle foot",
+    "foot": "toebase toe toes toe0 ball foot forefoot",
+    "elbow": "elbow forearm lowerarm loarm lowarm armlower forearmstretch radius",
+    "shoulder": "upperarm uparm armupper arm armstretch shldr shoulder humerus armroll",
+    "wrist": "wrist hand",
+    "hand": "hand fingerbase handmiddle1 middle1 mid1 middle01 middleproximal middlefinger1 finger2 fmiddle1 fmiddle01 handindex1 index1 palm",
+    "hand_tip": "handmiddle4 handmiddle3 middle3 mid3 middle03 middledistal middlefinger3 finger22 fmiddle3 fmiddle03 fingers handindex3 handindex1 handtip",
+    "thumb": "handthumb4 handthumb3 thumb3 thumb03 thumbdistal finger02 handthumb2 thumb2 thumb handthumb1 thumb1",
+}
+_MIDLINE = {
+    "hip_center": "hips pelvis hip waist hipcenter root",
+    "neck_base": "neck neck1 neck01 necktwist01 lowerneck neck0 neckbase spine004",
+    "head": "head spine006",
+    "head_top": "headtop headtopend headend headtip",
+}
+
+
+def _split(joint: str) -> tuple[str, str]:
+    """A joint name as (side, core): ``mixamorig:LeftUpLeg`` is ("left", "upleg"), ``thigh.L`` ("left", "thigh")."""
+    text = re.sub(r"[_\-.\s]+", " ", joint)
+    previous = ""
+    while text != previous:
+        previous, text = text, _PREFIX.sub("", text, count=1)
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text).split()
+    side = ""
+    for i, word in enumerate(words):
+        low = word.lower()
+        if low in ("left", "l", "right", "r"):
+            side = "left" if low[0] == "l" else "right"
+            del words[i]
+            break
+    core = "".join(words).lower()
+    if not side:
+        for name in ("left", "right"):
+            if core.startswith(name) or core.endswith(name):
+                return name, core.removeprefix(name).removesuffix(name)
+        known = {n for names in _SIDED.values() for n in names.split()}
+        if core[:1] in ("l", "r") and core[1:] in known:  # lthumb, rfemur, LHipJoint
+            return ("left" if core[0] == "l" else "right"), core[1:]
+    return side, core
+
+
+def body_points(joints: Sequence[str]) -> dict[str, str]:
+    """Body point -> joint, as far as the names tell; also ``neck_base`` and ``head_top``, which are no body points."""
+    split = {joint: _split(joint) for joint in joints}
+    found: dict[str, str] = {}
+    for side in ("left", "right", ""):
+        by_core: dict[str, str] = {}
+        for joint, (joint_side, core) in split.items():
+            if joint_side == side:
+                by_core.setdefault(core, joint)
+        for point, names in (_SIDED if side else _MIDLINE).items():
+            match = next((name for name in names.split() if name in by_core), None)
+            if match is not None:
+                found[f"{side}_{point}" if side else point] = by_core.pop(match)
+    return found
+
+
+@lru_cache(maxsize=256)
+def guess_layout(joints: tuple[str, ...], parents: tuple[int, ...], lengths: tuple[float, ...]) -> Layout:
+    """A layout for a rig that is not among the known ones.
+
+    Args:
+        joints: joint names.
+        parents: per joint the index of its parent, -1 for the root.
+        lengths: bone from each joint to its parent in metres; they only weigh the mixes along the spine.
+
+    Returns:
+        Layout named ``rig<joints>-<hash>``. Joints whose names are not understood stand for nothing; ``remap`` then
+        names the points that are missing.
+    """
+    found = body_points(joints)
+    own = {joint: point for point, joint in found.items() if point not in ("neck_base", "head_top")}
+    points = _points(joints, parents, lengths, found)
+    own = {joint: point for joint, point in own.items() if point not in points}
+    pairs = _mirror(joints)
+    name = f"rig{len(joints)}-{hashlib.sha256('|'.join(joints).encode()).hexdigest()[:8]}"
+    return make_layout(
+        name, {j: own.get(j) for j in joints}, [p if p >= 0 else None for p in parents], title="BVH rig, body points told from its joint names",
+        center="hip_center" if "hip_center" in found or "hip_center" in points else None, mirror=pairs, parts=_parts(joints, parents, found), points=points,
+    )  # fmt: skip
+
+
+def _points(joints: Sequence[str], parents: Sequence[int], lengths: Sequence[float], found: dict[str, str]) -> dict[str, Mix]:
+    """Points of the trunk: mixes along the spine, and the middle between left and right where nothing else is there."""
+    points: dict[str, Mix] = {}
+
+    def middle(point: str) -> Mix | None:
+        pair = [found.get(f"{side}_{point}") for side in ("left", "right")]
+        return None if None in pair else {str(j): 0.5 for j in pair}
+
+    if "neck_base" in found:
+        points["shoulder_center"] = points["spine_shoulder"] = {found["neck_base"]: 1.0}
+    elif shoulders := middle("shoulder"):
+        points["shoulder_center"] = points["spine_shoulder"] = shoulders
+    if "hip_center" not in found and (hips := middle("hip")):
+        points["hip_center"] = hips
+    if "head" in found and "head_top" in found:
+        points["head"] = {found["head"]: 0.5, found["head_top"]: 0.5}
+    if "head" in found and "neck_base" in found:
+        points["neck"] = {found["neck_base"]: 0.5, found["head"]: 0.5}
+    spine = _spine(joints, parents, found)
+    low, high = ({found["hip_center"]: 1.0} if "hip_center" in found else points.get("hip_center")), points.get("shoulder_center")
+    for point, share in (("spine_low", 0.2), ("spine_mid", 0.55)):
+        if spine:
+            points[point] = _along(spine, joints, lengths, share)
+        elif low and high:
+            points[point] = {j: (1 - share) * low.get(j, 0.0) + share * high.get(j, 0.0) for j in {**low, **high}}
+    return points
+
+
+def _spine(joints: Sequence[str], parents: Sequence[int], found: dict[str, str]) -> list[int]:
+    """The joints from the hip centre up to the neck; empty when the names do not tell one of them."""
+    if "hip_center" not in found or "neck_base" not in found:
+        return []
+    hips = joints.index(found["hip_center"])
+    down = path_to_root(parents, joints.index(found["neck_base"]))
+    return down[: down.index(hips) + 1][::-1] if hips in down else []
+
+
+def _along(spine: Sequence[int], joints: Sequence[str], lengths: Sequence[float], share: float) -> Mix:
+    """The place at that share of the way along a chain of joints, as a mix of the two joints around it."""
+    left = share * sum(lengths[v] for v in spine[1:])
+    for below, above in itertools.pairwise(spine):
+        if lengths[above] > 0 and left <= lengths[above]:
+            weight = left / lengths[above]
+            return {joints[below]: 1 - weight, joints[above]: weight}
+        left -= lengths[above]
+    return {joints[spine[-1]]: 1.0}
+
+
+def _mirror(joints: Sequence[str]) -> list[tuple[str, str]]:
+    right: dict[str, str] = {}
+    for joint in joints:
+        side, core = _split(joint)
+        if side == "right":
+            right.setdefault(core, joint)
+    pairs = []
+    for joint in joints:
+        side, core = _split(joint)
+        if side == "left" and core in right:
+            pairs.append((joint, right.pop(core)))
+    return pairs
+
+
+def _parts(joints: Sequence[str], parents: Sequence[int], found: dict[str, str]) -> dict[str, list[str]]:
+    """Limbs are all that hangs from a shoulder or hip joint; the rest is trunk. Empty unless all four limbs are found."""
+    starts = {found.get(f"{side}_{point}"): f"{side}_{limb}" for side in ("left", "right") for point, limb in (("shoulder", "arm"), ("hip", "leg"))}
+    if None in starts:
+        return {}
+    parts: dict[str, list[str]] = {"trunk": [], **{limb: [] for limb in starts.values()}}
+    for v, joint in enumerate(joints):
+        limb = next((starts[joints[u]] for u in path_to_root(parents, v) if joints[u] in starts), "trunk")
+        parts[limb].append(joint)
+    return parts

@@ -1,0 +1,199 @@
+"""Joint layouts as data: which joint is number 7, who its parent is, which point of the body it stands for.
+
+The tables are in ``layouts.json``. A layout names its own joints and says, for a shared vocabulary of body
+points (``hip_center``, ``left_wrist``, ...), which joint or weighted mix of joints stands for each. That one
+table per layout is what makes any layout convertible to any other by name (see ``remap``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib import resources
+from typing import Any
+
+from skelzoo.errors import LayoutError
+
+Mix = Mapping[str, float]
+"""A point as a weighted mix of joints: joint name -> weight, weights summing to 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A joint set. Compared and hashed by identity: a layout is made once.
+
+    Attributes:
+        name: short name, e.g. ``"kinect20"``.
+        title: one line for people.
+        joints: joint names in the order of the V axis.
+        parents: index of each joint's parent, -1 for the root.
+        center: joint (or body point) the layout is usually centred on.
+        mirror: (left, right) joint names.
+        parts: trunk, left_arm, right_arm, left_leg, right_leg -> joint names; every joint is in exactly one.
+        points: body point -> mix of joints, everything this layout can tell about the body.
+        own: joint name -> the body point that joint is, for those that are one.
+        estimates: joint -> mix of this layout's other joints, used when a source has no such joint
+            (a hand is the forearm extended by 0.3); ``remap`` reports every use.
+        dimensions: 2 or 3, the usual number of coordinates.
+    """
+
+    name: str
+    title: str
+    joints: tuple[str, ...]
+    parents: tuple[int, ...]
+    center: str
+    mirror: tuple[tuple[str, str], ...] = ()
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    points: Mapping[str, Mix] = field(default_factory=dict)
+    own: Mapping[str, str] = field(default_factory=dict)
+    estimates: Mapping[str, Mix] = field(default_factory=dict)
+    dimensions: int = 3
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    def index(self, joint: str) -> int:
+        """Position of a joint on the V axis. Raises LayoutError with near names."""
+        try:
+            return self._index[joint]
+        except KeyError:
+            near = difflib.get_close_matches(joint, self.joints, 3, 0.4)
+            raise LayoutError(
+                f"layout {self.name!r} has no joint {joint!r}. " + (f"Near names: {', '.join(near)}." if near else f"Its joints: {', '.join(self.joints)}.")
+            ) from None
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {joint: i for i, joint in enumerate(self.joints)}
+
+    def mix(self, name: str) -> dict[int, float] | None:
+        """A joint or body point as {joint index: weight}; None when this layout cannot tell where it is."""
+        if name in self._index:
+            return {self._index[name]: 1.0}
+        point = self.points.get(name)
+        return None if point is None else {self._index[j]: w for j, w in point.items()}
+
+    @cached_property
+    def mirror_permutation(self) -> tuple[int, ...]:
+        """For each joint the index of its mirror image (itself on the midline)."""
+        order = list(range(len(self)))
+        for left, right in self.mirror:
+            i, j = self.index(left), self.index(right)
+            order[i], order[j] = j, i
+        return tuple(order)
+
+
+def make_layout(
+    name: str,
+    joints: Sequence[str] | Mapping[str, str | None],
+    parents: Sequence[str | int | None],
+    *,
+    title: str = "",
+    center: str | None = None,
+    mirror: Sequence[Sequence[str]] = (),
+    parts: Mapping[str, Sequence[str]] | None = None,
+    points: Mapping[str, str | Mix] | None = None,
+    estimates: Mapping[str, Mix] | None = None,
+    dimensions: int = 3,
+) -> Layout:
+    """Build and check a layout of your own.
+
+    Args:
+        joints: joint names in order, or a mapping joint name -> the body point it is (None: it is none).
+        parents: per joint its parent's name or index; None or -1 for the root.
+        points: further body points as a joint name or {joint: weight}.
+
+    Raises:
+        LayoutError: repeated names, a parent that is not a joint, a cycle, weights that do not sum to 1.
+    """
+    own = {j: p for j, p in joints.items() if p} if isinstance(joints, Mapping) else {}
+    names = tuple(joints)
+    if len(set(names)) != len(names):
+        raise LayoutError(f"layout {name!r}: joint names repeat. Give every joint a name of its own.")
+    if len(parents) != len(names):
+        raise LayoutError(f"layout {name!r}: {len(names)} joints but {len(parents)} parents. Give one parent per joint.")
+    order = {j: i for i, j in enumerate(names)}
+
+    def parent_index(parent: str | int | None) -> int:
+        index = -1 if parent is None else order.get(parent, -2) if isinstance(parent, str) else parent
+        if not -1 <= index < len(names):
+            raise LayoutError(f"layout {name!r}: parent {parent!r} is not one of its joints.")
+        return index
+
+    mixes = {p: {j: 1.0} for j, p in own.items()}
+    mixes |= {p: {v: 1.0} if isinstance(v, str) else dict(v) for p, v in (points or {}).items()}
+    layout = Layout(
+        name=name, title=title or name, joints=names, parents=tuple(parent_index(p) for p in parents),
+        center=center or names[0], mirror=tuple((a, b) for a, b in mirror),
+        parts={k: tuple(v) for k, v in (parts or {}).items()}, points=mixes, own=own,
+        estimates={j: dict(m) for j, m in (estimates or {}).items()}, dimensions=dimensions,
+    )  # fmt: skip
+    _check(layout)
+    return layout
+
+
+def _check(layout: Layout) -> None:
+    for i in range(len(layout)):
+        seen, j = set(), i
+        while j >= 0:
+            if j in seen:
+                raise LayoutError(f"layout {layout.name!r}: joint {layout.joints[i]!r} is its own ancestor.")
+            seen.add(j)
+            j = layout.parents[j]
+    for what, mix in [*layout.points.items(), *layout.estimates.items()]:
+        for joint in mix:
+            layout.index(joint)
+        if abs(sum(mix.values()) - 1) > 1e-3:
+            raise LayoutError(f"layout {layout.name!r}: the weights of {what!r} sum to {sum(mix.values())}, not 1.")
+    for joint in [*layout.estimates, *(j for pair in layout.mirror for j in pair)]:
+        layout.index(joint)
+    if layout.mix(layout.center) is None:
+        raise LayoutError(f"layout {layout.name!r}: its centre {layout.center!r} is neither a joint nor a point of it.")
+    if layout.parts and sorted(j for p in layout.parts.values() for j in p) != sorted(layout.joints):
+        raise LayoutError(f"layout {layout.name!r}: its parts do not hold every joint exactly once.")
+
+
+@cache
+def _table() -> dict[str, dict[str, Any]]:
+    text = resources.files("skelzoo.skeleton").joinpath("layouts.json").read_text(encoding="utf-8")
+    table: dict[str, dict[str, Any]] = json.loads(text)
+    return table
+
+
+def list_layouts() -> list[str]:
+    """Names of the layouts that come with skelzoo."""
+    return list(_table())
+
+
+@cache
+def _load(name: str) -> Layout:
+    return make_layout(name, **_table()[name])
+
+
+def get_layout(layout: str | Layout) -> Layout:
+    """The layout of that name; a Layout is passed through.
+
+    Raises:
+        LayoutError: unknown name; the message lists near names and how to make a layout of one's own.
+    """
+    if isinstance(layout, Layout):
+        return layout
+    if layout not in _table():
+        near = difflib.get_close_matches(str(layout), list_layouts(), 3, 0.4)
+        raise LayoutError(
+            f"no layout {layout!r}. {'Did you mean ' + ' or '.join(near) + '? ' if near else ''}"
+            f"Known: {', '.join(list_layouts())}. For other joints use skelzoo.make_layout(name, joints, parents)."
+        )
+    return _load(layout)
+
+
+def find_layout(joints: Sequence[str]) -> Layout | None:
+    """The layout that has exactly these joint names in this order, or None."""
+    names = list(joints)
+    for name, row in _table().items():
+        if list(row["joints"]) == names:
+            return get_layout(name)
+    return None

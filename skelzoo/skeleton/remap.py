@@ -1,0 +1,111 @@
+"""Layout to layout by joint name, with a report of where every joint came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import CoverageError
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.layouts import Layout, get_layout
+
+MIN_COVERAGE = 0.75
+"""Share of target joints that must come from the source's own joints before a remap is accepted."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Where each target joint comes from.
+
+    Attributes:
+        source, target: layout names.
+        direct: target joint -> source joint of the same body point.
+        blended: target joint -> {source joint: weight}.
+        estimated: target joint -> {target joint: weight}, an extrapolation within the target layout.
+        missing: target joints that nothing stands for.
+    """
+
+    source: str
+    target: str
+    direct: Mapping[str, str]
+    blended: Mapping[str, Mapping[str, float]]
+    estimated: Mapping[str, Mapping[str, float]]
+    missing: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """Share of target joints measured by the source (direct or blended), 0 to 1."""
+        measured = len(self.direct) + len(self.blended)
+        return measured / (measured + len(self.estimated) + len(self.missing))
+
+    def __str__(self) -> str:
+        lines = [f"{self.source} -> {self.target}: {self.share:.0%} of the joints measured"]
+        for what, joints in (("blended", self.blended), ("estimated", self.estimated)):
+            lines += [f"  {what} {j}: " + " + ".join(f"{w:g} {s}" for s, w in mix.items()) for j, mix in joints.items()]
+        lines += [f"  missing {j}" for j in self.missing]
+        return "\n".join(lines)
+
+
+def coverage(source: str | Layout, target: str | Layout) -> Coverage:
+    """Report how the joints of ``target`` can be had from ``source``, without any data."""
+    return _plan(get_layout(source), get_layout(target))[0]
+
+
+def remap(clip: Clip, target: str | Layout, min_coverage: float = MIN_COVERAGE) -> Clip:
+    """The clip in another layout.
+
+    Joints are matched by the body point they stand for (``Layout.own``), never by position. Joints the source
+    cannot give are estimated by the target's own rule (a hand is the forearm extended), or the remap refuses.
+
+    Returns:
+        Clip with the target's joints; scores are mixed with the same weights.
+
+    Raises:
+        CoverageError: fewer than ``min_coverage`` of the joints are measured, or a joint has neither a source
+            nor an estimate; the message is the coverage report.
+    """
+    target = get_layout(target)
+    if clip.layout.joints == target.joints:
+        return clip
+    report, matrix = _plan(clip.layout, target)
+    if report.missing or report.share < min_coverage:
+        raise CoverageError(
+            f"{clip.name}: layout {clip.layout.name!r} gives too few joints of {target.name!r} (needs {min_coverage:.0%} measured and none missing).\n{report}\n"
+            "Use an encoder whose layout is nearer to yours, or describe the missing points with skelzoo.make_layout(..., points=...)."
+        )
+    keypoints = np.einsum("wv,mtvc->mtwc", matrix, clip.keypoints)
+    scores = None if clip.scores is None else np.einsum("wv,mtv->mtw", np.abs(matrix) / np.abs(matrix).sum(1, keepdims=True), clip.scores)
+    return clip.replace(keypoints=keypoints, layout=target, scores=scores)
+
+
+@lru_cache(maxsize=64)
+def _plan(source: Layout, target: Layout) -> tuple[Coverage, NDArray[np.float32]]:
+    """Coverage report and the (target joints, source joints) mixing matrix."""
+    matrix = np.zeros((len(target), len(source)), np.float32)
+    direct: dict[str, str] = {}
+    blended: dict[str, Mapping[str, float]] = {}
+    unmatched = []
+    for i, joint in enumerate(target.joints):
+        point = target.own.get(joint)
+        mix = source.mix(point) if point else None
+        if mix is None:
+            unmatched.append(joint)
+            continue
+        for j, weight in mix.items():
+            matrix[i, j] = weight
+        if len(mix) == 1:
+            direct[joint] = source.joints[next(iter(mix))]
+        else:
+            blended[joint] = {source.joints[j]: w for j, w in mix.items()}
+    estimated = {}
+    for joint in unmatched:
+        rule = target.estimates.get(joint, {})
+        if rule and all(j in direct or j in blended for j in rule):
+            estimated[joint] = rule
+            matrix[target.index(joint)] = sum(w * matrix[target.index(j)] for j, w in rule.items())
+    missing = tuple(j for j in unmatched if j not in estimated)
+    return Coverage(source.name, target.name, direct, blended, estimated, missing), matrix

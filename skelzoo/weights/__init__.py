@@ -1,0 +1,1 @@
+"""How bytes become a net: the manifest, the sources of weights, strict checkpoints."""

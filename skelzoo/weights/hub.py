@@ -1,0 +1,48 @@
+"""Where the files of a model come from. The only file that touches the network or the cache."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from pathlib import Path
+
+from skelzoo.errors import WeightsUnavailableError
+
+HF_PATTERN = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
+
+
+def bundled_folder(name: str) -> Path:
+    """Folder of weights that ship in the package.
+
+    Raises:
+        WeightsUnavailableError: the folder is not there.
+    """
+    folder = Path(str(resources.files("skelzoo.weights"))) / "bundled" / name
+    if not folder.is_dir():
+        raise WeightsUnavailableError(f"{name}: the bundled folder {folder} is missing. Reinstall skelzoo.")
+    return folder
+
+
+def local_folder(path: str) -> Path:
+    """Folder named by ``local:PATH``.
+
+    Raises:
+        WeightsUnavailableError: no such folder.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise WeightsUnavailableError(f"local:{path}: there is no folder {folder.absolute()}. Give the folder that encoder.save(...) wrote.")
+    return folder
+
+
+def hub_folder(source: str) -> Path:
+    """Folder of ``hf:owner/repo@<40-hex commit>``, downloaded or cached.
+
+    Raises:
+        WeightsUnavailableError: always, until downloading is built; malformed names are told apart.
+    """
+    if not HF_PATTERN.fullmatch(source):
+        raise WeightsUnavailableError(f"{source!r} is not hf:owner/repo@<commit> with the full commit of 40 hex digits.")
+    raise WeightsUnavailableError(
+        f"{source}: this version of skelzoo does not download yet. Fetch the repository with `hf download` and load it as local:FOLDER."
+    )

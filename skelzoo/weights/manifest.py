@@ -1,0 +1,228 @@
+"""The manifest: which bytes a model name stands for, where they come from, under what licence, how well they do.
+
+Read from ``weights_manifest.json``, which lies in the installed package, or beside it in a source checkout. No torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from skelzoo.errors import CheckpointError, ContractError, LayoutError, ManifestError, UnknownModelError
+from skelzoo.skeleton.prepare import Contract
+
+CONFIG_FORMAT = 1
+SCHEMA_FILE = "manifest.schema.json"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is needed to build a net and feed it: the content of ``config.json``.
+
+    Attributes:
+        arch: a name of ``skelzoo.nets.archs``.
+        options: constructor options of the arch, without parents, input channels and classes.
+        contract: what the net expects of a clip.
+        labels: class names of the head in order; None when there is no head or no names are known.
+        num_classes: size of the head, 0 for none.
+    """
+
+    arch: str
+    options: Mapping[str, Any]
+    contract: Contract
+    num_classes: int = 0
+    labels: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels is not None and len(self.labels) != self.num_classes:
+            raise CheckpointError(f"{len(self.labels)} labels for a head of {self.num_classes} classes. Give one name per class, or none at all.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "format": CONFIG_FORMAT, "arch": self.arch, "options": dict(self.options), "contract": self.contract.to_dict(),
+            "num_classes": self.num_classes, "labels": None if self.labels is None else list(self.labels),
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, row: Any, where: str) -> ModelConfig:
+        """Read back ``to_dict``.
+
+        Raises:
+            CheckpointError: not a config of this format; the message names ``where`` it was read.
+        """
+        needed = {"format": int, "arch": str, "options": dict, "contract": dict, "num_classes": int}
+        if not isinstance(row, dict) or set(row) - {*needed, "labels"} or any(type(row.get(k)) is not t for k, t in needed.items()):
+            raise CheckpointError(
+                f"{where}: not a model config. It needs exactly the keys {', '.join(needed)}, labels. Save the folder again with encoder.save(...)."
+            )
+        if row["format"] != CONFIG_FORMAT:
+            raise CheckpointError(f"{where}: config format {row['format']}, this skelzoo reads {CONFIG_FORMAT}. Upgrade skelzoo or save the folder again.")
+        labels = row.get("labels")
+        if labels is not None and not (isinstance(labels, list) and all(isinstance(x, str) for x in labels)):
+            raise CheckpointError(f"{where}: labels must be a list of names or null.")
+        try:
+            contract = Contract.from_dict(row["contract"])
+        except (ContractError, LayoutError) as error:
+            raise CheckpointError(f"{where}: {error}") from error
+        return cls(row["arch"], row["options"], contract, row["num_classes"], None if labels is None else tuple(labels))
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """Size in bytes and sha256 of one file of a weights folder."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Published weights of a model.
+
+    Attributes:
+        source: ``bundled`` (in the package) or ``hf:owner/repo@<40-hex commit>``.
+        license: SPDX-like name; ``license_reason`` says why it is that.
+        commercial_use: whether the licence allows it.
+        parameters: number of parameters, head included.
+        files: file name -> size and sha256.
+        trained_on: corpora, with their licences.
+        command: the command that trained them.
+    """
+
+    source: str
+    license: str
+    license_reason: str
+    commercial_use: bool
+    parameters: int
+    files: Mapping[str, FileInfo]
+    trained_on: tuple[str, ...]
+    command: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured number, with the protocol and the command that gave it; or one a paper reports."""
+
+    dataset: str
+    protocol: str
+    value: float
+    source: str
+    """The command that measured it, or "reported in the paper"."""
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model of the manifest."""
+
+    name: str
+    family: str
+    summary: str
+    config: ModelConfig
+    weights: Weights | None
+    metrics: tuple[Metric, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All models."""
+
+    models: Mapping[str, ModelEntry]
+    aliases: Mapping[str, str]
+
+    @cached_property
+    def pretrained(self) -> list[str]:
+        """Names of the models with published weights."""
+        return [n for n, e in self.models.items() if e.weights]
+
+    def find(self, name: str) -> ModelEntry:
+        """The entry of a name or alias.
+
+        Raises:
+            UnknownModelError: with near names.
+        """
+        name = self.aliases.get(name, name)
+        if name in self.models:
+            return self.models[name]
+        near = difflib.get_close_matches(name, [*self.models, *self.aliases], 3, 0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Models with weights: {', '.join(self.pretrained)}."
+        raise UnknownModelError(f"no model {name!r}. {hint} skelzoo.list_models() shows all; a folder of your own is loaded as 'local:{name}'.")
+
+
+def parse_manifest(text: str, where: str = "manifest") -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        ManifestError: not JSON, or not of the schema (``manifest.schema.json``).
+    """
+    try:
+        data = json.loads(text)
+        if data["schema_version"] != 1:
+            raise ManifestError(f"{where}: schema version {data['schema_version']}, this skelzoo reads 1. Upgrade skelzoo.")
+        models = {name: _entry(name, row, where) for name, row in data["models"].items()}
+        manifest = Manifest(models, dict(data["aliases"]))
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError, CheckpointError) as error:
+        raise ManifestError(f"{where}: does not follow the manifest schema ({type(error).__name__}: {error}). Reinstall skelzoo.") from error
+    lost = [a for a, n in manifest.aliases.items() if n not in models]
+    if lost:
+        raise ManifestError(f"{where}: aliases {', '.join(lost)} point at no model. Reinstall skelzoo.")
+    return manifest
+
+
+def _entry(name: str, row: Mapping[str, Any], where: str) -> ModelEntry:
+    weights = None
+    if row["weights"] is not None:
+        w = dict(row["weights"])
+        w["files"] = {f: FileInfo(**info) for f, info in w["files"].items()}
+        weights = Weights(**{**w, "trained_on": tuple(w["trained_on"])})
+    config = ModelConfig.from_dict(row["config"], f"{where}, model {name}")
+    metrics = tuple(Metric(**m) for m in row["metrics"])
+    return ModelEntry(name, row["family"], row["summary"], config, weights, metrics, tuple(row["notes"]))
+
+
+def manifest_path() -> Path:
+    """Where the manifest lies: in the package (wheel), else beside it (source checkout, editable install).
+
+    Raises:
+        ManifestError: in neither place.
+    """
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package, package.parent):
+        if (folder / "weights_manifest.json").is_file():
+            return folder / "weights_manifest.json"
+    raise ManifestError(f"weights_manifest.json is neither in {package} nor beside it. Reinstall skelzoo.")
+
+
+@cache
+def manifest() -> Manifest:
+    """The manifest of this installation, read once."""
+    path = manifest_path()
+    return parse_manifest(path.read_text(encoding="utf-8"), str(path))
+
+
+def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
+    """Model names that match a shell pattern such as ``"skeattnclr*"``.
+
+    Args:
+        pretrained: only those with published weights.
+    """
+    names = manifest().pretrained if pretrained else list(manifest().models)
+    return sorted(n for n in names if fnmatch.fnmatchcase(n, pattern))
+
+
+def info(name: str) -> dict[str, Any]:
+    """Everything the manifest knows of a model as plain JSON types: contract, licence, metrics, provenance, size.
+
+    Raises:
+        UnknownModelError: with near names.
+    """
+    entry = manifest().find(name)
+    return {**dataclasses.asdict(entry), "config": entry.config.to_dict()}

@@ -1,0 +1,29 @@
+"""Shared by all tests: where the real data are, and the mark of tests that need them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+"""Real data beside the repository; not part of it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs_shared: reads real files from ../shared/data; skipped where that folder is not there")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if (SHARED / "data").is_dir():
+        return
+    skip = pytest.mark.skip(reason=f"{SHARED / 'data'} is not there")
+    for item in items:
+        if item.get_closest_marker("needs_shared"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of the real data; use it with the mark ``needs_shared``."""
+    return SHARED

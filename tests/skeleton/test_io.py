@@ -1,0 +1,298 @@
+"""The readers on whole files: against the corpus that was made from the same files, and on files written by the facts."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skeleton_samples import ntu_frames, write_ntu
+
+from skelzoo.errors import ClipError, ReadError
+from skelzoo.skeleton import io
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io import array, corpus
+from skelzoo.skeleton.layouts import make_layout
+
+needs_shared = pytest.mark.needs_shared
+
+
+@functools.cache
+def table(path: Path) -> tuple[corpus.Corpus, dict[str, int]]:
+    whole = corpus.read_table(path)
+    return whole, {name: i for i, name in enumerate(whole.clip_names)}
+
+
+# file, corpus, clip there, every how many frames, joints in front that the corpus lacks, largest difference in mm
+REAL = [
+    ("bandai_bvh/dataset-1_bye_happy_001.bvh", "bandai_namco", "dataset-1_bye_happy_001", 1, 1, 0.6),
+    ("bandai_bvh/dataset-1_walk-back_normal_001.bvh", "bandai_namco", "dataset-1_walk-back_normal_001", 1, 1, 0.6),
+    ("bandai_bvh/dataset-2_raise-up-left-hand_normal_001.bvh", "bandai_namco", "dataset-2_raise-up-left-hand_normal_001", 1, 1, 0.6),
+    ("bandai_bvh/dataset-2_wave-right-hand_elderly_001.bvh", "bandai_namco", "dataset-2_wave-right-hand_elderly_001", 1, 1, 0.6),
+    ("cmu_bvh/02_03.bvh", "cmu_subset", "02_03", 4, 0, 1.5),
+    ("cmu_bvh/35_17.bvh", "cmu_subset", "35_17", 4, 0, 0.6),
+    ("cmu_bvh/006_09.bvh", "cmu_iclone", "06_09", 2, 0, 0.6),
+    ("cmu_asf/02_03.amc", "cmu_subset", "02_03", 4, 0, 0.6),
+    ("hdm05/HDM_mm_rotateArmsBothBackward1Reps_011_120.amc", "hdm05_subset", "HDM_mm_rotateArmsBothBackward1Reps_011_120", 4, 0, 0.6),
+    ("hdm05/HDM_mm_rotateArmsBothBackward1Reps_012_120.amc", "hdm05_subset", "HDM_mm_rotateArmsBothBackward1Reps_012_120", 4, 0, 0.6),
+    ("hdm05/HDM_mm_rotateArmsBothBackward1Reps_013_120.amc", "hdm05_subset", "HDM_mm_rotateArmsBothBackward1Reps_013_120", 4, 0, 0.6),
+    ("nw_ucla/a01_s01_e00_v01.json", "nw_ucla", "a01_s01_e00_v01", 1, 0, 0.6),
+    ("nw_ucla/a01_s10_e00_v03.json", "nw_ucla", "a01_s10_e00_v03", 1, 0, 0.6),
+    ("nw_ucla/a02_s09_e04_v02.json", "nw_ucla", "a02_s09_e04_v02", 1, 0, 0.6),
+    ("nw_ucla/a04_s01_e00_v03.json", "nw_ucla", "a04_s01_e00_v03", 1, 0, 0.6),
+    ("nw_ucla/a11_s01_e00_v02.json", "nw_ucla", "a11_s01_e00_v02", 1, 0, 0.6),
+    ("nw_ucla/a12_s02_e01_v01.json", "nw_ucla", "a12_s02_e01_v01", 1, 0, 0.6),
+    ("utd_mhad/a1_s1_t1_skeleton.mat", "utd_mhad", "a1_s1_t1", 1, 0, 0.6),
+    ("utd_mhad/a9_s2_t1_skeleton.mat", "utd_mhad", "a9_s2_t1", 1, 0, 0.6),
+    ("utd_mhad/a23_s3_t2_skeleton.mat", "utd_mhad", "a23_s3_t2", 1, 0, 0.6),
+    ("utd_mhad/a27_s8_t3_skeleton.mat", "utd_mhad", "a27_s8_t3", 1, 0, 0.6),
+    ("uiprmd/m01_s01_e01_angles.txt.gz", "uiprmd_kinect", "m01_s01_e01", 1, 0, 0.6),
+    ("uiprmd/m07_s03_e02_positions.txt.gz", "uiprmd_kinect", "m07_s03_e02", 1, 0, 0.6),
+    ("uiprmd/m03_s02_e04_angles_inc.txt.gz", "uiprmd_kinect", "m03_s02_e04_inc", 1, 0, 0.6),
+    ("uiprmd/m05_s10_e10_positions_inc.txt.gz", "uiprmd_kinect", "m05_s10_e10_inc", 1, 0, 0.6),
+]
+
+
+@needs_shared
+@pytest.mark.parametrize(("file", "source", "name", "step", "extra", "limit"), REAL, ids=[r[0] for r in REAL])
+def test_real_file_is_the_clip_of_the_corpus(shared: Path, file: str, source: str, name: str, step: int, extra: int, limit: float) -> None:
+    (clip,) = io.read(shared / "data/raw" / file)
+    whole, index = table(shared / "data" / f"{source}.npz")
+    reference = whole.clips[index[name]]
+    assert clip.layout.joints[extra:] == reference.layout.joints
+    assert clip.fps == step * reference.fps
+    assert clip.label == (None if source.startswith("cmu") else reference.label)
+    assert clip.name == Path(file).name.split(".")[0].replace("_angles", "").replace("_positions", "")
+    assert 1000 * np.abs(clip.keypoints[:, ::step, extra:] - reference.keypoints).max() < limit
+
+
+@needs_shared
+def test_cmu_bvh_repaired_is_the_amc_of_the_same_trial(shared: Path) -> None:
+    (bvh,), (amc,) = (io.read(shared / "data/raw" / f) for f in ("cmu_bvh/02_03.bvh", "cmu_asf/02_03.amc"))
+    assert bvh.keypoints.shape == amc.keypoints.shape == (1, 173, 29, 3)
+    assert np.abs(bvh.keypoints - amc.keypoints).max() < 0.001
+
+
+@needs_shared
+def test_daz_rest_pose_has_the_bones_of_the_daz_corpus(shared: Path) -> None:
+    (clip,) = io.read(shared / "data/raw/broken/standard.bvh")
+    whole, _ = table(shared / "data/cmu_daz.npz")
+    assert clip.layout is whole.layout and clip.frames == 3
+
+    def bones(points: np.ndarray) -> np.ndarray:
+        return np.median(np.linalg.norm(points - points[:, list(clip.layout.parents)], axis=-1), axis=0)[1:]
+
+    np.testing.assert_allclose(bones(clip.keypoints[0]), bones(whole.clips[0].keypoints[0]), atol=5e-4)
+
+
+@needs_shared
+def test_corpus_is_cut_as_its_schema_says(shared: Path) -> None:
+    path = shared / "data/cmu_iclone.npz"
+    whole = corpus.read_table(path)
+    with np.load(path) as z:
+        metres = np.cumsum(z["joints_delta"], axis=0, dtype=np.int16) * z["scale"]
+        for i in (0, 12):
+            np.testing.assert_array_equal(whole.clips[i].keypoints[0], metres[z["offsets"][i] : z["offsets"][i + 1]] + z["clip_origin"][i])
+            assert whole.clips[i].label == z["label_names"][z["label"][i]]
+        assert whole.licence == str(z["licence"])
+    assert len(whole) == 13 and whole.clips[0].fps == 30
+    assert (whole.split == -1).all() and (whole.view == -1).all() and (whole.flags == 0).all()
+    assert set(whole.extra) == {"description", "zero_frames"}
+    assert [c.name for c in io.read(path)] == list(whole.clip_names)
+
+
+@needs_shared
+def test_every_corpus_reads(shared: Path) -> None:
+    counts = {p.stem: len(table(p)[0]) for p in sorted((shared / "data").glob("*.npz"))}
+    assert counts == {"bandai_namco": 3076, "cmu_daz": 43, "cmu_iclone": 13, "cmu_subset": 144, "hdm05_subset": 288, "nw_ucla": 1484, "uiprmd_kinect": 2000,
+                      "utd_mhad": 861}  # fmt: skip
+    ucla = table(shared / "data/nw_ucla.npz")[0]
+    assert (ucla.split == 0).sum() == 1020 and set(ucla.view) == {1, 2, 3} and ((ucla.flags & 64) > 0).sum() == 95
+
+
+@needs_shared
+def test_find_files_lists_each_recording_once(shared: Path) -> None:
+    raw = shared / "data/raw"
+    files = io.find_files(raw)
+    assert files == sorted(files) and len(files) == 4 + 2 + 3 + 1 + 3 + 6 + 4 + 4  # the MSR texts, README.md and .asf files are not listed
+    assert not any(f.suffix in (".md", ".asf") or "_skeleton3D" in f.name for f in files)
+    readme = raw / "README.md"
+    assert io.find_files([readme]) == [readme]
+    pair = [raw / "uiprmd/m01_s01_e01_positions.txt.gz", raw / "uiprmd/m01_s01_e01_angles.txt.gz"]
+    assert io.find_files(pair) == pair[:1]
+    assert len(io.find_files(str(raw / "uiprmd/*"))) == 4
+    backwards = [raw / "nw_ucla/a12_s02_e01_v01.json", raw / "nw_ucla/a01_s01_e00_v01.json", raw / "nw_ucla"]
+    assert io.find_files(backwards)[:2] == backwards[:2] and len(io.find_files(backwards)) == 6
+
+
+def test_find_files_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    (tmp_path / ".hidden.bvh").write_text("HIERARCHY")
+    with pytest.raises(ReadError, match="no readable file"):
+        io.find_files(tmp_path)
+    with pytest.raises(ReadError, match="no such file"):
+        io.find_files(tmp_path / "nothing")
+    with pytest.raises(ReadError, match="pattern"):
+        io.find_files(str(tmp_path / "*.bvh"))
+
+
+@needs_shared
+def test_uiprmd_unpacked_and_in_folders_of_the_data_set(shared: Path, tmp_path: Path) -> None:
+    packed = shared / "data/raw/uiprmd"
+    for kind in ("angles", "positions"):
+        (tmp_path / kind.capitalize()).mkdir()
+        name = f"m01_s01_e01_{kind}.txt"
+        (tmp_path / kind.capitalize() / name).write_bytes(gzip.decompress((packed / f"{name}.gz").read_bytes()))
+    (clip,) = io.read(tmp_path / "Angles/m01_s01_e01_angles.txt")
+    (reference,) = io.read(packed / "m01_s01_e01_positions.txt.gz")
+    np.testing.assert_array_equal(clip.keypoints, reference.keypoints)
+    assert len(io.find_files(tmp_path)) == 1
+
+
+@needs_shared
+def test_asf_is_found_by_stem_prefix_or_alone(shared: Path, tmp_path: Path) -> None:
+    raw = shared / "data/raw/cmu_asf"
+    (reference,) = io.read(raw / "02_03.amc")
+    shutil.copy(raw / "02_03.amc", tmp_path / "02_03.amc")
+    with pytest.raises(ReadError, match=r"02_03\.asf, 02\.asf"):
+        io.read(tmp_path / "02_03.amc")
+    for name in ("person.asf", "02.ASF", "02_03.asf"):
+        shutil.copy(raw / "02.asf", tmp_path / name)
+        np.testing.assert_array_equal(io.read(tmp_path / "02_03.amc")[0].keypoints, reference.keypoints)
+    for name in ("02.ASF", "02_03.asf"):
+        (tmp_path / name).unlink()
+    shutil.copy(raw / "02.asf", tmp_path / "other.asf")
+    with pytest.raises(ReadError, match=r"other\.asf, person\.asf"):
+        io.read(tmp_path / "02_03.amc")
+
+
+def test_ntu_bodies_are_told_by_id(tmp_path: Path) -> None:
+    frames = ntu_frames()
+    (clip,) = io.read(write_ntu(tmp_path / "S001C002P003R002A013.skeleton", frames, states=1))
+    assert clip.label == "A013" and clip.fps == 30 and clip.layout.name == "ntu25"
+    assert clip.keypoints.shape == (3, 6, 25, 3)
+    for person, body in enumerate(("72057594037931101", "72057594037931102", "72057594037931103")):  # in 4, 3 and 1 frames
+        for t, bodies in enumerate(frames):
+            np.testing.assert_allclose(clip.keypoints[person, t], bodies.get(body, np.zeros((25, 3))), atol=1e-6)
+            assert clip.scores is not None and (clip.scores[person, t] == (0.5 if body in bodies else 0)).all()
+    tie = [{"8": np.ones((25, 3)), "7": np.full((25, 3), 2.0)}]
+    (clip,) = io.read(write_ntu(tmp_path / "tie.skeleton", tie))
+    assert clip.label is None and clip.keypoints[0, 0, 0, 0] == 1
+
+
+def clips_of_all_kinds() -> list[Clip]:
+    rng = np.random.default_rng(0)
+    one = Clip(rng.normal(size=(2, 4, 25, 3)), "ntu25", fps=30, scores=rng.uniform(size=(2, 4, 25)), label="A001", name="one")
+    return [one, Clip(rng.normal(size=(1, 7, 25, 3)), "ntu25", name="two")]
+
+
+@pytest.mark.parametrize("take", [slice(0, 1), slice(1, 2), slice(0, 2)], ids=["scores", "plain", "unequal"])
+def test_saved_clips_come_back(tmp_path: Path, take: slice) -> None:
+    clips = clips_of_all_kinds()[take]
+    array.save(tmp_path / "a.npz", clips)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+    same(io.read(tmp_path / "a.npz"), clips)
+
+
+def same(got: list[Clip], clips: list[Clip]) -> None:
+    for ours, theirs in zip(got, clips, strict=True):
+        np.testing.assert_array_equal(ours.keypoints, theirs.keypoints)
+        assert (ours.fps, ours.label, ours.name) == (theirs.fps, theirs.label, theirs.name)
+        assert ours.layout is theirs.layout or ours.layout.joints == theirs.layout.joints
+        assert (ours.scores is None) == (theirs.scores is None)
+        if ours.scores is not None:
+            np.testing.assert_array_equal(ours.scores, theirs.scores)
+
+
+def test_saved_clips_of_an_own_layout_come_back(tmp_path: Path) -> None:
+    layout = make_layout("mine", {"hip": "hip_center", "head": "head"}, [None, "hip"], center="hip", points={"neck": {"hip": 0.2, "head": 0.8}})
+    clips = [Clip(np.ones((1, t, 2, 3)), layout, name=str(t)) for t in (2, 3)]
+    array.save(tmp_path / "a.npz", clips)
+    got = io.read(tmp_path / "a.npz")
+    same(got, clips)
+    assert got[0].layout.points == layout.points and got[0].layout.own == layout.own and got[0].layout is got[1].layout
+
+
+def test_save_refuses_and_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = clips_of_all_kinds()
+    with pytest.raises(ReadError, match=r"\.npz"):
+        array.save(tmp_path / "a.bvh", [one])
+    with pytest.raises(ClipError, match="no clips"):
+        array.save(tmp_path / "a.npz", [])
+    with pytest.raises(ClipError, match="another layout"):
+        array.save(tmp_path / "a.npz", [one, Clip(np.ones((1, 2, 17, 2)), "coco17")])
+    array.save(tmp_path / "a.npz", [two])
+
+    def full(file: object, **arrays: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="disk full"):
+        array.save(tmp_path / "a.npz", [one])
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+    same(io.read(tmp_path / "a.npz"), [two])
+
+
+def test_users_arrays(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    ntu, coco = rng.normal(size=(2, 6, 25, 3)), rng.normal(size=(6, 17, 2))
+    np.save(tmp_path / "ntu.npy", ntu)
+    np.save(tmp_path / "coco.npy", coco)
+    assert (io.read(tmp_path / "ntu.npy")[0].layout.name, io.read(tmp_path / "coco.npy")[0].layout.name) == ("ntu25", "coco17")
+    np.savez(tmp_path / "many.npz", keypoints=rng.normal(size=(3, 1, 6, 20, 3)), layout="kinect20", fps=25, labels=["a", "", "c"])
+    many = io.read(tmp_path / "many.npz")
+    assert [c.label for c in many] == ["a", None, "c"] and [c.name for c in many] == [f"many[{i}]" for i in range(3)] and many[0].fps == 25
+    x = rng.normal(size=(3, 3, 6, 20, 2))
+    np.savez(tmp_path / "axes.npz", keypoints=x, layout="utdmhad20", axes="n c t v m")
+    np.testing.assert_allclose(io.read(tmp_path / "axes.npz")[1].keypoints, x[1].transpose(3, 1, 2, 0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"keypoints": np.ones((5, 20, 3))}, "kinect20 or utdmhad20"),
+        ({"keypoints": np.ones((5, 17, 3))}, "could be coco17"),
+        ({"keypoints": np.ones((5, 21, 3))}, "could be bandai21"),
+        ({"keypoints": np.ones((5, 33, 3))}, "no known layout"),
+        ({"keypoints": np.ones((64, 5, 25, 3))}, "64 persons"),
+        ({"keypoints": np.ones((5, 25, 3)), "layout": "ntu52"}, "ntu25"),
+        ({"keypoints": np.ones((5, 25, 3)), "layout": "kinect20"}, "20 joints"),
+        ({"keypoints": np.ones((3, 5, 25)), "layout": "ntu25", "axes": "t v c"}, "axes='c t v'"),
+        ({"keypoints": np.ones((0, 25, 3))}, "empty"),
+        ({"keypoints": np.ones((5, 25, 3)), "scores": np.ones(5)}, "scores"),
+        ({"keypoints": np.ones((5, 25, 3)), "fps": "fast"}, "fps"),
+        ({"keypoints": np.ones((5, 25, 3)), "labels": ["a", "b"]}, "labels"),
+        ({"keypoints": np.array(["a"])}, "not numbers"),
+        ({"keypoints": np.array([{}, {}], dtype=object)}, "pickle"),
+        ({"x_train": np.ones(3)}, "x_train"),
+        ({"keypoints": np.ones((5, 25, 3)), "layout": "ntu25", "shapes": np.array([[1, 6]])}, "shapes"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_arrays_that_say_too_little(tmp_path: Path, arrays: dict[str, object], message: str) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ReadError, match=message):
+        io.read(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("kind", ["f8", "f4", "i2"])
+def test_mat_files_as_scipy_writes_them(tmp_path: Path, compressed: bool, kind: str) -> None:
+    scipy_io = pytest.importorskip("scipy.io")
+    values = np.random.default_rng(0).uniform(-9, 9, size=(20, 3, 7)).astype(kind)
+    others = {"note": "text", "s": {"a": 1}, "z": 1j, "empty": np.zeros((0, 3)), "small": np.array([1, 2], "u1")}
+    scipy_io.savemat(tmp_path / "a2_s1_t1_skeleton.mat", {**others, "d_skel": values}, do_compression=compressed)
+    (clip,) = io.read(tmp_path / "a2_s1_t1_skeleton.mat")
+    np.testing.assert_allclose(clip.keypoints[0], values.transpose(2, 0, 1), rtol=1e-6)
+    assert clip.label == "swipe right"
+
+
+@needs_shared
+def test_layout_map_is_not_taken_for_a_recording(shared: Path) -> None:
+    assert json.loads((shared / "data/layout_map.json").read_text())
+    assert shared / "data/layout_map.json" not in io.find_files(shared / "data")

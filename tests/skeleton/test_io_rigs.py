@@ -1,0 +1,116 @@
+"""BVH rigs that are not among the known ones: joints by name, units, the up axis, channel orders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skeleton_samples import PERSON, write_bvh
+
+from skelzoo.errors import CoverageError, ReadError
+from skelzoo.skeleton import io
+from skelzoo.skeleton.io import rig_names
+from skelzoo.skeleton.remap import coverage, remap
+
+NAMES = ("hips", "spine", "chest", "neck", "head", "collar", "shoulder", "elbow", "wrist", "mid1", "hip", "knee", "ankle", "toe")
+MIXAMO = ["Hips", "Spine", "Spine1", "Neck", "Head", "Shoulder", "Arm", "ForeArm", "Hand", "HandMiddle1", "UpLeg", "Leg", "Foot", "ToeBase"]
+UNITY = ["Hips", "Spine", "Chest", "Neck", "Head", "Shoulder", "UpperArm", "LowerArm", "Hand", "MiddleProximal", "UpperLeg", "LowerLeg", "Foot", "Toes"]
+BLENDER = ["hips", "spine", "chest", "neck", "head", "shoulder", "upper_arm", "forearm", "hand", "f_middle.01", "thigh", "shin", "foot", "toe"]
+UNREAL = ["pelvis", "spine_01", "spine_02", "neck_01", "head", "clavicle", "upperarm", "lowerarm", "hand", "middle_01", "thigh", "calf", "foot", "ball"]
+BIPED = ["Pelvis", "Spine", "Spine1", "Neck", "Head", "Clavicle", "UpperArm", "Forearm", "Hand", "Finger2", "Thigh", "Calf", "Foot", "Toe0"]
+POSER = ["Hips", "Chest", "Chest2", "Neck", "Head", "Collar", "Shoulder", "Elbow", "Wrist", "Hand", "Hip", "Knee", "Ankle", "Toe"]
+MMD = ["Hips", "Spine", "Chest", "Neck", "Head", "shoulder", "arm", "elbow", "wrist", "middle finger1", "leg", "knee", "ankle", "toe"]
+SMPL = ["Pelvis", "Spine1", "Spine3", "Neck", "Head", "Collar", "Shoulder", "Elbow", "Wrist", "Hand", "Hip", "Knee", "Ankle", "Foot"]
+RIGIFY = ["spine", "spine.001", "spine.002", "spine.004", "spine.006", *BLENDER[5:]]
+RIGS = {
+    "mixamo": (MIXAMO, "mixamorig:{}", "mixamorig:Left{}", "mixamorig:Right{}"),
+    "mixamo glued": (MIXAMO, "mixamorig{}", "mixamorigLeft{}", "mixamorigRight{}"),
+    "plain": (MIXAMO, "{}", "Left{}", "Right{}"),
+    "capitals": ([n.upper() for n in MIXAMO], "{}", "LEFT_{}", "RIGHT_{}"),
+    "namespace": (MIXAMO, "Armature|{}", "Armature|Left{}", "Armature|Right{}"),
+    "unity": (UNITY, "{}", "Left{}", "Right{}"),
+    "vrm": (UNITY, "J_Bip_C_{}", "J_Bip_L_{}", "J_Bip_R_{}"),
+    "blender": (BLENDER, "{}", "{}.L", "{}.R"),
+    "rigify": (RIGIFY, "DEF-{}", "DEF-{}.L", "DEF-{}.R"),
+    "unreal": (UNREAL, "{}", "{}_l", "{}_r"),
+    "biped": (BIPED, "Bip01 {}", "Bip01 L {}", "Bip01 R {}"),
+    "poser": (POSER, "{}", "Left{}", "Right{}"),
+    "mmd": (MMD, "{}", "Left {}", "Right {}"),
+    "smpl": (SMPL, "{}", "L_{}", "R_{}"),
+}
+
+
+def rig(words: list[str], middle: str, left: str, right: str) -> dict[str, str]:
+    core = dict(zip(NAMES, words, strict=True))
+    pattern = {"l_": left, "r_": right}
+    return {j: pattern[j[:2]].format(core[j[2:]]) if j[:2] in pattern else middle.format(core[j]) for j in PERSON}
+
+
+@pytest.mark.parametrize("kind", RIGS)
+def test_usual_rigs_become_kinect20_by_name(tmp_path: Path, kind: str) -> None:
+    (clip,) = io.read(write_bvh(tmp_path / "a.bvh", rig(*RIGS[kind])))
+    kinect = remap(clip, "kinect20")
+    assert coverage(clip.layout, "kinect20").share == 1
+    joints = {
+        "Head": "head", "ShoulderCenter": "neck", "LeftShoulder": "l_shoulder", "LeftElbow": "l_elbow", "LeftWrist": "l_wrist", "LeftHand": "l_mid1",
+        "RightHip": "r_hip", "RightKnee": "r_knee", "RightAnkle": "r_ankle", "RightFoot": "r_toe",
+    }  # fmt: skip
+    for joint, ours in joints.items():
+        np.testing.assert_allclose(kinect.keypoints[0, 0, kinect.layout.index(joint)], np.array(PERSON[ours][1]) / 100, atol=1e-4, err_msg=joint)
+    spine = kinect.keypoints[0, 0, kinect.layout.index("Spine")]
+    assert 0.97 < spine[1] < 1.15 and abs(spine[0]) < 1e-5
+    assert len(clip.layout.mirror) == 9 and {k: len(v) for k, v in clip.layout.parts.items() if k != "trunk"} == dict.fromkeys(
+        ("left_arm", "right_arm", "left_leg", "right_leg"), 4
+    )
+
+
+@pytest.mark.parametrize("unit", [1.0, 0.01, 10.0, 1 / 2.54, 0.45 / 2.54], ids=["cm", "m", "mm", "inch", "cmu"])
+@pytest.mark.parametrize("z_up", [False, True])
+def test_unknown_rig_comes_in_metres_with_y_up(tmp_path: Path, unit: float, z_up: bool) -> None:
+    (clip,) = io.read(write_bvh(tmp_path / "a.bvh", rig(*RIGS["plain"]), scale=unit, z_up=z_up))
+    expected = np.array([PERSON[j][1] for j in ("hips", "l_hip")]) / 100
+    got = clip.keypoints[0, 0, [clip.layout.index(j) for j in ("Hips", "LeftUpLeg")]]
+    np.testing.assert_allclose(got, expected, atol=2e-3)
+
+
+def test_rig_of_unknown_names_reads_but_does_not_convert(tmp_path: Path) -> None:
+    (clip,) = io.read(write_bvh(tmp_path / "a.bvh", {j: f"bone{i}" for i, j in enumerate(PERSON)}))
+    assert clip.layout.joints[:2] == ("bone0", "bone1")
+    with pytest.raises(CoverageError, match="missing"):
+        remap(clip, "kinect20")
+    with pytest.raises(ReadError, match="no human size"):
+        io.read(write_bvh(tmp_path / "b.bvh", rig(*RIGS["plain"]), scale=0.05))
+
+
+def test_same_rig_gets_the_same_layout(tmp_path: Path) -> None:
+    one, two = (io.read(write_bvh(tmp_path / f"{n}.bvh", rig(*RIGS["plain"])))[0] for n in "ab")
+    assert one.layout is two.layout
+    assert rig_names.body_points(["LHipJoint", "LeftUpLeg", "lThumb2", "RightToeBase"]) == {
+        "left_hip": "LeftUpLeg", "left_thumb": "lThumb2", "right_foot": "RightToeBase"}  # fmt: skip
+
+
+def test_bvh_channels_as_written(tmp_path: Path) -> None:
+    text = """HIERARCHY
+ROOT a { OFFSET 0 0 0
+  CHANNELS 6 Yposition Xposition Zposition Yrotation Xrotation Zrotation
+  JOINT b
+  {
+    OFFSET 0 1.7 0
+    CHANNELS 1 Xrotation
+    End Site { OFFSET 0 0 1 }
+  }
+}
+MOTION
+Frames: 2
+Frame Time: 0.01
+2 1 3 90 0 90 0
+2 1 3 0 90 0 0
+"""
+    path = tmp_path / "a.bvh"
+    path.write_text(text.replace("1.7", "2.0"))
+    (clip,) = io.read(path)  # 0.75 x 3 units from joint to joint: metres
+    assert clip.fps == 100
+    np.testing.assert_allclose(clip.keypoints[0, :, 0], [[1, 2, 3]] * 2, atol=1e-6)
+    # Frame 1: Rz(90) takes +y to -x, then Ry(90) takes -x to +z. Frame 2: Rx(90) takes +y to +z.
+    np.testing.assert_allclose(clip.keypoints[0, :, 1] - clip.keypoints[0, :, 0], [[0, 0, 2], [0, 0, 2]], atol=1e-6)
