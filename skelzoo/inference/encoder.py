@@ -179,18 +179,10 @@ class Encoder:
     ) -> dict[str, NDArray[np.float32]]:
         if prepared:
             array = self._check_prepared(clips)
-
-            def batch(start: int, stop: int) -> FloatArray:
-                return array[start:stop]
-
-            count = len(array)
+            count, batch = len(array), lambda start, stop: array[start:stop]
         else:
             items = self._clips(clips, axes)
-
-            def batch(start, stop):
-                return prepare_batch(items[start:stop], self.contract)
-
-            count = len(items)
+            count, batch = len(items), lambda start, stop: prepare_batch(items[start:stop], self.contract)
         if self._compiled is not None:
             batch_size = batch_size or BATCH[self.device.type]
             function = _padded(function, batch_size)

@@ -20,7 +20,7 @@ class Arch:
     """An architecture.
 
     Attributes:
-        net: class; its constructor takes parents, num_classes, in_channels and the options.
+        net: class; its constructor takes parents, parts, num_classes, in_channels and the options.
         head: prefix of the head's tensors, the only ones that may be left out when a new head is asked for.
         summary: one line.
     """
@@ -33,7 +33,7 @@ class Arch:
     def options(self) -> Mapping[str, Any]:
         """Options and their defaults."""
         parameters = inspect.signature(self.net).parameters
-        return {n: p.default for n, p in parameters.items() if n not in ("parents", "num_classes", "in_channels")}
+        return {n: p.default for n, p in parameters.items() if n not in ("parents", "parts", "num_classes", "in_channels")}
 
 
 ARCHS: Mapping[str, Arch] = {
@@ -58,7 +58,7 @@ def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options
             f"{arch}: options {', '.join(wrong)} are unknown or of the wrong type. Its options: {', '.join(f'{n}={v!r}' for n, v in known.items())}."
         )
     try:
-        return ARCHS[arch].net(layout.parents, num_classes=num_classes, in_channels=in_channels, **options)
+        return ARCHS[arch].net(layout.parents, layout.part_indices, num_classes=num_classes, in_channels=in_channels, **options)
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"{arch}: a net cannot be built with options {dict(options)}, {in_channels} channels and {num_classes} classes ({error})."

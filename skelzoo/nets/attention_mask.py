@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from skelzoo.nets.pooling import Pooling
+
 
 class Projection(nn.Module):
     """Linear, BatchNorm, ReLU, Linear, both without bias: the projectors and predictors of SkeAttnCLR."""
@@ -26,17 +28,14 @@ class Projection(nn.Module):
 
 
 class Masked(NamedTuple):
-    """What the mask makes of a feature map.
-
-    salient + non_salient is the globally pooled vector.
-    """
+    """What the mask makes of a feature map: salient + non_salient is pooled."""
 
     pooled: Tensor
-    """(N, D)."""
+    """(N, pooled_dim)."""
     salient: Tensor
-    """(N, D)."""
+    """(N, pooled_dim)."""
     non_salient: Tensor
-    """(N, D)."""
+    """(N, pooled_dim)."""
     mask: Tensor
     """(N*M, T'*V, D) in 0..1, tokens frame-major."""
 
@@ -54,15 +53,27 @@ class AttentionMask(nn.Module):
         heads: attention heads; 8 in the paper.
         sharpness: Lambda of the paper, 2.
         fast: fused attention, equal up to float rounding and without the (L, L) matrices in memory.
+        pooling: how tokens become a vector of pooled_dim = groups * D; a plain mean in the paper.
     """
 
-    def __init__(self, dim: int, out_dim: int = 128, hidden_dim: int | None = None, heads: int = 8, sharpness: float = 2.0, fast: bool = False) -> None:
+    def __init__(
+        self,
+        dim: int,
+        out_dim: int = 128,
+        hidden_dim: int | None = None,
+        heads: int = 8,
+        sharpness: float = 2.0,
+        fast: bool = False,
+        pooling: Pooling | None = None,
+    ) -> None:
         super().__init__()
         self.heads, self.sharpness, self.fast = heads, sharpness, fast
         self.norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        self.projector = Projection(dim, hidden_dim or dim, out_dim)
+        self.pooling = pooling or Pooling()
+        self.pooled_dim = dim * self.pooling.groups
+        self.projector = Projection(self.pooled_dim, hidden_dim or dim, out_dim)
 
     def mask(self, tokens: Tensor) -> Tensor:
         """Tokens (B, L, D) -> mask (B, L, D) in 0..1."""
@@ -80,13 +91,10 @@ class AttentionMask(nn.Module):
         """
         tokens = rearrange(feature_map, "b d t v -> b (t v) d")
         mask = self.mask(tokens) if mask is None else mask
-        pooled, salient, non_salient = (self._pool_tokens(part, persons) for part in (tokens, tokens * mask, tokens * (1 - mask)))
+        pooled, salient, non_salient = (self.pooling(part, feature_map.shape[3], persons) for part in (tokens, tokens * mask, tokens * (1 - mask)))
         return Masked(pooled, salient, non_salient, mask)
 
     def pool(self, feature_map: Tensor, persons: int) -> Tensor:
-        """(N*M, D, T', V) -> (N, D): mean over tokens, then persons; no attention is run."""
-        return self._pool_tokens(rearrange(feature_map, "b d t v -> b (t v) d"), persons)
-
-    @staticmethod
-    def _pool_tokens(tokens: Tensor, persons: int) -> Tensor:
-        return rearrange(tokens.mean(1), "(n m) d -> n m d", m=persons).mean(1)
+        """(N*M, D, T', V) -> (N, pooled_dim); no attention is run."""
+        pooled: Tensor = self.pooling(rearrange(feature_map, "b d t v -> b (t v) d"), feature_map.shape[3], persons)
+        return pooled

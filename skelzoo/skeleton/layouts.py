@@ -77,6 +77,11 @@ class Layout:
         return None if point is None else {self._index[j]: w for j, w in point.items()}
 
     @cached_property
+    def part_indices(self) -> tuple[tuple[int, ...], ...]:
+        """Joint indices of each body part, in the order of ``parts``."""
+        return tuple(tuple(self.index(j) for j in part) for part in self.parts.values())
+
+    @cached_property
     def mirror_permutation(self) -> tuple[int, ...]:
         """For each joint the index of its mirror image (itself on the midline)."""
         order = list(range(len(self)))

@@ -44,7 +44,15 @@ class Contract:
     min_coverage: float = MIN_COVERAGE
 
     def __post_init__(self) -> None:
+        if not isinstance(self.layout, str):
+            raise ContractError(f"the contract's layout must be the name of a layout, not {self.layout!r}.")
         get_layout(self.layout)
+        for name in ("channels", "persons", "frames", "min_frames"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1 or (name == "channels" and value not in (2, 3)):
+                raise ContractError(f"the contract's {name} is {value!r}; it must be {'2 or 3' if name == 'channels' else 'a whole number of at least 1'}.")
+        if isinstance(self.min_coverage, bool) or not isinstance(self.min_coverage, (int, float)) or not 0 <= self.min_coverage <= 1:
+            raise ContractError(f"the contract's min_coverage is {self.min_coverage!r}; it must be a number from 0 to 1.")
         unknown = [s for s in self.streams if s not in STREAMS]
         if unknown or not self.streams:
             raise ContractError(f"streams {list(self.streams)} are not known. Use one or more of {', '.join(STREAMS)}.")
@@ -81,14 +89,9 @@ class Contract:
         unknown, missing = set(row) - set(fields), {"layout", "channels", "persons", "frames"} - set(row)
         if unknown or missing:
             raise ContractError(f"the contract has unknown fields {sorted(unknown)} and lacks {sorted(missing)}. Its fields are: {', '.join(fields)}.")
-        for name in ("channels", "persons", "frames", "min_frames"):
-            if name in row and (not isinstance(row[name], int) or isinstance(row[name], bool) or row[name] < 1):
-                raise ContractError(f"the contract's {name} is {row[name]!r}; it must be a whole number of at least 1.")
         for name in ("steps", "streams"):
             if not isinstance(row.get(name, []), list):
                 raise ContractError(f"the contract's {name} must be a list, not {row[name]!r}.")
-        if not isinstance(row["layout"], str) or not isinstance(row.get("min_coverage", 1.0), (int, float)):
-            raise ContractError("the contract's layout must be a name and its min_coverage a number.")
         return cls(**{**row, "steps": tuple(row.get("steps", ())), "streams": tuple(row.get("streams", ("joint",)))})
 
 
@@ -150,10 +153,20 @@ def _check_step(step: Mapping[str, Any]) -> None:
     name = step.get("step") if isinstance(step, Mapping) else step
     if not isinstance(name, str) or name not in STEPS:
         raise ContractError(f"no preparation step {name!r}. Known: {', '.join(STEPS)}.")
-    allowed = list(inspect.signature(STEPS[name]).parameters)[2:]
+    allowed = {n: p.default for n, p in list(inspect.signature(STEPS[name]).parameters.items())[2:]}
     unknown = set(step) - {"step"} - set(allowed)
     if unknown:
         raise ContractError(f"step {name!r} has no option {', '.join(sorted(unknown))}. Its options: {', '.join(allowed) or 'none'}.")
+    for option, value in step.items():
+        if option != "step" and not _option_fits(value, allowed[option]):
+            raise ContractError(f"step {name!r}: {option} cannot be {value!r}. Numbers are positive; the default is {allowed[option]!r}.")
+
+
+def _option_fits(value: Any, default: Any) -> bool:
+    """Whether an option is of the type of its default (None stands for a name), and positive if a number."""
+    if default is None or isinstance(default, str):
+        return isinstance(value, str) or value is default
+    return (type(value) is type(default) or (type(default) is float and type(value) is int)) and 0 < value < float("inf")
 
 
 def _point(keypoints: FloatArray, layout: Layout, name: str) -> FloatArray:

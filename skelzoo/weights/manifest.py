@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import fnmatch
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -17,9 +18,9 @@ from typing import Any
 
 from skelzoo.errors import CheckpointError, ContractError, LayoutError, ManifestError, UnknownModelError
 from skelzoo.skeleton.prepare import Contract
+from skelzoo.weights.hub import HF_PATTERN
 
 CONFIG_FORMAT = 1
-SCHEMA_FILE = "manifest.schema.json"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class ModelConfig:
             raise CheckpointError(
                 f"{where}: not a model config. It needs exactly the keys {', '.join(needed)}, labels. Save the folder again with encoder.save(...)."
             )
+        if row["num_classes"] < 0:
+            raise CheckpointError(f"{where}: {row['num_classes']} classes. Give 0 for no head.")
         if row["format"] != CONFIG_FORMAT:
             raise CheckpointError(f"{where}: config format {row['format']}, this skelzoo reads {CONFIG_FORMAT}. Upgrade skelzoo or save the folder again.")
         labels = row.get("labels")
@@ -165,27 +168,67 @@ def parse_manifest(text: str, where: str = "manifest") -> Manifest:
     """
     try:
         data = json.loads(text)
-        if data["schema_version"] != 1:
-            raise ManifestError(f"{where}: schema version {data['schema_version']}, this skelzoo reads 1. Upgrade skelzoo.")
-        models = {name: _entry(name, row, where) for name, row in data["models"].items()}
-        manifest = Manifest(models, dict(data["aliases"]))
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError, CheckpointError) as error:
-        raise ManifestError(f"{where}: does not follow the manifest schema ({type(error).__name__}: {error}). Reinstall skelzoo.") from error
-    lost = [a for a, n in manifest.aliases.items() if n not in models]
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{where}: not JSON ({error}). Reinstall skelzoo.") from error
+    if isinstance(data, dict) and type(data.get("schema_version")) is int and data["schema_version"] != 1:
+        raise ManifestError(f"{where}: schema version {data['schema_version']}, this skelzoo reads 1. Upgrade skelzoo.")
+    _check(data, _MANIFEST, where)
+    models = {name: _entry(name, row, f"{where}, model {name}") for name, row in data["models"].items()}
+    lost = [a for a, n in data["aliases"].items() if not isinstance(n, str) or n not in models or a in models]
     if lost:
-        raise ManifestError(f"{where}: aliases {', '.join(lost)} point at no model. Reinstall skelzoo.")
-    return manifest
+        raise ManifestError(f"{where}: aliases {', '.join(lost)} point at no model, or are models themselves. Reinstall skelzoo.")
+    return Manifest(models, data["aliases"])
 
 
-def _entry(name: str, row: Mapping[str, Any], where: str) -> ModelEntry:
-    weights = None
-    if row["weights"] is not None:
-        w = dict(row["weights"])
-        w["files"] = {f: FileInfo(**info) for f, info in w["files"].items()}
-        weights = Weights(**{**w, "trained_on": tuple(w["trained_on"])})
-    config = ModelConfig.from_dict(row["config"], f"{where}, model {name}")
-    metrics = tuple(Metric(**m) for m in row["metrics"])
-    return ModelEntry(name, row["family"], row["summary"], config, weights, metrics, tuple(row["notes"]))
+_Kinds = Mapping[str, tuple[type, ...]]
+_MANIFEST: _Kinds = {"schema_version": (int,), "models": (dict,), "aliases": (dict,)}
+_MODEL: _Kinds = {"family": (str,), "summary": (str,), "config": (dict,), "weights": (dict, type(None)), "metrics": (list,), "notes": (list,)}
+_WEIGHTS: _Kinds = {
+    "source": (str,), "license": (str,), "license_reason": (str,), "commercial_use": (bool,),
+    "parameters": (int,), "files": (dict,), "trained_on": (list,), "command": (str,),
+}  # fmt: skip
+_FILE: _Kinds = {"size": (int,), "sha256": (str,)}
+_METRIC: _Kinds = {"dataset": (str,), "protocol": (str,), "value": (int, float), "source": (str,)}
+
+
+def _check(row: Any, kinds: _Kinds, where: str) -> None:
+    """Raise ManifestError unless ``row`` has exactly these keys with values of these JSON types."""
+    if not isinstance(row, dict) or row.keys() != kinds.keys():
+        found = ", ".join(map(str, row)) if isinstance(row, dict) else repr(row)
+        raise ManifestError(f"{where}: the keys must be exactly {', '.join(kinds)}; found {found}. Reinstall skelzoo.")
+    for key, allowed in kinds.items():
+        if type(row[key]) not in allowed:
+            raise ManifestError(f"{where}: {key} cannot be {row[key]!r}. Reinstall skelzoo.")
+
+
+def _names(row: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    if not all(isinstance(x, str) for x in row[key]):
+        raise ManifestError(f"{where}: {key} must be a list of texts. Reinstall skelzoo.")
+    return tuple(row[key])
+
+
+def _entry(name: str, row: Any, where: str) -> ModelEntry:
+    _check(row, _MODEL, where)
+    for metric in row["metrics"]:
+        _check(metric, _METRIC, f"{where}, metrics")
+    try:
+        config = ModelConfig.from_dict(row["config"], where)
+    except CheckpointError as error:
+        raise ManifestError(f"{error} Reinstall skelzoo.") from error
+    weights = None if row["weights"] is None else _weights(row["weights"], f"{where}, weights")
+    return ModelEntry(name, row["family"], row["summary"], config, weights, tuple(Metric(**m) for m in row["metrics"]), _names(row, "notes", where))
+
+
+def _weights(row: Any, where: str) -> Weights:
+    _check(row, _WEIGHTS, where)
+    if row["source"] != "bundled" and not HF_PATTERN.fullmatch(row["source"]):
+        raise ManifestError(f"{where}: source {row['source']!r} is neither bundled nor hf:owner/repo@<40-hex commit>. Reinstall skelzoo.")
+    for file, info in row["files"].items():
+        _check(info, _FILE, f"{where}, file {file}")
+        if info["size"] < 0 or not re.fullmatch("[0-9a-f]{64}", info["sha256"]):
+            raise ManifestError(f"{where}, file {file}: the size must not be negative and sha256 must have 64 hex digits. Reinstall skelzoo.")
+    files = {file: FileInfo(**info) for file, info in row["files"].items()}
+    return Weights(**{**row, "files": files, "trained_on": _names(row, "trained_on", where)})
 
 
 def manifest_path() -> Path:

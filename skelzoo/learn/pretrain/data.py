@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,19 @@ def windows(clip: Clip, options: DataOptions) -> list[Clip]:
     return [clip.replace(keypoints=k, name=f"{clip.name}@{s}") for s, k in zip(starts, cut, strict=True)]
 
 
+def corpora(folder: str | Path, files: Sequence[str]) -> Iterator[tuple[str, Corpus]]:
+    """Read corpus files one after another.
+
+    Raises:
+        TrainingError: a file is not there.
+    """
+    for file in files:
+        path = Path(folder) / file
+        if not path.is_file():
+            raise TrainingError(f"no corpus file {path}. Give the folder that holds {', '.join(files)} with --data.")
+        yield file, read_table(path)
+
+
 def pretraining_array(folder: str | Path, options: DataOptions, contract: Contract) -> FloatArray:
     """Every training window prepared by the contract: (windows, C, T, V, M).
 
@@ -68,11 +81,7 @@ def pretraining_array(folder: str | Path, options: DataOptions, contract: Contra
         TrainingError: a corpus file is not there, or no window is left.
     """
     rows = []
-    for file in options.files:
-        path = Path(folder) / file
-        if not path.is_file():
-            raise TrainingError(f"no corpus file {path}. Give the folder that holds {', '.join(options.files)} with --data.")
-        corpus = read_table(path)
+    for file, corpus in corpora(folder, options.files):
         keep = ~held_out(corpus, options.held_out.get(file)) & (corpus.max_step <= options.max_step)
         for clip in (w for c, ok in zip(corpus.clips, keep, strict=True) if ok for w in windows(c, options)):
             if clip.frames >= options.shortest:

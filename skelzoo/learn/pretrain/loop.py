@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from skelzoo.errors import MissingDependencyError, TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.runner import pick_device
 from skelzoo.learn import probe
+from skelzoo.learn.finetune import fit_head
 from skelzoo.learn.pretrain.data import pretraining_array
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.learn.pretrain.skeattnclr import SkeAttnCLROptions, SkeAttnCLRPretraining
@@ -27,19 +29,18 @@ from skelzoo.nets.archs import build
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.weights.manifest import ModelConfig
 
-LOG, CHECKPOINT, RECIPE, RESULT = "log.csv", "checkpoint.pt", "recipe.json", "weights"
+LOG, CHECKPOINT, RECIPE, HEAD, RESULT = "log.csv", "checkpoint.pt", "recipe.json", "head.json", "weights"
 
 
 def _skeattnclr(net: nn.Module, recipe: Recipe) -> SkeAttnCLRPretraining:
     layout = get_layout(recipe.contract.layout)
-    parts = [[layout.index(j) for j in part] for part in layout.parts.values()]
     try:
         options = SkeAttnCLROptions(**recipe.method_options)
     except TypeError as error:
         raise TrainingError(f"{recipe.name}: method options do not fit skeattnclr ({error}).") from error
     if options.queue % recipe.batch_size:
         raise TrainingError(f"{recipe.name}: queue {options.queue} is not a multiple of the batch size {recipe.batch_size}.")
-    return SkeAttnCLRPretraining(net, layout.parents, parts, options)  # type: ignore[arg-type]
+    return SkeAttnCLRPretraining(net, layout.parents, layout.part_indices, options, recipe.contract.streams)  # type: ignore[arg-type]
 
 
 METHODS: Mapping[str, Callable[[nn.Module, Recipe], SkeAttnCLRPretraining]] = {"skeattnclr": _skeattnclr}
@@ -55,11 +56,12 @@ def pretrain(recipe: str | Recipe, data: str | Path, out: str | Path, device: st
     Args:
         recipe: name, JSON path or Recipe.
         data: folder with the recipe's corpus files.
-        out: folder for ``recipe.json``, ``log.csv``, ``checkpoint.pt`` and, at the end, ``weights/``.
+        out: folder for ``recipe.json``, ``log.csv``, ``checkpoint.pt`` and, at the end, ``weights/``
+            (and ``head.json``, how its head does on held-out clips).
         stop_after: stop (with a checkpoint) once this many steps are done in all.
 
     Returns:
-        The weights folder, for ``skelzoo.load("local:...")``; without a classification head. ``out`` itself when
+        The weights folder, for ``skelzoo.load("local:...")``. ``out`` itself when
         stopped before the end.
 
     Raises:
@@ -72,7 +74,15 @@ def pretrain(recipe: str | Recipe, data: str | Path, out: str | Path, device: st
     run = Run(recipe, folder, data, device)
     last = min(recipe.steps, stop_after or recipe.steps)
     run.train(last)
-    return folder if last < recipe.steps else run.encoder().save(folder / RESULT)
+    return folder if last < recipe.steps else _finish(run.encoder(), recipe, folder, data)
+
+
+def _finish(encoder: Encoder, recipe: Recipe, folder: Path, data: str | Path) -> Path:
+    """Fit the recipe's head, if it has one, and save the weights; the head's held-out result goes to ``head.json``."""
+    if recipe.head is not None:
+        encoder, result = fit_head(encoder, recipe.head, recipe.data, data)
+        (folder / HEAD).write_text(json.dumps(dataclasses.asdict(result), indent=2) + "\n", encoding="utf-8")
+    return encoder.save(folder / RESULT)
 
 
 def _claim(folder: Path, recipe: Recipe) -> None:
@@ -133,7 +143,9 @@ class Run:
 
     def _data(self, folder: str | Path) -> Any:
         stored = [{**s, "frames": self.recipe.stored_frames} if s["step"] == "resample" else s for s in self.recipe.contract.steps]
-        return pretraining_array(folder, self.recipe.data, self.recipe.contract.replace(steps=tuple(stored), frames=self.recipe.stored_frames))
+        return pretraining_array(
+            folder, self.recipe.data, self.recipe.contract.replace(steps=tuple(stored), frames=self.recipe.stored_frames, streams=("joint",))
+        )
 
     def _monitor(self, data: str | Path) -> probe.Split | None:
         return None if self.recipe.monitor is None else probe.validation_split(self.recipe.monitor, data, self.recipe.contract)

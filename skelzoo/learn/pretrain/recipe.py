@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from skelzoo.errors import SkelzooError, TrainingError
+from skelzoo.learn.finetune import HeadOptions
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.skeleton.prepare import Contract
 
@@ -45,6 +46,7 @@ class Recipe:
         monitor_every: steps between kNN readings on ``monitor``.
         monitor: benchmark of ``skelzoo.learn.probe`` whose training part is split for the readings; None for none.
         precision: ``auto`` is bf16 where the device computes in it, else 32-bit.
+        head: labels of a classification head fitted on the frozen encoder at the end; None for no head.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Recipe:
     monitor_every: int = 500
     monitor: str | None = None
     precision: str = "auto"
+    head: HeadOptions | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -85,8 +88,9 @@ def load_recipe(name: str) -> Recipe:
         raise TrainingError(f"no recipe {name!r}. Recipes that ship: {', '.join(known)}; or give a path to a .json file.")
     try:
         row = json.loads(source.read_text(encoding="utf-8"))
-        return Recipe(
-            **{**row, "contract": Contract.from_dict(row["contract"]), "data": DataOptions(**row["data"]), "optimiser": Optimiser(**row.get("optimiser", {}))}
-        )
+        row["contract"], row["data"] = Contract.from_dict(row["contract"]), DataOptions(**row["data"])
+        row["optimiser"] = Optimiser(**row.get("optimiser", {}))
+        row["head"] = HeadOptions(**row["head"]) if row.get("head") else None
+        return Recipe(**row)
     except (ValueError, TypeError, KeyError, AttributeError, SkelzooError) as error:
         raise TrainingError(f"{name}: not a recipe ({error}). Copy a shipped one from skelzoo/learn/pretrain/recipes and change it.") from error

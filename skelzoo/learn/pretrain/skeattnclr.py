@@ -26,7 +26,6 @@ class SkeAttnCLROptions:
         momentum: m0 of the key encoder.
         temperature: of the InfoNCE.
         mu: weight of the salient loss; the non-salient one has 1 - mu. The paper's NTU-60 joint configurations use 1.0.
-        stream: joint, bone or motion, computed after augmentation and swap.
         augmentations: of both views, see ``augment``.
         part_range, span_range: see ``part_swap``.
     """
@@ -35,7 +34,6 @@ class SkeAttnCLROptions:
     momentum: float = 0.996
     temperature: float = 0.2
     mu: float = 0.5
-    stream: str = "joint"
     augmentations: Sequence[Mapping[str, Any]] = field(default_factory=lambda: ({"op": "mirror_pad_crop"}, {"op": "shear"}))
     part_range: tuple[int, int] = (3, 4)
     span_range: tuple[int, int] = (4, 7)
@@ -71,13 +69,16 @@ class SkeAttnCLRPretraining(nn.Module):
         net: the encoder to train; it stays at ``self.net``.
         parents: of the net's layout, for the bone stream.
         parts: joint indices of each body part, for the swap.
+        streams: what the net reads; computed after augmentation and swap, concatenated on the channel axis.
     """
 
-    def __init__(self, net: SkeAttnCLR, parents: Sequence[int], parts: Sequence[Sequence[int]], options: SkeAttnCLROptions) -> None:
+    def __init__(
+        self, net: SkeAttnCLR, parents: Sequence[int], parts: Sequence[Sequence[int]], options: SkeAttnCLROptions, streams: Sequence[str] = ("joint",)
+    ) -> None:
         super().__init__()
         check_operations(options.augmentations)
         self.net, self.key_net = net, copy.deepcopy(net).requires_grad_(False)
-        self.parents, self.parts, self.options = parents, parts, options
+        self.parents, self.parts, self.options, self.streams = parents, parts, options, streams
         dim = net.neck.projector.linear2.out_features
         self.predictors = nn.ModuleDict({name: Projection(dim, 2 * dim, dim) for name in ("z", "salient", "non_salient")})
         self.queue: Tensor
@@ -86,11 +87,11 @@ class SkeAttnCLRPretraining(nn.Module):
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
 
     def forward(self, clips: Tensor) -> Losses:
-        """Raw batch (N, C, T, V, M) -> losses: two augmented views, the swap of the first, streams."""
+        """Joints (N, C, T, V, M) -> losses: two augmented views, the swap of the first, then the streams of each."""
         o = self.options
         query, key = augment(clips, o.augmentations), augment(clips, o.augmentations)
         swapped = part_swap(query, self.parts, o.part_range, o.span_range)
-        return self.losses(*(stream_of(view, o.stream, self.parents) for view in (query, key, swapped)))
+        return self.losses(*(torch.cat([stream_of(view, s, self.parents) for s in self.streams], 1) for view in (query, key, swapped)))
 
     def losses(self, query: Tensor, key: Tensor, swapped: Tensor) -> Losses:
         """The losses of two views and the swapped first one (paper, local and global contrast).

@@ -1,0 +1,35 @@
+"""From the tokens of a feature map to one vector per clip."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class Pooling(nn.Module):
+    """Mean over frames, joints and persons, absent persons included, as in SkeAttnCLR's code.
+
+    Args:
+        segments: equal stretches of time pooled apart and concatenated, so that the vector keeps the order of
+            events. 1 in the paper; more is this project's own option.
+        parts: joint indices of body parts pooled apart and concatenated; empty, as in the paper, for all joints together.
+    """
+
+    def __init__(self, segments: int = 1, parts: Sequence[Sequence[int]] = ()) -> None:
+        super().__init__()
+        self.segments, self.parts = segments, [list(p) for p in parts]
+        self.groups = segments * max(len(self.parts), 1)
+
+    def forward(self, tokens: Tensor, joints: int, persons: int) -> Tensor:
+        """Tokens (N*M, T'*V, D), frame-major -> (N, groups * D), ordered segment, part, channel."""
+        if self.groups == 1 and not self.parts:
+            return rearrange(tokens.mean(1), "(n m) d -> n m d", m=persons).mean(1)
+        x = rearrange(tokens, "b (t v) d -> b t v d", v=joints)
+        parts = self.parts or [list(range(joints))]
+        bounds = [round(i * x.shape[1] / self.segments) for i in range(self.segments + 1)]
+        pooled = [x[:, start : max(stop, start + 1), part].mean((1, 2)) for start, stop in itertools.pairwise(bounds) for part in parts]
+        return rearrange(torch.cat(pooled, 1), "(n m) d -> n m d", m=persons).mean(1)
