@@ -40,6 +40,10 @@ class ReadError(SkelzooError, ValueError):
         super().__init__(f"{self.path}: {problem}. {fix}")
 
 
+class WriteError(SkelzooError, OSError):
+    """A result that cannot be written: a suffix of no known format, a folder in the way, no permission, a full disk."""
+
+
 class UnknownModelError(SkelzooError, LookupError):
     """A name that is not in the manifest."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import MissingDependencyError, TrainingError
-from skelzoo.inference.encoder import Encoder
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.io.corpus import Corpus, read_table
 from skelzoo.skeleton.prepare import Contract, prepare_batch
@@ -56,6 +55,44 @@ PROTOCOLS = {
     "linear": "logistic regression (L2, C=0.05, lbfgs, at most 1000 iterations) on standardised frozen embeddings",
 }
 """What each protocol does; scikit-learn in both."""
+
+
+class Embedder(Protocol):
+    """What can be probed: an Encoder, or ``Coordinates``."""
+
+    @property
+    def name(self) -> str:
+        """Shown in results."""
+
+    @property
+    def contract(self) -> Contract:
+        """How clips are prepared."""
+
+    def embed(self, clips: FloatArray, *, prepared: bool, progress: bool | None) -> FloatArray:
+        """Prepared clips (N, C, T, V, M) -> (N, D)."""
+
+
+class Coordinates:
+    """The baseline without a net: joint coordinates, hip-centred in every frame, torso-scaled, turned to face +z, 32 frames, flattened."""
+
+    name = "coordinates"
+    contract = Contract(
+        "kinect20",
+        channels=3,
+        persons=1,
+        frames=32,
+        steps=(
+            {"step": "drop_empty_frames"},
+            {"step": "center", "point": "hip_center", "reference": "every_frame"},
+            {"step": "scale_torso"},
+            {"step": "yaw"},
+            {"step": "resample", "frames": 32},
+        ),
+    )
+
+    def embed(self, clips: FloatArray, *, prepared: bool, progress: bool | None) -> FloatArray:
+        """(N, C, T, V, M) -> (N, C*T*V*M)."""
+        return clips.reshape(len(clips), -1)
 
 
 @dataclass(frozen=True)
@@ -123,7 +160,7 @@ def validation_split(benchmark: str, data: str | Path, contract: Contract) -> Sp
     return _split(corpus, b.validation_train(corpus), b.validation_test(corpus), contract)
 
 
-def predict(encoder: Encoder, split: Split, protocol: str) -> NDArray[Any]:
+def predict(encoder: Embedder, split: Split, protocol: str) -> NDArray[Any]:
     """Class ids of the test clips, from a probe fitted on the training clips' embeddings.
 
     Raises:
@@ -150,13 +187,13 @@ def _classifier(protocol: str) -> Any:
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=1000))
 
 
-def score(encoder: Encoder, split: Split, protocol: str) -> float:
+def score(encoder: Embedder, split: Split, protocol: str) -> float:
     """Top-1 accuracy in percent on all test clips. Errors as ``predict``."""
     return 100 * float((predict(encoder, split, protocol) == split.test_labels).mean())
 
 
-def probe(encoder: Encoder, benchmark: str, data: str | Path, protocol: str) -> ProbeResult:
-    """Probe an encoder's frozen embeddings on a benchmark's standard split.
+def probe(encoder: Embedder, benchmark: str, data: str | Path, protocol: str) -> ProbeResult:
+    """Probe frozen embeddings on a benchmark's standard split.
 
     Args:
         benchmark: ``nwucla`` or ``utdmhad``.

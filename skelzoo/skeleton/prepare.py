@@ -252,6 +252,27 @@ def yaw(keypoints: FloatArray, layout: Layout, reference: str = "first_frame") -
     return np.asarray(keypoints @ turn.T, dtype=np.float32)
 
 
+def yaw_every_frame(keypoints: FloatArray, layout: Layout) -> FloatArray:
+    """The rotation of the SkeAttnCLR data: every person and frame apart, right shoulder minus left laid along x.
+
+    theta = arccos(v_x / (|v| + 1e-4)) of v = right - left shoulder in the ground plane, negated for the whole clip
+    where the sum of v_z is not negative. All turning of the person is lost.
+    """
+    if keypoints.shape[-1] != 3:
+        raise ContractError("yaw_every_frame needs 3-D joints. Drop the step from a 2-D contract.")
+    across = _point(keypoints, layout, "right_shoulder") - _point(keypoints, layout, "left_shoulder")
+    x, z = across[..., 0], across[..., 2]
+    angle = np.arccos(x / (np.hypot(x, z) + 1e-4))
+    angle = np.where(z.sum(axis=1, keepdims=True) >= 0, -angle, angle)[..., None]
+    px, py, pz = np.moveaxis(keypoints, -1, 0)
+    return np.stack([np.cos(angle) * px - np.sin(angle) * pz, py, np.sin(angle) * px + np.cos(angle) * pz], axis=-1).astype(np.float32)
+
+
+def first_tracked_frames(keypoints: FloatArray, layout: Layout) -> FloatArray:
+    """Keep the first L frames, L being how many frames have the first person's first joint off the origin (SkeAttnCLR data)."""
+    return keypoints[:, : int(keypoints[0, :, 0].any(axis=-1).sum())]
+
+
 def median_filter(keypoints: FloatArray, layout: Layout, frames: int = 3) -> FloatArray:
     """Median over a sliding window of an odd number of frames: takes out single-frame tracking jumps."""
     half = frames // 2
@@ -300,7 +321,7 @@ def _motion_order(keypoints: FloatArray) -> NDArray[np.intp]:
     return np.argsort(-energy, kind="stable")
 
 
-STEPS: Mapping[str, Callable[..., FloatArray]] = {f.__name__: f for f in (drop_empty_frames, center, scale_torso, yaw, median_filter, resample, most_moving)}
+STEPS: Mapping[str, Callable[..., FloatArray]] = {f.__name__: f for f in (drop_empty_frames, first_tracked_frames, center, scale_torso, yaw, yaw_every_frame, median_filter, resample, most_moving)}
 """Preparation steps by the name they have in a contract."""
 
 

@@ -169,6 +169,8 @@ def save_folder(target: Path, net: nn.Module, config: ModelConfig, golden: Mappi
         save_file({k: v.detach().cpu().contiguous() for k, v in golden.items()}, folder / GOLDEN)
         (folder / CONFIG).write_text(dump_json(config.to_dict()), encoding="utf-8")
         (folder / CARD).write_text(card, encoding="utf-8")
+        for name in (MODEL, GOLDEN):
+            (folder / name).chmod(0o644)  # safetensors writes files only their owner can read
         files = {name: file_info(folder / name) for name in (MODEL, CONFIG, GOLDEN, CARD)}
         (folder / CHECKSUMS).write_text(dump_json({k: asdict(v) for k, v in files.items()}), encoding="utf-8")
     return files

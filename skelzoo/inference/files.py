@@ -1,0 +1,101 @@
+"""Many files to prepared clips, going on past those that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from skelzoo.errors import SkelzooError
+from skelzoo.inference.output import ClipId
+from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.io import find_files, read
+from skelzoo.skeleton.prepare import Contract, prepare, select_persons
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A file, or a clip of it, that cannot be used.
+
+    Attributes:
+        file: as given, or as found in a folder or glob.
+        error: why; its message says what to do.
+    """
+
+    file: str
+    error: SkelzooError
+
+    def __str__(self) -> str:
+        """One line that names the file."""
+        text = one_line(self.error)
+        return text if self.file in text else f"{self.file}: {text}"
+
+
+@dataclass(frozen=True, eq=False)
+class FileClip:
+    """A clip and the file it was read from."""
+
+    clip: Clip
+    file: str
+
+    @property
+    def id(self) -> ClipId:
+        """What is written beside results."""
+        return ClipId(self.clip.name, self.file, self.clip.label or "")
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedClip:
+    """A clip as a contract wants it: (C, T, V, M)."""
+
+    array: FloatArray
+    id: ClipId
+
+
+def one_line(error: SkelzooError) -> str:
+    """The message of an error on a single line."""
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def read_files(paths: Sequence[str]) -> Iterator[FileClip | Refusal]:
+    """Read files, folders and globs (see ``skelzoo.find_files``) one after the other.
+
+    Yields:
+        Every clip in order; a Refusal for every path or file that cannot be read.
+    """
+    usable = []
+    for path in paths:
+        try:
+            find_files(path)
+        except SkelzooError as error:
+            yield Refusal(path, error)
+        else:
+            usable.append(path)
+    # Once more for all together, so that a recording named twice is read once.
+    for file in find_files(usable):
+        try:
+            clips = read(file)
+        except SkelzooError as error:
+            yield Refusal(str(file), error)
+        else:
+            yield from (FileClip(clip, str(file)) for clip in clips)
+
+
+def prepare_files(paths: Sequence[str], contract: Contract, most_moving: bool = False) -> Iterator[PreparedClip | Refusal]:
+    """Read and prepare files, folders and globs.
+
+    Args:
+        contract: what the encoder expects.
+        most_moving: where a clip has more persons than the contract takes, keep those that move most.
+
+    Yields:
+        Every clip in order; a Refusal for every file that cannot be read and every clip the contract does not take.
+    """
+    for item in read_files(paths):
+        if isinstance(item, Refusal):
+            yield item
+            continue
+        clip = select_persons(item.clip, contract.persons) if most_moving else item.clip
+        try:
+            yield PreparedClip(prepare(clip, contract), item.id)
+        except SkelzooError as error:
+            yield Refusal(item.file, error)

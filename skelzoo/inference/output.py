@@ -1,0 +1,190 @@
+"""Writing results: whole or not at all. Embeddings as .npz or .npy, classes as CSV or JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import WriteError
+
+if TYPE_CHECKING:
+    from skelzoo.inference.encoder import Classification
+
+EMBEDDING_SUFFIXES = (".npz", ".npy")
+CLASS_SUFFIXES = (".csv", ".jsonl")
+
+
+@dataclass(frozen=True)
+class ClipId:
+    """Which clip a row of results is about: its name, the file it was read from, its label ("" when unknown)."""
+
+    name: str
+    file: str
+    label: str = ""
+
+
+def check_output(path: str | os.PathLike[str], suffixes: Sequence[str]) -> Path:
+    """Check, before any work, that a result can be written there. Nothing is written or created.
+
+    Args:
+        suffixes: those the result can have; the suffix of ``path`` chooses the format.
+
+    Raises:
+        WriteError: another suffix, something that is no file in the way, or no permission to write.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in suffixes:
+        raise WriteError(
+            f"{target}: cannot write {f'the format {target.suffix!r}' if target.suffix else 'without a suffix'}. Use a name ending in {' or '.join(suffixes)}."
+        )
+    for file in (target, _ids_of(target)) if target.suffix.lower() == ".npy" else (target,):
+        _check_place(file)
+    return target
+
+
+def _check_place(target: Path) -> None:
+    try:
+        if target.exists() and not target.is_file():
+            raise WriteError(f"{target}: is a {'folder' if target.is_dir() else 'device or pipe'}, not a file. Choose another name.")
+        folder = next(p for p in target.absolute().parents if p.exists())
+    except OSError as error:
+        raise _failure(target, error) from error
+    if not folder.is_dir():
+        raise WriteError(f"{target}: {folder} is a file, not a folder. Choose another name.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise WriteError(f"{target}: no permission to write in {folder}. Choose a folder you may write to.")
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A binary file that appears under its name only when the block ends without an error; an older one stays until then.
+
+    Missing folders are made.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    # A link is followed, so that it goes on pointing at the file instead of being replaced by it.
+    target = Path(os.path.realpath(path))
+    scratch = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+    try:
+        _check_place(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("xb") as file:
+            yield file
+        os.replace(scratch, target)
+    except WriteError:
+        raise
+    except OSError as error:
+        raise _failure(Path(path), error) from error
+    finally:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+
+
+def _failure(target: Path, error: OSError) -> WriteError:
+    return WriteError(f"{target}: cannot be written ({error.strerror or error}); nothing was changed. Choose another place, or make room there.")
+
+
+def _ids_of(target: Path) -> Path:
+    return target.with_name(f"{target.stem}.ids.csv")
+
+
+def write_embeddings(path: str | os.PathLike[str], vectors: NDArray[np.float32], ids: Sequence[ClipId], model: str) -> list[Path]:
+    """Write one vector per clip.
+
+    Args:
+        path: ``.npz`` holds embeddings (N, D) float32, names, files, labels (each (N,) text, "" for an unknown label)
+            and model; ``.npy`` the vectors alone, with ``<stem>.ids.csv`` (row, name, file, label, model) beside it.
+        vectors: (N, D), row i is ids[i].
+
+    Returns:
+        The files written.
+
+    Raises:
+        WriteError: another suffix, or it cannot be written.
+    """
+    target = check_output(path, EMBEDDING_SUFFIXES)
+    if target.suffix.lower() == ".npz":
+        columns = {key: np.array([getattr(i, key) for i in ids], np.str_) for key in ("name", "file", "label")}
+        with whole_file(target) as file:
+            np.savez(file, embeddings=vectors, names=columns["name"], files=columns["file"], labels=columns["label"], model=np.array(model))
+        return [target]
+    rows = [[str(row), i.name, i.file, i.label, model] for row, i in enumerate(ids)]
+    # The vectors come last: whoever sees them finds their ids.
+    with whole_file(target) as vectors_file, whole_file(_ids_of(target)) as ids_file:
+        np.save(vectors_file, vectors)
+        ids_file.write(_csv(["row", "name", "file", "label", "model"], rows))
+    return [target, _ids_of(target)]
+
+
+def write_classes(path: str | os.PathLike[str], result: Classification, ids: Sequence[ClipId]) -> Path:
+    """Write the classes of each clip, best first.
+
+    Args:
+        path: ``.csv`` has one row per clip: name, file, label, class_1, score_1, class_2, ...; ``.jsonl`` one JSON
+            object per line: name, file, label (null when unknown) and ``classes``, a list of {"class", "score"}.
+        result: row i is ids[i].
+
+    Raises:
+        WriteError: another suffix, or it cannot be written.
+    """
+    target = check_output(path, CLASS_SUFFIXES)
+    formats: dict[str, Callable[[Classification, Sequence[ClipId]], bytes]] = {".csv": _classes_csv, ".jsonl": _classes_jsonl}
+    with whole_file(target) as file:
+        file.write(formats[target.suffix.lower()](result, ids))
+    return target
+
+
+def classes_table(result: Classification, ids: Sequence[ClipId]) -> str:
+    """The same as text for people."""
+    rows = [
+        [i.name, i.label or "-", *(f"{n} {s:.2f}" for n, s in zip(names, scores, strict=True))]
+        for i, names, scores in zip(ids, result.labels, result.scores, strict=True)
+    ]
+    return table(["clip", "label", *(f"class {k + 1}" for k in range(result.labels.shape[1]))], rows)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Text columns, each as wide as its widest cell. Line breaks and other control characters in cells become blanks."""
+    cells = [["".join(c if c.isprintable() else " " for c in cell) for cell in row] for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
+
+
+def _classes_csv(result: Classification, ids: Sequence[ClipId]) -> bytes:
+    header = ["name", "file", "label", *(f"{what}_{k + 1}" for k in range(result.labels.shape[1]) for what in ("class", "score"))]
+    rows = [
+        [i.name, i.file, i.label, *(cell for n, s in zip(names, scores, strict=True) for cell in (str(n), f"{s:.6f}"))]
+        for i, names, scores in zip(ids, result.labels, result.scores, strict=True)
+    ]
+    return _csv(header, rows)
+
+
+def _classes_jsonl(result: Classification, ids: Sequence[ClipId]) -> bytes:
+    lines = [
+        {
+            "name": i.name,
+            "file": i.file,
+            "label": i.label or None,
+            "classes": [{"class": str(n), "score": round(float(s), 6)} for n, s in zip(names, scores, strict=True)],
+        }
+        for i, names, scores in zip(ids, result.labels, result.scores, strict=True)
+    ]
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode("utf-8", "surrogateescape")
+
+
+def _csv(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue().encode("utf-8", "surrogateescape")

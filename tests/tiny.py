@@ -1,0 +1,75 @@
+"""Small encoders, clips, weights folders and corpora that the tests share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from skelzoo import Clip, Contract, Encoder, get_layout
+from skelzoo.weights.checkpoint import build_net
+from skelzoo.weights.manifest import ModelConfig
+
+OPTIONS = {"hidden_channels": 4, "hidden_dim": 16, "feature_dim": 8, "heads": 2, "dropout": 0.0}
+CONTRACT = Contract("kinect20", 3, 2, 16, ({"step": "drop_empty_frames"}, {"step": "center"}, {"step": "resample", "frames": 16}))
+
+
+def make_config(labels: Sequence[str] | None = ("sit", "stand", "wave"), contract: Contract = CONTRACT) -> ModelConfig:
+    return ModelConfig("skeattnclr-stgcn", OPTIONS, contract, len(labels or ()), None if labels is None else tuple(labels))
+
+
+def randomise(net: nn.Module, seed: int = 0) -> nn.Module:
+    """Move every parameter and BatchNorm statistic away from its initial value, so that mixing two up shows."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in net.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+            elif tensor.is_floating_point():
+                tensor.add_(torch.randn(tensor.shape, generator=generator) * 0.1)
+    return net
+
+
+def make_encoder(seed: int = 0, labels: Sequence[str] | None = ("sit", "stand", "wave"), **settings: Any) -> Encoder:
+    torch.manual_seed(seed)
+    config = make_config(labels)
+    return Encoder(randomise(build_net(config), seed), config, "tiny", device="cpu", **settings)
+
+
+def make_clip(seed: int = 0, frames: int = 20, persons: int = 1, layout: str = "kinect20", channels: int = 3) -> Clip:
+    """A made-up body that turns, travels and moves every joint."""
+    rng = np.random.default_rng(seed)
+    joints, t = len(get_layout(layout)), np.linspace(0, 3, frames)[:, None, None]
+    people = [
+        rng.normal(size=(joints, channels)) + rng.normal(size=channels) * t + 0.2 * np.sin(2 * t + rng.normal(size=(joints, channels))) for _ in range(persons)
+    ]
+    return Clip(np.stack(people), layout, fps=30, name=f"clip{seed}")
+
+
+def write_corpus(path: Path, clips: Sequence[Clip], labels: Sequence[int] | None = None, **columns: Any) -> Path:
+    """Single-person clips of one layout as a corpus file (schema: skelzoo/skeleton/io/corpus.py)."""
+    layout, count = clips[0].layout, len(clips)
+    steps = [np.rint(c.keypoints[0] * 1000).astype(np.int16) for c in clips]
+    everything = np.concatenate(steps)
+    delta = np.diff(everything, axis=0, prepend=np.zeros_like(everything[:1]))
+    labels = [0] * count if labels is None else list(labels)
+    row = {
+        "joints_delta": delta, "scale": np.float32(0.001), "clip_origin": np.zeros((count, 3), np.float32),
+        "offsets": np.cumsum([0, *(len(s) for s in steps)]), "label": np.array(labels, np.int32),
+        "label_names": np.array([f"class{i}" for i in range(max(labels) + 1)]), "clip_name": np.array([c.name for c in clips]),
+        "joint_names": np.array(layout.joints), "fps": np.float32(30),
+        "max_step": np.array([np.linalg.norm(np.diff(c.keypoints, axis=1), axis=-1).max() for c in clips], np.float32),
+        **{k: np.asarray(v) for k, v in columns.items()},
+    }  # fmt: skip
+    np.savez(path, **row)
+    return path
+
+
+def write_json(path: Path, row: Any) -> Path:
+    path.write_text(json.dumps(row))
+    return path
