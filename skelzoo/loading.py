@@ -49,31 +49,31 @@ def load(
         CheckpointError: the weights do not fit their config.
     """
     if not pretrained and not name.startswith(("local:", "hf:")):
-        config = _with_head(manifest().find(name).config, num_classes)
-        return Encoder(build_net(config), replace(config, labels=None), f"{name} (random weights)", device, dtype, compile)
-    folder, files, expected = _locate(name)
-    stored = expected or read_config(folder, files)
-    config = _with_head(stored, num_classes)
+        stored = manifest().find(name).config
+    else:
+        folder, files, stored = _locate(name)
+    config = stored if num_classes is None else replace(stored, num_classes=num_classes, labels=None)
     net = build_net(config)
-    if pretrained:
-        load_weights(net, config.arch, folder, files, new_head=num_classes is not None)
+    if not pretrained:
+        return Encoder(net, replace(config, labels=None), f"{name} (random weights)", device, dtype, compile)
+    load_weights(net, config.arch, folder, files, new_head=num_classes is not None)
     return Encoder(net, config, name, device, dtype, compile)
 
 
-def _with_head(config: ModelConfig, num_classes: int | None) -> ModelConfig:
-    return config if num_classes is None else replace(config, num_classes=num_classes, labels=None)
-
-
-def _locate(name: str) -> tuple[Path, Mapping[str, FileInfo], ModelConfig | None]:
-    """Folder of a model, the files it must hold, and its config where the manifest knows it."""
+def _locate(name: str) -> tuple[Path, Mapping[str, FileInfo], ModelConfig]:
+    """Folder of a model, the files it must hold, and its config, which the manifest must agree with."""
     if name.startswith(("local:", "hf:")):
         folder = local_folder(name.removeprefix("local:")) if name.startswith("local:") else hub_folder(name)
-        return folder, read_checksums(folder), None
+        files = read_checksums(folder)
+        return folder, files, read_config(folder, files)
     entry = manifest().find(name)
     if entry.weights is None:
         raise WeightsUnavailableError(_unavailable(entry))
     folder = bundled_folder(entry.name) if entry.weights.source == "bundled" else hub_folder(entry.weights.source)
-    return folder, entry.weights.files, entry.config
+    config = read_config(folder, entry.weights.files)
+    if config != entry.config:
+        raise CheckpointError(f"{name}: config.json in {folder} is not the config of the manifest. Reinstall skelzoo.")
+    return folder, entry.weights.files, config
 
 
 def _unavailable(entry: ModelEntry) -> str:
@@ -117,12 +117,9 @@ def verify(name: str, device: str | torch.device = "auto") -> Verification:
     """Check every file's sha256, load strictly, and recompute the model's golden on this machine.
 
     Raises:
-        IntegrityError, CheckpointError: as ``load``; the manifest's config must be the folder's.
+        IntegrityError, CheckpointError: as ``load``.
     """
-    folder, files, expected = _locate(name)
-    golden = read_golden(folder, files)
+    folder, files, _ = _locate(name)
     for file in files:
         read_verified(folder, file, files)
-    if expected is not None and read_config(folder, files) != expected:
-        raise CheckpointError(f"{name}: config.json in {folder} is not the config of the manifest. Reinstall skelzoo.")
-    return Verification(name, golden_differences(load(name, device=device), golden), TOLERANCE)
+    return Verification(name, golden_differences(load(name, device=device), read_golden(folder, files)), TOLERANCE)

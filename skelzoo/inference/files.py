@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from skelzoo.errors import SkelzooError
+from skelzoo.errors import ReadError, SkelzooError
 from skelzoo.inference.output import ClipId
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io import find_files, read
@@ -19,15 +19,19 @@ class Refusal:
     Attributes:
         file: as given, or as found in a folder or glob.
         error: why; its message says what to do.
+        clip: name of the clip, "" when it is the file that cannot be used.
     """
 
     file: str
     error: SkelzooError
+    clip: str = ""
 
     def __str__(self) -> str:
-        """One line that names the file."""
+        """One line that names the file and the clip."""
         text = one_line(self.error)
-        return text if self.file in text else f"{self.file}: {text}"
+        if isinstance(self.error, ReadError):
+            return text
+        return f"{self.file}: {text}" if text.startswith(self.clip) else f"{self.file}: {self.clip}: {text}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,4 +102,4 @@ def prepare_files(paths: Sequence[str], contract: Contract, most_moving: bool = 
         try:
             yield PreparedClip(prepare(clip, contract), item.id)
         except SkelzooError as error:
-            yield Refusal(item.file, error)
+            yield Refusal(item.file, error, item.clip.name)

@@ -101,7 +101,8 @@ def _numbers(values: Any, name: str) -> FloatArray:
     array = np.asarray(values)
     if array.dtype.kind not in "fiu":
         raise ClipError(f"{name}: keypoints of type {array.dtype} are not numbers. Give an array of floats of shape (M, T, V, C) or (T, V, C).")
-    return np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is refused
+        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:

@@ -321,7 +321,9 @@ def _motion_order(keypoints: FloatArray) -> NDArray[np.intp]:
     return np.argsort(-energy, kind="stable")
 
 
-STEPS: Mapping[str, Callable[..., FloatArray]] = {f.__name__: f for f in (drop_empty_frames, first_tracked_frames, center, scale_torso, yaw, yaw_every_frame, median_filter, resample, most_moving)}
+STEPS: Mapping[str, Callable[..., FloatArray]] = {
+    f.__name__: f for f in (drop_empty_frames, first_tracked_frames, center, scale_torso, yaw, yaw_every_frame, median_filter, resample, most_moving)
+}
 """Preparation steps by the name they have in a contract."""
 
 

@@ -137,7 +137,7 @@ def squat(t: Floats, style: Style) -> Floats:
 def wave(t: Floats, style: Style) -> Floats:
     """Standing, the right hand raised above the shoulder within a second and the forearm swung from side to side."""
     up = _keyed(t * style.speed, (0.15, 0.95), (0.0, 1.0))
-    swing = 26 * style.amplitude * up**2 * np.sin(2 * np.pi * 1.6 * style.speed * t)
+    swing = 26 * style.amplitude * up**2 * np.sin(2 * np.pi * 1.9 * style.speed * t)
     sway = np.sin(2 * np.pi * 0.3 * t)
     root = np.stack([0.012 * sway + 0.01 * up, 0.998 + 0 * t, 0.004 * sway], -1)
     raised = _turn("y", 22 * up) @ _turn("z", -8 - 64 * up) @ _turn("y", -78 * up)

@@ -85,6 +85,8 @@ def remap(clip: Clip, target: str | Layout, min_coverage: float = MIN_COVERAGE) 
 @lru_cache(maxsize=64)
 def _plan(source: Layout, target: Layout) -> tuple[Coverage, NDArray[np.float32]]:
     """Coverage report and the (target joints, source joints) mixing matrix."""
+    if source.joints == target.joints:
+        return Coverage(source.name, target.name, {j: j for j in target.joints}, {}, {}, ()), np.eye(len(target), dtype=np.float32)
     matrix = np.zeros((len(target), len(source)), np.float32)
     direct: dict[str, str] = {}
     blended: dict[str, Mapping[str, float]] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from skelzoo.errors import ManifestError
 from skelzoo.weights.checkpoint import CARD, CHECKSUMS, CONFIG, GOLDEN, MODEL, dump_json, file_info, new_folder, read_checksums, read_config, read_verified
-from skelzoo.weights.manifest import Metric, manifest_path, parse_manifest
+from skelzoo.weights.manifest import Metric, manifest, manifest_path, parse_manifest
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def _write_entry(name: str, row: Mapping[str, Any]) -> None:
     scratch = path.with_name(f".{path.name}.tmp")
     scratch.write_text(text, encoding="utf-8")
     scratch.replace(path)
+    manifest.cache_clear()
 
 
 def card(name: str, provenance: Provenance, metrics: Sequence[Metric], parameters: int, labels: Sequence[str]) -> str:

@@ -1,0 +1,155 @@
+"""Clips, and what is said of arrays that are not clips."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import skelzoo
+from skelzoo import Clip, clips_from_array
+from skelzoo.errors import AxesError, ClipError, LayoutError, SkelzooError
+
+
+def joints(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_clip_keeps_what_it_is_given() -> None:
+    x, scores = joints(2, 7, 20, 3), np.random.default_rng(1).uniform(size=(2, 7, 20))
+    clip = Clip(x, "kinect20", fps=25, scores=scores, label="wave", name="a")
+    assert np.array_equal(clip.keypoints, x) and clip.keypoints.dtype == np.float32
+    assert (clip.persons, clip.frames, clip.channels, clip.fps, clip.label, clip.name) == (2, 7, 3, 25, "wave", "a")
+    assert clip.layout is skelzoo.get_layout("kinect20") and clip.scores is not None and clip.scores.shape == (2, 7, 20)
+    assert "2 person(s), 7 frames, kinect20, 3-D, 25 fps" in repr(clip)
+
+
+@pytest.mark.parametrize("make", [np.asarray, lambda x: x.tolist(), torch.from_numpy, lambda x: torch.from_numpy(x).double().requires_grad_()])
+def test_one_person_without_a_person_axis_from_any_array_like(make: Any) -> None:
+    x = joints(7, 20, 3)
+    assert np.array_equal(Clip(make(x), "kinect20", scores=make(np.abs(x[..., 0]))).keypoints, x[None])
+
+
+def test_replace_checks_again() -> None:
+    clip = Clip(joints(7, 20, 3), "kinect20", name="a")
+    assert clip.replace(name="b").name == "b" and clip.name == "a"
+    with pytest.raises(LayoutError):
+        clip.replace(layout="ntu25")
+
+
+def test_clips_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        Clip(joints(7, 20, 3), "kinect20").fps = 3  # type: ignore[misc]
+
+
+def nan_at(m: int, t: int, v: int, value: float = np.nan) -> np.ndarray:
+    x = joints(2, 7, 20, 3)
+    x[m, t, v, 1] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "settings", "error", "says"),
+    [
+        (joints(7, 25, 3), {}, LayoutError, ["25 joints", "'kinect20' has 20", "Layouts with 25 joints: ntu25"]),
+        (joints(7, 19, 3), {}, LayoutError, ["19 joints", "skelzoo.make_layout"]),
+        (joints(7, 20, 3), {"layout": "kinect2"}, LayoutError, ["'kinect2'", "Did you mean kinect20"]),
+        (joints(20, 3), {}, ClipError, ["2 axes", "(20, 3)", "clips_from_array"]),
+        (joints(1, 2, 7, 20, 3), {}, ClipError, ["5 axes"]),
+        (joints(7, 20, 4), {}, ClipError, ["4 coordinates", "scores="]),
+        (joints(0, 7, 20, 3), {}, ClipError, ["no persons"]),
+        (joints(2, 0, 20, 3), {}, ClipError, ["no frames"]),
+        (nan_at(1, 4, 7), {}, ClipError, ["1 joint positions", "person 1, frame 4, joint 'LeftHand' (7)", "fill_missing"]),
+        (nan_at(0, 0, 0, np.inf), {}, ClipError, ["person 0, frame 0, joint 'HipCenter' (0)"]),
+        (np.zeros((2, 7, 20, 3)), {}, ClipError, ["all 7 frames", "zero", "Leave this recording out"]),
+        (np.full((7, 20, 3), "x"), {}, ClipError, ["not numbers"]),
+        (joints(7, 20, 3) + 1j, {}, ClipError, ["complex", "not numbers"]),
+        (joints(7, 20, 3), {"scores": np.ones((7, 19))}, ClipError, ["scores have shape (1, 7, 19)", "(1, 7, 20)"]),
+        (joints(7, 20, 3), {"fps": 0}, ClipError, ["fps is 0"]),
+        (joints(7, 20, 3), {"fps": float("nan")}, ClipError, ["fps is nan"]),
+    ],
+)
+def test_bad_clips_are_refused_by_name_and_place(keypoints: Any, settings: dict[str, Any], error: type[SkelzooError], says: list[str]) -> None:
+    with pytest.raises(error) as caught:
+        Clip(keypoints, **{"layout": "kinect20", "name": "clip 7", **settings})
+    for part in says:
+        assert part in str(caught.value)
+    if "layout" not in settings:
+        assert str(caught.value).startswith("clip 7: ")
+
+
+def test_values_too_large_for_float32_are_not_let_through_as_infinity() -> None:
+    with warnings.catch_warnings(), pytest.raises(ClipError, match="infinite"):
+        warnings.simplefilter("error")
+        Clip(np.full((7, 20, 3), 1e300), "kinect20")
+
+
+def test_an_absent_person_is_fine_beside_a_present_one() -> None:
+    x = joints(2, 7, 20, 3)
+    x[1] = 0
+    assert Clip(x, "kinect20").persons == 2
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape"),
+    [
+        ("n c t v m", (4, 3, 7, 20, 2)),
+        ("n m t v c", (4, 2, 7, 20, 3)),
+        ("n t v c", (4, 7, 20, 3)),
+        ("t v c", (7, 20, 3)),
+        ("c t v", (3, 7, 20)),
+        ("m v c t", (2, 20, 3, 7)),
+    ],
+)
+def test_arrays_of_any_axes(axes: str, shape: tuple[int, ...]) -> None:
+    """Element by element against the definition of the axes."""
+    x, names = joints(*shape), axes.split()
+    clips = clips_from_array(x, "kinect20", axes, fps=30)
+    size = dict(zip(names, shape, strict=True))
+    assert len(clips) == size.get("n", 1) and clips[0].persons == size.get("m", 1)
+    for i, clip in enumerate(clips):
+        for place in np.ndindex(*clip.keypoints.shape):
+            at = {"n": i, **dict(zip("mtvc", place, strict=True))}
+            assert clip.keypoints[place] == x[tuple(at[a] for a in names)]
+        assert clip.name == f"array[{i}]" and clip.fps == 30
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "fits"),
+    [
+        ((4, 7, 20, 3), "n c t v", "'n t v c'"),
+        ((4, 3, 7, 20, 1), "n m t v c", "'n c t v m'"),
+        ((4, 1, 7, 20, 3), "n c t v m", "'n m t v c'"),
+        ((7, 20, 3), "n c t v m", "'t v c'"),
+        ((3, 7, 20), "t v c", "'c t v'"),
+    ],
+)
+def test_wrong_axes_are_told_the_right_ones(shape: tuple[int, ...], axes: str, fits: str) -> None:
+    with pytest.raises(AxesError) as caught:
+        clips_from_array(joints(*shape), "kinect20", axes)
+    assert str(shape) in str(caught.value) and repr(axes) in str(caught.value) and fits in str(caught.value)
+    assert len(clips_from_array(joints(*shape), "kinect20", fits.strip("'"))) == (shape[0] if fits.startswith("'n") else 1)
+
+
+@pytest.mark.parametrize("axes", ["n c t v x", "n c t v v", "n c t", "", "ntvc"])
+def test_axes_that_are_no_axes(axes: str) -> None:
+    with pytest.raises(AxesError, match="are not understood"):
+        clips_from_array(joints(4, 3, 7, 20), "kinect20", axes)
+
+
+def test_no_axes_fit() -> None:
+    with pytest.raises(AxesError, match="No order of axes fits layout 'kinect20'"):
+        clips_from_array(joints(4, 3, 7, 19), "kinect20", "n c t v")
+
+
+def test_a_sample_of_an_array_is_named() -> None:
+    x = joints(3, 7, 20, 3)
+    x[2, 5, 1, 0] = np.nan
+    with pytest.raises(ClipError, match=r"array\[2\]: .*frame 5, joint 'Spine'"):
+        clips_from_array(x, "kinect20", "n t v c")
+    x[2] = 0
+    with pytest.raises(ClipError, match=r"array\[2\]: every coordinate"):
+        clips_from_array(x, "kinect20", "n t v c")

@@ -1,0 +1,134 @@
+"""The shipped layouts are consistent; layouts of one's own are checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skelzoo import Layout, get_layout, list_layouts, make_layout
+from skelzoo.errors import LayoutError
+from skelzoo.skeleton.layouts import find_layout
+
+LIMBS = {"left_arm", "right_arm", "left_leg", "right_leg"}
+
+
+@pytest.fixture(params=list_layouts())
+def layout(request: pytest.FixtureRequest) -> Layout:
+    return get_layout(request.param)
+
+
+def test_the_usual_layouts_are_there_with_their_joint_counts() -> None:
+    assert {"kinect20": 20, "ntu25": 25, "coco17": 17, "utdmhad20": 20}.items() <= {n: len(get_layout(n)) for n in list_layouts()}.items()
+
+
+def test_joint_seven_and_its_neighbours() -> None:
+    """Against the papers' tables, zero-based."""
+    assert get_layout("kinect20").joints[7] == "LeftHand"
+    ntu = get_layout("ntu25")
+    assert (ntu.joints[7], ntu.joints[20], ntu.joints[ntu.parents[7]]) == ("HandLeft", "SpineShoulder", "WristLeft")
+    pairs = "1-2 2-21 3-21 4-3 5-21 6-5 7-6 8-7 9-21 10-9 11-10 12-11 13-1 14-13 15-14 16-15 17-1 18-17 19-18 20-19 22-23 23-8 24-25 25-12"
+    assert {(int(c) - 1, int(p) - 1) for c, p in (x.split("-") for x in pairs.split())} == {(c, p) for c, p in enumerate(ntu.parents) if p >= 0}
+    assert get_layout("coco17").joints[:5] == ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+
+
+def test_the_joints_are_one_tree(layout: Layout) -> None:
+    assert len(layout.parents) == len(layout) == len(set(layout.joints)) and layout.parents.count(-1) == 1
+    for joint in range(len(layout)):
+        steps = 0
+        while joint >= 0:
+            joint, steps = layout.parents[joint], steps + 1
+            assert steps <= len(layout)
+
+
+def test_parts_hold_every_joint_once(layout: Layout) -> None:
+    assert set(layout.parts) == {"trunk", *LIMBS}
+    assert sorted(i for part in layout.part_indices for i in part) == list(range(len(layout)))
+
+
+def test_mirror_swaps_left_and_right_and_keeps_parents(layout: Layout) -> None:
+    mirror = layout.mirror_permutation
+    assert [mirror[i] for i in mirror] == list(range(len(layout)))
+    for i, j in enumerate(mirror):
+        assert layout.parents[j] == (mirror[layout.parents[i]] if layout.parents[i] >= 0 else -1)
+    for left, right in (("left_arm", "right_arm"), ("left_leg", "right_leg")):
+        assert {layout.joints[mirror[layout.index(j)]] for j in layout.parts[left]} == set(layout.parts[right])
+    assert all(mirror[layout.index(j)] == layout.index(j) or j in sum(layout.mirror, ()) for j in layout.parts["trunk"])
+
+
+def test_points_are_mixes_of_joints(layout: Layout) -> None:
+    for point in layout.points:
+        mix = layout.mix(point)
+        assert mix is not None and sum(mix.values()) == pytest.approx(1, abs=1e-3) and set(mix) <= set(range(len(layout)))
+    for point in ("hip_center", "shoulder_center", "left_hip", "right_hip", "left_shoulder", "right_shoulder", "left_wrist", "right_ankle"):
+        assert layout.mix(point) is not None, point
+    assert set(layout.own) <= set(layout.joints) and layout.mix("no such point") is None
+
+
+def test_mirrored_points_are_mirrored_mixes(layout: Layout) -> None:
+    mirror = layout.mirror_permutation
+    for point in layout.points:
+        other = point.replace("left_", "?").replace("right_", "left_").replace("?", "right_")
+        mix, image = layout.mix(point), layout.mix(other)
+        assert mix is not None and image is not None
+        assert {mirror[j]: w for j, w in mix.items()} == pytest.approx(image), (layout.name, point)
+
+
+def test_left_is_left_in_every_layout(layout: Layout) -> None:
+    for joint, point in layout.own.items():
+        for side, part in (("left_", ("left_arm", "left_leg")), ("right_", ("right_arm", "right_leg"))):
+            if point.startswith(side) and any(joint in layout.parts[p] for p in LIMBS):
+                assert any(joint in layout.parts[p] for p in part), (layout.name, joint, point)
+
+
+def test_layouts_are_made_once_and_found_by_their_joints(layout: Layout) -> None:
+    assert get_layout(layout.name) is layout and get_layout(layout) is layout and find_layout(layout.joints) is layout
+    assert find_layout(layout.joints[::-1]) is None
+
+
+def test_unknown_names_come_with_near_ones() -> None:
+    with pytest.raises(LayoutError, match="Did you mean ntu25"):
+        get_layout("ntu-25")
+    with pytest.raises(LayoutError, match=r"Near names: .*LeftWrist"):
+        get_layout("kinect20").index("LeftWirst")
+    with pytest.raises(LayoutError, match="Its joints: HipCenter"):
+        get_layout("kinect20").index("?")
+
+
+def own(**changes: Any) -> Layout:
+    settings: dict[str, Any] = {"joints": {"a": "hip_center", "b": None, "c": "head"}, "parents": [None, "a", 1], **changes}
+    return make_layout("mine", **settings)
+
+
+def test_a_layout_of_ones_own() -> None:
+    layout = own(
+        points={"neck": {"b": 0.5, "c": 0.5}, "spine_low": "b"}, mirror=[["b", "c"]], parts={"trunk": ["a", "b", "c"]}, estimates={"c": {"b": 2.0, "a": -1.0}}
+    )
+    assert (layout.parents, layout.center, layout.own) == ((-1, 0, 1), "a", {"a": "hip_center", "c": "head"})
+    assert (layout.mix("neck"), layout.mix("spine_low"), layout.mix("hip_center")) == ({1: 0.5, 2: 0.5}, {1: 1.0}, {0: 1.0})
+    assert layout.mirror_permutation == (0, 2, 1) and np.array_equal(layout.part_indices, [[0, 1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"joints": ["a", "b", "a"]}, "repeat"),
+        ({"parents": [None, "a"]}, "3 joints but 2 parents"),
+        ({"parents": [None, "a", "x"]}, "parent 'x'"),
+        ({"parents": [None, "a", 3]}, "parent 3"),
+        ({"parents": [None, "a", -2]}, "parent -2"),
+        ({"parents": ["b", "c", "a"]}, "its own ancestor"),
+        ({"points": {"neck": {"b": 0.5, "c": 0.4}}}, "sum to 0.9"),
+        ({"points": {"neck": "x"}}, "no joint 'x'"),
+        ({"estimates": {"x": {"a": 1.0}}}, "no joint 'x'"),
+        ({"estimates": {"c": {"a": 2.0}}}, "sum to 2"),
+        ({"mirror": [["a", "x"]]}, "no joint 'x'"),
+        ({"center": "x"}, "centre 'x'"),
+        ({"parts": {"trunk": ["a", "b"]}}, "every joint exactly once"),
+        ({"parts": {"trunk": ["a", "b", "c"], "head": ["c"]}}, "every joint exactly once"),
+    ],
+)
+def test_inconsistent_layouts_are_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(LayoutError, match=says):
+        own(**changes)
