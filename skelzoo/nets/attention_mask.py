@@ -67,6 +67,8 @@ class AttentionMask(nn.Module):
         pooling: Pooling | None = None,
     ) -> None:
         super().__init__()
+        if heads < 1 or dim % heads or out_dim < 1:
+            raise ValueError(f"{dim} channels do not split into {heads} heads, or {out_dim} outputs are too few")
         self.heads, self.sharpness, self.fast = heads, sharpness, fast
         self.norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)

@@ -21,6 +21,8 @@ class Pooling(nn.Module):
 
     def __init__(self, segments: int = 1, parts: Sequence[Sequence[int]] = ()) -> None:
         super().__init__()
+        if segments < 1:
+            raise ValueError(f"{segments} segments; at least 1 is needed")
         self.segments, self.parts = segments, [list(p) for p in parts]
         self.groups = segments * max(len(self.parts), 1)
 
@@ -30,6 +32,9 @@ class Pooling(nn.Module):
             return rearrange(tokens.mean(1), "(n m) d -> n m d", m=persons).mean(1)
         x = rearrange(tokens, "b (t v) d -> b t v d", v=joints)
         parts = self.parts or [list(range(joints))]
-        bounds = [round(i * x.shape[1] / self.segments) for i in range(self.segments + 1)]
-        pooled = [x[:, start : max(stop, start + 1), part].mean((1, 2)) for start, stop in itertools.pairwise(bounds) for part in parts]
+        frames = x.shape[1]
+        bounds = [round(i * frames / self.segments) for i in range(self.segments + 1)]
+        # Clips of fewer frames than segments: neighbouring segments share a frame instead of being empty.
+        spans = [(min(start, frames - 1), max(stop, min(start, frames - 1) + 1)) for start, stop in itertools.pairwise(bounds)]
+        pooled = [x[:, start:stop, part].mean((1, 2)) for start, stop in spans for part in parts]
         return rearrange(torch.cat(pooled, 1), "(n m) d -> n m d", m=persons).mean(1)

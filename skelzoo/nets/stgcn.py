@@ -80,6 +80,8 @@ class STGCN(nn.Module):
         self, parents: Sequence[int], in_channels: int = 3, hidden_channels: int = 64, hidden_dim: int = 256, dropout: float = 0.5, fast: bool = False
     ) -> None:
         super().__init__()
+        if hidden_channels < 1 or hidden_dim < 1:
+            raise ValueError(f"widths {hidden_channels} and {hidden_dim} must be at least 1")
         self.memory_format = torch.channels_last if fast else torch.contiguous_format
         joints, c = len(parents), hidden_channels
         self.adjacency: Tensor

@@ -346,9 +346,13 @@ def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> 
         The same shape, finite. Before the first and after the last known frame the nearest known value is held.
 
     Raises:
-        ClipError: a joint that is never known.
+        ClipError: a joint that is never known, or shapes that do not fit.
     """
     x = np.array(keypoints, dtype=np.float32)
+    if x.ndim not in (3, 4) or (scores is not None and np.shape(scores) != x.shape[:-1]):
+        raise ClipError(
+            f"keypoints of shape {x.shape} and scores of shape {np.shape(scores)}: give (M, T, V, C) or (T, V, C), and scores without the last axis."
+        )
     known: NDArray[np.bool_] = np.asarray(np.isfinite(x).all(-1))
     if scores is not None:
         known &= np.asarray(scores) > threshold

@@ -118,7 +118,8 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
 
     Args:
         paths: one or several. A file is always listed, whatever its name. In folders and globs only files with the
-            suffixes READABLE are; ``.txt`` only as part of a UI-PRMD pair, ``.json`` only with skeletons in it, and
+            suffixes READABLE are; ``.txt`` only as part of a UI-PRMD pair or when it looks like another skeleton format, so
+            that it is refused by name instead of passed over, ``.json`` only with skeletons in it, and
             nothing whose name starts with a dot.
 
     Returns:
@@ -153,7 +154,7 @@ def _expand(path: Path) -> list[Path]:
 def _is_listed(path: Path) -> bool:
     suffix = _suffix(path)
     if suffix in (".txt", ".txt.gz"):
-        return uiprmd.is_pair_name(path)
+        return uiprmd.is_pair_name(path) or (suffix == ".txt" and _foreign(read_head(path)) is not None)
     if suffix == ".json":
         return nwucla.has_skeletons(read_head(path))
     return suffix in READABLE

@@ -1,0 +1,130 @@
+"""Results are written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skelzoo.errors import SkelzooError, WriteError
+from skelzoo.inference.encoder import Classification
+from skelzoo.inference.output import CLASS_SUFFIXES, EMBEDDING_SUFFIXES, ClipId, check_output, classes_table, table, whole_file, write_classes, write_embeddings
+
+IDS = [ClipId("läuft, schnell", "a/b.bvh", "walk"), ClipId("x", "c.npz")]
+VECTORS = np.arange(8, dtype=np.float32).reshape(2, 4)
+RESULT = Classification(np.array([["walk", "run"], ["run", "walk"]]), np.array([[0.75, 0.25], [0.6, 0.4]], np.float32), np.array([[0, 1], [1, 0]]))
+
+
+def test_npz(tmp_path: Path) -> None:
+    assert write_embeddings(tmp_path / "new" / "v.npz", VECTORS, IDS, "tiny") == [tmp_path / "new" / "v.npz"]
+    with np.load(tmp_path / "new" / "v.npz", allow_pickle=False) as z:
+        assert np.array_equal(z["embeddings"], VECTORS) and z["embeddings"].dtype == np.float32
+        assert z["names"].tolist() == ["läuft, schnell", "x"]
+        assert z["files"].tolist() == ["a/b.bvh", "c.npz"]
+        assert z["labels"].tolist() == ["walk", ""]
+        assert str(z["model"]) == "tiny"
+    assert os.listdir(tmp_path / "new") == ["v.npz"]
+
+
+def test_npy_with_ids(tmp_path: Path) -> None:
+    write_embeddings(tmp_path / "v.npy", VECTORS, IDS, "tiny")
+    assert np.array_equal(np.load(tmp_path / "v.npy"), VECTORS)
+    with (tmp_path / "v.ids.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["name"] for r in rows] == ["läuft, schnell", "x"]
+    assert rows[1] == {"row": "1", "name": "x", "file": "c.npz", "label": "", "model": "tiny"}
+    assert sorted(os.listdir(tmp_path)) == ["v.ids.csv", "v.npy"]
+
+
+def test_classes_csv_and_jsonl(tmp_path: Path) -> None:
+    with write_classes(tmp_path / "c.csv", RESULT, IDS).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["name", "file", "label", "class_1", "score_1", "class_2", "score_2"]
+    assert rows[0]["class_1"] == "walk" and float(rows[1]["score_1"]) == pytest.approx(0.6)
+    lines = [json.loads(line) for line in write_classes(tmp_path / "c.jsonl", RESULT, IDS).read_text(encoding="utf-8").splitlines()]
+    assert lines[1] == {"name": "x", "file": "c.npz", "label": None, "classes": [{"class": "run", "score": 0.6}, {"class": "walk", "score": 0.4}]}
+
+
+def test_tables() -> None:
+    assert classes_table(RESULT, IDS).splitlines()[1].split("  ")[0] == "läuft, schnell"
+    assert table(["a", "b"], [["1\n2", "\x1b[31m"]]).splitlines() == ["a    b", "1 2   [31m"]
+
+
+@pytest.mark.parametrize("name", ["v", "v.txt", "v.npz.gz", "npz"])
+def test_unknown_suffix(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WriteError, match=r"\.npz or \.npy") as caught:
+        check_output(tmp_path / name, EMBEDDING_SUFFIXES)
+    assert isinstance(caught.value, SkelzooError)
+    with pytest.raises(WriteError, match=r"\.csv or \.jsonl"):
+        write_classes(tmp_path / name, RESULT, IDS)
+    assert not os.listdir(tmp_path)
+
+
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "w.ids.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    for place, problem in (("folder.npz", "is a folder"), ("file/v.npz", "is a file"), ("w.npy", "is a folder")):
+        with pytest.raises(WriteError, match=problem):
+            write_embeddings(tmp_path / place, VECTORS, IDS, "tiny")
+    with pytest.raises(WriteError, match="device or pipe"):
+        check_output(tmp_path / "pipe.csv", CLASS_SUFFIXES)
+    with pytest.raises(WriteError, match="cannot be written"):
+        check_output(tmp_path / f"{'x' * 300}.npz", EMBEDDING_SUFFIXES)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder.npz", "pipe.csv", "w.ids.csv"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_failure_to_open_is_an_error_of_ours() -> None:
+    with pytest.raises(WriteError, match=r"/proc/v\.npz"):
+        write_embeddings("/proc/v.npz", VECTORS, IDS, "tiny")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_no_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(WriteError, match="no permission"):
+        check_output(tmp_path / "v.npz", EMBEDDING_SUFFIXES)
+
+
+@pytest.mark.parametrize(
+    ("failure", "seen"),
+    [(OSError(errno.ENOSPC, "No space left on device"), WriteError), (ValueError("other"), ValueError), (KeyboardInterrupt(), KeyboardInterrupt)],
+)
+def test_failure_half_way_leaves_the_old_file(tmp_path: Path, failure: BaseException, seen: type[BaseException]) -> None:
+    target = tmp_path / "v.npz"
+    target.write_bytes(b"old")
+    with pytest.raises(seen), whole_file(target) as file:
+        file.write(b"half")
+        raise failure
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["v.npz"]
+
+
+def test_neither_of_a_pair_is_written_when_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: object, array: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(WriteError, match="No space left"):
+        write_embeddings(tmp_path / "v.npy", VECTORS, IDS, "tiny")
+    assert not os.listdir(tmp_path)
+
+
+def test_replaces_and_follows_links(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "v.npz").write_bytes(b"old")
+    (tmp_path / "v.npz").symlink_to(tmp_path / "real" / "v.npz")
+    write_embeddings(tmp_path / "v.npz", VECTORS, IDS, "tiny")
+    assert (tmp_path / "v.npz").is_symlink()
+    with np.load(tmp_path / "real" / "v.npz") as z:
+        assert np.array_equal(z["embeddings"], VECTORS)
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "real" / "v.npz").stat().st_mode & 0o777 == 0o666 & ~mask

@@ -1,0 +1,109 @@
+"""Layout to layout by name: where each joint comes from, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny import make_clip
+
+from skelzoo import Clip, Layout, coverage, get_layout, list_layouts, make_layout, remap
+from skelzoo.errors import CoverageError
+
+PAIRS = [(a, b) for a in list_layouts() for b in ("kinect20", "ntu25") if coverage(a, b).share >= 0.75]
+
+
+def at_point(clip: Clip, point: str) -> np.ndarray:
+    """A body point by the definition in the layout: the weighted sum of its joints."""
+    mix = clip.layout.mix(point)
+    assert mix is not None
+    return sum(w * clip.keypoints[:, :, j].astype(float) for j, w in mix.items())
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_every_joint_is_where_its_body_point_is(source: str, target: str) -> None:
+    clip, report, layout = make_clip(persons=2, layout=source), coverage(source, target), get_layout(target)
+    out = remap(clip, target)
+    assert out.layout is layout and out.keypoints.shape == (2, 20, len(layout), 3) and (out.fps, out.name) == (clip.fps, clip.name)
+    places = {j: out.keypoints[:, :, i] for i, j in enumerate(layout.joints)}
+    for joint, place in places.items():
+        if joint in report.direct:
+            assert np.array_equal(place, clip.keypoints[:, :, clip.layout.index(report.direct[joint])])
+        elif joint in report.estimated:
+            np.testing.assert_allclose(place, sum(w * places[j] for j, w in report.estimated[joint].items()), atol=1e-5)
+        else:
+            assert joint in report.blended
+        if joint in report.blended or (joint in report.direct and source != target):
+            np.testing.assert_allclose(place, at_point(clip, layout.own[joint]), atol=1e-5)
+    assert {*report.direct, *report.blended, *report.estimated} == set(layout.joints)
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_a_moved_and_turned_body_stays_one_body(source: str, target: str) -> None:
+    clip = make_clip(layout=source)
+    turn, shift = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0], np.array([3.0, -2.0, 1.0])
+    moved = remap(clip.replace(keypoints=clip.keypoints @ turn + shift), target)
+    np.testing.assert_allclose(moved.keypoints, remap(clip, target).keypoints @ turn + shift, atol=1e-4)
+
+
+def test_the_same_joints_are_left_alone() -> None:
+    clip = make_clip()
+    assert remap(clip, "kinect20") is clip
+    for name in list_layouts():
+        report = coverage(name, name)
+        assert report.share == 1 and not report.missing and list(report.direct) == list(get_layout(name).joints)
+
+
+def test_the_two_kinect_orders_are_a_permutation_by_name() -> None:
+    clip = make_clip(layout="utdmhad20")
+    out, names = remap(clip, "kinect20"), {"HipCenter": "HipCenter", "Head": "Head", "LeftHand": "LeftHand", "RightFoot": "RightFoot"}
+    for ours, theirs in names.items():
+        assert np.array_equal(out.keypoints[:, :, out.layout.index(ours)], clip.keypoints[:, :, clip.layout.index(theirs)])
+    assert np.array_equal(remap(out, "utdmhad20").keypoints, clip.keypoints)
+    assert not np.array_equal(out.keypoints, clip.keypoints)
+
+
+def test_the_report_in_numbers_and_words() -> None:
+    report = coverage("kinect20", "ntu25")
+    assert len(report.direct) + len(report.blended) == 21 and set(report.estimated) == {"HandTipLeft", "ThumbLeft", "HandTipRight", "ThumbRight"}
+    assert report.share == pytest.approx(21 / 25) and report.missing == ()
+    assert str(report).startswith("kinect20 -> ntu25: 84% of the joints measured") and "  estimated ThumbLeft: 1.3 WristLeft + -0.3 ElbowLeft" in str(report)
+
+
+def test_too_few_joints_are_refused_with_the_report() -> None:
+    with pytest.raises(CoverageError) as caught:
+        remap(make_clip(layout="coco17", channels=2), "ntu25")
+    assert str(coverage("coco17", "ntu25")) in str(caught.value) and "clip0" in str(caught.value) and "needs 75% measured" in str(caught.value)
+    assert remap(make_clip(layout="coco17", channels=2), "ntu25", min_coverage=0.6).keypoints.shape[2] == 25
+
+
+def test_a_missing_joint_is_refused_whatever_the_coverage() -> None:
+    with pytest.raises(CoverageError, match="missing nose"):
+        remap(make_clip(layout="kinect20"), "coco17", min_coverage=0)
+
+
+def layouts_of_two_points() -> tuple[Layout, Layout]:
+    source = make_layout("source", {"a": "left_hip", "b": "right_hip", "c": "head"}, [None, "a", "a"], points={"hip_center": {"a": 0.5, "b": 0.5}})
+    target = make_layout("target", {"hip": "hip_center", "top": "head", "tip": None}, [None, "hip", "top"], estimates={"tip": {"top": 1.5, "hip": -0.5}})
+    return source, target
+
+
+def test_layouts_of_ones_own() -> None:
+    source, target = layouts_of_two_points()
+    out = remap(Clip([[[0, 0, 0], [2, 0, 0], [1, 4, 0]]], source), target, min_coverage=0.6)
+    assert np.array_equal(out.keypoints[0, 0], [[1, 0, 0], [1, 4, 0], [1, 6, 0]])
+
+
+def test_scores_are_mixed_with_the_weights() -> None:
+    source, target = layouts_of_two_points()
+    clip = Clip([[[0, 0, 0], [2, 0, 0], [1, 4, 0]]], source, scores=[[0.2, 0.4, 1.0]])
+    scores = remap(clip, target, min_coverage=0.6).scores
+    assert scores is not None
+    # tip = 1.5 top - 0.5 hip = 1.5 c - 0.25 a - 0.25 b: the mean of the scores weighted by |1.5|, |0.25|, |0.25|.
+    np.testing.assert_allclose(scores[0, 0], [0.3, 1.0, (1.5 * 1.0 + 0.25 * 0.2 + 0.25 * 0.4) / 2], atol=1e-6)
+
+
+def test_absent_persons_stay_absent() -> None:
+    clip = make_clip(persons=2, layout="ntu25")
+    keypoints = clip.keypoints.copy()
+    keypoints[1] = 0
+    assert not remap(clip.replace(keypoints=keypoints), "kinect20").keypoints[1].any()

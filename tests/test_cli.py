@@ -1,0 +1,304 @@
+"""The command line: what it prints, writes and returns, and that it goes on past what it cannot use."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from tiny import make_clip, make_encoder, write_json
+
+import skelzoo
+from skelzoo.cli import main
+from skelzoo.skeleton.procedural import make
+from skelzoo.weights import manifest as manifest_module
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"local:{make_encoder().save(tmp_path_factory.mktemp('models') / 'tiny')}"
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Two good files, three clips in all; paths are given relative to the test's folder."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    skelzoo.save_clips(folder / "a.npz", [make("walk"), make("kick")])
+    skelzoo.save_clips(folder / "b.npz", [make("wave", frames=40)])
+    return folder
+
+
+@pytest.fixture
+def bad_clips(clips: Path) -> Path:
+    """The same with a file that cannot be read, a clip of one frame, one of three persons and one of a strange layout beside them."""
+    (clips / "broken.bvh").write_text("HIERARCHY\nROOT Hips\n{\n")
+    skelzoo.save_clips(clips / "short.npz", [make("squat"), make("squat", frames=1, seed=1)])
+    skelzoo.save_clips(clips / "three.npz", [make_clip(persons=3)])
+    joints = ["HipCenter", "a", "b"]
+    np.savez(clips / "strange.npz", keypoints=np.ones((1, 5, 3, 3), np.float32), layout=np.array(joints))
+    return clips
+
+
+def run(*args: object) -> Result:
+    result = CliRunner().invoke(main, [str(a) for a in args])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def errors(result: Result) -> list[str]:
+    return [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A manifest of two models, the second with weights."""
+    config = make_encoder().config.to_dict()
+    weights = {
+        "source": "bundled", "license": "CC-BY-4.0", "license_reason": "because", "commercial_use": True, "parameters": 1234,
+        "files": {"model.safetensors": {"size": 5, "sha256": "0" * 64}}, "trained_on": ["made-up motions"], "command": "skelzoo pretrain beta-y",
+    }  # fmt: skip
+    metric = {"dataset": "NW-UCLA", "protocol": "knn", "value": 61.5, "source": "skelzoo probe beta-y"}
+    table = {
+        "alpha-x": {"family": "A", "summary": "The first.", "config": config, "weights": None, "metrics": [], "notes": ["a note"]},
+        "beta-y": {"family": "B", "summary": "The second.", "config": config, "weights": weights, "metrics": [metric], "notes": []},
+    }
+    parsed = manifest_module.parse_manifest(json.dumps({"schema_version": 1, "models": table, "aliases": {"beta": "beta-y"}}))
+    monkeypatch.setattr(manifest_module, "manifest", lambda: parsed)
+    return table
+
+
+def test_light_verbs_import_no_torch(tmp_path: Path) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", [make("walk")])
+    path = write_json(tmp_path / "weights_manifest.json", {"schema_version": 1, "models": {}, "aliases": {}})
+    code = (
+        "import sys; from pathlib import Path; import skelzoo.weights.manifest as m; from skelzoo.cli import main\n"
+        f"m.manifest_path = lambda: Path({str(path)!r})\n"
+        f"for verb in (['--help'], ['list'], ['embed', '--help'], ['read', {str(tmp_path / 'a.npz')!r}]):\n"
+        "    assert main(verb, standalone_mode=False) in (None, 0), verb\n"
+        "    assert not {'torch', 'sklearn', 'matplotlib', 'scipy'} & set(sys.modules), (verb, sorted(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Skeleton sequences in" in done.stdout and "kinect20" in done.stdout
+
+
+def test_help_and_version() -> None:
+    text = run("--help").output
+    assert all(verb in text for verb in ("list", "info", "read", "embed", "classify", "verify", "demo", "pretrain", "probe"))
+    assert run("--version").output.strip().endswith(skelzoo.__version__)
+    assert run("embd").exit_code == 2
+    assert run("embed").exit_code == 2
+
+
+@pytest.mark.usefixtures("models")
+def test_list() -> None:
+    lines = run("list").stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [["name", "weights"], ["alpha-x", "-"], ["beta-y", "bundled"]]
+    assert "alpha-x" not in run("list", "b*").stdout
+    assert [r["name"] for r in json.loads(run("list", "--pretrained", "--json").stdout)] == ["beta-y"]
+    nothing = run("list", "zzz*")
+    assert (nothing.exit_code, nothing.stdout) == (0, "") and "no model fits" in nothing.stderr
+
+
+def test_info(models: dict[str, Any]) -> None:
+    text = run("info", "beta").stdout
+    assert all(word in text for word in ("beta-y", "CC-BY-4.0", "61.5", "sit, stand, wave", "1,234 parameters", "skelzoo pretrain beta-y"))
+    assert "none published" in run("info", "alpha-x").stdout
+    assert json.loads(run("info", "beta", "--json").stdout)["config"] == models["beta-y"]["config"]
+    unknown = run("info", "beta-z")
+    assert unknown.exit_code == 1 and unknown.stdout == ""
+    assert unknown.stderr.startswith("error: no model 'beta-z'. Did you mean beta-y") and unknown.stderr.count("\n") == 1
+
+
+def test_read(bad_clips: Path) -> None:
+    result = run("read", bad_clips)
+    assert result.exit_code == 1
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[0] == ["name", "persons", "frames", "fps", "layout", "channels", "label", "kinect20"]
+    assert ["walk-0", "1", "90", "30", "kinect20", "3", "walk", "100%"] in rows
+    assert any("broken.bvh" in line for line in errors(result)) and any("strange.npz" in line for line in errors(result))
+
+
+def test_read_goes_on_past_missing_paths(clips: Path) -> None:
+    result = run("read", clips / "none.npz", clips / "*.bvh", clips / "b.npz")
+    assert result.exit_code == 1 and "wave-0" in result.stdout
+    assert len(errors(result)) == 3
+    assert run("read", clips / "none.npz").stdout == ""
+
+
+@pytest.mark.needs_shared
+def test_read_real_files(shared: Path) -> None:
+    raw = shared / "data" / "raw"
+    result = run("read", raw / "bandai_bvh", raw / "broken" / "truncated.bvh", raw / "cmu_asf" / "*.amc", raw / "nw_ucla" / "a04_s01_e00_v03.json")
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 1 + 4 + 1 + 1
+    assert "walk around" in result.stdout and "cmu29" in result.stdout and "bandai" in result.stdout
+    assert "truncated.bvh" in errors(result)[0] and len(errors(result)) == 2
+
+
+def test_embed_npz(model: str, clips: Path, tmp_path: Path) -> None:
+    result = run("embed", model, clips, clips / "a.npz", "-o", tmp_path / "v.npz", "--batch-size", 2, "--device", "cpu")
+    assert result.exit_code == 0 and result.stderr == ""
+    encoder = skelzoo.load(model, device="cpu")
+    with np.load(tmp_path / "v.npz") as z:
+        assert z["names"].tolist() == ["walk-0", "kick-0", "wave-0"]
+        assert z["labels"].tolist() == ["walk", "kick", "wave"]
+        assert z["files"].tolist() == [str(clips / "a.npz")] * 2 + [str(clips / "b.npz")]
+        assert np.allclose(z["embeddings"], encoder.embed([make("walk"), make("kick"), make("wave", frames=40)]), atol=1e-5)
+        assert str(z["model"]) == model
+
+
+def test_embed_goes_on(model: str, bad_clips: Path, tmp_path: Path) -> None:
+    result = run("embed", model, bad_clips / "*.npz", bad_clips / "broken.bvh", "-o", tmp_path / "v.npy")
+    assert result.exit_code == 1
+    named = errors(result)
+    for what in ("broken.bvh", "short.npz: squat-1: 1 frame", "three.npz: clip0: 3 persons", "strange.npz", "4 file(s) or clip(s) left out, 4 clip(s) done"):
+        assert any(what in line for line in named), (what, named)
+    assert len(named) == 5
+    assert np.load(tmp_path / "v.npy").shape == (4, 16)
+    with (tmp_path / "v.ids.csv").open(newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == ["walk-0", "kick-0", "wave-0", "squat-0"]
+
+
+def test_select_persons(model: str, bad_clips: Path, tmp_path: Path) -> None:
+    assert run("embed", model, bad_clips / "three.npz", "-o", tmp_path / "v.npz", "--select-persons").exit_code == 0
+
+
+def test_nothing_usable_writes_nothing(model: str, bad_clips: Path, tmp_path: Path) -> None:
+    before = sorted(os.listdir(tmp_path))
+    for verb, name in (("embed", "v.npz"), ("embed", "v.npy"), ("classify", "c.csv")):
+        result = run(verb, model, bad_clips / "broken.bvh", bad_clips / "nothing", "-o", tmp_path / "new" / name)
+        assert result.exit_code == 1 and result.stdout == "" and len(errors(result)) == 3
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_output_is_checked_before_any_work(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder.npz").mkdir()
+    for verb, output, problem in (("embed", "v.txt", ".npz or .npy"), ("embed", "folder.npz", "is a folder"), ("classify", "c.npz", ".csv or .jsonl")):
+        result = run(verb, "local:nowhere", clips, "-o", tmp_path / output)
+        assert result.exit_code == 1 and problem in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_errors_of_the_model_and_device(model: str, clips: Path, tmp_path: Path) -> None:
+    for args, problem in (
+        (["local:nowhere", clips], "there is no folder"),
+        ([model, clips, "--device", "cuda:77"], "cuda:77"),
+        ([model, clips, "--dtype", "int3"], "int3"),
+    ):
+        result = run("embed", *args, "-o", tmp_path / "v.npz")
+        assert result.exit_code == 1 and len(errors(result)) == 1 and problem in result.stderr
+    for option in (["--batch-size", "0"], ["--batch-size", "x"], ["--sideways"]):
+        assert run("embed", model, clips, "-o", tmp_path / "v.npz", *option).exit_code == 2
+    assert run("classify", model, clips, "--top-k", "0").exit_code == 2
+    assert sorted(os.listdir(tmp_path)) == ["clips"]
+
+
+def test_classify(model: str, clips: Path, tmp_path: Path) -> None:
+    screen = run("classify", model, clips, "--top-k", 2)
+    assert screen.exit_code == 0
+    assert [line.split()[0] for line in screen.stdout.splitlines()] == ["clip", "walk-0", "kick-0", "wave-0"]
+    expected = skelzoo.load(model, device="cpu").classify([make("walk")], top_k=3)
+    assert run("classify", model, clips, "--top-k", 99, "-o", tmp_path / "c.csv").exit_code == 0
+    with (tmp_path / "c.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert [row[f"class_{k}"] for k in (1, 2, 3)] == expected.labels[0].tolist()
+    assert [float(row[f"score_{k}"]) for k in (1, 2, 3)] == pytest.approx(expected.scores[0].tolist(), abs=1e-5)
+    assert run("classify", model, clips, "-o", tmp_path / "c.jsonl").exit_code == 0
+    assert len((tmp_path / "c.jsonl").read_text().splitlines()) == 3
+
+
+def test_classify_without_a_head_reads_no_file(tmp_path: Path) -> None:
+    folder = make_encoder(labels=None).save(tmp_path / "headless")
+    result = run("classify", f"local:{folder}", tmp_path / "not-there")
+    assert result.exit_code == 1 and "no classification head" in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.needs_shared
+def test_classify_real_files(model: str, shared: Path) -> None:
+    raw = shared / "data" / "raw"
+    result = run("classify", model, raw / "nw_ucla", raw / "uiprmd", "--top-k", 1)
+    assert result.exit_code == 1 and len(errors(result)) == 2
+    assert "a02_s09_e04_v02.json: a02_s09_e04_v02: 1 frame(s)" in errors(result)[0]
+    assert len(result.stdout.splitlines()) == 1 + 5 + 4
+
+
+def test_verify(model: str, tmp_path: Path) -> None:
+    good = run("verify", model)
+    assert good.exit_code == 0 and good.stdout.startswith("ok ")
+    folder = make_encoder().save(tmp_path / "damaged")
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(data)
+    bad = run("verify", f"local:{folder}")
+    assert bad.exit_code == 1 and bad.stdout == "" and "model.safetensors" in bad.stderr
+    assert run("verify").exit_code == 2 and run("verify", model, "--all").exit_code == 2
+
+
+@pytest.mark.usefixtures("models")
+def test_verify_all_names_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skelzoo.loading.manifest", manifest_module.manifest)
+    result = run("verify", "--all")
+    assert result.exit_code == 1 and "FAILED beta-y" in result.stderr and "1 of 1 model(s) failed" in result.stderr
+
+
+def test_demo(model: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    result = run("demo", "--model", model, "--picture", tmp_path / "d.png", "--device", "cpu")
+    assert result.exit_code == 0 and (tmp_path / "d.png").is_file()
+    assert all(word in result.stdout for word in ("walk", "squat", "wave", "kick", "d.png"))
+
+
+def test_pretrain_passes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = []
+
+    def pretrain(recipe: str, data: str, out: str, device: str = "auto", stop_after: int | None = None) -> Path:
+        calls.append((recipe, data, out, device, stop_after))
+        return Path(out) if stop_after else Path(out) / "weights"
+
+    monkeypatch.setattr("skelzoo.learn.pretrain.loop.pretrain", pretrain)
+    base = ["pretrain", "some-recipe", "--data", tmp_path, "--out", tmp_path / "run"]
+    assert "the same command goes on" in run(*base, "--stop-after", 3, "--device", "cpu").stdout
+    assert f"local:{tmp_path / 'run' / 'weights'}" in run(*base).stdout
+    assert calls == [("some-recipe", str(tmp_path), str(tmp_path / "run"), "cpu", 3), ("some-recipe", str(tmp_path), str(tmp_path / "run"), "auto", None)]
+    assert run(*base, "--stop-after", 0).exit_code == 2
+
+
+def test_pretrain_unknown_recipe(tmp_path: Path) -> None:
+    result = run("pretrain", "no-such-recipe", "--data", tmp_path, "--out", tmp_path / "run")
+    assert result.exit_code == 1 and len(errors(result)) == 1 and "skeattnclr-openskel" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_probe_passes_on(monkeypatch: pytest.MonkeyPatch, model: str, tmp_path: Path) -> None:
+    from skelzoo.learn import probe as module
+
+    seen = []
+
+    def probe(encoder: skelzoo.Encoder, benchmark: str, data: str, protocol: str) -> module.ProbeResult:
+        seen.append(next(encoder.net.parameters()).detach().clone())
+        return module.ProbeResult(encoder.name, benchmark, protocol, "described", 61.25, 57.5, 10, 5, 3)
+
+    monkeypatch.setattr(module, "probe", probe)
+    base = ["probe", model, "--on", "nwucla", "--data", tmp_path, "--device", "cpu"]
+    lines = run(*base).stdout.splitlines()
+    assert len(lines) == 2 and all("61.2 %, 57.5 % without copies" in line and "described" in line for line in lines)
+    rows = json.loads(run(*base, "--protocol", "knn", "--random-weights", "--json").stdout)
+    assert rows == [{**dataclasses.asdict(module.ProbeResult(rows[0]["model"], "nwucla", "knn", "described", 61.25, 57.5, 10, 5, 3)), "random_weights": True}]
+    run(*base, "--protocol", "knn", "--random-weights")
+    assert seen[2].equal(seen[3]) and not seen[0].equal(seen[2])
+
+
+def test_probe_errors(model: str, tmp_path: Path) -> None:
+    assert "no benchmark" in errors(run("probe", model, "--on", "nope", "--data", tmp_path))[0]
+    assert "nw_ucla.npz" in errors(run("probe", model, "--on", "nwucla", "--data", tmp_path))[0]
+    assert run("probe", model, "--on", "nwucla", "--data", tmp_path, "--protocol", "svm").exit_code == 2
