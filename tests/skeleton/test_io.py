@@ -118,8 +118,13 @@ def test_every_corpus_reads(shared: Path) -> None:
 def test_find_files_lists_each_recording_once(shared: Path) -> None:
     raw = shared / "data/raw"
     files = io.find_files(raw)
-    assert files == sorted(files) and len(files) == 4 + 2 + 3 + 1 + 3 + 6 + 4 + 4  # the MSR texts, README.md and .asf files are not listed
-    assert not any(f.suffix in (".md", ".asf") or "_skeleton3D" in f.name for f in files)
+    assert files == sorted(files) and len(files) == 4 + 4 + 3 + 1 + 3 + 6 + 4 + 4  # README.md and .asf files are not listed
+    assert not any(f.suffix in (".md", ".asf") for f in files)
+    refused = [f for f in files if f.suffix == ".txt"]  # formats that are not supported are refused by name, not passed over
+    assert len(refused) == 2
+    for file in refused:
+        with pytest.raises(ReadError, match=r"MSR.* which is not supported"):
+            io.read(file)
     readme = raw / "README.md"
     assert io.find_files([readme]) == [readme]
     pair = [raw / "uiprmd/m01_s01_e01_positions.txt.gz", raw / "uiprmd/m01_s01_e01_angles.txt.gz"]
