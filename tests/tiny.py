@@ -63,7 +63,7 @@ def write_corpus(path: Path, clips: Sequence[Clip], labels: Sequence[int] | None
         "offsets": np.cumsum([0, *(len(s) for s in steps)]), "label": np.array(labels, np.int32),
         "label_names": np.array([f"class{i}" for i in range(max(labels) + 1)]), "clip_name": np.array([c.name for c in clips]),
         "joint_names": np.array(layout.joints), "fps": np.float32(30),
-        "max_step": np.array([np.linalg.norm(np.diff(c.keypoints, axis=1), axis=-1).max() for c in clips], np.float32),
+        "max_step": np.array([np.linalg.norm(np.diff(c.keypoints, axis=1), axis=-1).max(initial=0) for c in clips], np.float32),
         **{k: np.asarray(v) for k, v in columns.items()},
     }  # fmt: skip
     np.savez(path, **row)

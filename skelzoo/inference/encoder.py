@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skelzoo.errors import AxesError, ClipError, ContractError
-from skelzoo.inference.runner import BATCH, pick_device, pick_dtype, run
+from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
+from skelzoo.inference.runner import pick_device, pick_dtype, run
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clips_from_array
 from skelzoo.skeleton.prepare import Contract, prepare_batch
 from skelzoo.weights.checkpoint import save_folder
@@ -102,9 +102,7 @@ class Encoder:
         Raises:
             AxesError, ClipError, CoverageError: a clip that does not fit; the message names it.
         """
-        return self._run(lambda x: {"z": self._forward_features(x)}, clips, axes, prepared, batch_size, progress).get(
-            "z", np.zeros((0, self.embedding_dim), np.float32)
-        )
+        return self._run(lambda x: {"z": self._forward_features(x)}, clips, axes, prepared, batch_size, progress)["z"]
 
     def classify(
         self, clips: Clips, top_k: int = 5, axes: str = AXES, *, prepared: bool = False, batch_size: int | None = None, progress: bool | None = None
@@ -117,8 +115,7 @@ class Encoder:
         if not self.config.num_classes:
             raise ContractError(f"{self.name} has no classification head. Load it with num_classes=N and fine-tune, or use embed and skelzoo.learn.probe.")
         count = min(max(int(top_k), 1), self.config.num_classes)
-        outputs = self._run(lambda x: {"p": self._logits(self._forward_features(x)).softmax(-1)}, clips, axes, prepared, batch_size, progress)
-        p = outputs.get("p", np.zeros((0, self.config.num_classes), np.float32))
+        p = self._run(lambda x: {"p": self._logits(self._forward_features(x)).softmax(-1)}, clips, axes, prepared, batch_size, progress)["p"]
         indices = np.argsort(-p, axis=1, kind="stable")[:, :count].astype(np.int64)
         names = np.array(self.labels or [f"class_{i}" for i in range(self.config.num_classes)])
         return Classification(names[indices], np.take_along_axis(p, indices, 1), indices)
@@ -158,9 +155,13 @@ class Encoder:
         Written under a temporary name and renamed, so that a folder is either whole or not there.
 
         Raises:
-            CheckpointError: the folder exists and is something else, or cannot be written.
+            CheckpointError: the folder exists and is something else, or cannot be written; or the encoder does not
+                compute in float32, in which weights are stored.
         """
         from skelzoo.inference.golden import make_golden
+
+        if self.dtype != torch.float32:
+            raise CheckpointError(f"{self.name} computes in {self.dtype}, weights are stored in float32. Load it with dtype='float32' to save it.")
 
         text = card or f"# {self.name}\n\nSaved by skelzoo. Architecture `{self.config.arch}`, layout `{self.contract.layout}`.\n"
         save_folder(Path(folder), self.net, self.config, make_golden(self), text)
@@ -183,15 +184,16 @@ class Encoder:
         else:
             items = self._clips(clips, axes)
             count, batch = len(items), lambda start, stop: prepare_batch(items[start:stop], self.contract)
-        if self._compiled is not None:
-            batch_size = batch_size or BATCH[self.device.type]
-            function = _padded(function, batch_size)
+        nothing = count == 0
+        if nothing:  # a clip of zeros tells the shapes of the outputs
+            count, batch = 1, lambda start, stop: np.zeros((1, *self.contract.shape), np.float32)
         was_training = self.net.training
         self.net.eval()
         try:
-            return run(function, batch, count, self.device, self.dtype, batch_size, progress)
+            rows = run(function, batch, count, self.device, self.dtype, batch_size, progress, same_size=self._compiled is not None)
         finally:
             self.net.train(was_training)
+        return {name: values[:0] for name, values in rows.items()} if nothing else rows
 
     def _clips(self, clips: Clips, axes: str) -> list[Clip]:
         if isinstance(clips, Clip):
@@ -215,14 +217,3 @@ class Encoder:
         if not np.isfinite(array).all():
             raise ClipError("prepared clips hold NaN or infinite values. Use skelzoo.fill_missing before preparing.")
         return array
-
-
-def _padded(function: Callable[[Tensor], dict[str, Tensor]], size: int) -> Callable[[Tensor], dict[str, Tensor]]:
-    """Give a compiled net one batch shape only: pad a short batch by repeating its last clip, cut the outputs."""
-
-    def padded(x: Tensor) -> dict[str, Tensor]:
-        rows = len(x)
-        x = torch.cat([x, x[-1:].expand(size - rows, *x.shape[1:])])
-        return {k: v[:rows] for k, v in function(x).items()}
-
-    return padded

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from skelzoo.errors import DeviceError
+from skelzoo.errors import ContractError, DeviceError
 
 BATCH = {"cuda": 256, "mps": 64, "cpu": 16}
 """Clips per batch by device; small on CPUs, where larger temporaries fall out of the cache."""
@@ -27,7 +27,7 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise DeviceError(f"{device!r} is not a device ({str(error).splitlines()[0]}). Use auto, cpu, cuda, cuda:1 or mps.") from error
     count = torch.cuda.device_count() if cuda else 0
     absent = (chosen.type == "cuda" and (chosen.index or 0) >= count) or (chosen.type == "mps" and not mps)
@@ -58,6 +58,7 @@ def run(
     dtype: torch.dtype,
     batch_size: int | None = None,
     progress: bool | None = None,
+    same_size: bool = False,
 ) -> dict[str, NDArray[np.float32]]:
     """Call ``function`` on batches and collect its outputs on the host.
 
@@ -67,26 +68,31 @@ def run(
         count: number of clips.
         batch_size: clips per batch, default by device; halved for good whenever memory runs out.
         progress: show a bar; None shows one once the work takes over two seconds.
+        same_size: give ``function`` full batches only, a short one filled up with its last clip (for compiled nets).
 
     Returns:
         One float32 array of ``count`` rows per output.
 
     Raises:
         DeviceError: one clip alone does not fit into memory.
+        ContractError: a batch size below 1.
     """
+    if batch_size is not None and batch_size < 1:
+        raise ContractError(f"batch_size is {batch_size}. Give a whole number of at least 1, or None for the device's default.")
     size, start = batch_size or BATCH[device.type], 0
     out: dict[str, NDArray[np.float32]] = {}
     with tqdm(total=count, unit="clip", disable=progress is False, delay=0 if progress else 2) as bar, torch.inference_mode():
         while start < count:
             batch = torch.from_numpy(prepared(start, min(start + size, count)))
+            x = torch.cat([batch, batch[-1:].expand(size - len(batch), *batch.shape[1:])]) if same_size else batch
             try:
-                rows = {name: tensor.float().cpu().numpy() for name, tensor in function(batch.to(device, dtype)).items()}
+                rows = {name: tensor[: len(batch)].float().cpu().numpy() for name, tensor in function(x.to(device, dtype)).items()}
             except RuntimeError as error:
                 if not _out_of_memory(error):
                     raise
-                if len(batch) == 1:
+                if len(x) == 1:
                     raise DeviceError(f"one clip does not fit into the memory of {device}. Use device='cpu' or a smaller model.") from error
-                size = len(batch) // 2
+                size = len(x) // 2
                 continue
             for name, values in rows.items():
                 out.setdefault(name, np.empty((count, *values.shape[1:]), np.float32))[start : start + len(batch)] = values

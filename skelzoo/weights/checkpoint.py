@@ -132,9 +132,9 @@ def new_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside ``target`` that takes its place when all went well; nothing half-written is left.
 
     Raises:
-        CheckpointError: the target exists and is not an older weights folder, or cannot be written.
+        CheckpointError: the target exists and is not an older weights folder (and nothing else), or cannot be written.
     """
-    if target.exists() and not (target.is_dir() and ((target / CONFIG).is_file() or not any(target.iterdir()))):
+    if target.exists() and not (target.is_dir() and _may_be_replaced({p.name for p in target.iterdir()})):
         raise CheckpointError(f"{target}: exists and is not a weights folder. Choose another name; nothing was written.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -151,8 +151,15 @@ def new_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             os.replace(scratch, target)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{target}: cannot be written ({error}). Nothing half-written was left; make room or choose another folder.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _may_be_replaced(names: set[str]) -> bool:
+    """Whether a folder of these files is empty or a weights folder that nobody added anything to."""
+    return not names or (CHECKSUMS in names and names <= {MODEL, CONFIG, GOLDEN, CARD, CHECKSUMS})
 
 
 def save_folder(target: Path, net: nn.Module, config: ModelConfig, golden: Mapping[str, Tensor], card: str) -> dict[str, FileInfo]:

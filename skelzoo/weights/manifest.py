@@ -73,9 +73,9 @@ class ModelConfig:
             raise CheckpointError(f"{where}: labels must be a list of names or null.")
         try:
             contract = Contract.from_dict(row["contract"])
-        except (ContractError, LayoutError) as error:
+            return cls(row["arch"], row["options"], contract, row["num_classes"], None if labels is None else tuple(labels))
+        except (CheckpointError, ContractError, LayoutError) as error:
             raise CheckpointError(f"{where}: {error}") from error
-        return cls(row["arch"], row["options"], contract, row["num_classes"], None if labels is None else tuple(labels))
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,9 @@ class DataOptions:
         max_step: clips in which a joint moves more than this between two frames are dropped (tracking jumps), metres.
         held_out: corpus file -> rule; {"subjects": [..]} or {"share": s}, a hash of the clip name. Held-out clips
             never enter pretraining.
+
+    Raises:
+        TrainingError: a rule of another form, or for a file that is not among the files.
     """
 
     files: Sequence[str]
@@ -37,17 +40,30 @@ class DataOptions:
     max_step: float = 1.0
     held_out: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for file, rule in self.held_out.items():
+            if file not in self.files or set(rule) not in ({"subjects"}, {"share"}):
+                raise TrainingError(f"held_out of {file!r}: {dict(rule)}. Name one of the files, and give it subjects or share.")
+
 
 def held_out(corpus: Corpus, rule: Mapping[str, Any] | None) -> NDArray[np.bool_]:
     """Which clips of a corpus a rule holds out: (clips,) bool.
 
     ``subjects`` lists subject ids; ``share`` takes that share of the clips by a hash of their names, so that the
     choice does not depend on the order of the file.
+
+    Raises:
+        TrainingError: no clip is of those subjects.
     """
     if not rule:
         return np.zeros(len(corpus.clips), bool)
     if "subjects" in rule:
-        return np.asarray(np.isin(corpus.subject, rule["subjects"]))
+        chosen = np.asarray(np.isin(corpus.subject, rule["subjects"]))
+        if not chosen.any():
+            raise TrainingError(
+                f"{corpus.name}: no clip is of subjects {rule['subjects']}, so nothing would be held out. Its subjects: {np.unique(corpus.subject).tolist()}."
+            )
+        return chosen
     hashes = [int(hashlib.sha256(c.name.encode()).hexdigest()[:8], 16) / 2**32 for c in corpus.clips]
     return np.asarray(np.array(hashes) < rule["share"])
 
@@ -82,7 +98,7 @@ def pretraining_array(folder: str | Path, options: DataOptions, contract: Contra
     """
     rows = []
     for file, corpus in corpora(folder, options.files):
-        keep = ~held_out(corpus, options.held_out.get(file)) & (corpus.max_step <= options.max_step)
+        keep = ~held_out(corpus, options.held_out.get(file)) & ~(corpus.max_step > options.max_step)
         for clip in (w for c, ok in zip(corpus.clips, keep, strict=True) if ok for w in windows(c, options)):
             if clip.frames >= options.shortest:
                 rows.append(prepare(clip, contract))

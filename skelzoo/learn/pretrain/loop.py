@@ -72,7 +72,7 @@ def pretrain(recipe: str | Recipe, data: str | Path, out: str | Path, device: st
     folder = Path(out)
     _claim(folder, recipe)
     run = Run(recipe, folder, data, device)
-    last = min(recipe.steps, stop_after or recipe.steps)
+    last = recipe.steps if stop_after is None else min(recipe.steps, stop_after)
     run.train(last)
     return folder if last < recipe.steps else _finish(run.encoder(), recipe, folder, data)
 
@@ -127,6 +127,8 @@ class Run:
         self.fabric = Fabric(
             accelerator=chosen.type, devices=1 if chosen.type == "cpu" else [chosen.index or 0], precision=_precision(recipe.precision, chosen)
         )
+        if recipe.method not in METHODS:
+            raise TrainingError(f"{recipe.name}: no pretraining method {recipe.method!r}. Known: {', '.join(METHODS)}.")
         torch.manual_seed(recipe.seed)
         layout = get_layout(recipe.contract.layout)
         self.net = build(recipe.arch, layout, recipe.contract.input_channels, 0, recipe.options)
@@ -140,6 +142,7 @@ class Run:
         self.readings = self._monitor(data)
         if (folder / CHECKPOINT).is_file():
             self._resume()
+        self._trim_log()
 
     def _data(self, folder: str | Path) -> Any:
         stored = [{**s, "frames": self.recipe.stored_frames} if s["step"] == "resample" else s for s in self.recipe.contract.steps]
@@ -183,7 +186,7 @@ class Run:
         losses = self.method(batch)
         if not torch.isfinite(losses.total):
             raise TrainingError(
-                f"{r.name}: the loss is {float(losses.total)} at step {self.step}. Lower optimiser.learning_rate; {self.folder / CHECKPOINT} is from before."
+                f"{r.name}: the loss is {losses.total.item()} at step {self.step}. Lower optimiser.learning_rate; {self.folder / CHECKPOINT} is from before."
             )
         self.optimiser.zero_grad()
         self.fabric.backward(losses.total)
@@ -214,7 +217,7 @@ class Run:
         path = self.folder / LOG
         new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as f:
-            writer = csv.DictWriter(f, fields, restval="")
+            writer = csv.DictWriter(f, fields, restval="", lineterminator="\n")
             if new:
                 writer.writeheader()
             writer.writerow({"step": self.step, "learning_rate": self.optimiser.param_groups[0]["lr"], **row})
@@ -227,10 +230,14 @@ class Run:
     def _resume(self) -> None:
         rest = self.fabric.load(self.folder / CHECKPOINT, {"method": self.method, "optimiser": self.optimiser})
         self.step = int(rest["step"])
-        # A killed run may have logged steps that its last checkpoint does not hold; they are run again.
+
+    def _trim_log(self) -> None:
+        """Drop steps that a killed run logged after its last checkpoint; they are run again."""
         path = self.folder / LOG
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        kept = [x for i, x in enumerate(lines) if i == 0 or int(x.split(",")[0]) <= self.step]
+        if not path.exists():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [x for i, x in enumerate(lines) if i == 0 or (x.endswith("\n") and int(x.split(",")[0]) <= self.step)]
         scratch = self.folder / f".{LOG}.tmp"
         scratch.write_text("".join(kept), encoding="utf-8")
         os.replace(scratch, path)

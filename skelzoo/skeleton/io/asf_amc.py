@@ -228,7 +228,7 @@ def _motion(text: str, asf: Asf, path: Path) -> dict[str, Floats]:
     if frames == 0:
         raise ReadError(path, "holds no frames, so it is no AMC motion or cut off", "Check that this is the right file.")
     _check_frame(tokens, expected, frames, path)
-    motion = {name: numbers(values, path, f"motion of {name!r}").reshape(frames, -1) for name, values in tokens.items()}
+    motion: dict[str, Floats] = {name: numbers(values, path, f"motion of {name!r}").reshape(frames, -1) for name, values in tokens.items()}
     if radians:
         for name, values in motion.items():
             turns = [k for k, d in enumerate(asf.bones[name].dof) if d[0] == "r"]

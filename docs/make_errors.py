@@ -1,0 +1,140 @@
+"""Write docs/errors.md from what skelzoo really says: python docs/make_errors.py."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import skelzoo
+from skelzoo import Clip, Contract
+from skelzoo.errors import SkelzooError
+
+HEAD = """# Errors
+
+Written by `python docs/make_errors.py`, which does each of these things and notes what skelzoo says; do not edit.
+
+Every error of skelzoo is a `skelzoo.errors.SkelzooError`; most are a `ValueError` or `LookupError` too. Each says what is wrong, where, and what to do
+next. On the command line the same text stands on one line of stderr, files are gone through to the end, and the exit code is 1.
+
+| what was done | error | what it says |
+| --- | --- | --- |
+"""
+CONTRACT = Contract("kinect20", channels=3, persons=1, frames=32, steps=({"step": "scale_torso"}, {"step": "resample", "frames": 32}))
+RNG = np.random.default_rng(0)
+
+
+def body(*shape: int) -> np.ndarray:
+    """Joints anywhere."""
+    return RNG.normal(size=shape)
+
+
+def with_nan() -> np.ndarray:
+    """Frame 12 lacks joint 7."""
+    x = body(1, 30, 20, 3)
+    x[0, 12, 7] = np.nan
+    return x
+
+
+def torso_less() -> np.ndarray:
+    """Hips and shoulders at one place."""
+    x = body(30, 20, 3)
+    x[:, 2] = x[:, 0]
+    return x
+
+
+def file(name: str, data: bytes) -> str:
+    """A file in the present folder."""
+    Path(name).write_bytes(data)
+    return name
+
+
+def saved(change: Callable[[Path], object]) -> str:
+    """A small weights folder, then changed."""
+    from skelzoo.inference.encoder import Encoder
+    from skelzoo.weights.manifest import ModelConfig
+
+    options = {"hidden_channels": 2, "hidden_dim": 4, "feature_dim": 2, "heads": 1}
+    net = skelzoo.create("skeattnclr-stgcn", layout="kinect20", options=options)
+    folder = Encoder(net, ModelConfig("skeattnclr-stgcn", options, CONTRACT), device="cpu").save("mine")
+    change(folder)
+    return f"local:{folder}"
+
+
+def flip(path: Path) -> None:
+    """Change one byte of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def encoder() -> skelzoo.Encoder:
+    """An encoder without a head."""
+    return skelzoo.load(saved(lambda folder: None), device="cpu")
+
+
+CASES: dict[str, Callable[[], object]] = {
+    "a name that is no layout": lambda: Clip(body(30, 20, 3), "kinect"),
+    "25 joints said to be kinect20": lambda: Clip(body(30, 25, 3), "kinect20", name="take 3"),
+    "joints of no known layout": lambda: Clip(body(30, 19, 3), "kinect20", name="take 3"),
+    "an array of other axes than said": lambda: skelzoo.clips_from_array(body(8, 30, 20, 3), "kinect20", axes="n c t v"),
+    "axes that are not understood": lambda: skelzoo.clips_from_array(body(8, 3, 30, 20), "kinect20", axes="b c t v"),
+    "a joint that is NaN": lambda: Clip(with_nan(), "kinect20", name="take 3"),
+    "nothing but zeros": lambda: Clip(np.zeros((30, 20, 3)), "kinect20", name="take 3"),
+    "no persons": lambda: Clip(body(0, 30, 20, 3), "kinect20", name="take 3"),
+    "confidences as a coordinate": lambda: Clip(body(30, 17, 4), "coco17", name="take 3"),
+    "one frame": lambda: skelzoo.prepare(Clip(body(1, 20, 3), "kinect20", name="take 3"), CONTRACT),
+    "three persons for an encoder of one": lambda: skelzoo.prepare(Clip(body(3, 30, 20, 3), "kinect20", name="take 3"), CONTRACT),
+    "a 2-D clip for a 3-D encoder": lambda: skelzoo.prepare(Clip(body(30, 17, 2), "coco17", name="take 3"), CONTRACT),
+    "a layout that lacks too much": lambda: skelzoo.prepare(Clip(body(30, 3, 3), skelzoo.make_layout("three", {"hip": "hip_center", "chest": "shoulder_center", "top": "head"}, [None, "hip", "chest"]), name="take 3"), CONTRACT),
+    "shoulders at the hips": lambda: skelzoo.prepare(Clip(torso_less(), "kinect20", name="take 3"), CONTRACT),
+    "filling a joint that is never there": lambda: skelzoo.fill_missing(np.full((30, 20, 3), np.nan)),
+    "a file that is not there": lambda: skelzoo.read("nowhere.bvh"),
+    "an empty file": lambda: skelzoo.read(file("empty.bvh", b"")),
+    "a BVH file cut short": lambda: skelzoo.read(file("cut.bvh", b"HIERARCHY\nROOT Hips\n{\n  OFFSET 0 0 0\n")),
+    "a video": lambda: skelzoo.read(file("take.mp4", b"\x00\x00\x00 ftypisom" + bytes(64))),
+    "a model name that is none": lambda: skelzoo.load("skeattnclr-openskul"),
+    "a model without weights": lambda: skelzoo.load("skeattnclr-ntu60"),
+    "a branch instead of a commit": lambda: skelzoo.load("hf:owner/repo@main"),
+    "a weights file with one flipped bit": lambda: skelzoo.load(saved(lambda folder: flip(folder / "model.safetensors"))),
+    "a folder that holds no weights": lambda: skelzoo.load(f"local:{Path('.')}"),
+    "classes of an encoder without a head": lambda: encoder().classify(Clip(body(30, 20, 3), "kinect20")),
+    "features that are not there": lambda: encoder().features(Clip(body(30, 20, 3), "kinect20"), at=["block12"]),
+    "a list of arrays": lambda: encoder().embed([body(30, 20, 3)]),
+    "an architecture that is none": lambda: skelzoo.create("skeattnclr", layout="kinect20"),
+    "options an architecture does not take": lambda: skelzoo.create("skeattnclr-stgcn", layout="kinect20", options={"depth": 3}),
+    "saving over a folder of something else": lambda: encoder().save("notes"),
+}  # fmt: skip
+
+
+def row(title: str, act: Callable[[], object]) -> str:
+    """What was done, and what skelzoo said."""
+    try:
+        act()
+    except SkelzooError as error:
+        text = str(error).replace("|", "\\|").replace("<", "&lt;").replace("\n", "<br>")
+        return f"| {title} | `{type(error).__name__}` | {text} |"
+    raise AssertionError(f"{title}: no error")
+
+
+def text() -> str:
+    """The whole page."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            Path("notes").mkdir()
+            file("notes/mine.txt", b"mine")
+            rows = [row(title, act) for title, act in CASES.items()]
+        finally:
+            os.chdir(before)
+    page = (HEAD + "\n".join(rows) + "\n").replace(f"{folder}/", "").replace(folder, ".")
+    return re.sub(r"[0-9a-f]{16}\.\.\.", "(16 hex digits)...", page)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("errors.md").write_text(text(), encoding="utf-8")

@@ -1,0 +1,215 @@
+"""Preparation steps: pure functions on keypoints (M, T, V, C), known to a contract by their names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import ClipError, ContractError
+from skelzoo.skeleton.clip import FloatArray
+from skelzoo.skeleton.layouts import Layout
+
+
+def apply_step(step: Mapping[str, Any], keypoints: FloatArray, layout: Layout) -> FloatArray:
+    """Apply one step of a contract to keypoints (M, T, V, C).
+
+    Raises:
+        ClipError: the clip has nothing for the step to go by, or no frame is left.
+        ContractError: options that the step does not know.
+    """
+    options = {k: v for k, v in step.items() if k != "step"}
+    result: FloatArray = STEPS[step["step"]](keypoints, layout, **options)
+    if result.shape[1] == 0:
+        raise ClipError(f"step {step['step']!r} leaves no frame. Give raw recordings: persons in their place, absent ones all zero.")
+    return result
+
+
+def check_step(step: Mapping[str, Any]) -> None:
+    """Raise ContractError unless a row of a contract is a known step with options it takes."""
+    name = step.get("step") if isinstance(step, Mapping) else step
+    if not isinstance(name, str) or name not in STEPS:
+        raise ContractError(f"no preparation step {name!r}. Known: {', '.join(STEPS)}.")
+    allowed = {n: p.default for n, p in list(inspect.signature(STEPS[name]).parameters.items())[2:]}
+    unknown = set(step) - {"step"} - set(allowed)
+    if unknown:
+        raise ContractError(f"step {name!r} has no option {', '.join(sorted(unknown))}. Its options: {', '.join(allowed) or 'none'}.")
+    for option, value in step.items():
+        if option != "step" and not _option_fits(value, allowed[option]):
+            raise ContractError(f"step {name!r}: {option} cannot be {value!r}. Numbers are positive; the default is {allowed[option]!r}.")
+
+
+def _option_fits(value: Any, default: Any) -> bool:
+    """Whether an option is of the type of its default (None stands for a name), and positive if a number."""
+    if default is None or isinstance(default, str):
+        return isinstance(value, str) or value is default
+    return (type(value) is type(default) or (type(default) is float and type(value) is int)) and 0 < value < float("inf")
+
+
+def _point(keypoints: FloatArray, layout: Layout, name: str) -> FloatArray:
+    """A joint or body point over time: (M, T, C)."""
+    mix = layout.mix(name)
+    if mix is None:
+        raise ContractError(f"layout {layout.name!r} has no point {name!r}, which a preparation step needs. Use another layout or drop the step.")
+    return np.asarray(sum(w * keypoints[:, :, j] for j, w in mix.items()), dtype=np.float32)
+
+
+def _present(keypoints: FloatArray) -> NDArray[np.bool_]:
+    """(M, T): whether the person is there in the frame (not all zero)."""
+    return np.asarray(keypoints.any(axis=(2, 3)))
+
+
+def _first_person(present: NDArray[np.bool_]) -> int:
+    """The first person who is there in some frame."""
+    if not present.any():
+        raise ClipError("all joints are at one point in every frame, so the clip cannot be centred, scaled or turned. Leave this recording out.")
+    return int(present.any(axis=1).argmax())
+
+
+def _where_present(moved: FloatArray, keypoints: FloatArray) -> FloatArray:
+    """Keep absent persons at exactly zero."""
+    return np.where(_present(keypoints)[:, :, None, None], moved, 0).astype(np.float32)
+
+
+def drop_empty_frames(keypoints: FloatArray, layout: Layout) -> FloatArray:
+    """Drop frames in which nobody is tracked (every coordinate of every person is 0)."""
+    return keypoints[:, _present(keypoints).any(axis=0)]
+
+
+def center(keypoints: FloatArray, layout: Layout, point: str | None = None, reference: str = "first_frame") -> FloatArray:
+    """Move a point to the origin.
+
+    Args:
+        point: joint or body point; None is the layout's centre.
+        reference: ``first_frame`` and ``mean`` subtract one position for the whole clip, the first present
+            person's, so that travel and the distance between persons stay; ``every_frame`` subtracts each person's
+            own point in each frame (SkeAttnCLR and PSP data), so that all travel is lost.
+    """
+    where = _point(keypoints, layout, point or layout.center)
+    present = _present(keypoints)
+    if reference == "every_frame":
+        origin = where[:, :, None]
+    elif reference in ("first_frame", "mean"):
+        person = _first_person(present)
+        seen = where[person, present[person]]
+        origin = seen[0] if reference == "first_frame" else seen.mean(axis=0)
+    else:
+        raise ContractError(f"center: reference {reference!r} is not known. Use first_frame, mean or every_frame.")
+    return _where_present(keypoints - origin, keypoints)
+
+
+def scale_torso(keypoints: FloatArray, layout: Layout, length: float = 1.0) -> FloatArray:
+    """Scale the clip so that the median distance from hip centre to shoulder centre is ``length``.
+
+    All persons share one scale, the first present person's, so that relative height stays.
+    """
+    present = _present(keypoints)
+    person = _first_person(present)
+    torso = _point(keypoints, layout, "shoulder_center") - _point(keypoints, layout, "hip_center")
+    size = float(np.median(np.linalg.norm(torso[person, present[person]], axis=-1)))
+    if size < 1e-6:
+        raise ClipError(
+            "the distance from hip centre to shoulder centre is zero, so the clip cannot be scaled by its torso. Check the joint order of the recording."
+        )
+    return (keypoints * (length / size)).astype(np.float32)
+
+
+def yaw(keypoints: FloatArray, layout: Layout, reference: str = "first_frame") -> FloatArray:
+    """Turn the clip about the vertical (y) axis so that the first present person faces +z.
+
+    Facing is judged from the line right to left through hips and shoulders together, which the turn lays along +x.
+
+    Args:
+        reference: ``first_frame`` or ``mean`` (the average line over the clip, steadier for noisy trackers).
+    """
+    if keypoints.shape[-1] != 3:
+        raise ContractError("yaw needs 3-D joints. Drop the step from a 2-D contract.")
+    across = sum((_point(keypoints, layout, f"left_{p}") - _point(keypoints, layout, f"right_{p}")) for p in ("hip", "shoulder"))
+    present = _present(keypoints)
+    person = _first_person(present)
+    line = np.asarray(across)[person, present[person]]
+    if reference not in ("first_frame", "mean"):
+        raise ContractError(f"yaw: reference {reference!r} is not known. Use first_frame or mean.")
+    x, _, z = line[0] if reference == "first_frame" else line.mean(axis=0)
+    angle = np.arctan2(z, x)
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]], np.float32)
+    return np.asarray(keypoints @ turn.T, dtype=np.float32)
+
+
+def yaw_every_frame(keypoints: FloatArray, layout: Layout) -> FloatArray:
+    """The rotation of the SkeAttnCLR data: every person and frame apart, right shoulder minus left laid along x.
+
+    theta = arccos(v_x / (|v| + 1e-4)) of v = right - left shoulder in the ground plane, negated for the whole clip
+    where the sum of v_z is not negative. All turning of the person is lost.
+    """
+    if keypoints.shape[-1] != 3:
+        raise ContractError("yaw_every_frame needs 3-D joints. Drop the step from a 2-D contract.")
+    across = _point(keypoints, layout, "right_shoulder") - _point(keypoints, layout, "left_shoulder")
+    x, z = across[..., 0], across[..., 2]
+    angle = np.arccos(x / (np.hypot(x, z) + 1e-4))
+    angle = np.where(z.sum(axis=1, keepdims=True) >= 0, -angle, angle)[..., None]
+    px, py, pz = np.moveaxis(keypoints, -1, 0)
+    return np.stack([np.cos(angle) * px - np.sin(angle) * pz, py, np.sin(angle) * px + np.cos(angle) * pz], axis=-1).astype(np.float32)
+
+
+def first_tracked_frames(keypoints: FloatArray, layout: Layout) -> FloatArray:
+    """Keep the first L frames, L being how many frames have the first person's first joint off the origin (SkeAttnCLR data)."""
+    return keypoints[:, : int(keypoints[0, :, 0].any(axis=-1).sum())]
+
+
+def median_filter(keypoints: FloatArray, layout: Layout, frames: int = 3) -> FloatArray:
+    """Median over a sliding window of an odd number of frames: takes out single-frame tracking jumps."""
+    half = frames // 2
+    padded = np.pad(keypoints, ((0, 0), (half, half), (0, 0), (0, 0)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1, axis=1)
+    return _where_present(np.median(windows, axis=-1).astype(np.float32), keypoints)
+
+
+def resample(keypoints: FloatArray, layout: Layout, frames: int = 64, method: str = "linear") -> FloatArray:
+    """Bring the clip to a fixed number of frames over its whole length.
+
+    Args:
+        method: ``linear`` interpolates at equal steps from the first to the last frame; ``uniform_index`` takes
+            existing frames, the middle one of each of ``frames`` equal segments (deterministic form of the uniform
+            sampling of PoseConv3D); ``half_pixel`` interpolates with half-pixel centres and edge clamp (the
+            SkeAttnCLR data).
+    """
+    length = keypoints.shape[1]
+    if method == "uniform_index":
+        return np.ascontiguousarray(keypoints[:, ((np.arange(frames) + 0.5) * length / frames).astype(int)])
+    if method == "linear":
+        position = np.linspace(0, length - 1, frames)
+    elif method == "half_pixel":
+        position = np.clip((np.arange(frames) + 0.5) * length / frames - 0.5, 0, length - 1)
+    else:
+        raise ContractError(f"resample: method {method!r} is not known. Use linear, half_pixel or uniform_index.")
+    low = np.floor(position).astype(int)
+    high = np.minimum(low + 1, length - 1)
+    weight = (position - low).astype(np.float32)[None, :, None, None]
+    return np.asarray(keypoints[:, low] * (1 - weight) + keypoints[:, high] * weight, dtype=np.float32)
+
+
+def most_moving(keypoints: FloatArray, layout: Layout, count: int = 1) -> FloatArray:
+    """Keep the ``count`` persons with the highest motion energy, most moving first.
+
+    Motion energy is the sum over frames and joints of squared displacement between consecutive frames in
+    which the person is present, so that entering and leaving the picture do not count as motion.
+    """
+    return keypoints if len(keypoints) <= count else keypoints[motion_order(keypoints)[:count]]
+
+
+def motion_order(keypoints: FloatArray) -> NDArray[np.intp]:
+    """Indices of the persons by falling motion energy, see ``most_moving``."""
+    present = _present(keypoints)
+    both = (present[:, 1:] & present[:, :-1])[:, :, None, None]
+    energy = (np.where(both, np.diff(keypoints, axis=1), 0) ** 2).sum(axis=(1, 2, 3))
+    return np.argsort(-energy, kind="stable")
+
+
+STEPS: Mapping[str, Callable[..., FloatArray]] = {
+    f.__name__: f for f in (drop_empty_frames, first_tracked_frames, center, scale_torso, yaw, yaw_every_frame, median_filter, resample, most_moving)
+}
+"""Preparation steps by the name they have in a contract."""

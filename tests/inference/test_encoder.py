@@ -1,0 +1,356 @@
+"""Encoder: one row per clip whatever the clips, the batches and the memory; and ordinary torch for fine-tuning."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import CONTRACT, OPTIONS, make_clip, make_config, make_encoder, randomise
+from torch import Tensor, nn
+
+import skelzoo
+from skelzoo import Clip, Encoder, get_layout, prepare
+from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError, CoverageError, DeviceError, LayoutError
+from skelzoo.inference.runner import BATCH
+from skelzoo.nets.skeattnclr import SkeAttnCLR
+from skelzoo.skeleton.prepare import prepare_batch
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return make_encoder()
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[Clip]:
+    """Seven clips of unlike length, persons and layout."""
+    shapes = [(20, 1, "kinect20"), (5, 2, "kinect20"), (90, 1, "ntu25"), (2, 1, "utdmhad20"), (33, 2, "ntu25"), (16, 1, "cmu29"), (20, 1, "kinect20")]
+    return [make_clip(i, frames, persons, layout) for i, (frames, persons, layout) in enumerate(shapes)]
+
+
+def direct(encoder: Encoder, clips: list[Clip]) -> Tensor:
+    """Embeddings by the net alone, clip by clip."""
+    with torch.no_grad():
+        return torch.cat([encoder.net.forward_features(torch.from_numpy(prepare(c, encoder.contract))[None]) for c in clips])
+
+
+def same(a: Any, b: Any) -> None:
+    np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_embed_is_the_net_on_prepared_clips_in_order(encoder: Encoder, clips: list[Clip]) -> None:
+    z = encoder.embed(clips)
+    assert type(z) is np.ndarray and z.dtype == np.float32 and z.shape == (7, encoder.embedding_dim) == (7, 16)
+    same(z, direct(encoder, clips))
+    assert np.abs(z[:, None] - z[None]).max(-1)[~np.eye(7, dtype=bool)].min() > 1e-3
+    same(encoder.embed(clips[2]), z[2:3])
+    same(encoder.embed(tuple(reversed(clips))), z[::-1])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 8, 100, None])
+def test_no_result_depends_on_the_batch_size(encoder: Encoder, clips: list[Clip], batch_size: int | None) -> None:
+    same(encoder.embed(clips, batch_size=batch_size), direct(encoder, clips))
+    result, alone = encoder.classify(clips, batch_size=batch_size), [encoder.classify(c) for c in clips]
+    same(result.scores, np.concatenate([r.scores for r in alone]))
+    assert np.array_equal(result.labels, np.concatenate([r.labels for r in alone]))
+    features, expected = encoder.features(clips, ("block3", "salient"), batch_size=batch_size), encoder.features(clips, ("block3", "salient"), batch_size=1)
+    for name in ("block3", "salient"):
+        same(features[name], expected[name])
+
+
+def test_arrays_and_tensors_with_axes(encoder: Encoder) -> None:
+    x = np.stack([make_clip(s, persons=2).keypoints for s in range(3)])  # n m t v c
+    z = encoder.embed([Clip(c, "kinect20") for c in x])
+    same(encoder.embed(x, axes="n m t v c"), z)
+    default = np.ascontiguousarray(x.transpose(0, 4, 2, 3, 1))
+    same(encoder.embed(default), z)
+    same(encoder.embed(torch.from_numpy(default).double().requires_grad_()), z)
+    same(encoder.embed(x[1, :, :, :, :], axes="m t v c"), z[1:2])
+    same(encoder.classify(default).scores, encoder.classify(x, axes="n m t v c").scores)
+    same(encoder.features(default)["pooled"], z)
+
+
+def test_prepared_arrays_and_tensors(encoder: Encoder, clips: list[Clip]) -> None:
+    x, z = prepare_batch(clips, encoder.contract), direct(encoder, clips)
+    same(encoder.embed(x, prepared=True), z)
+    same(encoder.embed(torch.from_numpy(x).double(), prepared=True, batch_size=3), z)
+    same(encoder.features(x, prepared=True)["pooled"], z)
+    same(encoder.classify(x, prepared=True).scores, encoder.classify(clips).scores)
+
+
+@pytest.mark.parametrize("nothing", [[], (), np.zeros((0, 3, 16, 20, 2))])
+def test_no_clips_give_no_rows(encoder: Encoder, nothing: Any) -> None:
+    assert encoder.embed(nothing).shape == (0, 16)
+    result = encoder.classify(nothing, top_k=2)
+    assert result.labels.shape == result.scores.shape == result.indices.shape == (0, 2)
+    features = encoder.features(nothing, encoder.net.feature_names)
+    assert {n: f.shape[1:] for n, f in features.items()} == {n: f.shape[1:] for n, f in encoder.features(make_clip(), encoder.net.feature_names).items()}
+    assert all(len(f) == 0 for f in features.values())
+    assert encoder.embed(np.zeros((0, *encoder.contract.shape)), prepared=True).shape == (0, 16)
+
+
+def test_classify(clips: list[Clip]) -> None:
+    encoder = make_encoder()
+    with torch.no_grad():  # a head that tells these clips apart
+        z = direct(encoder, clips)
+        encoder.net.head.weight.copy_(torch.randn(3, 16))
+        encoder.net.head.bias.copy_(-encoder.net.head.weight @ z.mean(0))
+        p = encoder.net.forward_head(direct(encoder, clips)).softmax(-1).numpy()
+    result = encoder.classify(clips, top_k=2)
+    assert result.labels.shape == result.scores.shape == result.indices.shape == (7, 2) and result.indices.dtype == np.int64
+    for i in range(7):
+        best = sorted(range(3), key=lambda k: -p[i, k])[:2]
+        assert result.indices[i].tolist() == best and result.labels[i].tolist() == [("sit", "stand", "wave")[k] for k in best]
+        same(result.scores[i], p[i, best])
+    assert encoder.classify(clips).scores.shape == (7, 3)
+    same(encoder.classify(clips, top_k=99).scores.sum(1), 1)
+    assert len(set(result.indices[:, 0])) > 1
+
+
+def test_classes_without_names_and_without_a_head() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(skelzoo.create("skeattnclr-stgcn", layout="kinect20", num_classes=2, options=OPTIONS), make_config(("a", "b")), device="cpu")
+    assert set(encoder.classify(make_clip()).labels.ravel()) == {"a", "b"}
+    nameless = skelzoo.load("skeattnclr-ntu60", pretrained=False, num_classes=2, device="cpu")
+    assert nameless.labels is None and set(nameless.classify(make_clip(layout="ntu25")).labels.ravel()) == {"class_0", "class_1"}
+    with pytest.raises(ContractError, match="has no classification head"):
+        make_encoder(labels=None).classify(make_clip())
+
+
+def test_features(encoder: Encoder, clips: list[Clip]) -> None:
+    features = encoder.features(clips, at=encoder.net.feature_names, batch_size=3)
+    assert tuple(features) == encoder.net.feature_names and all(f.dtype == np.float32 and len(f) == 7 for f in features.values())
+    assert features["block0"].shape == (7, 4, 16, 20, 2) and features["attention_mask"].shape == (7, 16, 4, 20, 2)
+    same(features["pooled"], encoder.embed(clips))
+    with pytest.raises(ContractError, match=r"no features block99, x\. It has: block0, "):
+        encoder.features(clips, at=["block0", "block99", "x"])
+
+
+@pytest.mark.parametrize(
+    ("clips", "settings", "error", "says"),
+    [
+        ([make_clip(0), make_clip(1, frames=1)], {}, ClipError, "clip1: 1 frame"),
+        ([make_clip(0), make_clip(2, persons=3)], {}, ClipError, "clip2: 3 persons"),
+        ([make_clip(3, layout="coco17")], {}, ClipError, ""),
+        ([make_clip(3, layout="coco17", channels=2)], {}, ClipError, "clip3: the clip is 2-D"),
+        ([make_clip(0).keypoints], {}, ClipError, "must hold skelzoo.Clip objects, found ndarray"),
+        ("clip.bvh", {}, ClipError, "found str"),
+        (np.ones((2, 3, 16, 25, 2)), {}, AxesError, "cannot have axes 'n c t v m'"),
+        (np.ones((16, 20, 3)), {}, AxesError, "'t v c'"),
+        (np.zeros((1, 3, 16, 20, 2)), {}, ClipError, "array[0]: every coordinate"),
+        (np.ones((2, 3, 16, 20, 2)), {"batch_size": 0}, ContractError, "batch_size is 0"),
+        (np.ones((2, 3, 16, 20, 2)), {"batch_size": -1}, ContractError, "batch_size is -1"),
+        (np.ones((2, 3, 15, 20, 2)), {"prepared": True}, AxesError, "needs (N, 3, 16, 20, 2)"),
+        (np.ones((3, 16, 20, 2)), {"prepared": True}, AxesError, "needs (N, 3, 16, 20, 2)"),
+        (np.full((2, 3, 16, 20, 2), np.nan), {"prepared": True}, ClipError, "NaN"),
+    ],
+)
+def test_clips_that_do_not_fit(encoder: Encoder, clips: Any, settings: dict[str, Any], error: type[Exception], says: str) -> None:
+    if says == "":
+        encoder.embed(clips)  # 16 of 20 joints are measured: enough by default
+        strict = Encoder(encoder.net, make_config(contract=CONTRACT.replace(min_coverage=0.9)), device="cpu")
+        with pytest.raises(CoverageError, match="clip3: layout 'coco17' gives too few joints"):
+            strict.embed(clips)
+        return
+    for call in (encoder.embed, encoder.classify, encoder.features):
+        with pytest.raises(error) as caught:
+            call(clips, **settings)
+        assert says in str(caught.value)
+
+
+class Forgetful(SkeAttnCLR):
+    """A net whose memory holds ``limit`` clips."""
+
+    limit = 3
+    error: Callable[[str], RuntimeError] = torch.OutOfMemoryError
+
+    def __init__(self) -> None:
+        layout = get_layout("kinect20")
+        super().__init__(layout.parents, layout.part_indices, 3, **OPTIONS)
+        self.sizes: list[int] = []
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        if len(x) > self.limit:
+            raise self.error("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().forward_features(x)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+def test_running_out_of_memory_halves_the_batches_and_changes_nothing(clips: list[Clip], limit: int, error: Callable[[str], RuntimeError]) -> None:
+    net = Forgetful()
+    randomise(net)
+    encoder = Encoder(net, make_config(), device="cpu")
+    net.limit = 100
+    expected = encoder.embed(clips, batch_size=7), encoder.classify(clips, batch_size=7)
+    net.limit, net.error, net.sizes = limit, error, []
+    same(encoder.embed(clips, batch_size=7), expected[0])
+    first_fit = next(s for s in net.sizes if s <= limit)
+    assert net.sizes[0] == 7 and max(net.sizes[net.sizes.index(first_fit) :]) == first_fit, "halved once and for all, never raised again"
+    same(encoder.classify(clips, batch_size=7).scores, expected[1].scores)
+
+
+def test_one_clip_that_does_not_fit() -> None:
+    net = Forgetful()
+    net.limit = 0
+    with pytest.raises(DeviceError, match="one clip does not fit into the memory of cpu"):
+        Encoder(net, make_config(), device="cpu").embed([make_clip(s) for s in range(3)])
+    assert net.sizes == [3, 1]
+
+
+def test_other_errors_of_a_net_are_not_swallowed() -> None:
+    net = Forgetful()
+    net.limit, net.error = 0, lambda text: RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        Encoder(net, make_config(), device="cpu").embed(make_clip())
+    assert net.sizes == [1]
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "meta", "tpu", "", None])
+def test_devices_that_are_not_there(device: Any) -> None:
+    with pytest.raises(DeviceError, match=r"Use (auto|device='auto')"):
+        Encoder(make_encoder().net, make_config(), device=device)
+
+
+@pytest.mark.parametrize("dtype", ["float64", torch.float64, torch.int8, "bf16", None])
+def test_types_that_are_not_supported(dtype: Any) -> None:
+    with pytest.raises(DeviceError, match="Use auto, float32, bfloat16, float16"):
+        Encoder(make_encoder().net, make_config(), device="cpu", dtype=dtype)
+
+
+def test_auto_is_a_device_of_this_machine() -> None:
+    encoder = Encoder(make_encoder().net, make_config())
+    assert encoder.device.type in BATCH and encoder.dtype == torch.float32 and next(encoder.net.parameters()).device.type == encoder.device.type
+    assert str(encoder.device) in repr(encoder) and "kinect20" in repr(encoder)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])
+def test_bfloat16_is_near_and_comes_back_as_float32(clips: list[Clip], dtype: Any) -> None:
+    expected, encoder = make_encoder(), make_encoder(dtype=dtype)
+    assert encoder.dtype == torch.bfloat16 and {p.dtype for p in encoder.net.parameters()} == {torch.bfloat16}
+    z, want = encoder.embed(clips), expected.embed(clips)
+    assert z.dtype == np.float32 and 0 < np.abs(z - want).max() < 0.05 * np.abs(want).max()
+    assert encoder.classify(clips).scores.dtype == np.float32
+    assert all(f.dtype == np.float32 for f in encoder.features(clips, ("block1",)).values())
+
+
+def test_half_precision_is_not_saved_as_if_it_were_the_weights(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="stored in float32"):
+        make_encoder(dtype="bfloat16").save(tmp_path / "half")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """torch.compile with a backend that runs the captured graph as it is and notes the batch size of every call."""
+    calls: list[int] = []
+
+    def record(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            calls.append(next(a for a in args if isinstance(a, Tensor) and a.ndim == 5).shape[0])
+            return graph(*args)
+
+        return run
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=record))
+    return calls
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 7, 10])
+def test_compiled_nets_are_entered_with_batches_of_one_size(clips: list[Clip], backend: list[int], batch_size: int) -> None:
+    expected, encoder = make_encoder(), make_encoder(compile=True)
+    same(encoder.embed(clips, batch_size=batch_size), expected.embed(clips))
+    assert backend == [batch_size] * -(-7 // batch_size)
+    same(encoder.classify(clips, batch_size=batch_size).scores, expected.classify(clips).scores)
+    assert len(backend) == 2 * -(-7 // batch_size)
+    assert encoder.embed([], batch_size=batch_size).shape == (0, 16)
+
+
+def test_compiled_nets_halve_their_batches_too(clips: list[Clip]) -> None:
+    net = Forgetful()
+    randomise(net)
+    encoder = Encoder(net, make_config(), device="cpu")
+    net.limit = 100
+    expected = encoder.embed(clips)
+    net.limit, net.sizes = 2, []
+    encoder._compiled = net.forward_features
+    same(encoder.embed(clips, batch_size=8), expected)
+    assert net.sizes == [8, 4, 2, 2, 2, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fast", [False, True])
+def test_compiled_by_inductor(clips: list[Clip], fast: bool) -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    net = randomise(skelzoo.create("skeattnclr-stgcn", layout="kinect20", num_classes=3, options={**OPTIONS, "fast": fast}))
+    expected = Encoder(net, make_config(), device="cpu").embed(clips)
+    torch._dynamo.utils.counters.clear()
+    encoder = Encoder(net, make_config(), device="cpu", compile=True)
+    same(encoder.embed(clips, batch_size=3), expected)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1 and not torch._dynamo.utils.counters["graph_break"]
+
+
+def test_the_net_can_be_fine_tuned(clips: list[Clip]) -> None:
+    encoder = make_encoder()
+    before, x = encoder.embed(clips), torch.from_numpy(prepare_batch(clips, encoder.contract))
+    labels = torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    optimiser = torch.optim.SGD(encoder.net.parameters(), 0.05)
+    losses = []
+    for _ in range(15):
+        encoder.net.train()
+        loss = nn.functional.cross_entropy(encoder.net(x), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+        encoder.embed(clips[:2])  # a look in between leaves no trace
+        assert encoder.net.training
+    assert losses[-1] < 0.7 * losses[0]
+    assert np.abs(encoder.embed(clips) - before).max() > 1e-3
+
+
+def test_embedding_leaves_the_net_as_it_was(clips: list[Clip]) -> None:
+    encoder = make_encoder()
+    state = {k: v.clone() for k, v in encoder.net.state_dict().items()}
+    encoder.net.train()
+    expected = make_encoder().embed(clips)
+    same(encoder.embed(clips), expected)
+    assert encoder.net.training and all(torch.equal(v, state[k]) for k, v in encoder.net.state_dict().items())
+    encoder.net.eval()
+    encoder.classify(clips)
+    assert not encoder.net.training
+    encoder.net.train()
+    with pytest.raises(ClipError):
+        encoder.embed([make_clip(persons=3)])
+    assert encoder.net.training
+    assert not torch.is_inference_mode_enabled() and all(p.requires_grad and not p.is_inference() for p in encoder.net.parameters())
+
+
+def test_dropout_is_off_while_embedding(clips: list[Clip]) -> None:
+    net = randomise(skelzoo.create("skeattnclr-stgcn", layout="kinect20", num_classes=3, options={**OPTIONS, "dropout": 0.5}))
+    encoder = Encoder(net.train(), make_config(), device="cpu")
+    encoder.net.train()
+    assert np.array_equal(encoder.embed(clips), encoder.embed(clips))
+
+
+def test_results_are_arrays_of_their_own(encoder: Encoder, clips: list[Clip]) -> None:
+    z = encoder.embed(clips)
+    z[:] = 0
+    assert encoder.embed(clips).any() and z.flags.owndata
+
+
+def test_layouts_unknown_to_skelzoo_are_made_and_remapped(encoder: Encoder) -> None:
+    layout = get_layout("kinect20")
+    own = skelzoo.make_layout("mine", {f"j{i}": layout.own[j] for i, j in enumerate(layout.joints)}, layout.parents)
+    clip = make_clip()
+    same(encoder.embed(Clip(clip.keypoints, own)), encoder.embed(clip))
+    with pytest.raises(LayoutError):
+        Clip(clip.keypoints, "mine")

@@ -1,0 +1,153 @@
+"""What enters pretraining and what is held out; recipes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import CONTRACT, make_clip, write_corpus
+
+from skelzoo.errors import TrainingError
+from skelzoo.learn.pretrain.data import DataOptions, held_out, pretraining_array, windows
+from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io.corpus import read_table
+from skelzoo.skeleton.prepare import prepare
+
+OWN = CONTRACT.replace(persons=1)
+
+
+@pytest.fixture
+def clips() -> list[Clip]:
+    return [make_clip(i, frames=20 + 3 * i) for i in range(12)]
+
+
+def rows_of(clips: list[Clip]) -> set[bytes]:
+    return {prepare(c, OWN).tobytes() for c in clips}
+
+
+def found(folder: Path, **options: Any) -> set[bytes]:
+    array = pretraining_array(folder, DataOptions(**{"files": ["a.npz"], "max_step": 100.0, **options}), OWN)
+    assert array.dtype == np.float32 and array.shape[1:] == OWN.shape
+    return {row.tobytes() for row in array}
+
+
+def test_the_corpus_files_of_the_tests_are_read_back(tmp_path: Path, clips: list[Clip]) -> None:
+    table = read_table(write_corpus(tmp_path / "a.npz", clips, subject=np.arange(12, dtype=np.int32)))
+    for read, written in zip(table.clips, clips, strict=True):
+        np.testing.assert_allclose(read.keypoints, written.keypoints, atol=6e-4)
+        assert read.name == written.name and read.layout is written.layout
+
+
+def test_held_out_subjects_are_never_in_the_array(tmp_path: Path, clips: list[Clip]) -> None:
+    table = read_table(write_corpus(tmp_path / "a.npz", clips, subject=np.arange(12, dtype=np.int32) % 4))
+    out = [c for i, c in enumerate(table.clips) if i % 4 in (1, 3)]
+    seen = found(tmp_path, held_out={"a.npz": {"subjects": [1, 3]}})
+    assert seen == rows_of([c for c in table.clips if c not in out]) and not seen & rows_of(out) and len(seen) == 6
+    assert found(tmp_path) == rows_of(list(table.clips))
+
+
+def test_a_held_out_share_goes_by_name_and_not_by_place(tmp_path: Path) -> None:
+    clips = [make_clip(i) for i in range(60)]
+    (tmp_path / "turned").mkdir()
+    table = read_table(write_corpus(tmp_path / "a.npz", clips))
+    turned = read_table(write_corpus(tmp_path / "turned/a.npz", clips[::-1]))
+    out = held_out(table, {"share": 0.3})
+    assert 8 < out.sum() < 28 and np.array_equal(held_out(turned, {"share": 0.3})[::-1], out)
+    assert (held_out(table, {"share": 0.5}) >= out).all()
+    assert not held_out(table, None).any() and held_out(table, {"share": 1.0}).all()
+    kept = rows_of([c for c, o in zip(table.clips, out, strict=True) if not o])
+    assert found(tmp_path, held_out={"a.npz": {"share": 0.3}}) == kept
+
+
+@pytest.mark.parametrize("rule", [{}, {"subject": [1]}, {"subjects": [1], "share": 0.5}])
+def test_rules_that_hold_nothing_out_by_accident_are_refused(rule: dict[str, Any]) -> None:
+    with pytest.raises(TrainingError, match=r"held_out of 'a\.npz'"):
+        DataOptions(["a.npz"], held_out={"a.npz": rule})
+
+
+def test_holding_out_of_a_file_or_of_subjects_that_are_not_there(tmp_path: Path, clips: list[Clip]) -> None:
+    with pytest.raises(TrainingError, match=r"held_out of 'b\.npz'"):
+        DataOptions(["a.npz"], held_out={"b.npz": {"share": 0.1}})
+    write_corpus(tmp_path / "a.npz", clips, subject=np.arange(12, dtype=np.int32))
+    with pytest.raises(TrainingError, match=r"no clip is of subjects \[99\]"):
+        found(tmp_path, held_out={"a.npz": {"subjects": [99]}})
+
+
+@pytest.mark.parametrize(("frames", "expected"), [(14, [(0, 14)]), (20, [(0, 10), (6, 16), (12, 20)]), (15, [(0, 10), (6, 15)]), (16, [(0, 10), (6, 16)])])
+def test_windows(frames: int, expected: list[tuple[int, int]]) -> None:
+    clip = make_clip(frames=frames)
+    cut = windows(clip, DataOptions([], window=10, hop=6))
+    assert len(cut) == len(expected)
+    for window, (start, stop) in zip(cut, expected, strict=True):
+        assert np.array_equal(window.keypoints, clip.keypoints[:, start:stop])
+    assert cut[-1].name == ("clip0" if len(expected) == 1 else f"clip0@{expected[-1][0]}")
+
+
+def test_windows_short_clips_and_jumps(tmp_path: Path) -> None:
+    long, short, jumping = make_clip(0, frames=40), make_clip(1, frames=5), make_clip(2, frames=20)
+    jumping.keypoints[0, 10, 3] += 5
+    table = read_table(write_corpus(tmp_path / "a.npz", [long, short, jumping]))
+    options = DataOptions(["a.npz"], window=16, hop=8)
+    expected = rows_of([w for w in windows(table.clips[0], options)])
+    assert found(tmp_path, window=16, hop=8, shortest=6, max_step=4.0) == expected and len(expected) > 2
+    assert found(tmp_path, window=16, hop=8, shortest=5, max_step=4.0) == expected | rows_of([table.clips[1]])
+    assert len(found(tmp_path, window=16, hop=8, shortest=6, max_step=9.0)) == len(expected) + 1
+
+
+def test_files_without_max_step_are_kept(tmp_path: Path, clips: list[Clip]) -> None:
+    write_corpus(tmp_path / "a.npz", clips, max_step=np.full(12, np.nan, np.float32))
+    assert len(found(tmp_path, max_step=1.0)) == 12
+
+
+def test_missing_data(tmp_path: Path, clips: list[Clip]) -> None:
+    with pytest.raises(TrainingError, match=r"no corpus file .*a\.npz.*--data"):
+        found(tmp_path)
+    write_corpus(tmp_path / "a.npz", clips)
+    with pytest.raises(TrainingError, match="no training window is left"):
+        found(tmp_path, shortest=1000)
+
+
+def test_the_shipped_recipe_is_a_recipe(tmp_path: Path) -> None:
+    recipe = load_recipe("skeattnclr-openskel")
+    (tmp_path / "mine.json").write_text(json.dumps(recipe.to_dict()))
+    assert load_recipe(str(tmp_path / "mine.json")) == recipe and isinstance(recipe, Recipe)
+    assert recipe.contract.shape[2] == 20 and set(recipe.data.held_out) <= set(recipe.data.files)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda r: r.pop("contract"), "contract"),
+        (lambda r: r.update(colour="red"), "colour"),
+        (lambda r: r["contract"].update(frames=0), "frames is 0"),
+        (lambda r: r["data"].update(colour="red"), "colour"),
+        (lambda r: r["data"]["held_out"].update({"other.npz": {"share": 0.1}}), "other.npz"),
+        (lambda r: r["optimiser"].update(colour="red"), "colour"),
+        (lambda r: r.update(data=[]), "not a recipe"),
+    ],
+)
+def test_recipes_that_are_none(tmp_path: Path, change: Any, says: str) -> None:
+    row = load_recipe("skeattnclr-openskel").to_dict()
+    row = json.loads(json.dumps(row))
+    change(row)
+    (tmp_path / "mine.json").write_text(json.dumps(row))
+    with pytest.raises(TrainingError) as caught:
+        load_recipe(str(tmp_path / "mine.json"))
+    assert says in str(caught.value) and "mine.json: not a recipe" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "{"])
+def test_files_that_are_no_recipe(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine.json").write_text(text)
+    with pytest.raises(TrainingError, match="not a recipe"):
+        load_recipe(str(tmp_path / "mine.json"))
+
+
+def test_unknown_recipes() -> None:
+    for name in ("skeattnclr", "nowhere.json"):
+        with pytest.raises(TrainingError, match=r"no recipe .*Recipes that ship: .*skeattnclr-openskel"):
+            load_recipe(name)

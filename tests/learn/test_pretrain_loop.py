@@ -1,0 +1,207 @@
+"""The training loop: what it writes, that it resumes exactly, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import CONTRACT, OPTIONS, make_clip, write_corpus, write_json
+
+import skelzoo
+from skelzoo.errors import TrainingError, UnknownArchError
+from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.learn.pretrain.loop import Run, pretrain
+from skelzoo.learn.pretrain.recipe import Optimiser, Recipe
+
+STEPS = 60
+RECIPE = Recipe(
+    name="tiny", method="skeattnclr", arch="skeattnclr-stgcn", options={**OPTIONS, "dropout": 0.2}, contract=CONTRACT.replace(persons=1),
+    data=DataOptions(["a.npz"], window=30, hop=20, shortest=5, max_step=100.0, held_out={"a.npz": {"subjects": [3]}}), stored_frames=20,
+    method_options={"queue": 16, "augmentations": [{"op": "temporal_crop", "frames": 16}, {"op": "shear"}], "span_range": [1, 2]},
+    optimiser=Optimiser(learning_rate=1e-3), steps=STEPS, batch_size=8, checkpoint_every=5, precision="32-true",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_corpus(folder / "a.npz", [make_clip(i, frames=16 + i) for i in range(24)], subject=np.arange(24, dtype=np.int32) % 4)
+    return folder
+
+
+def run(data: Path, out: Path, recipe: Recipe = RECIPE, **settings: Any) -> Path:
+    return pretrain(recipe, data, out, device="cpu", **settings)
+
+
+def log(out: Path) -> list[dict[str, str]]:
+    with (out / "log.csv").open() as f:
+        return list(csv.DictReader(f))
+
+
+def losses(out: Path) -> np.ndarray:
+    return np.array([[float(r[k]) for k in ("loss", "loss_z", "loss_salient", "loss_non_salient", "learning_rate")] for r in log(out)])
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never stopped."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run(data, out)
+    return out
+
+
+def test_a_run_leaves_a_log_a_checkpoint_and_loadable_weights(whole: Path, data: Path) -> None:
+    assert {p.name for p in whole.iterdir()} == {"recipe.json", "log.csv", "checkpoint.pt", "weights"}
+    assert [int(r["step"]) for r in log(whole)] == list(range(1, STEPS + 1)) and np.isfinite(losses(whole)).all()
+    encoder = skelzoo.load(f"local:{whole / 'weights'}", device="cpu")
+    assert encoder.contract == RECIPE.contract and encoder.config.num_classes == 0 and encoder.embed(make_clip()).shape == (1, 16)
+    assert skelzoo.verify(f"local:{whole / 'weights'}", device="cpu").ok
+
+
+def test_training_moves_the_weights_and_the_rate_warms_up_and_falls(whole: Path, data: Path, tmp_path: Path) -> None:
+    untrained = Run(RECIPE, tmp_path, data, "cpu").encoder().embed(make_clip())
+    assert np.abs(skelzoo.load(f"local:{whole / 'weights'}", device="cpu").embed(make_clip()) - untrained).max() > 1e-3
+    rate = losses(whole)[:, -1]
+    assert rate.argmax() == round(0.05 * STEPS) - 1 or rate.argmax() == round(0.05 * STEPS)
+    assert rate.max() == pytest.approx(1e-3, rel=0.02) and rate[-1] < 1e-5 and (np.diff(rate[4:]) < 0).all()
+
+
+def test_the_total_is_the_weighted_sum(whole: Path) -> None:
+    total, z, salient, non_salient, _ = losses(whole).T
+    np.testing.assert_allclose(total, z + 0.5 * salient + 0.5 * non_salient, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stops", [[1], [7, 23], [STEPS - 1]])
+def test_stopped_and_resumed_is_the_same_run(data: Path, whole: Path, tmp_path: Path, stops: list[int]) -> None:
+    for stop in stops:
+        assert run(data, tmp_path / "run", stop_after=stop) == tmp_path / "run"
+        assert len(log(tmp_path / "run")) == stop and not (tmp_path / "run/weights").exists()
+    assert run(data, tmp_path / "run") == tmp_path / "run/weights"
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(whole), atol=1e-4)
+    encoders = [skelzoo.load(f"local:{f / 'weights'}", device="cpu") for f in (whole, tmp_path / "run")]
+    np.testing.assert_allclose(encoders[1].embed(make_clip()), encoders[0].embed(make_clip()), atol=1e-4)
+
+
+@pytest.mark.parametrize("kill_at", [2, 17])
+def test_killed_without_warning_and_resumed_is_the_same_run(data: Path, whole: Path, tmp_path: Path, kill_at: int) -> None:
+    """Before the first checkpoint (at step 5), and between checkpoints."""
+    recipe, out = write_json(tmp_path / "tiny.json", RECIPE.to_dict()), tmp_path / "run"
+    code = f"from skelzoo.learn.pretrain.loop import pretrain; pretrain({str(recipe)!r}, {str(data)!r}, {str(out)!r}, device='cpu')"
+    environment = {**os.environ, "PYTHONPATH": str(Path(skelzoo.__file__).parents[1])}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and (not (out / "log.csv").exists() or len(log(out)) < kill_at):
+            time.sleep(0.001)
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL and kill_at <= len(log(out)) < STEPS and not (out / "weights").exists()
+    with (out / "log.csv").open("a") as f:
+        f.write("3")  # a line the kill cut short
+    run(data, out)
+    assert [int(r["step"]) for r in log(out)] == list(range(1, STEPS + 1))
+    np.testing.assert_allclose(losses(out), losses(whole), atol=1e-4)
+    assert skelzoo.verify(f"local:{out / 'weights'}", device="cpu").ok
+
+
+def test_a_finished_run_is_not_run_again(data: Path, whole: Path) -> None:
+    before, weights = (whole / "log.csv").read_bytes(), (whole / "weights/model.safetensors").read_bytes()
+    assert run(data, whole) == whole / "weights"
+    assert (whole / "log.csv").read_bytes() == before and (whole / "weights/model.safetensors").read_bytes() == weights
+
+
+def test_another_seed_is_another_run(data: Path, whole: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "run", dataclasses.replace(RECIPE, seed=1), stop_after=3)
+    assert np.abs(losses(tmp_path / "run") - losses(whole)[:3]).max() > 1e-3
+
+
+def test_the_folder_of_another_recipe_is_refused(data: Path, whole: Path) -> None:
+    before = (whole / "recipe.json").read_bytes()
+    with pytest.raises(TrainingError, match="holds a run of another recipe"):
+        run(data, whole, dataclasses.replace(RECIPE, seed=1))
+    assert (whole / "recipe.json").read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(data: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, optimiser=Optimiser(learning_rate=1e30), checkpoint_every=1)
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+\. Lower optimiser\.learning_rate"):
+        run(data, tmp_path / "run", recipe)
+    assert (tmp_path / "run/checkpoint.pt").is_file() and np.isfinite(losses(tmp_path / "run")).all() and not (tmp_path / "run/weights").exists()
+
+
+def test_missing_data(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"no corpus file .*a\.npz"):
+        run(tmp_path, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"batch_size": 64, "method_options": {"queue": 64}}, TrainingError, "training windows are fewer than one batch of 64"),
+        ({"batch_size": 6}, TrainingError, "queue 16 is not a multiple of the batch size 6"),
+        ({"method": "magic"}, TrainingError, "no pretraining method 'magic'. Known: skeattnclr"),
+        ({"method_options": {"magic": 1}}, TrainingError, "method options do not fit"),
+        ({"method_options": {"queue": 16, "augmentations": [{"op": "spin"}]}}, TrainingError, "no augmentation 'spin'"),
+        ({"arch": "magic"}, UnknownArchError, "magic"),
+        ({"monitor": "magic"}, TrainingError, "no benchmark 'magic'"),
+        ({"monitor": "nwucla"}, TrainingError, "nw_ucla.npz"),
+    ],
+)
+def test_recipes_that_cannot_be_run(data: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error) as caught:
+        run(data, tmp_path / "run", dataclasses.replace(RECIPE, **changes))
+    assert says in str(caught.value)
+
+
+def test_readings_on_a_benchmark_do_not_change_the_run(data: Path, whole: Path, tmp_path: Path) -> None:
+    clips = [make_clip(i) for i in range(16)]
+    rows = {"view": np.array([1, 2] * 8, np.int32), "split": np.zeros(16, np.int32)}
+    (tmp_path / "data").mkdir()
+    os.symlink(data / "a.npz", tmp_path / "data/a.npz")
+    write_corpus(tmp_path / "data/nw_ucla.npz", clips, labels=[i // 2 % 2 for i in range(16)], **rows)
+    run(tmp_path / "data", tmp_path / "run", dataclasses.replace(RECIPE, monitor="nwucla", monitor_every=4), stop_after=9)
+    readings = [r["knn"] for r in log(tmp_path / "run")]
+    assert [i + 1 for i, r in enumerate(readings) if r] == [4, 8] and all(0 <= float(r) <= 100 for r in readings if r)
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(whole)[:9], atol=1e-4)
+
+
+def test_every_step_draws_its_own_batch_and_every_epoch_each_clip_once(data: Path, tmp_path: Path) -> None:
+    training = Run(RECIPE, tmp_path, data, "cpu")
+    per_epoch, drawn = len(training.clips) // 8, []
+    for step in range(2 * per_epoch):
+        training.step = step
+        drawn.append(training._indices().tolist())
+    first, second = ([i for batch in half for i in batch] for half in (drawn[:per_epoch], drawn[per_epoch:]))
+    assert len(set(first)) == len(first) == 8 * per_epoch == len(set(second)) and first != second
+
+
+def test_bf16_learns_about_the_same(data: Path, whole: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "run", dataclasses.replace(RECIPE, precision="bf16-mixed"), stop_after=3)
+    difference = np.abs(losses(tmp_path / "run")[:, :4] - losses(whole)[:3, :4]).max()
+    assert 0 < difference < 0.2
+
+
+def test_runs_need_no_network_and_leave_torch_as_it_was(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    def refuse(*args: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    threads: Callable[[], int] = torch.get_num_threads
+    before = (threads(), torch.get_default_dtype(), torch.is_grad_enabled())
+    run(data, tmp_path / "run", stop_after=1)
+    assert (threads(), torch.get_default_dtype(), torch.is_grad_enabled()) == before
+
+
+def test_the_recipe_is_written_as_json(whole: Path) -> None:
+    assert json.loads((whole / "recipe.json").read_text()) == json.loads(json.dumps(RECIPE.to_dict()))

@@ -1,0 +1,126 @@
+"""The docs and examples say and do what the code does."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from tiny import make_clip, make_encoder
+
+import skelzoo
+from skelzoo.skeleton.steps import STEPS
+from skelzoo.weights.manifest import manifest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+
+
+def script(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["layouts", "errors"])
+def test_written_pages_are_up_to_date(page: str) -> None:
+    before = Path.cwd()
+    assert (DOCS / f"{page}.md").read_text() == script(DOCS / f"make_{page}.py").text(), f"run: python docs/make_{page}.py"
+    assert Path.cwd() == before
+
+
+def test_layouts_answers_which_joint_is_number_seven() -> None:
+    text = (DOCS / "layouts.md").read_text()
+    for name in skelzoo.list_layouts():
+        section = text.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        numbers = re.findall(r"^\| (\d+) \| (\S+) \|", section, re.M)
+        assert [(int(i), j) for i, j in numbers] == list(enumerate(skelzoo.get_layout(name).joints))
+
+
+@pytest.mark.parametrize("page", ["preparation.md"])
+def test_the_python_of_a_page_runs(page: str) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)
+    assert len(blocks) >= 3 and sum(b.count("assert") for b in blocks) >= 3
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
+
+
+def test_preparation_names_every_step_and_default() -> None:
+    text = (DOCS / "preparation.md").read_text()
+    assert set(re.findall(r"^ *\| `(\w+)` \|", text, re.M)) == set(STEPS)
+    contract = skelzoo.Contract("kinect20", 3, 1, 8)
+    assert f"`min_coverage` ({contract.min_coverage} by default)" in text.replace("\n   ", " ") and f"`min_frames` ({contract.min_frames} by default)" in text
+
+
+def test_every_published_weight_has_its_licence_in_the_docs() -> None:
+    text = (DOCS / "weights-licences.md").read_text()
+    for name in manifest().pretrained:
+        weights = manifest().find(name).weights
+        assert weights is not None
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        assert f"| {weights.license} | {'yes' if weights.commercial_use else 'no'} |" in row
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [*DOCS.glob("*.md"), ROOT / "README.md"]:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if not target.startswith(("http", "#")):
+                assert (page.parent / target.split("#")[0]).exists(), f"{page.name}: {target}"
+
+
+def test_the_navigation_lists_every_page() -> None:
+    listed = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert sorted(listed) == sorted(p.name for p in DOCS.glob("*.md"))
+
+
+def run(*command: str, cwd: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(Path(skelzoo.__file__).parents[1])}
+    done = subprocess.run([sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_example_embed_folder(tmp_path: Path) -> None:
+    encoder = make_encoder()
+    encoder.save(tmp_path / "tiny")
+    (tmp_path / "takes").mkdir()
+    clips = [make_clip(s, persons=1 + s, layout="ntu25") for s in range(3)]
+    for clip in clips:
+        skelzoo.save_clips(tmp_path / f"takes/{clip.name}.npz", [clip])
+    (tmp_path / "takes/broken.bvh").write_text("HIERARCHY")
+    text = run(str(ROOT / "examples/embed_folder.py"), "takes", "out.npz", "local:tiny", cwd=tmp_path)
+    assert "left out: takes/broken.bvh" in text and "3 clips, 16 numbers each" in text
+    out = np.load(tmp_path / "out.npz")
+    expected = encoder.embed([skelzoo.select_persons(c, 2) for c in clips])
+    np.testing.assert_allclose(out["embeddings"], expected, atol=1e-5)
+    assert len(out["names"]) == 3
+
+
+def test_example_your_own_layout(tmp_path: Path) -> None:
+    make_encoder().save(tmp_path / "tiny")
+    text = run(str(ROOT / "examples/your_own_layout.py"), "local:tiny", cwd=tmp_path)
+    assert "mine -> kinect20: 80% of the joints measured" in text and "a vector of 16 numbers" in text and "sit" in text
+
+
+def test_the_changelog_knows_this_version() -> None:
+    assert f"## [{skelzoo.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_everything_that_is_installed_is_pinned_once() -> None:
+    lines = [x for x in (ROOT / "constraints.txt").read_text().splitlines() if x and not x.startswith("#")]
+    pins = [re.fullmatch(r'([a-z0-9-]+)==([\w.]+)( ; python_version [<>=]+ "3\.11")?', line) for line in lines]
+    assert all(pins), [line for line, pin in zip(lines, pins, strict=True) if pin is None]
+    found = [(pin[1], pin[3]) for pin in pins if pin]
+    assert len(set(found)) == len(found) and "skelzoo" not in {name for name, _ in found}
+    settings = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")
+    wanted = re.findall(r'"([A-Za-z][\w-]*)(?:\[\w+\])?[><=]=', settings[0].split("dependencies = ")[1] + settings[1].split("docs = ")[0])
+    assert {w.lower().replace("_", "-") for w in wanted} <= {name for name, _ in found} and "torch" in wanted and "pytest" in wanted

@@ -1,0 +1,53 @@
+"""The public names: all there, lazily, and errors under one roof."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+import skelzoo
+from skelzoo import errors
+
+INIT = ast.parse(Path(skelzoo.__file__).read_text())
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in skelzoo.__all__:
+        value = getattr(skelzoo, name)
+        assert inspect.getdoc(value), name
+    assert set(skelzoo.__all__) <= set(dir(skelzoo)) and len(set(skelzoo.__all__)) == len(skelzoo.__all__)
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    block = next(n for n in INIT.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
+    seen = {a.asname or a.name: f"{n.module}.{a.name}" for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert set(seen) == set(skelzoo.__all__)
+    for name, home in seen.items():
+        value = getattr(skelzoo, name)
+        assert f"{value.__module__}.{value.__name__}" == home or home.startswith("skelzoo.skeleton.io."), name
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        skelzoo.lode  # noqa: B018
+
+
+def test_submodules_do_not_hide_functions() -> None:
+    import skelzoo.loading
+    import skelzoo.skeleton.io
+
+    assert callable(skelzoo.load) and callable(skelzoo.read) and callable(skelzoo.info)
+
+
+def test_every_error_is_a_skelzoo_error_and_documented() -> None:
+    classes = [c for _, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__]
+    assert len(classes) > 10 and all(issubclass(c, errors.SkelzooError) and c.__doc__ for c in classes)
+    assert all(issubclass(c, (ValueError, LookupError, RuntimeError, ImportError, OSError)) for c in classes if c is not errors.SkelzooError)
+
+
+def test_optional_packages_are_named_with_their_extra() -> None:
+    assert "pip install 'skelzoo[train]'" in str(errors.MissingDependencyError("lightning-fabric", "train", "pretraining"))
+    assert errors.ReadError(Path("a.bvh"), "is cut off", "Copy it again.").path == "a.bvh"

@@ -1,0 +1,132 @@
+"""Where weights are looked for, and what is said when they are not there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import make_clip, make_config, make_encoder
+
+import skelzoo
+from skelzoo import loading
+from skelzoo.errors import CheckpointError, IntegrityError, WeightsUnavailableError
+from skelzoo.weights import hub
+from skelzoo.weights import manifest as manifest_module
+from skelzoo.weights.checkpoint import read_checksums
+from skelzoo.weights.manifest import manifest
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A manifest of its own: tiny has bundled weights, tiny-large and other none, tiny-hub is on the Hub. Gives the bundled folder."""
+    folder = make_encoder().save(tmp_path / "bundled/tiny")
+    weights = {
+        "source": "bundled", "license": "CC0-1.0", "license_reason": "Made up.", "commercial_use": True, "parameters": 3,
+        "files": {k: asdict(v) for k, v in read_checksums(folder).items()}, "trained_on": [], "command": "none",
+    }  # fmt: skip
+    entry = {"family": "Tiny", "summary": "Tiny.", "config": make_config().to_dict(), "weights": None, "metrics": [], "notes": []}
+    models = {"other": {**entry, "family": "Other"}, "tiny-large": entry, "tiny": {**entry, "weights": weights}}
+    models["tiny-hub"] = {**entry, "weights": {**weights, "source": f"hf:o/r@{COMMIT}"}}
+    path = tmp_path / "weights_manifest.json"
+    path.write_text(json.dumps({"schema_version": 1, "models": models, "aliases": {"small": "tiny"}}))
+    monkeypatch.setattr(manifest_module, "manifest_path", lambda: path)
+    monkeypatch.setattr(loading, "bundled_folder", lambda name: tmp_path / "bundled" / name)
+    manifest.cache_clear()
+    yield folder
+    manifest.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["tiny", "small"])
+def test_a_bundled_model_by_name_and_alias(zoo: Path, name: str) -> None:
+    encoder = skelzoo.load(name, device="cpu")
+    assert encoder.labels == ("sit", "stand", "wave") and np.array_equal(encoder.embed(make_clip()), make_encoder().embed(make_clip()))
+    assert skelzoo.verify(name, device="cpu").ok
+    assert skelzoo.load(name, device="cpu", num_classes=5).config.num_classes == 5
+
+
+def test_the_manifest_and_not_the_folder_says_which_bytes(zoo: Path) -> None:
+    """Other weights, complete and with checksums of their own: still not the bytes of that name."""
+    shutil.rmtree(zoo)
+    make_encoder(seed=1).save(zoo)
+    with pytest.raises(IntegrityError, match=r"model\.safetensors"):
+        skelzoo.load("tiny", device="cpu")
+    assert skelzoo.load(f"local:{zoo}", device="cpu").config == make_config()
+
+
+def test_the_config_of_the_manifest_must_be_that_of_the_folder(zoo: Path, tmp_path: Path) -> None:
+    path = tmp_path / "weights_manifest.json"
+    data = json.loads(path.read_text())
+    data["models"]["tiny"]["config"]["labels"] = ["a", "b", "c"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(CheckpointError, match="not the config of the manifest"):
+        skelzoo.load("tiny", device="cpu")
+
+
+def test_models_without_weights_say_what_to_do_and_which_is_near(zoo: Path) -> None:
+    for name, nearest in (("tiny-large", "tiny"), ("other", "tiny")):
+        with pytest.raises(WeightsUnavailableError) as caught:
+            skelzoo.load(name, device="cpu")
+        for part in (f"{name} has no published weights", "local:FOLDER", "train", f"skelzoo.load('{name}', pretrained=False)", f"weights: {nearest}."):
+            assert part in str(caught.value)
+    with pytest.raises(WeightsUnavailableError):
+        skelzoo.verify("other")
+
+
+def test_untrained_nets_of_any_model(zoo: Path) -> None:
+    torch.manual_seed(0)
+    encoder = skelzoo.load("tiny-large", device="cpu", pretrained=False)
+    assert (encoder.config.num_classes, encoder.labels) == (3, None) and encoder.embed(make_clip()).shape == (1, 16)
+    assert "random" in encoder.name and skelzoo.load("other", device="cpu", pretrained=False, num_classes=7).config.num_classes == 7
+    local = skelzoo.load(f"local:{zoo}", device="cpu", pretrained=False)
+    assert local.labels is None and not np.array_equal(local.embed(make_clip()), make_encoder().embed(make_clip()))
+
+
+def test_home_is_understood(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(zoo.parent))
+    assert skelzoo.load("local:~/tiny", device="cpu").config == make_config()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "hf:",
+        "hf:owner",
+        "hf:owner/repo",
+        "hf:owner/repo@main",
+        f"hf:owner/repo@{COMMIT[:7]}",
+        f"hf:owner/repo@{COMMIT.upper()}",
+        f"hf:a/b/c@{COMMIT}",
+        f"hf:owner/repo@{COMMIT}0",
+    ],
+)
+def test_malformed_hub_names(source: str) -> None:
+    with pytest.raises(WeightsUnavailableError, match=r"is not hf:owner/repo@<commit> with the full commit"):
+        skelzoo.load(source, device="cpu")
+
+
+@pytest.mark.parametrize("name", [f"hf:owner/repo@{COMMIT}", "tiny-hub"])
+def test_the_hub_is_not_built_yet_and_says_so(zoo: Path, name: str) -> None:
+    with pytest.raises(WeightsUnavailableError, match="does not download yet"):
+        skelzoo.load(name, device="cpu")
+
+
+def test_missing_folders(tmp_path: Path) -> None:
+    with pytest.raises(WeightsUnavailableError, match=r"there is no folder .*nowhere"):
+        skelzoo.load(f"local:{tmp_path}/nowhere", device="cpu")
+    with pytest.raises(WeightsUnavailableError, match="Reinstall skelzoo"):
+        hub.bundled_folder("no-such-model")
+
+
+@pytest.mark.parametrize("name", ["", "local:", "tiny/..", "../tiny"])
+def test_names_that_are_none(zoo: Path, name: str) -> None:
+    with pytest.raises((LookupError, ValueError)) as caught:
+        skelzoo.load(name, device="cpu")
+    assert isinstance(caught.value, skelzoo.errors.SkelzooError)
