@@ -171,6 +171,8 @@ def test_unknown_operations_and_options() -> None:
         check_operations([{"amplitude": 1}])
     with pytest.raises(TrainingError, match=r"'shear' has no option speed\. Its options: amplitude"):
         check_operations([{"op": "shear", "speed": 1}])
+    with pytest.raises(TrainingError, match="'shear': amplitude='much' is no number"):
+        check_operations([{"op": "shear", "amplitude": "much"}])
     with pytest.raises(TrainingError, match="'shear' has no option x"):
         check_operations([{"op": "shear", "x": 1}])
 

@@ -142,12 +142,15 @@ def check_step(golden: dict[str, Any], method: SkeAttnCLRPretraining, losses: Lo
 
 
 def test_training_step(golden: dict[str, Any], two_threads: None) -> None:
-    """Losses, gradients, queues, pointer, momentum and the whole state after the step, absolute 1e-5."""
+    """Losses, gradients, queues, pointer, momentum and the whole state after the step, absolute 1e-5.
+
+    On a machine that sums in another order than the golden's, seen by losses that differ in the last bit, rounding
+    alone moves gradients by OWN_ERROR, and that is the tolerance.
+    """
     method = make_method(golden)
     losses, gradients = step(golden, method)
-    if losses.total.item() != golden["train::loss_total"].item():
-        pytest.skip("this machine sums in another order than the one the golden was made on, see OWN_ERROR; the float64 test covers the step")
-    check_step(golden, method, losses, gradients, ATOL, ATOL)
+    same_order = losses.total.item() == golden["train::loss_total"].item()
+    check_step(golden, method, losses, gradients, *((ATOL, ATOL) if same_order else (OWN_ERROR, golden["config"]["lr"] * OWN_ERROR)))
 
 
 @pytest.mark.parametrize("fast", [False, True])

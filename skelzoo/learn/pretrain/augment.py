@@ -101,7 +101,7 @@ def augment(x: Tensor, operations: Sequence[Mapping[str, Any]]) -> Tensor:
 
 
 def check_operations(operations: Sequence[Mapping[str, Any]]) -> None:
-    """Raise TrainingError for an unknown augmentation or option."""
+    """Raise TrainingError for an unknown augmentation or option, or a value that is no number."""
     for row in operations:
         if row.get("op") not in OPERATIONS:
             raise TrainingError(f"no augmentation {row.get('op')!r}. Known: {', '.join(OPERATIONS)}.")
@@ -110,6 +110,9 @@ def check_operations(operations: Sequence[Mapping[str, Any]]) -> None:
             raise TrainingError(
                 f"augmentation {row['op']!r} has no option {', '.join(sorted(set(row) - {'op'} - allowed))}. Its options: {', '.join(sorted(allowed))}."
             )
+        wrong = [name for name, value in row.items() if name != "op" and type(value) not in (int, float)]
+        if wrong:
+            raise TrainingError(f"augmentation {row['op']!r}: {', '.join(f'{n}={row[n]!r}' for n in wrong)} is no number.")
 
 
 def part_swap(x: Tensor, parts: Sequence[Sequence[int]], part_range: tuple[int, int] = (3, 4), span_range: tuple[int, int] = (4, 7), unit: int = 4) -> Tensor:

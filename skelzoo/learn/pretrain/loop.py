@@ -70,8 +70,10 @@ def pretrain(recipe: str | Recipe, data: str | Path, out: str | Path, device: st
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     folder = Path(out)
-    _claim(folder, recipe)
+    _check_claim(folder, recipe)
     run = Run(recipe, folder, data, device)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECIPE).write_text(_recipe_text(recipe), encoding="utf-8")
     last = recipe.steps if stop_after is None else min(recipe.steps, stop_after)
     run.train(last)
     return folder if last < recipe.steps else _finish(run.encoder(), recipe, folder, data)
@@ -85,14 +87,14 @@ def _finish(encoder: Encoder, recipe: Recipe, folder: Path, data: str | Path) ->
     return encoder.save(folder / RESULT)
 
 
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Write the recipe into the folder, or check that the run there is of the same recipe."""
-    text = json.dumps(recipe.to_dict(), indent=2) + "\n"
+def _recipe_text(recipe: Recipe) -> str:
+    return json.dumps(recipe.to_dict(), indent=2) + "\n"
+
+
+def _check_claim(folder: Path, recipe: Recipe) -> None:
     path = folder / RECIPE
-    if path.is_file() and path.read_text(encoding="utf-8") != text:
+    if path.is_file() and path.read_text(encoding="utf-8") != _recipe_text(recipe):
         raise TrainingError(f"{folder} holds a run of another recipe (see {path}). Choose another folder with --out, or remove it.")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
 
 
 def _cpu_has_bf16() -> bool:
