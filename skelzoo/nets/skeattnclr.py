@@ -24,6 +24,8 @@ class SkeAttnCLR(nn.Module):
         feature_dim, heads, sharpness: see ``AttentionMask``.
         projector_dim: hidden size of the projection; 0 is hidden_dim, as in the paper.
         pool_segments, pool_parts: pool stretches of time, and body parts, apart; see ``Pooling``. 1 and False in the paper.
+        embed_block: block whose pooled output is the vector of ``forward_features``; the last one, 9, in the paper. The
+            contrast always works on the last block, and middle blocks keep detail that it gives up.
     """
 
     def __init__(
@@ -42,12 +44,16 @@ class SkeAttnCLR(nn.Module):
         projector_dim: int = 0,
         pool_segments: int = 1,
         pool_parts: bool = False,
+        embed_block: int = 9,
     ) -> None:
         super().__init__()
         self.backbone = STGCN(parents, in_channels, hidden_channels, hidden_dim, dropout, fast)
         pooling = Pooling(pool_segments, parts if pool_parts else ())
         self.neck = AttentionMask(hidden_dim, feature_dim, projector_dim or hidden_dim, heads, sharpness, fast, pooling)
-        self.embedding_dim = self.neck.pooled_dim
+        if not 0 <= embed_block < len(self.backbone.blocks):
+            raise ValueError(f"embed_block is {embed_block}, the blocks are 0 to {len(self.backbone.blocks) - 1}")
+        self.embed_block = embed_block
+        self.embedding_dim = self.backbone.widths[embed_block] * pooling.groups
         self.head = nn.Linear(self.embedding_dim, num_classes) if num_classes else None
 
     @property
@@ -57,8 +63,8 @@ class SkeAttnCLR(nn.Module):
         return (*blocks, "feature_map", "pooled", "attention_mask", "salient", "non_salient", "projection")
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> (N, D), D = hidden_dim times the groups pooled apart."""
-        return self.neck.pool(self.backbone(x)[-1], x.shape[-1])
+        """(N, C, T, V, M) -> (N, D), D = channels of ``embed_block`` times the groups pooled apart; later blocks are not run."""
+        return self.neck.pool(self.backbone(x, self.embed_block)[-1], x.shape[-1])
 
     def forward_head(self, z: Tensor) -> Tensor:
         """(N, D) -> logits (N, classes); (N, 0) without a head."""
@@ -72,7 +78,7 @@ class SkeAttnCLR(nn.Module):
         """Everything the encoder computes on the way, by name.
 
         Returns:
-            ``block0`` .. ``block9`` and ``feature_map`` (N, D_i, T_i, V, M); ``pooled`` (N, D); ``attention_mask``
+            ``block0`` .. ``block9`` and ``feature_map`` (N, D_i, T_i, V, M); ``pooled`` (N, D) of the last block; ``attention_mask``
             (N, D, T', V, M) in 0..1; ``salient`` and ``non_salient`` (N, D), which sum to
             ``pooled``; ``projection`` (N, feature_dim), the vector the contrastive loss sees.
         """
