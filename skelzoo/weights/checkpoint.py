@@ -28,8 +28,11 @@ MODEL, CONFIG, GOLDEN, CARD, CHECKSUMS = "model.safetensors", "config.json", "go
 
 def file_info(path: Path) -> FileInfo:
     """Size and sha256 of a file."""
-    with path.open("rb") as f:
-        return FileInfo(path.stat().st_size, hashlib.sha256(f.read()).hexdigest())
+    return _info(path.read_bytes())
+
+
+def _info(data: bytes) -> FileInfo:
+    return FileInfo(len(data), hashlib.sha256(data).hexdigest())
 
 
 def read_verified(folder: Path, name: str, files: Mapping[str, FileInfo]) -> bytes:
@@ -45,7 +48,7 @@ def read_verified(folder: Path, name: str, files: Mapping[str, FileInfo]) -> byt
         data = path.read_bytes()
     except OSError as error:
         raise IntegrityError(f"{path}: cannot be read ({error.strerror}). Reinstall skelzoo, or save or fetch the folder again.") from error
-    found = FileInfo(len(data), hashlib.sha256(data).hexdigest())
+    found = _info(data)
     if found != expected:
         raise IntegrityError(
             f"{path}: not the file it must be: {found.size} bytes with sha256 {found.sha256[:16]}..., expected {expected.size} bytes with {expected.sha256[:16]}.... "

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from skelzoo.errors import MissingDependencyError, TrainingError
 from skelzoo.inference.encoder import Encoder
+from skelzoo.inference.output import whole_file
 from skelzoo.inference.runner import pick_device
 from skelzoo.learn import probe
 from skelzoo.learn.finetune import fit_head
@@ -72,8 +73,7 @@ def pretrain(recipe: str | Recipe, data: str | Path, out: str | Path, device: st
     folder = Path(out)
     _check_claim(folder, recipe)
     run = Run(recipe, folder, data, device)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECIPE).write_text(_recipe_text(recipe), encoding="utf-8")
+    _write(folder / RECIPE, _recipe_text(recipe))
     last = recipe.steps if stop_after is None else min(recipe.steps, stop_after)
     run.train(last)
     return folder if last < recipe.steps else _finish(run.encoder(), recipe, folder, data)
@@ -83,8 +83,13 @@ def _finish(encoder: Encoder, recipe: Recipe, folder: Path, data: str | Path) ->
     """Fit the recipe's head, if it has one, and save the weights; the head's held-out result goes to ``head.json``."""
     if recipe.head is not None:
         encoder, result = fit_head(encoder, recipe.head, recipe.data, data)
-        (folder / HEAD).write_text(json.dumps(dataclasses.asdict(result), indent=2) + "\n", encoding="utf-8")
+        _write(folder / HEAD, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
     return encoder.save(folder / RESULT)
+
+
+def _write(path: Path, text: str) -> None:
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
 def _recipe_text(recipe: Recipe) -> str:
@@ -139,7 +144,6 @@ class Run:
         o = recipe.optimiser
         optimiser = torch.optim.AdamW(trainable, lr=o.learning_rate, weight_decay=o.weight_decay)
         self.method, self.optimiser = self.fabric.setup(method, optimiser)
-        self.method.mark_forward_method("losses")
         self.clips = torch.from_numpy(self._data(data)).to(self.fabric.device)
         self.readings = self._monitor(data)
         if (folder / CHECKPOINT).is_file():
@@ -240,6 +244,4 @@ class Run:
             return
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [x for i, x in enumerate(lines) if i == 0 or (x.endswith("\n") and int(x.split(",")[0]) <= self.step)]
-        scratch = self.folder / f".{LOG}.tmp"
-        scratch.write_text("".join(kept), encoding="utf-8")
-        os.replace(scratch, path)
+        _write(path, "".join(kept))
