@@ -11,8 +11,13 @@ from typing import Any
 from torch import nn
 
 from skelzoo.errors import CheckpointError, UnknownArchError
-from skelzoo.nets.skeattnclr import SkeAttnCLR
+from skelzoo.nets.ensemble import StreamEnsemble
+from skelzoo.nets.skeattnclr import SkeAttnCLRBiGRU, SkeAttnCLRDSTA, SkeAttnCLRSTGCN
+from skelzoo.nets.strl import STRL
 from skelzoo.skeleton.layouts import Layout
+
+FUSION = {"weights": (0.5, 0.5, 0.5)}
+"""Options of an ensemble, with the fusion weights that SkeAttnCLR's scripts try first."""
 
 
 @dataclass(frozen=True)
@@ -20,24 +25,39 @@ class Arch:
     """An architecture.
 
     Attributes:
-        net: class; its constructor takes parents, parts, num_classes, in_channels and the options.
+        net: class; its constructor takes layout, num_classes, in_channels and the options.
         head: prefix of the head's tensors, the only ones that may be left out when a new head is asked for.
         summary: one line.
+        ensemble: one net for each of the three streams, see ``StreamEnsemble``.
     """
 
     net: Callable[..., nn.Module]
     head: str
     summary: str
+    ensemble: bool = False
 
     @property
     def options(self) -> Mapping[str, Any]:
         """Options and their defaults."""
         parameters = inspect.signature(self.net).parameters
-        return {n: p.default for n, p in parameters.items() if n not in ("parents", "parts", "num_classes", "in_channels")}
+        options = {n: p.default for n, p in parameters.items() if n not in ("layout", "num_classes", "in_channels")}
+        return options | (FUSION if self.ensemble else {})
+
+    def build(self, layout: Layout, in_channels: int, num_classes: int, options: Mapping[str, Any]) -> nn.Module:
+        """A net with random weights; the options are taken as they are."""
+        if not self.ensemble:
+            return self.net(layout, num_classes=num_classes, in_channels=in_channels, **options)
+        members = {n: v for n, v in options.items() if n not in FUSION}
+        weights = options.get("weights", FUSION["weights"])
+        return StreamEnsemble(lambda channels: self.net(layout, num_classes=0, in_channels=channels, **members), num_classes, in_channels, weights)
 
 
 ARCHS: Mapping[str, Arch] = {
-    "skeattnclr-stgcn": Arch(SkeAttnCLR, "head.", "SkeAttnCLR: ST-GCN backbone with the multi-head attention-mask neck"),
+    "skeattnclr-stgcn": Arch(SkeAttnCLRSTGCN, "head.", "SkeAttnCLR: ST-GCN backbone with the multi-head attention-mask neck"),
+    "skeattnclr-bigru": Arch(SkeAttnCLRBiGRU, "head.", "SkeAttnCLR: BiGRU backbone, attention mask over time steps"),
+    "skeattnclr-dsta": Arch(SkeAttnCLRDSTA, "head.", "SkeAttnCLR: DSTA-Net transformer backbone with the attention-mask neck"),
+    "skeattnclr-stgcn-3s": Arch(SkeAttnCLRSTGCN, "heads.", "SkeAttnCLR: three ST-GCNs for the joint, bone and motion streams, scores fused", True),
+    "skeletonmae-strl": Arch(STRL, "head.", "SkeletonMAE: STRL, spatial modelling by pretrained GIN encoders and multi-scale temporal convolution"),
 }
 
 
@@ -48,18 +68,34 @@ def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options
         UnknownArchError: with near names.
         CheckpointError: an option the arch does not have, or a value it cannot take.
     """
-    if arch not in ARCHS:
-        near = difflib.get_close_matches(arch, ARCHS, 3, 0.4)
-        raise UnknownArchError(f"no architecture {arch!r}. {'Did you mean ' + ' or '.join(near) + '? ' if near else ''}Known: {', '.join(ARCHS)}.")
-    known = ARCHS[arch].options
-    wrong = [n for n, v in options.items() if n not in known or not (type(v) is type(known[n]) or (type(known[n]) is float and type(v) is int))]
+    known = find_arch(arch).options
+    wrong = [n for n, v in options.items() if n not in known or not _fits(v, known[n])]
     if wrong:
         raise CheckpointError(
             f"{arch}: options {', '.join(wrong)} are unknown or of the wrong type. Its options: {', '.join(f'{n}={v!r}' for n, v in known.items())}."
         )
     try:
-        return ARCHS[arch].net(layout.parents, layout.part_indices, num_classes=num_classes, in_channels=in_channels, **options)
+        return ARCHS[arch].build(layout, in_channels, num_classes, options)
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"{arch}: a net cannot be built with options {dict(options)}, {in_channels} channels and {num_classes} classes ({error})."
         ) from error
+
+
+def find_arch(arch: str) -> Arch:
+    """A row of the table.
+
+    Raises:
+        UnknownArchError: with near names.
+    """
+    if arch not in ARCHS:
+        near = difflib.get_close_matches(arch, ARCHS, 3, 0.4)
+        raise UnknownArchError(f"no architecture {arch!r}. {'Did you mean ' + ' or '.join(near) + '? ' if near else ''}Known: {', '.join(ARCHS)}.")
+    return ARCHS[arch]
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether an option is of its default's type; a list's items are of the type of the default's first one."""
+    if isinstance(default, tuple):
+        return isinstance(value, (list, tuple)) and all(_fits(item, default[0]) for item in value)
+    return type(value) is type(default) or (type(default) is float and type(value) is int)

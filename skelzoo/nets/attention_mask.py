@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from skelzoo.nets.pooling import Pooling
+from skelzoo.nets.pooling import LastStep, Pooling
 
 
 class Projection(nn.Module):
@@ -64,7 +64,7 @@ class AttentionMask(nn.Module):
         heads: int = 8,
         sharpness: float = 2.0,
         fast: bool = False,
-        pooling: Pooling | None = None,
+        pooling: Pooling | LastStep | None = None,
     ) -> None:
         super().__init__()
         if heads < 1 or dim % heads or out_dim < 1:

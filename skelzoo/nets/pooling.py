@@ -38,3 +38,13 @@ class Pooling(nn.Module):
         spans = [(min(start, frames - 1), max(stop, min(start, frames - 1) + 1)) for start, stop in itertools.pairwise(bounds)]
         pooled = [x[:, start:stop, part].mean((1, 2)) for start, stop in spans for part in parts]
         return rearrange(torch.cat(pooled, 1), "(n m) d -> n m d", m=persons).mean(1)
+
+
+class LastStep(nn.Module):
+    """The last time step instead of a mean, as SkeAttnCLR's BiGRU does. Its tokens are time steps of one row per clip."""
+
+    groups = 1
+
+    def forward(self, tokens: Tensor, joints: int, persons: int) -> Tensor:
+        """Tokens (N, T, D) -> (N, D)."""
+        return tokens[:, -1]

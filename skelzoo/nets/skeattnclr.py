@@ -1,4 +1,4 @@
-"""SkeAttnCLR encoder: a backbone, the attention-mask neck and a classification head."""
+"""SkeAttnCLR encoders: a backbone, the attention-mask neck and a classification head."""
 
 from __future__ import annotations
 
@@ -7,31 +7,102 @@ from collections.abc import Sequence
 from einops import rearrange
 from torch import Tensor, nn
 
-from skelzoo.nets.attention_mask import AttentionMask
-from skelzoo.nets.pooling import Pooling
+from skelzoo.nets.attention_mask import AttentionMask, Masked
+from skelzoo.nets.bigru import BiGRU
+from skelzoo.nets.dsta import DSTA, PAPER_BLOCKS
+from skelzoo.nets.pooling import LastStep, Pooling
 from skelzoo.nets.stgcn import STGCN
+from skelzoo.skeleton.layouts import Layout
 
 
 class SkeAttnCLR(nn.Module):
-    """SkeAttnCLR with an ST-GCN backbone (IJCAI 2023).
+    """What the three backbones share (IJCAI 2023); build one with ``skelzoo.create("skeattnclr-stgcn", ...)``.
 
     Args:
-        parents: parent index of each joint, -1 for the root.
-        parts: joint indices of each body part.
+        backbone: (N, C, T, V, M) and the last block wanted -> maps of the blocks (N*M', D_i, T_i, V'), M' persons apart.
+        neck: attention mask, pooling and projection of the last map.
+        num_classes: size of the head; 0 for none.
+        embed_block: block whose pooled output is the vector of ``forward_features``; the last one in the paper. The
+            contrast always works on the last block, and middle blocks keep detail that it gives up.
+
+    Raises:
+        ValueError: no such block.
+    """
+
+    def __init__(self, backbone: STGCN | BiGRU | DSTA, neck: AttentionMask, num_classes: int, embed_block: int) -> None:
+        super().__init__()
+        self.backbone, self.neck, self.embed_block = backbone, neck, embed_block
+        if not 0 <= embed_block < len(backbone.widths):
+            raise ValueError(f"embed_block is {embed_block}, the blocks are 0 to {len(backbone.widths) - 1}")
+        self.embedding_dim = backbone.widths[embed_block] * neck.pooling.groups
+        self.head = nn.Linear(self.embedding_dim, num_classes) if num_classes else None
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names ``features`` knows."""
+        blocks = tuple(f"block{i}" for i in range(len(self.backbone.widths)))
+        return (*blocks, "feature_map", "pooled", "attention_mask", "salient", "non_salient", "projection")
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(N, C, T, V, M) -> (N, D), D = channels of ``embed_block`` times the groups pooled apart; later blocks are not run."""
+        return self._pool(self.backbone(x, self.embed_block)[-1], len(x))
+
+    def forward_head(self, z: Tensor) -> Tensor:
+        """(N, D) -> logits (N, classes); (N, 0) without a head."""
+        return z.new_zeros(len(z), 0) if self.head is None else self.head(z)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, T, V, M) -> logits (N, classes)."""
+        return self.forward_head(self.forward_features(x))
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """(N, C, T, V, M) -> pooled output of the last block (N, pooled_dim), what the contrast sees."""
+        return self._pool(self.backbone(x)[-1], len(x))
+
+    def masked(self, x: Tensor, mask: Tensor | None = None) -> Masked:
+        """(N, C, T, V, M) -> the last block split by its own mask, or by the one given."""
+        feature_map = self.backbone(x)[-1]
+        masked: Masked = self.neck(feature_map, len(feature_map) // len(x), mask)
+        return masked
+
+    def _pool(self, feature_map: Tensor, clips: int) -> Tensor:
+        return self.neck.pool(feature_map, len(feature_map) // clips)
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Everything the encoder computes on the way, by name.
+
+        Returns:
+            ``block0`` .. and ``feature_map``, the last of them, (N, D_i, T_i, V, M), BiGRU: V = M = 1; ``pooled`` (N, D) of
+            the last block; ``attention_mask`` of its shape in 0..1; ``salient`` and ``non_salient`` (N, D), which sum to
+            ``pooled``; ``projection`` (N, feature_dim), the vector the contrastive loss sees.
+        """
+        maps = self.backbone(x)
+        masked = self.neck(maps[-1], len(maps[-1]) // len(x))
+        out = {f"block{i}": rearrange(b, "(n m) d t v -> n d t v m", n=len(x)) for i, b in enumerate(maps)}
+        mask = rearrange(masked.mask, "(n m) (t v) d -> n d t v m", n=len(x), v=maps[-1].shape[3])
+        return {
+            **out, "feature_map": out[f"block{len(maps) - 1}"], "pooled": masked.pooled,
+            "attention_mask": mask, "salient": masked.salient, "non_salient": masked.non_salient, "projection": self.neck.projector(masked.pooled),
+        }  # fmt: skip
+
+
+class SkeAttnCLRSTGCN(SkeAttnCLR):
+    """SkeAttnCLR with an ST-GCN backbone, the paper's main one.
+
+    Args:
+        layout: joints, graph and body parts.
         num_classes: size of the head; 0 for none.
         in_channels: C of a prepared tensor.
         hidden_channels, hidden_dim, dropout, fast: see ``STGCN``.
         feature_dim, heads, sharpness: see ``AttentionMask``.
         projector_dim: hidden size of the projection; 0 is hidden_dim, as in the paper.
         pool_segments, pool_parts: pool stretches of time, and body parts, apart; see ``Pooling``. 1 and False in the paper.
-        embed_block: block whose pooled output is the vector of ``forward_features``; the last one, 9, in the paper. The
-            contrast always works on the last block, and middle blocks keep detail that it gives up.
+        embed_block: see ``SkeAttnCLR``; 9 in the paper.
     """
 
     def __init__(
         self,
-        parents: Sequence[int],
-        parts: Sequence[Sequence[int]],
+        layout: Layout,
         num_classes: int = 0,
         in_channels: int = 3,
         hidden_channels: int = 64,
@@ -46,47 +117,64 @@ class SkeAttnCLR(nn.Module):
         pool_parts: bool = False,
         embed_block: int = 9,
     ) -> None:
-        super().__init__()
-        self.backbone = STGCN(parents, in_channels, hidden_channels, hidden_dim, dropout, fast)
-        pooling = Pooling(pool_segments, parts if pool_parts else ())
-        self.neck = AttentionMask(hidden_dim, feature_dim, projector_dim or hidden_dim, heads, sharpness, fast, pooling)
-        if not 0 <= embed_block < len(self.backbone.blocks):
-            raise ValueError(f"embed_block is {embed_block}, the blocks are 0 to {len(self.backbone.blocks) - 1}")
-        self.embed_block = embed_block
-        self.embedding_dim = self.backbone.widths[embed_block] * pooling.groups
-        self.head = nn.Linear(self.embedding_dim, num_classes) if num_classes else None
+        backbone = STGCN(layout.parents, in_channels, hidden_channels, hidden_dim, dropout, fast)
+        pooling = Pooling(pool_segments, layout.part_indices if pool_parts else ())
+        neck = AttentionMask(hidden_dim, feature_dim, projector_dim or hidden_dim, heads, sharpness, fast, pooling)
+        super().__init__(backbone, neck, num_classes, embed_block)
 
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """Names ``features`` knows."""
-        blocks = tuple(f"block{i}" for i in range(len(self.backbone.blocks)))
-        return (*blocks, "feature_map", "pooled", "attention_mask", "salient", "non_salient", "projection")
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> (N, D), D = channels of ``embed_block`` times the groups pooled apart; later blocks are not run."""
-        return self.neck.pool(self.backbone(x, self.embed_block)[-1], x.shape[-1])
+class SkeAttnCLRBiGRU(SkeAttnCLR):
+    """SkeAttnCLR with the BiGRU backbone: the vector is the last time step, the mask acts on time steps.
 
-    def forward_head(self, z: Tensor) -> Tensor:
-        """(N, D) -> logits (N, classes); (N, 0) without a head."""
-        return z.new_zeros(len(z), 0) if self.head is None else self.head(z)
+    Args:
+        layout, num_classes, in_channels: see ``SkeAttnCLRSTGCN``.
+        hidden_size, num_layers, num_persons: see ``BiGRU``.
+        feature_dim, heads, sharpness: see ``AttentionMask``. The authors' GRU code never passes its sharpness on, so it is 2 there.
+        projector_dim: hidden size of the projection; 0 is hidden_size, as in the authors' code.
+    """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> logits (N, classes)."""
-        return self.forward_head(self.forward_features(x))
+    def __init__(
+        self,
+        layout: Layout,
+        num_classes: int = 0,
+        in_channels: int = 3,
+        hidden_size: int = 1024,
+        num_layers: int = 3,
+        num_persons: int = 2,
+        feature_dim: int = 128,
+        heads: int = 8,
+        sharpness: float = 2.0,
+        projector_dim: int = 0,
+    ) -> None:
+        backbone = BiGRU(len(layout), in_channels, hidden_size, num_layers, num_persons)
+        neck = AttentionMask(2 * hidden_size, feature_dim, projector_dim or hidden_size, heads, sharpness, pooling=LastStep())
+        super().__init__(backbone, neck, num_classes, num_layers - 1)
 
-    def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Everything the encoder computes on the way, by name.
 
-        Returns:
-            ``block0`` .. ``block9`` and ``feature_map`` (N, D_i, T_i, V, M); ``pooled`` (N, D) of the last block; ``attention_mask``
-            (N, D, T', V, M) in 0..1; ``salient`` and ``non_salient`` (N, D), which sum to
-            ``pooled``; ``projection`` (N, feature_dim), the vector the contrastive loss sees.
-        """
-        blocks, persons = self.backbone(x), x.shape[-1]
-        out = {f"block{i}": rearrange(b, "(n m) d t v -> n d t v m", m=persons) for i, b in enumerate(blocks)}
-        masked = self.neck(blocks[-1], persons)
-        mask = rearrange(masked.mask, "(n m) (t v) d -> n d t v m", m=persons, v=x.shape[3])
-        return {
-            **out, "feature_map": out[f"block{len(blocks) - 1}"], "pooled": masked.pooled,
-            "attention_mask": mask, "salient": masked.salient, "non_salient": masked.non_salient, "projection": self.neck.projector(masked.pooled),
-        }  # fmt: skip
+class SkeAttnCLRDSTA(SkeAttnCLR):
+    """SkeAttnCLR with the DSTA-Net transformer backbone: spatial, then temporal tanh attention in every block.
+
+    Args:
+        layout, num_classes, in_channels: see ``SkeAttnCLRSTGCN``.
+        blocks, num_subsets, num_frames, global_temporal: see ``DSTA``. The authors give one list of blocks, in a test of their own.
+        feature_dim, heads, sharpness: see ``AttentionMask``.
+        projector_dim: hidden size of the projection; 0 is the last block's channels, as in the paper.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        num_classes: int = 0,
+        in_channels: int = 3,
+        blocks: Sequence[Sequence[int]] = PAPER_BLOCKS,
+        num_subsets: int = 3,
+        num_frames: int = 64,
+        global_temporal: bool = False,
+        feature_dim: int = 128,
+        heads: int = 8,
+        sharpness: float = 2.0,
+        projector_dim: int = 0,
+    ) -> None:
+        backbone = DSTA(len(layout), in_channels, blocks, num_subsets, num_frames, global_temporal=global_temporal)
+        dim = backbone.widths[-1]
+        super().__init__(backbone, AttentionMask(dim, feature_dim, projector_dim or dim, heads, sharpness), num_classes, len(blocks) - 1)

@@ -93,7 +93,7 @@ class STGCN(nn.Module):
             STGCNBlock(widths[i], widths[i + 1], 2 if i in (4, 7) else 1, joints, dropout if i else 0.0, residual=i > 0, fast=fast) for i in range(10)
         )
 
-    def forward(self, x: Tensor, last: int = 9) -> list[Tensor]:
+    def forward(self, x: Tensor, last: int | None = None) -> list[Tensor]:
         """(N, C, T, V, M) -> the outputs of blocks 0 to ``last``, each (N*M, C_i, T_i, V), rows ordered n*M + m.
 
         Time is halved in blocks 4 and 7: T' = ceil(ceil(T/2)/2).
@@ -102,7 +102,7 @@ class STGCN(nn.Module):
         x = self.input_norm(rearrange(x, "n c t v m -> (n m) (v c) t", c=c, v=v, n=n, m=m))
         x = rearrange(x, "b (v c) t -> b c t v", v=v).contiguous(memory_format=self.memory_format)
         outputs = []
-        for block in self.blocks[: last + 1]:
+        for block in self.blocks[: None if last is None else last + 1]:
             x = block(x, self.adjacency)
             outputs.append(x)
         return outputs

@@ -17,6 +17,9 @@ from typing import Any
 
 from skelzoo.errors import LayoutError
 
+HEAD_POINTS = frozenset({"neck", "head", "head_top", "nose", "left_eye", "right_eye", "left_ear", "right_ear"})
+TORSO_POINTS = frozenset({"left_shoulder", "right_shoulder", "left_hip", "right_hip"})
+
 Mix = Mapping[str, float]
 """A point as a weighted mix of joints: joint name -> weight, weights summing to 1."""
 
@@ -33,6 +36,7 @@ class Layout:
         center: joint (or body point) the layout is usually centred on.
         mirror: (left, right) joint names.
         parts: trunk, left_arm, right_arm, left_leg, right_leg -> joint names; every joint is in exactly one.
+        links: pairs of joints linked besides child and parent (COCO's shoulders and hips), for undirected graphs.
         points: body point -> mix of joints, everything this layout can tell about the body.
         own: joint name -> the body point that joint is, for those that are one.
         estimates: joint -> mix of this layout's other joints, used when a source has no such joint
@@ -47,6 +51,7 @@ class Layout:
     center: str
     mirror: tuple[tuple[str, str], ...] = ()
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    links: tuple[tuple[str, str], ...] = ()
     points: Mapping[str, Mix] = field(default_factory=dict)
     own: Mapping[str, str] = field(default_factory=dict)
     estimates: Mapping[str, Mix] = field(default_factory=dict)
@@ -82,6 +87,47 @@ class Layout:
         return tuple(tuple(self.index(j) for j in part) for part in self.parts.values())
 
     @cached_property
+    def subpart_indices(self) -> tuple[tuple[int, ...], ...]:
+        """Each body part cut into its half nearer the hip centre and its outer half, along the skeleton, in the order of ``parts``.
+
+        On ``ntu25`` and ``kinect20`` these are the ten parts of PSP Learning; other layouts follow the same rule.
+        """
+        hip = next((self.index(j) for j, p in self.own.items() if p == "hip_center"), self.parents.index(-1))
+        distance = self._distances(hip)
+        halves = []
+        for part in self.part_indices:
+            ordered = sorted(part, key=lambda j: (distance[j], j))
+            middle = (len(ordered) + 1) // 2
+            halves += [tuple(sorted(half)) for half in (ordered[:middle], ordered[middle:]) if half]
+        return tuple(halves)
+
+    @cached_property
+    def region_indices(self) -> dict[str, tuple[int, ...]]:
+        """The six regions that SkeletonMAE masks: head, torso with shoulders and hips, and what is left of each limb."""
+        torso = {self._index[j] for j, p in self.own.items() if p in TORSO_POINTS}
+        head = {self._index[j] for j, p in self.own.items() if p in HEAD_POINTS}
+        regions: dict[str, list[int]] = {"head": [], "torso": []}
+        for name, part in zip(self.parts, self.part_indices, strict=True):
+            for joint in part:
+                region = "torso" if joint in torso else name if name != "trunk" else "head" if joint in head else "torso"
+                regions.setdefault(region, []).append(joint)
+        return {name: tuple(sorted(joints)) for name, joints in regions.items() if joints}
+
+    def _distances(self, start: int) -> list[int]:
+        """Steps along the skeleton from a joint to each joint; joints of another tree come last."""
+        neighbours: list[list[int]] = [[] for _ in self.joints]
+        for child, parent in enumerate(self.parents):
+            if parent >= 0:
+                neighbours[child].append(parent)
+                neighbours[parent].append(child)
+        distance, queue = {start: 0}, [start]
+        for joint in queue:
+            fresh = [j for j in neighbours[joint] if j not in distance]
+            distance |= dict.fromkeys(fresh, distance[joint] + 1)
+            queue += fresh
+        return [distance.get(j, len(self)) for j in range(len(self))]
+
+    @cached_property
     def mirror_permutation(self) -> tuple[int, ...]:
         """For each joint the index of its mirror image (itself on the midline)."""
         order = list(range(len(self)))
@@ -100,6 +146,7 @@ def make_layout(
     center: str | None = None,
     mirror: Sequence[Sequence[str]] = (),
     parts: Mapping[str, Sequence[str]] | None = None,
+    links: Sequence[Sequence[str]] = (),
     points: Mapping[str, str | Mix] | None = None,
     estimates: Mapping[str, Mix] | None = None,
     dimensions: int = 3,
@@ -133,7 +180,7 @@ def make_layout(
     layout = Layout(
         name=name, title=title or name, joints=names, parents=tuple(parent_index(p) for p in parents),
         center=center or names[0], mirror=tuple((a, b) for a, b in mirror),
-        parts={k: tuple(v) for k, v in (parts or {}).items()}, points=mixes, own=own,
+        parts={k: tuple(v) for k, v in (parts or {}).items()}, links=tuple((a, b) for a, b in links), points=mixes, own=own,
         estimates={j: dict(m) for j, m in (estimates or {}).items()}, dimensions=dimensions,
     )  # fmt: skip
     _check(layout)
@@ -153,7 +200,7 @@ def _check(layout: Layout) -> None:
             layout.index(joint)
         if abs(sum(mix.values()) - 1) > 1e-3:
             raise LayoutError(f"layout {layout.name!r}: the weights of {what!r} sum to {sum(mix.values())}, not 1.")
-    for joint in [*layout.estimates, *(j for pair in layout.mirror for j in pair)]:
+    for joint in [*layout.estimates, *(j for pair in (*layout.mirror, *layout.links) for j in pair)]:
         layout.index(joint)
     if layout.mix(layout.center) is None:
         raise LayoutError(f"layout {layout.name!r}: its centre {layout.center!r} is neither a joint nor a point of it.")

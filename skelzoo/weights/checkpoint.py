@@ -93,9 +93,17 @@ def build_net(config: ModelConfig) -> nn.Module:
     """A net with random weights.
 
     Raises:
-        CheckpointError: the arch is unknown or does not take the options.
+        CheckpointError: the arch is unknown or does not take the options, or clips of the contract do not fit the net.
     """
-    return build(config.arch, get_layout(config.contract.layout), config.contract.input_channels, config.num_classes, config.options)
+    c = config.contract
+    net = build(config.arch, get_layout(c.layout), c.input_channels, config.num_classes, config.options)
+    sizes = {**ARCHS[config.arch].options, **config.options}
+    if sizes.get("num_frames", c.frames) != c.frames or sizes.get("num_persons", c.persons) != c.persons:
+        raise CheckpointError(
+            f"{config.arch}: the contract gives {c.frames} frames and {c.persons} persons, the options "
+            + ", ".join(f"{n}={sizes[n]}" for n in ("num_frames", "num_persons") if n in sizes) + ". Make them the same."
+        )  # fmt: skip
+    return net
 
 
 def load_weights(net: nn.Module, arch: str, folder: Path, files: Mapping[str, FileInfo], new_head: bool = False) -> None:

@@ -17,7 +17,7 @@ import skelzoo
 from skelzoo import Clip, Encoder, get_layout, prepare
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError, CoverageError, DeviceError, LayoutError
 from skelzoo.inference.runner import BATCH
-from skelzoo.nets.skeattnclr import SkeAttnCLR
+from skelzoo.nets.skeattnclr import SkeAttnCLRSTGCN
 from skelzoo.skeleton.prepare import prepare_batch
 
 
@@ -163,15 +163,14 @@ def test_clips_that_do_not_fit(encoder: Encoder, clips: Any, settings: dict[str,
         assert says in str(caught.value)
 
 
-class Forgetful(SkeAttnCLR):
+class Forgetful(SkeAttnCLRSTGCN):
     """A net whose memory holds ``limit`` clips."""
 
     limit = 3
     error: Callable[[str], RuntimeError] = torch.OutOfMemoryError
 
     def __init__(self) -> None:
-        layout = get_layout("kinect20")
-        super().__init__(layout.parents, layout.part_indices, 3, **OPTIONS)
+        super().__init__(get_layout("kinect20"), 3, **OPTIONS)
         self.sizes: list[int] = []
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
+from golden_files import BACKBONES, LARGE, read_golden_file, skeattnclr_net, skeattnclr_options, under
 from torch import Tensor
 
 from skelzoo.learn.pretrain.skeattnclr import Losses, SkeAttnCLROptions, SkeAttnCLRPretraining, stream_of
-from skelzoo.nets.skeattnclr import SkeAttnCLR
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.weights.convert import skeattnclr_encoder
+from skelzoo.weights.author_keys import our_state
 
 pytestmark = pytest.mark.needs_shared
 ATOL, RTOL = 1e-5, 1e-6
@@ -29,19 +27,22 @@ PREDICTOR_LAYERS = {"mlp.0": "linear1", "mlp.1": "norm", "mlp.3": "linear2"}
 LAYOUT = get_layout("ntu25")
 
 
-@pytest.fixture(scope="module")
-def golden(shared: Path) -> dict[str, Any]:
-    with safe_open(shared / "golden/skeattnclr/stgcn_small_pretrain_step.safetensors", "pt") as f:
-        return {**{k: f.get_tensor(k) for k in f.keys()}, "config": json.loads(f.metadata()["config"])}  # noqa: SIM118
+FORMS = [(backbone, {}) for backbone in BACKBONES] + [("stgcn", {"fast": True})]
+"""Backbones, and options that must not change what they compute."""
+
+
+@pytest.fixture(scope="module", params=FORMS, ids=lambda f: "-".join([f[0], *f[1]]))
+def golden(shared: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
+    backbone, options = request.param
+    return {**read_golden_file(shared / f"golden/skeattnclr/{backbone}_small_pretrain_step.safetensors", "config"), "options": options}
 
 
 def state_of(golden: dict[str, Any], prefix: str) -> dict[str, Tensor]:
     """The tensors under a prefix, under our names."""
-    tensors = {k.removeprefix(prefix): v for k, v in golden.items() if k.startswith(prefix)}
+    tensors, arch = under(golden, prefix), skeattnclr_options(golden["config"])[0]
     state = {}
     for theirs, ours in (("encoder_q.", "net."), ("encoder_k.", "key_net.")):
-        encoder = {k.removeprefix(theirs): v for k, v in tensors.items() if k.startswith(theirs)}
-        state |= {ours + k: v for k, v in skeattnclr_encoder(encoder).items()}
+        state |= {ours + k: v for k, v in our_state(arch, under(tensors, theirs)).items()}
     for key, tensor in tensors.items():
         name, _, rest = key.partition(".")
         if name in PREDICTORS:
@@ -53,10 +54,8 @@ def state_of(golden: dict[str, Any], prefix: str) -> dict[str, Tensor]:
     return state
 
 
-def make_method(golden: dict[str, Any], fast: bool = False, dtype: torch.dtype = torch.float32) -> SkeAttnCLRPretraining:
-    config = golden["config"]
-    sizes = {k: config[k] for k in ("hidden_channels", "hidden_dim", "feature_dim", "heads")}
-    net = SkeAttnCLR(LAYOUT.parents, LAYOUT.part_indices, config["num_class"], dropout=0.0, fast=fast, **sizes)
+def make_method(golden: dict[str, Any], dtype: torch.dtype = torch.float32) -> SkeAttnCLRPretraining:
+    config, net = golden["config"], skeattnclr_net(golden, **golden["options"])
     options = SkeAttnCLROptions(config["queue_size"], config["momentum"], config["Temperature"], config["mu"])
     method = SkeAttnCLRPretraining(net, LAYOUT.parents, LAYOUT.part_indices, options)
     method.load_state_dict(state_of(golden, "sd::"))
@@ -65,9 +64,9 @@ def make_method(golden: dict[str, Any], fast: bool = False, dtype: torch.dtype =
     return method
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "fast"])
-def method(golden: dict[str, Any], request: pytest.FixtureRequest) -> SkeAttnCLRPretraining:
-    return make_method(golden, request.param)
+@pytest.fixture
+def method(golden: dict[str, Any]) -> SkeAttnCLRPretraining:
+    return make_method(golden)
 
 
 @pytest.fixture
@@ -118,7 +117,7 @@ def step(golden: dict[str, Any], method: SkeAttnCLRPretraining, dtype: torch.dty
     config, progress = golden["config"], golden["config"]["cur_iter"] / golden["config"]["max_iter"]
     method.train()
     trainable = [p for p in method.parameters() if p.requires_grad]
-    optimiser = torch.optim.SGD(trainable, config["lr"], config["sgd_momentum"], weight_decay=config["weight_decay"])
+    optimiser = torch.optim.SGD(trainable, config["lr"], momentum=0.9, weight_decay=1e-4)
     losses = method.losses(*views(golden, dtype))
     losses.total.backward()
     assert method.momentum_at(progress) == pytest.approx(float(golden["train::momentum"]), abs=1e-7)
@@ -134,35 +133,39 @@ def check_step(golden: dict[str, Any], method: SkeAttnCLRPretraining, losses: Lo
     expected, after, state = state_of(golden, "grad::"), state_of(golden, "after::"), method.state_dict()
     assert gradients.keys() == expected.keys()
     for name in expected:
-        close(gradients[name], expected[name], atol, RTOL if expected[name].abs().max() > 10 else 0)
+        close(gradients[name], expected[name], atol, RTOL if expected[name].abs().max() > LARGE else 0)
     assert after.keys() == state.keys()
     for name in after:
-        close(state[name], after[name], lr_atol)
+        close(state[name], after[name], lr_atol, RTOL if after[name].abs().max() > LARGE else 0)
     assert int(state["pointer"]) == (int(golden["sd::queue_ptr_z"][0]) + len(golden["in::xq"])) % golden["config"]["queue_size"]
 
 
 def test_training_step(golden: dict[str, Any], two_threads: None) -> None:
     """Losses, gradients, queues, pointer, momentum and the whole state after the step, absolute 1e-5.
 
-    On a machine that sums in another order than the golden's, seen by losses that differ in the last bit, rounding
-    alone moves gradients by OWN_ERROR, and that is the tolerance.
+    On a machine that sums in another order than the golden's, seen by a loss that differs in more than its last bits,
+    rounding alone moves gradients by OWN_ERROR, and that is the tolerance.
     """
+    if golden["options"]:
+        pytest.skip("another order of sums; the float64 test holds it")
     method = make_method(golden)
     losses, gradients = step(golden, method)
-    same_order = losses.total.item() == golden["train::loss_total"].item()
+    same_order = abs(losses.total.item() - golden["train::loss_total"].item()) < 1e-6
     check_step(golden, method, losses, gradients, *((ATOL, ATOL) if same_order else (OWN_ERROR, golden["config"]["lr"] * OWN_ERROR)))
 
 
-@pytest.mark.parametrize("fast", [False, True])
-def test_training_step_in_float64(golden: dict[str, Any], fast: bool) -> None:
+def test_training_step_in_float64(golden: dict[str, Any]) -> None:
     """The same step where neither machine nor order of sums matters; what is left is the golden's own rounding."""
-    method = make_method(golden, fast, torch.float64)
+    method = make_method(golden, torch.float64)
     losses, gradients = step(golden, method, torch.float64)
     check_step(golden, method, losses, gradients, OWN_ERROR, golden["config"]["lr"] * OWN_ERROR)
 
 
 def test_fast_takes_the_same_step(golden: dict[str, Any]) -> None:
-    (losses, gradients), (fast_losses, fast_gradients) = (step(golden, make_method(golden, f, torch.float64), torch.float64) for f in (False, True))
+    if not golden["options"]:
+        pytest.skip("this is the plain form")
+    plain = {**golden, "options": {}}
+    (losses, gradients), (fast_losses, fast_gradients) = (step(g, make_method(g, torch.float64), torch.float64) for g in (plain, golden))
     close(fast_losses.total, losses.total.detach())
     for name, gradient in gradients.items():
         close(fast_gradients[name], gradient, 1e-10)

@@ -47,6 +47,34 @@ def test_parts_hold_every_joint_once(layout: Layout) -> None:
     assert sorted(i for part in layout.part_indices for i in part) == list(range(len(layout)))
 
 
+def test_subparts_and_regions_hold_every_joint_once(layout: Layout) -> None:
+    for groups in (layout.subpart_indices, tuple(layout.region_indices.values())):
+        assert sorted(i for group in groups for i in group) == list(range(len(layout)))
+    for half in layout.subpart_indices:
+        assert sum(set(half) <= set(part) for part in layout.part_indices) == 1
+    assert LIMBS | {"torso"} <= set(layout.region_indices) <= LIMBS | {"torso", "head"}
+
+
+def test_subparts_are_psp_learnings() -> None:
+    """Its tables for NTU, and this project's grouping for Kinect v1; the order of the groups is ours."""
+    ntu = [{0, 1, 20}, {2, 3}, {4, 5, 6}, {7, 21, 22}, {8, 9, 10}, {11, 23, 24}, {12, 13}, {14, 15}, {16, 17}, {18, 19}]
+    assert [set(g) for g in get_layout("ntu25").subpart_indices] == ntu
+    assert [set(g) for g in get_layout("kinect20").subpart_indices] == [{2 * i, 2 * i + 1} for i in range(10)]
+
+
+def test_regions_are_skeleton_maes() -> None:
+    """The parts V0 to V5 of the paper (COCO), and the split for NTU that keeps shoulders and hips in the torso."""
+    assert list(get_layout("coco17").region_indices.values()) == [(0, 1, 2, 3, 4), (5, 6, 11, 12), (7, 9), (8, 10), (13, 15), (14, 16)]
+    ntu = [(2, 3), (0, 1, 4, 8, 12, 16, 20), (5, 6, 7, 21, 22), (9, 10, 11, 23, 24), (13, 14, 15), (17, 18, 19)]
+    assert list(get_layout("ntu25").region_indices.values()) == ntu
+
+
+def test_links_join_shoulders_and_hips_of_coco() -> None:
+    assert get_layout("coco17").links == (("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"))
+    with pytest.raises(LayoutError, match="has no joint 'tail'"):
+        make_layout("cat", ["head", "back"], [None, "head"], links=[("head", "tail")])
+
+
 def test_mirror_swaps_left_and_right_and_keeps_parents(layout: Layout) -> None:
     mirror = layout.mirror_permutation
     assert [mirror[i] for i in mirror] == list(range(len(layout)))

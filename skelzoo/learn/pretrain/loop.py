@@ -8,13 +8,13 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from skelzoo.errors import MissingDependencyError, TrainingError
@@ -24,28 +24,13 @@ from skelzoo.inference.runner import pick_device
 from skelzoo.learn import probe
 from skelzoo.learn.finetune import fit_head
 from skelzoo.learn.pretrain.data import pretraining_array
+from skelzoo.learn.pretrain.methods import build_method
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
-from skelzoo.learn.pretrain.skeattnclr import SkeAttnCLROptions, SkeAttnCLRPretraining
 from skelzoo.nets.archs import build
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.weights.manifest import ModelConfig
 
 LOG, CHECKPOINT, RECIPE, HEAD, RESULT = "log.csv", "checkpoint.pt", "recipe.json", "head.json", "weights"
-
-
-def _skeattnclr(net: nn.Module, recipe: Recipe) -> SkeAttnCLRPretraining:
-    layout = get_layout(recipe.contract.layout)
-    try:
-        options = SkeAttnCLROptions(**recipe.method_options)
-    except TypeError as error:
-        raise TrainingError(f"{recipe.name}: method options do not fit skeattnclr ({error}).") from error
-    if options.queue % recipe.batch_size:
-        raise TrainingError(f"{recipe.name}: queue {options.queue} is not a multiple of the batch size {recipe.batch_size}.")
-    return SkeAttnCLRPretraining(net, layout.parents, layout.part_indices, options, recipe.contract.streams)  # type: ignore[arg-type]
-
-
-METHODS: Mapping[str, Callable[[nn.Module, Recipe], SkeAttnCLRPretraining]] = {"skeattnclr": _skeattnclr}
-"""Pretraining methods by the name they have in a recipe."""
 
 
 def pretrain(recipe: str | Recipe, data: str | Path, out: str | Path, device: str = "auto", stop_after: int | None = None) -> Path:
@@ -134,12 +119,10 @@ class Run:
         self.fabric = Fabric(
             accelerator=chosen.type, devices=1 if chosen.type == "cpu" else [chosen.index or 0], precision=_precision(recipe.precision, chosen)
         )
-        if recipe.method not in METHODS:
-            raise TrainingError(f"{recipe.name}: no pretraining method {recipe.method!r}. Known: {', '.join(METHODS)}.")
         torch.manual_seed(recipe.seed)
         layout = get_layout(recipe.contract.layout)
         self.net = build(recipe.arch, layout, recipe.contract.input_channels, 0, recipe.options)
-        method = METHODS[recipe.method](self.net, recipe)
+        method = build_method(self.net, recipe)
         trainable = [p for p in method.parameters() if p.requires_grad]
         o = recipe.optimiser
         optimiser = torch.optim.AdamW(trainable, lr=o.learning_rate, weight_decay=o.weight_decay)
@@ -161,6 +144,7 @@ class Run:
 
     def encoder(self) -> Encoder:
         """The encoder as it is now, without a head."""
+        self.method.module.sync()
         config = ModelConfig(self.recipe.arch, self.recipe.options, self.recipe.contract)
         return Encoder(self.net, config, self.recipe.name, self.fabric.device)
 
@@ -199,8 +183,8 @@ class Run:
         self.fabric.clip_gradients(self.method, self.optimiser, max_norm=o.clip_norm)
         self.optimiser.step()
         self.method.module.after_step(losses, progress)
-        names = ("total", "z", "salient", "non_salient")
-        return {"loss" if n == "total" else f"loss_{n}": float(getattr(losses, n).detach()) for n in names}
+        parts = {f"loss_{n}": float(getattr(losses, n).detach()) for n in self.method.module.loss_names}
+        return {"loss": float(losses.total.detach()), **parts}
 
     def _indices(self) -> Tensor:
         """Clips of this step: epochs are permutations drawn from (seed, epoch), short last batches are left out."""
@@ -219,7 +203,7 @@ class Run:
         return value
 
     def _log(self, row: Mapping[str, float]) -> None:
-        fields = ["step", "loss", "loss_z", "loss_salient", "loss_non_salient", "learning_rate", "knn"]
+        fields = ["step", "loss", *(f"loss_{n}" for n in self.method.module.loss_names), "learning_rate", "knn"]
         path = self.folder / LOG
         new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as f:

@@ -35,7 +35,7 @@ class Recipe:
 
     Attributes:
         name: of the model that comes out.
-        method: a name of ``skelzoo.learn.pretrain.loop.METHODS``.
+        method: a name of ``skelzoo.learn.pretrain.methods.METHODS``.
         arch, options: the net, see ``skelzoo.create``.
         contract: of the weights that come out.
         data: corpora, windows, what is held out.

@@ -6,13 +6,14 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skelzoo.learn.pretrain.augment import augment, check_operations, part_swap
+from skelzoo.learn.pretrain.method import Method
 from skelzoo.nets.attention_mask import Projection
 from skelzoo.nets.skeattnclr import SkeAttnCLR
 
@@ -59,7 +60,7 @@ def stream_of(x: Tensor, name: str, parents: Sequence[int]) -> Tensor:
     return x
 
 
-class SkeAttnCLRPretraining(nn.Module):
+class SkeAttnCLRPretraining(Method):
     """Query and key encoder, three predictors and three queues.
 
     The key encoder starts as a copy of the query encoder (the authors' code re-initialises the two apart, which we
@@ -71,6 +72,8 @@ class SkeAttnCLRPretraining(nn.Module):
         parts: joint indices of each body part, for the swap.
         streams: what the net reads; computed after augmentation and swap, concatenated on the channel axis.
     """
+
+    loss_names: ClassVar[tuple[str, ...]] = ("z", "salient", "non_salient")
 
     def __init__(
         self, net: SkeAttnCLR, parents: Sequence[int], parts: Sequence[Sequence[int]], options: SkeAttnCLROptions, streams: Sequence[str] = ("joint",)
@@ -113,11 +116,11 @@ class SkeAttnCLRPretraining(nn.Module):
         return Losses(total, loss_z, loss_s, loss_ns, (kz, ks, kns))
 
     def _project(self, net: SkeAttnCLR, x: Tensor) -> Tensor:
-        z: Tensor = net.neck.projector(net.neck.pool(net.backbone(x)[-1], x.shape[-1]))
+        z: Tensor = net.neck.projector(net.pooled(x))
         return z
 
     def _project_masked(self, net: SkeAttnCLR, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        masked = net.neck(net.backbone(x)[-1], x.shape[-1], mask)
+        masked = net.masked(x, mask)
         z, salient, non_salient = (net.neck.projector(part) for part in (masked.pooled, masked.salient, masked.non_salient))
         return z, salient, non_salient, masked.mask
 

@@ -1,0 +1,51 @@
+"""Pretraining methods by the name they have in a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from torch import nn
+
+from skelzoo.errors import TrainingError
+from skelzoo.learn.pretrain.method import Method
+from skelzoo.learn.pretrain.recipe import Recipe
+from skelzoo.learn.pretrain.skeattnclr import SkeAttnCLROptions, SkeAttnCLRPretraining
+from skelzoo.nets.skeattnclr import SkeAttnCLR
+from skelzoo.skeleton.layouts import get_layout
+
+T = TypeVar("T")
+
+
+def _options(kind: Callable[..., T], recipe: Recipe) -> T:
+    try:
+        return kind(**recipe.method_options)
+    except TypeError as error:
+        raise TrainingError(f"{recipe.name}: method options do not fit {recipe.method} ({error}).") from error
+
+
+def _of_family(net: nn.Module, family: type[T], recipe: Recipe) -> T:
+    if not isinstance(net, family):
+        raise TrainingError(f"{recipe.name}: method {recipe.method} does not train {recipe.arch}. Choose an arch of the method's family.")
+    return net
+
+
+def _skeattnclr(net: nn.Module, recipe: Recipe) -> Method:
+    layout, options = get_layout(recipe.contract.layout), _options(SkeAttnCLROptions, recipe)
+    if options.queue % recipe.batch_size:
+        raise TrainingError(f"{recipe.name}: queue {options.queue} is not a multiple of the batch size {recipe.batch_size}.")
+    return SkeAttnCLRPretraining(_of_family(net, SkeAttnCLR, recipe), layout.parents, layout.part_indices, options, recipe.contract.streams)
+
+
+METHODS: Mapping[str, Callable[[Any, Recipe], Method]] = {"skeattnclr": _skeattnclr}
+
+
+def build_method(net: nn.Module, recipe: Recipe) -> Method:
+    """The recipe's method around a net.
+
+    Raises:
+        TrainingError: no such method, options it does not take, or a net it does not train.
+    """
+    if recipe.method not in METHODS:
+        raise TrainingError(f"{recipe.name}: no pretraining method {recipe.method!r}. Known: {', '.join(METHODS)}.")
+    return METHODS[recipe.method](net, recipe)
