@@ -11,6 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from skelzoo.nets.archs import ARCHS
+from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLR
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.weights.author_keys import our_state
@@ -47,6 +48,20 @@ def skeattnclr_net(golden: dict[str, Any], encoder: str = "encoder_q", **options
     net.load_state_dict(our_state(arch, under(golden, f"sd::{encoder}.")))
     assert isinstance(net, SkeAttnCLR)
     return net.eval()
+
+
+def psp_net(golden: dict[str, Any]) -> PSP:
+    """The network of a PSP golden, strictly loaded."""
+    config = golden["config"]["ctor"]
+    net = PSP(get_layout("ntu25"), config["num_class"], 6, config["config"], config["num_subset"], config["num_frame"])
+    net.load_state_dict(our_state("psp", under(golden, "state/")))
+    return net.eval()
+
+
+def psp_clips(golden: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Labelled and unlabelled clips, joint and motion on the channel axis."""
+    labelled, unlabelled = (torch.cat([golden[f"input/xj{u}"], golden[f"input/xm{u}"]], 1) for u in ("", "u"))
+    return labelled, unlabelled
 
 
 def under(golden: dict[str, Any], prefix: str) -> dict[str, Tensor]:

@@ -74,7 +74,7 @@ def mix(x: Tensor, maps: Tensor) -> Tensor:
 
     The index summed over is the query's, not the key's; weights of DSTA-Net and PSP are trained so.
     """
-    return rearrange(torch.einsum("bclu,bsuv->bsclv", x, maps.expand(len(x), -1, -1, -1)), "b s c l v -> b (s c) l v")
+    return rearrange(torch.einsum("bclu,bsuv->bsclv", x, maps.expand(x.shape[0], -1, -1, -1)), "b s c l v -> b (s c) l v")
 
 
 class DSTABlock(nn.Module):

@@ -14,9 +14,10 @@ from skelzoo.errors import ClipError, ContractError
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.remap import MIN_COVERAGE, remap
-from skelzoo.skeleton.steps import apply_step, check_step, motion_order
+from skelzoo.skeleton.steps import CHOOSES_PERSONS, apply_step, check_step, motion_order
 
 STREAMS = ("joint", "bone", "motion")
+STREAMS_HERE = {"step": "streams"}
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,11 @@ class Contract:
     Attributes:
         layout: layout name of the net's joints; clips in other layouts are remapped by name.
         channels: coordinates C of a joint, 2 or 3.
-        persons: M, the persons of a prepared clip; fewer are padded with zeros, more are refused.
+        persons: M, the persons of a prepared clip; fewer are padded with zeros, more are refused unless a step chooses among them.
         frames: T, the frames of a prepared clip (the last step resamples to it).
-        steps: preparation steps in order, each {"step": name, option: value, ...}; see ``skelzoo.skeleton.steps``.
+        steps: preparation steps in order, each {"step": name, option: value, ...}; see ``skelzoo.skeleton.steps``. At
+            {"step": "streams"} the streams are computed, without it after all steps; only resample can follow it (PSP: motion at
+            the recording's own rate).
         streams: concatenated on the channel axis in this order: ``joint``, ``bone``, ``motion``.
         min_frames: shortest clip accepted, counted after empty frames are dropped.
         min_coverage: share of joints a remap must measure, see ``remap``.
@@ -56,8 +59,7 @@ class Contract:
         unknown = [s for s in self.streams if s not in STREAMS]
         if unknown or not self.streams:
             raise ContractError(f"streams {list(self.streams)} are not known. Use one or more of {', '.join(STREAMS)}.")
-        for step in self.steps:
-            check_step(step)
+        _check_steps(self.steps)
 
     @property
     def input_channels(self) -> int:
@@ -95,6 +97,18 @@ class Contract:
         return cls(**{**row, "steps": tuple(row.get("steps", ())), "streams": tuple(row.get("streams", ("joint",)))})
 
 
+def _check_steps(steps: Sequence[Mapping[str, Any]]) -> None:
+    for step in steps:
+        if not isinstance(step, Mapping) or step.get("step") != "streams":
+            check_step(step)
+        elif step != STREAMS_HERE:
+            raise ContractError("step 'streams' takes no options. Which they are stands in the contract's streams.")
+    after = [s["step"] for s in steps[steps.index(STREAMS_HERE) + 1 :]] if STREAMS_HERE in steps else []
+    wrong = [name for name in after if name != "resample"]
+    if wrong:
+        raise ContractError(f"step 'streams' is followed by {', '.join(wrong)}, but after it only resample can stand. Move it behind them; it stands once.")
+
+
 def prepare(clip: Clip, contract: Contract) -> FloatArray:
     """One clip as the net wants it.
 
@@ -102,7 +116,7 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
         (C, T, V, M) float32 of ``contract.shape``.
 
     Raises:
-        ClipError: too many persons, too few frames, too few coordinates.
+        ClipError: too many persons, too few frames, too few coordinates, no ``image_size`` where a step needs one.
         CoverageError: the clip's layout does not give enough of the contract's joints.
     """
     clip = remap(clip, contract.layout, contract.min_coverage)
@@ -112,14 +126,17 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
         raise ClipError(
             f"{clip.name}: {frames} frame(s) with a tracked person, the encoder needs at least {contract.min_frames}. Leave it out or give a longer recording."
         )
-    for step in contract.steps:
+    for step in contract.steps if STREAMS_HERE in contract.steps else (*contract.steps, STREAMS_HERE):
         try:
-            keypoints = apply_step(step, keypoints, get_layout(contract.layout))
+            keypoints = _all_streams(keypoints, contract) if step == STREAMS_HERE else apply_step(step, keypoints, get_layout(contract.layout), clip.image_size)
         except ClipError as error:
             raise ClipError(f"{clip.name}: {error}") from error
     if keypoints.shape[1] != contract.frames:
         raise ContractError(f"the steps left {keypoints.shape[1]} frames, the contract wants {contract.frames}. End its steps with resample to that number.")
-    keypoints = np.concatenate([stream(keypoints, get_layout(contract.layout), s) for s in contract.streams], axis=-1)
+    if len(keypoints) > contract.persons:
+        raise ContractError(
+            f"the steps left {len(keypoints)} persons, the contract wants at most {contract.persons}. Lower the count of the step that chooses them."
+        )
     out = np.zeros(contract.shape, np.float32)
     out[..., : keypoints.shape[0]] = keypoints.transpose(3, 1, 2, 0)
     return out
@@ -129,7 +146,7 @@ def _present_persons(clip: Clip, contract: Contract) -> FloatArray:
     keypoints = clip.keypoints
     if clip.persons > contract.persons:
         keypoints = keypoints[keypoints.any(axis=(1, 2, 3))]
-    if len(keypoints) > contract.persons:
+    if len(keypoints) > contract.persons and not any(s["step"] in CHOOSES_PERSONS for s in contract.steps):
         raise ClipError(
             f"{clip.name}: {len(keypoints)} persons, the encoder takes {contract.persons}. Choose with skelzoo.select_persons(clip, {contract.persons}) "
             "(those that move most; --select-persons on the command line), or make one clip per person."
@@ -197,6 +214,11 @@ def stream(keypoints: FloatArray, layout: Layout, name: str) -> FloatArray:
     if name == "motion":
         return np.concatenate([np.diff(keypoints, axis=1), np.zeros_like(keypoints[:, :1])], axis=1)
     return keypoints
+
+
+def _all_streams(keypoints: FloatArray, contract: Contract) -> FloatArray:
+    """The contract's streams of joints (M, T, V, C) on the channel axis: (M, T, V, streams * C)."""
+    return np.concatenate([stream(keypoints, get_layout(contract.layout), s) for s in contract.streams], axis=-1)
 
 
 def prepare_batch(clips: Sequence[Clip], contract: Contract) -> FloatArray:

@@ -12,17 +12,24 @@ from numpy.typing import NDArray
 from skelzoo.errors import ClipError, ContractError
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.layouts import Layout
+from skelzoo.skeleton.points import is_present, point_track
+from skelzoo.skeleton.steps_psp import center_opening, likely_persons, scale_spine, stand_upright
+
+FROM_CLIP = "image_size"
+"""The parameter of a step that comes from the clip, not from the contract."""
 
 
-def apply_step(step: Mapping[str, Any], keypoints: FloatArray, layout: Layout) -> FloatArray:
-    """Apply one step of a contract to keypoints (M, T, V, C).
+def apply_step(step: Mapping[str, Any], keypoints: FloatArray, layout: Layout, image_size: tuple[int, int] | None = None) -> FloatArray:
+    """Apply one step of a contract to keypoints (M, T, V, C) of a clip with that ``image_size``.
 
     Raises:
         ClipError: the clip has nothing for the step to go by, or no frame is left.
         ContractError: options that the step does not know.
     """
-    options = {k: v for k, v in step.items() if k != "step"}
-    result: FloatArray = STEPS[step["step"]](keypoints, layout, **options)
+    options, run = {k: v for k, v in step.items() if k != "step"}, STEPS[step["step"]]
+    if FROM_CLIP in inspect.signature(run).parameters:
+        options[FROM_CLIP] = image_size
+    result: FloatArray = run(keypoints, layout, **options)
     if result.shape[1] == 0:
         raise ClipError(f"step {step['step']!r} leaves no frame. Give raw recordings: persons in their place, absent ones all zero.")
     return result
@@ -33,7 +40,7 @@ def check_step(step: Mapping[str, Any]) -> None:
     name = step.get("step") if isinstance(step, Mapping) else step
     if not isinstance(name, str) or name not in STEPS:
         raise ContractError(f"no preparation step {name!r}. Known: {', '.join(STEPS)}.")
-    allowed = {n: p.default for n, p in list(inspect.signature(STEPS[name]).parameters.items())[2:]}
+    allowed = {n: p.default for n, p in list(inspect.signature(STEPS[name]).parameters.items())[2:] if n != FROM_CLIP}
     unknown = set(step) - {"step"} - set(allowed)
     if unknown:
         raise ContractError(f"step {name!r} has no option {', '.join(sorted(unknown))}. Its options: {', '.join(allowed) or 'none'}.")
@@ -49,19 +56,6 @@ def _option_fits(value: Any, default: Any) -> bool:
     return (type(value) is type(default) or (type(default) is float and type(value) is int)) and 0 < value < float("inf")
 
 
-def _point(keypoints: FloatArray, layout: Layout, name: str) -> FloatArray:
-    """A joint or body point over time: (M, T, C)."""
-    mix = layout.mix(name)
-    if mix is None:
-        raise ContractError(f"layout {layout.name!r} has no point {name!r}, which a preparation step needs. Use another layout or drop the step.")
-    return np.asarray(sum(w * keypoints[:, :, j] for j, w in mix.items()), dtype=np.float32)
-
-
-def _present(keypoints: FloatArray) -> NDArray[np.bool_]:
-    """(M, T): whether the person is there in the frame (not all zero)."""
-    return np.asarray(keypoints.any(axis=(2, 3)))
-
-
 def _first_person(present: NDArray[np.bool_]) -> int:
     """The first person who is there in some frame."""
     if not present.any():
@@ -71,12 +65,12 @@ def _first_person(present: NDArray[np.bool_]) -> int:
 
 def _where_present(moved: FloatArray, keypoints: FloatArray) -> FloatArray:
     """Keep absent persons at exactly zero."""
-    return np.where(_present(keypoints)[:, :, None, None], moved, 0).astype(np.float32)
+    return np.where(is_present(keypoints)[:, :, None, None], moved, 0).astype(np.float32)
 
 
 def drop_empty_frames(keypoints: FloatArray, layout: Layout) -> FloatArray:
     """Drop frames in which nobody is tracked (every coordinate of every person is 0)."""
-    return keypoints[:, _present(keypoints).any(axis=0)]
+    return keypoints[:, is_present(keypoints).any(axis=0)]
 
 
 def center(keypoints: FloatArray, layout: Layout, point: str | None = None, reference: str = "first_frame") -> FloatArray:
@@ -86,10 +80,10 @@ def center(keypoints: FloatArray, layout: Layout, point: str | None = None, refe
         point: joint or body point; None is the layout's centre.
         reference: ``first_frame`` and ``mean`` subtract one position for the whole clip, the first present
             person's, so that travel and the distance between persons stay; ``every_frame`` subtracts each person's
-            own point in each frame (SkeAttnCLR and PSP data), so that all travel is lost.
+            own point in each frame (SkeAttnCLR data), so that all travel is lost.
     """
-    where = _point(keypoints, layout, point or layout.center)
-    present = _present(keypoints)
+    where = point_track(keypoints, layout, point or layout.center)
+    present = is_present(keypoints)
     if reference == "every_frame":
         origin = where[:, :, None]
     elif reference in ("first_frame", "mean"):
@@ -101,14 +95,30 @@ def center(keypoints: FloatArray, layout: Layout, point: str | None = None, refe
     return _where_present(keypoints - origin, keypoints)
 
 
+def normalize_image(keypoints: FloatArray, layout: Layout, image_size: tuple[int, int] | None) -> FloatArray:
+    """Pixels to -1..1 over the picture: (x - w/2) / (w/2), (y - h/2) / (h/2) (PoseConv3D's and PYSKL's 2-D normalisation, without its threshold).
+
+    Args:
+        image_size: (height, width) of the picture in pixels.
+    """
+    if keypoints.shape[-1] != 2:
+        raise ContractError("normalize_image needs 2-D joints. Drop the step from a 3-D contract.")
+    if image_size is None:
+        raise ClipError(
+            "the encoder needs joints in pixels and the size of their picture. Set image_size=(height, width) in skelzoo.Clip or skelzoo.clips_from_array."
+        )
+    half = np.array([n / 2 for n in reversed(image_size)], np.float32)
+    return _where_present((keypoints - half) / half, keypoints)
+
+
 def scale_torso(keypoints: FloatArray, layout: Layout, length: float = 1.0) -> FloatArray:
     """Scale the clip so that the median distance from hip centre to shoulder centre is ``length``.
 
     All persons share one scale, the first present person's, so that relative height stays.
     """
-    present = _present(keypoints)
+    present = is_present(keypoints)
     person = _first_person(present)
-    torso = _point(keypoints, layout, "shoulder_center") - _point(keypoints, layout, "hip_center")
+    torso = point_track(keypoints, layout, "shoulder_center") - point_track(keypoints, layout, "hip_center")
     size = float(np.median(np.linalg.norm(torso[person, present[person]], axis=-1)))
     if size < 1e-6:
         raise ClipError(
@@ -127,8 +137,8 @@ def yaw(keypoints: FloatArray, layout: Layout, reference: str = "first_frame") -
     """
     if keypoints.shape[-1] != 3:
         raise ContractError("yaw needs 3-D joints. Drop the step from a 2-D contract.")
-    across = sum((_point(keypoints, layout, f"left_{p}") - _point(keypoints, layout, f"right_{p}")) for p in ("hip", "shoulder"))
-    present = _present(keypoints)
+    across = sum((point_track(keypoints, layout, f"left_{p}") - point_track(keypoints, layout, f"right_{p}")) for p in ("hip", "shoulder"))
+    present = is_present(keypoints)
     person = _first_person(present)
     line = np.asarray(across)[person, present[person]]
     if reference not in ("first_frame", "mean"):
@@ -147,7 +157,7 @@ def yaw_every_frame(keypoints: FloatArray, layout: Layout) -> FloatArray:
     """
     if keypoints.shape[-1] != 3:
         raise ContractError("yaw_every_frame needs 3-D joints. Drop the step from a 2-D contract.")
-    across = _point(keypoints, layout, "right_shoulder") - _point(keypoints, layout, "left_shoulder")
+    across = point_track(keypoints, layout, "right_shoulder") - point_track(keypoints, layout, "left_shoulder")
     x, z = across[..., 0], across[..., 2]
     angle = np.arccos(x / (np.hypot(x, z) + 1e-4))
     angle = np.where(z.sum(axis=1, keepdims=True) >= 0, -angle, angle)[..., None]
@@ -174,18 +184,19 @@ def resample(keypoints: FloatArray, layout: Layout, frames: int = 64, method: st
     Args:
         method: ``linear`` interpolates at equal steps from the first to the last frame; ``uniform_index`` takes
             existing frames, the middle one of each of ``frames`` equal segments (deterministic form of the uniform
-            sampling of PoseConv3D); ``half_pixel`` interpolates with half-pixel centres and edge clamp (the
-            SkeAttnCLR data).
+            sampling of PoseConv3D); ``floor_index`` takes the first frame of each segment (PSP's test clips); ``half_pixel``
+            interpolates with half-pixel centres and edge clamp (the SkeAttnCLR data).
     """
     length = keypoints.shape[1]
-    if method == "uniform_index":
-        return np.ascontiguousarray(keypoints[:, ((np.arange(frames) + 0.5) * length / frames).astype(int)])
+    place_in_segment = {"uniform_index": 0.5, "floor_index": 0.0}.get(method)
+    if place_in_segment is not None:
+        return np.ascontiguousarray(keypoints[:, ((np.arange(frames) + place_in_segment) * length / frames).astype(int)])
     if method == "linear":
         position = np.linspace(0, length - 1, frames)
     elif method == "half_pixel":
         position = np.clip((np.arange(frames) + 0.5) * length / frames - 0.5, 0, length - 1)
     else:
-        raise ContractError(f"resample: method {method!r} is not known. Use linear, half_pixel or uniform_index.")
+        raise ContractError(f"resample: method {method!r} is not known. Use linear, half_pixel, uniform_index or floor_index.")
     low = np.floor(position).astype(int)
     high = np.minimum(low + 1, length - 1)
     weight = (position - low).astype(np.float32)[None, :, None, None]
@@ -203,13 +214,20 @@ def most_moving(keypoints: FloatArray, layout: Layout, count: int = 1) -> FloatA
 
 def motion_order(keypoints: FloatArray) -> NDArray[np.intp]:
     """Indices of the persons by falling motion energy, see ``most_moving``."""
-    present = _present(keypoints)
+    present = is_present(keypoints)
     both = (present[:, 1:] & present[:, :-1])[:, :, None, None]
     energy = (np.where(both, np.diff(keypoints, axis=1), 0) ** 2).sum(axis=(1, 2, 3))
     return np.argsort(-energy, kind="stable")
 
 
 STEPS: Mapping[str, Callable[..., FloatArray]] = {
-    f.__name__: f for f in (drop_empty_frames, first_tracked_frames, center, scale_torso, yaw, yaw_every_frame, median_filter, resample, most_moving)
-}
+    f.__name__: f
+    for f in (
+        drop_empty_frames, first_tracked_frames, center, center_opening, normalize_image, scale_torso, scale_spine, yaw, yaw_every_frame, stand_upright,
+        median_filter, resample, most_moving, likely_persons,
+    )
+}  # fmt: skip
 """Preparation steps by the name they have in a contract."""
+
+CHOOSES_PERSONS = frozenset({"most_moving", "likely_persons"})
+"""Steps after which at most ``count`` persons are left."""

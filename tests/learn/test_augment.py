@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,39 @@ def test_crop_and_shear_with_the_authors_random_numbers(shared: Path, monkeypatc
     )
     monkeypatch.setattr(module, "_uniform", lambda like, shape, low, high: drawn[None])
     torch.testing.assert_close(module.shear(clip)[0], golden["aug::shear_out"], atol=1e-6, rtol=0)
+
+
+def is_a_draw(index: list[int], length: int, frames: int) -> bool:
+    """Sorted, and no frame oftener than a list repeated until it has enough frames holds it."""
+    return len(index) == frames and index == sorted(index) and all(0 <= i < length and index.count(i) <= math.ceil(frames / length) for i in index)
+
+
+@pytest.mark.parametrize(("length", "frames"), [(24, 10), (24, 24), (24, 25), (24, 60), (1, 3), (50, 1)])
+def test_random_frames_are_drawn_in_order_without_replacement(length: int, frames: int) -> None:
+    drawn = [clip.long().tolist() for clip in apply(ramp(length), "random_frames", frames=frames)[:, 0, :, 0, 0]]
+    assert all(is_a_draw(d, length, frames) for d in drawn)
+    assert len({tuple(d) for d in drawn}) > 10 or frames % length == 0 or length * frames < 100
+    if frames % length == 0:
+        assert all(sorted(set(d)) == list(range(length)) for d in drawn)
+
+
+def test_random_frames_are_whole_frames_and_drawn_evenly(x: Tensor) -> None:
+    out = apply(x, "random_frames", frames=9)
+    for before, after in zip(x, out, strict=True):
+        found = [next(t for t in range(T) if torch.equal(before[:, t], after[:, i])) for i in range(9)]
+        assert is_a_draw(found, T, 9)
+    counts = torch.bincount(module.random_frames(torch.arange(24.0).view(1, 1, 24, 1, 1).expand(4000, 1, 24, 1, 1), 9).long().flatten(), minlength=24)
+    assert (counts / 4000 - 9 / 24).abs().max() < 0.05
+
+
+@pytest.mark.needs_shared
+def test_random_frames_are_draws_as_the_authors(shared: Path) -> None:
+    """Their random numbers come from another generator; what can be compared is the rule."""
+    golden = np.load(shared / "golden/psp/psp_data.npz")
+    keys = [k for k in golden.files if k.startswith("random_idx_seed0/")]
+    assert len(keys) == 4
+    for key in keys:
+        assert is_a_draw(golden[key].tolist(), int(key.split("/")[1]), 50)
 
 
 def test_shear_is_one_matrix_per_clip_with_ones_on_its_diagonal(x: Tensor) -> None:

@@ -121,6 +121,20 @@ def test_a_two_dimensional_contract_takes_x_and_y() -> None:
     assert np.array_equal(out[..., 0], clip.keypoints[0, ..., :2].transpose(2, 0, 1))
 
 
+def test_two_dimensional_clips_are_taken_to_their_pictures() -> None:
+    steps = ({"step": "drop_empty_frames"}, {"step": "normalize_image"}, {"step": "resample", "frames": 8, "method": "uniform_index"})
+    contract = Contract("coco17", 2, 2, 8, steps)
+    clip = make_clip(3, layout="coco17", channels=2).replace(image_size=(6, 4))
+    out = prepare(clip, contract)
+    frames = [int((i + 0.5) * 20 / 8) for i in range(8)]
+    np.testing.assert_allclose(out[..., 0], (clip.keypoints[0, frames].transpose(2, 0, 1) - [[[2]], [[3]]]) / [[[2]], [[3]]], atol=1e-6)
+    assert not out[..., 1].any()
+    with pytest.raises(ClipError, match=r"clip3: .*image_size=\(height, width\)"):
+        prepare(clip.replace(image_size=None), contract)
+    with pytest.raises(ContractError, match=r"no option image_size\. Its options: none"):
+        contract.replace(steps=({"step": "normalize_image", "image_size": [6, 4]},))
+
+
 @pytest.mark.parametrize(
     ("clip", "contract", "error", "says"),
     [

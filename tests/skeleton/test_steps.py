@@ -81,8 +81,40 @@ def test_scale_torso(x: np.ndarray) -> None:
 
 
 def test_every_step_is_tested_here() -> None:
-    tested = {"drop_empty_frames", "center", "scale_torso", "yaw", "yaw_every_frame", "first_tracked_frames", "median_filter", "resample", "most_moving"}
-    assert set(STEPS) == tested
+    tested = {
+        "drop_empty_frames",
+        "center",
+        "normalize_image",
+        "scale_torso",
+        "yaw",
+        "yaw_every_frame",
+        "first_tracked_frames",
+        "median_filter",
+        "resample",
+        "most_moving",
+    }
+    of_psp = {"likely_persons", "center_opening", "scale_spine", "stand_upright"}  # in test_psp_data.py
+    assert set(STEPS) == tested | of_psp
+
+
+def test_normalize_image() -> None:
+    """Left and top edge to -1, right and bottom edge to 1, each axis by its own side; nobody stays nobody."""
+    x = np.zeros((2, 3, 17, 2), np.float32)
+    x[0] = np.random.default_rng(0).uniform((0, 0), (1920, 1080), size=(3, 17, 2))
+    x[0, 0, :5] = [(0, 0), (1920, 1080), (960, 540), (1920, 0), (480, 540)]
+    x[0, 1] = 0
+    out = apply_step({"step": "normalize_image"}, x, get_layout("coco17"), (1080, 1920))
+    assert out.dtype == np.float32 and out[0, 0, :5].tolist() == [[-1, -1], [1, 1], [0, 0], [1, -1], [-0.5, 0]]
+    for t, v in np.ndindex(3, 17):
+        px, py = (float(n) for n in x[0, t, v])
+        expected = (0, 0) if t == 1 else ((px - 960) / 960, (py - 540) / 540)
+        np.testing.assert_allclose(out[0, t, v], expected, atol=1e-6)
+    assert not out[1].any()
+
+
+def test_normalize_image_of_what_is_no_picture(x: np.ndarray) -> None:
+    with pytest.raises(ContractError, match="normalize_image needs 2-D joints"):
+        apply_step({"step": "normalize_image"}, x, LAYOUT, (1080, 1920))
 
 
 def test_scale_torso_of_a_body_without_a_torso() -> None:
@@ -172,7 +204,14 @@ def test_resample_uniform_index(x: np.ndarray, frames: int) -> None:
         assert np.array_equal(out[:, i], x[:, int(middle)])
 
 
-@pytest.mark.parametrize("method", ["linear", "half_pixel", "uniform_index"])
+@pytest.mark.parametrize("frames", [1, 2, 7, 13, 40])
+def test_resample_floor_index(x: np.ndarray, frames: int) -> None:
+    out = run(x, "resample", frames=frames, method="floor_index")
+    for i in range(frames):
+        assert np.array_equal(out[:, i], x[:, i * 13 // frames])
+
+
+@pytest.mark.parametrize("method", ["linear", "half_pixel", "uniform_index", "floor_index"])
 def test_resample_of_one_frame_repeats_it(method: str) -> None:
     x = make_clip(frames=1).keypoints
     assert np.array_equal(run(x, "resample", frames=5, method=method), np.repeat(x, 5, axis=1))

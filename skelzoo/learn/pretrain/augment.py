@@ -21,9 +21,10 @@ def _uniform(like: Tensor, shape: tuple[int, ...], low: float, high: float) -> T
     return torch.rand(shape, device=like.device, dtype=like.dtype) * (high - low) + low
 
 
-def temporal_crop(x: Tensor, frames: int = 64, shortest: float = 0.5) -> Tensor:
-    """Take a stretch of ``shortest`` to 1 of the clip and stretch it linearly to ``frames``."""
+def temporal_crop(x: Tensor, frames: int | None = None, shortest: float = 0.5) -> Tensor:
+    """Take a stretch of ``shortest`` to 1 of the clip and stretch it linearly to ``frames``, by default as many as the clip has."""
     n, length = x.shape[0], x.shape[2]
+    frames = frames or length
     share = _uniform(x, (n, 1), shortest, 1.0)
     start = _uniform(x, (n, 1), 0.0, 1.0) * (1 - share)
     position = (start + share * torch.linspace(0, 1, frames, device=x.device, dtype=x.dtype)) * (length - 1)
@@ -54,7 +55,13 @@ def shear(x: Tensor, amplitude: float = 0.5) -> Tensor:
 
 
 def rotate_yaw(x: Tensor, degrees: float = 40.0) -> Tensor:
-    """Turn about the vertical y axis by U(-degrees, degrees)."""
+    """Turn about the vertical y axis by U(-degrees, degrees).
+
+    Raises:
+        TrainingError: the joints are not 3-D.
+    """
+    if x.shape[1] != 3:
+        raise TrainingError(f"rotate_yaw turns 3-D joints, these have {x.shape[1]} coordinates. Take it out of the augmentations.")
     angle = _uniform(x, (x.shape[0], 1, 1, 1), -degrees, degrees) * math.pi / 180
     sin, cos = angle.sin(), angle.cos()
     return torch.stack([cos * x[:, 0] + sin * x[:, 2], x[:, 1], cos * x[:, 2] - sin * x[:, 0]], 1)
@@ -87,8 +94,16 @@ def reverse(x: Tensor, probability: float = 0.5) -> Tensor:
     return torch.where(flip, x.flip(2), x)
 
 
+def random_frames(x: Tensor, frames: int = 50) -> Tensor:
+    """Draw ``frames`` frames without replacement, in order; a shorter clip is first repeated until it has enough (PSP, per clip)."""
+    n, length = x.shape[0], x.shape[2]
+    pool = torch.arange(length * math.ceil(frames / length), device=x.device) % length
+    index = pool[torch.rand(n, len(pool), device=x.device).argsort(1)[:, :frames]].sort(1).values
+    return x.transpose(1, 2)[torch.arange(n, device=x.device)[:, None], index].transpose(1, 2)
+
+
 OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
-    f.__name__: f for f in (temporal_crop, mirror_pad_crop, shear, rotate_yaw, scale, joint_offset, jitter, freeze_joints, reverse)
+    f.__name__: f for f in (temporal_crop, mirror_pad_crop, random_frames, shear, rotate_yaw, scale, joint_offset, jitter, freeze_joints, reverse)
 }
 """Augmentations by the name they have in a recipe."""
 
@@ -138,3 +153,12 @@ def part_swap(x: Tensor, parts: Sequence[Sequence[int]], part_range: tuple[int, 
     region = (slice(None), slice(None), slice(start, start + unit * span))
     swapped[region][:, :, :, joints] = x.roll(-shift, 0)[region][:, :, :, joints]
     return swapped
+
+
+def stream_of(x: Tensor, name: str, parents: Sequence[int] = ()) -> Tensor:
+    """The joint, bone or motion stream of (N, C, T, V, M), as ``skelzoo.skeleton.prepare.stream`` but on a batch; only bone reads the parents."""
+    if name == "bone":
+        return x - x[:, :, :, [p if p >= 0 else i for i, p in enumerate(parents)]]
+    if name == "motion":
+        return torch.cat([x[:, :, 1:] - x[:, :, :-1], torch.zeros_like(x[:, :, :1])], 2)
+    return x

@@ -1,0 +1,27 @@
+"""Where a body point is, and who is there: what preparation steps ask of keypoints (M, T, V, C)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import ContractError
+from skelzoo.skeleton.clip import FloatArray
+from skelzoo.skeleton.layouts import Layout
+
+
+def point_track(keypoints: FloatArray, layout: Layout, name: str) -> FloatArray:
+    """A joint or body point over time: (M, T, C).
+
+    Raises:
+        ContractError: the layout cannot tell where it is.
+    """
+    mix = layout.mix(name)
+    if mix is None:
+        raise ContractError(f"layout {layout.name!r} has no point {name!r}, which a preparation step needs. Use another layout or drop the step.")
+    return np.asarray(sum(w * keypoints[:, :, j] for j, w in mix.items()), dtype=np.float32)
+
+
+def is_present(keypoints: FloatArray) -> NDArray[np.bool_]:
+    """(M, T): whether the person is there in the frame (not all zero)."""
+    return np.asarray(keypoints.any(axis=(2, 3)))
