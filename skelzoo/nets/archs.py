@@ -12,7 +12,9 @@ from torch import nn
 
 from skelzoo.errors import CheckpointError, UnknownArchError
 from skelzoo.nets.ensemble import StreamEnsemble
+from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLRBiGRU, SkeAttnCLRDSTA, SkeAttnCLRSTGCN
+from skelzoo.nets.stgcn import STGCNClassifier
 from skelzoo.nets.strl import STRL
 from skelzoo.skeleton.layouts import Layout
 
@@ -57,6 +59,8 @@ ARCHS: Mapping[str, Arch] = {
     "skeattnclr-bigru": Arch(SkeAttnCLRBiGRU, "head.", "SkeAttnCLR: BiGRU backbone, attention mask over time steps"),
     "skeattnclr-dsta": Arch(SkeAttnCLRDSTA, "head.", "SkeAttnCLR: DSTA-Net transformer backbone with the attention-mask neck"),
     "skeattnclr-stgcn-3s": Arch(SkeAttnCLRSTGCN, "heads.", "SkeAttnCLR: three ST-GCNs for the joint, bone and motion streams, scores fused", True),
+    "psp": Arch(PSP, "head.", "PSP Learning: one DSTA-Net for the joint and motion streams; body, part and joint attention for pretraining"),
+    "stgcn": Arch(STGCNClassifier, "head.", "ST-GCN alone: the encoder of SkeletonCLR, CrosSCLR and AimCLR"),
     "skeletonmae-strl": Arch(STRL, "head.", "SkeletonMAE: STRL, spatial modelling by pretrained GIN encoders and multi-scale temporal convolution"),
 }
 
@@ -68,18 +72,28 @@ def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options
         UnknownArchError: with near names.
         CheckpointError: an option the arch does not have, or a value it cannot take.
     """
-    known = find_arch(arch).options
-    wrong = [n for n, v in options.items() if n not in known or not _fits(v, known[n])]
-    if wrong:
-        raise CheckpointError(
-            f"{arch}: options {', '.join(wrong)} are unknown or of the wrong type. Its options: {', '.join(f'{n}={v!r}' for n, v in known.items())}."
-        )
+    check_options(arch, options)
     try:
         return ARCHS[arch].build(layout, in_channels, num_classes, options)
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"{arch}: a net cannot be built with options {dict(options)}, {in_channels} channels and {num_classes} classes ({error})."
         ) from error
+
+
+def check_options(arch: str, options: Mapping[str, Any]) -> None:
+    """Check that an arch has such options, by name and type.
+
+    Raises:
+        UnknownArchError: with near names.
+        CheckpointError: an option the arch does not have, or a value of another type; the message lists its options.
+    """
+    known = find_arch(arch).options
+    wrong = [n for n, v in options.items() if n not in known or not _fits(v, known[n])]
+    if wrong:
+        raise CheckpointError(
+            f"{arch}: options {', '.join(wrong)} are unknown or of the wrong type. Its options: {', '.join(f'{n}={v!r}' for n, v in known.items())}."
+        )
 
 
 def find_arch(arch: str) -> Arch:

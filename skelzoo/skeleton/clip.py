@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +32,11 @@ class Clip:
         scores: confidence (M, T, V) or (T, V), optional.
         label: class name, optional.
         name: where the clip comes from, used in messages and outputs.
+        image_size: (height, width) in pixels of the picture that 2-D joints were found in, None when unknown.
 
     Raises:
         LayoutError: unknown layout, or V is not the layout's number of joints.
-        ClipError: wrong number of axes, no persons, no frames, NaN or infinite values, all zero.
+        ClipError: wrong number of axes, no persons, no frames, NaN or infinite values, all zero, no such picture.
     """
 
     keypoints: FloatArray
@@ -43,6 +45,7 @@ class Clip:
     scores: FloatArray | None = None
     label: str | None = None
     name: str = "clip"
+    image_size: tuple[int, int] | None = None
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Clip:
         scores: Any = None,
         label: str | None = None,
         name: str = "clip",
+        image_size: Sequence[int] | None = None,
     ) -> None:
         layout = get_layout(layout)
         array = _numbers(keypoints, name)
@@ -65,7 +69,8 @@ class Clip:
                 raise ClipError(f"{name}: scores have shape {scores.shape}, keypoints {array.shape}. Give scores as (M, T, V) = {array.shape[:3]}.")
         if fps is not None and not fps > 0:
             raise ClipError(f"{name}: fps is {fps}. Give a positive number of frames per second, or None when unknown.")
-        for field, value in dict(keypoints=array, layout=layout, fps=fps, scores=scores, label=label, name=name).items():
+        size = None if image_size is None else _image_size(image_size, array.shape[3], name)
+        for field, value in dict(keypoints=array, layout=layout, fps=fps, scores=scores, label=label, name=name, image_size=size).items():
             object.__setattr__(self, field, value)
 
     @property
@@ -103,6 +108,12 @@ def _numbers(values: Any, name: str) -> FloatArray:
         raise ClipError(f"{name}: keypoints of type {array.dtype} are not numbers. Give an array of floats of shape (M, T, V, C) or (T, V, C).")
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is refused
         return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _image_size(size: Sequence[int], channels: int, name: str) -> tuple[int, int]:
+    if np.shape(size) != (2,) or not all(isinstance(n, (int, np.integer)) and n > 0 for n in size) or channels != 2:
+        raise ClipError(f"{name}: image_size is {size!r} for {channels}-D joints. Give (height, width) in whole pixels, for 2-D joints alone.")
+    return int(size[0]), int(size[1])
 
 
 def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
@@ -182,12 +193,13 @@ def _fitting_axes(shape: tuple[int, ...], layout: Layout, limit: int = 3) -> lis
     return fits[:limit]
 
 
-def clips_from_array(array: Any, layout: str | Layout, axes: str = AXES, fps: float | None = None) -> list[Clip]:
+def clips_from_array(array: Any, layout: str | Layout, axes: str = AXES, fps: float | None = None, image_size: Sequence[int] | None = None) -> list[Clip]:
     """Cut an array of clips into Clips.
 
     Args:
         array: numpy array or tensor on any device; joints in the layout's order.
         axes: what its axes are, e.g. ``"n c t v m"`` or ``"t v c"``. Missing n and m mean one clip, one person.
+        fps, image_size: of all the clips, see ``Clip``.
 
     Returns:
         One Clip per sample, named ``array[i]``.
@@ -200,4 +212,4 @@ def clips_from_array(array: Any, layout: str | Layout, axes: str = AXES, fps: fl
     x = _numbers(array, "array")
     check_axes(x.shape, axes, layout)
     full = einops.rearrange(x, f"{axes} -> {' '.join(a if a in axes.split() else '1' for a in 'nmtvc')}")
-    return [Clip(sample, layout, fps=fps, name=f"array[{i}]") for i, sample in enumerate(full)]
+    return [Clip(sample, layout, fps=fps, name=f"array[{i}]", image_size=image_size) for i, sample in enumerate(full)]

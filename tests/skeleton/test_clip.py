@@ -40,6 +40,16 @@ def test_replace_checks_again() -> None:
         clip.replace(layout="ntu25")
 
 
+@pytest.mark.parametrize("size", [(1080, 1920), [1080, 1920], np.array([1080, 1920])])
+def test_the_size_of_the_picture_is_kept(size: Any) -> None:
+    clip = Clip(joints(2, 7, 17, 2), "coco17", image_size=size)
+    assert clip.image_size == (1080, 1920) and Clip(clip.keypoints, "coco17").image_size is None
+    eyes = skelzoo.make_layout("eyes", {"right": "right_eye", "left": "left_eye"}, [None, "right"], dimensions=2)
+    for same in (clip.replace(name="b"), skelzoo.select_persons(clip), skelzoo.remap(clip, eyes)):
+        assert same.image_size == (1080, 1920) and same is not clip
+    assert [c.image_size for c in clips_from_array(joints(2, 7, 17, 2), "coco17", "n t v c", image_size=size)] == [(1080, 1920)] * 2
+
+
 def test_clips_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Clip(joints(7, 20, 3), "kinect20").fps = 3  # type: ignore[misc]
@@ -68,6 +78,8 @@ def nan_at(m: int, t: int, v: int, value: float = np.nan) -> np.ndarray:
         (np.full((7, 20, 3), "x"), {}, ClipError, ["not numbers"]),
         (joints(7, 20, 3) + 1j, {}, ClipError, ["complex", "not numbers"]),
         (joints(7, 20, 3), {"scores": np.ones((7, 19))}, ClipError, ["scores have shape (1, 7, 19)", "(1, 7, 20)"]),
+        (joints(7, 20, 3), {"image_size": (1080, 1920)}, ClipError, ["3-D joints", "for 2-D joints alone"]),
+        *((joints(7, 20, 2), {"image_size": s}, ClipError, [f"image_size is {s!r}", "(height, width)"]) for s in (1080, (1080,), (0, 1), (1.5, 2.0), "hd")),
         (joints(7, 20, 3), {"fps": 0}, ClipError, ["fps is 0"]),
         (joints(7, 20, 3), {"fps": float("nan")}, ClipError, ["fps is nan"]),
     ],

@@ -207,20 +207,31 @@ def test_saved_clips_come_back(tmp_path: Path, take: slice) -> None:
 def same(got: list[Clip], clips: list[Clip]) -> None:
     for ours, theirs in zip(got, clips, strict=True):
         np.testing.assert_array_equal(ours.keypoints, theirs.keypoints)
-        assert (ours.fps, ours.label, ours.name) == (theirs.fps, theirs.label, theirs.name)
+        assert (ours.fps, ours.label, ours.name, ours.image_size) == (theirs.fps, theirs.label, theirs.name, theirs.image_size)
         assert ours.layout is theirs.layout or ours.layout.joints == theirs.layout.joints
         assert (ours.scores is None) == (theirs.scores is None)
         if ours.scores is not None:
             np.testing.assert_array_equal(ours.scores, theirs.scores)
 
 
+def test_saved_pictures_come_back(tmp_path: Path) -> None:
+    clips = [Clip(np.ones((1, t, 17, 2)), "coco17", image_size=size, name=str(t)) for t, size in ((2, (1080, 1920)), (3, None))]
+    for take in (clips, clips[:1], clips[1:]):
+        array.save(tmp_path / "a.npz", take)
+        same(io.read(tmp_path / "a.npz"), take)
+    np.savez(tmp_path / "b.npz", keypoints=np.ones((2, 1, 4, 17, 2)), image_size=(480, 640))
+    assert [c.image_size for c in io.read(tmp_path / "b.npz")] == [(480, 640)] * 2
+
+
 def test_saved_clips_of_an_own_layout_come_back(tmp_path: Path) -> None:
-    layout = make_layout("mine", {"hip": "hip_center", "head": "head"}, [None, "hip"], center="hip", points={"neck": {"hip": 0.2, "head": 0.8}})
+    layout = make_layout(
+        "mine", {"hip": "hip_center", "head": "head"}, [None, "hip"], center="hip", links=[("head", "hip")], points={"neck": {"hip": 0.2, "head": 0.8}}
+    )
     clips = [Clip(np.ones((1, t, 2, 3)), layout, name=str(t)) for t in (2, 3)]
     array.save(tmp_path / "a.npz", clips)
     got = io.read(tmp_path / "a.npz")
     same(got, clips)
-    assert got[0].layout.points == layout.points and got[0].layout.own == layout.own and got[0].layout is got[1].layout
+    assert got[0].layout.links == layout.links and got[0].layout.points == layout.points and got[0].layout.own == layout.own and got[0].layout is got[1].layout
 
 
 def test_save_refuses_and_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,6 +283,7 @@ def test_users_arrays(tmp_path: Path) -> None:
         ({"keypoints": np.ones((5, 25, 3)), "scores": np.ones(5)}, "scores"),
         ({"keypoints": np.ones((5, 25, 3)), "fps": "fast"}, "fps"),
         ({"keypoints": np.ones((5, 25, 3)), "labels": ["a", "b"]}, "labels"),
+        ({"keypoints": np.ones((5, 17, 2)), "image_size": 1080}, "image_size"),
         ({"keypoints": np.array(["a"])}, "not numbers"),
         ({"keypoints": np.array([{}, {}], dtype=object)}, "pickle"),
         ({"x_train": np.ones(3)}, "x_train"),

@@ -9,9 +9,13 @@ from torch import nn
 
 from skelzoo.errors import TrainingError
 from skelzoo.learn.pretrain.method import Method
+from skelzoo.learn.pretrain.psp import PSPOptions, PSPPretraining
 from skelzoo.learn.pretrain.recipe import Recipe
 from skelzoo.learn.pretrain.skeattnclr import SkeAttnCLROptions, SkeAttnCLRPretraining
+from skelzoo.learn.pretrain.skeletonmae import SkeletonMAEOptions, SkeletonMAEPretraining
+from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLR
+from skelzoo.nets.strl import STRL
 from skelzoo.skeleton.layouts import get_layout
 
 T = TypeVar("T")
@@ -37,7 +41,22 @@ def _skeattnclr(net: nn.Module, recipe: Recipe) -> Method:
     return SkeAttnCLRPretraining(_of_family(net, SkeAttnCLR, recipe), layout.parents, layout.part_indices, options, recipe.contract.streams)
 
 
-METHODS: Mapping[str, Callable[[Any, Recipe], Method]] = {"skeattnclr": _skeattnclr}
+def _skeletonmae(net: nn.Module, recipe: Recipe) -> Method:
+    if tuple(recipe.contract.streams) != ("joint",):
+        raise TrainingError(f"{recipe.name}: method {recipe.method} reads the joint stream alone, not {', '.join(recipe.contract.streams)}.")
+    return SkeletonMAEPretraining(_of_family(net, STRL, recipe), _options(SkeletonMAEOptions, recipe))
+
+
+def _psp(net: nn.Module, recipe: Recipe) -> Method:
+    net = _of_family(net, PSP, recipe)
+    if tuple(recipe.contract.streams) != ("joint", "motion") or net.streams != 2 or net.pyramid is None:
+        raise TrainingError(
+            f"{recipe.name}: method {recipe.method} contrasts joint with motion. Give the contract these two streams, and a net of both and a pyramid."
+        )
+    return PSPPretraining(net, recipe.contract.frames, _options(PSPOptions, recipe))
+
+
+METHODS: Mapping[str, Callable[[Any, Recipe], Method]] = {"skeattnclr": _skeattnclr, "skeletonmae": _skeletonmae, "psp": _psp}
 
 
 def build_method(net: nn.Module, recipe: Recipe) -> Method:

@@ -6,6 +6,7 @@
 ``layout``      a layout name; may be left out only where the joints tell it (25 joints 3-D, 17 joints 2-D)
 ``fps``         optional number, or one per clip; NaN is unknown
 ``scores``      optional, ``keypoints`` without its last axis (not together with ``axes``)
+``image_size``  optional height and width in pixels of the picture of 2-D joints, or (N, 2) of each clip's; 0 is unknown
 ``label(s)``    optional text, or one per clip; "" is none
 ``name(s)``     optional text, or one per clip
 ``shapes``      (N, 2) persons and frames of every clip; then ``keypoints`` is (rows, V, C), the clips' frames one
@@ -133,6 +134,8 @@ def _table(clips: Sequence[Clip], layout: Layout) -> dict[str, NDArray[Any]]:
         arrays["shapes"] = np.array([(c.persons, c.frames) for c in clips], dtype=np.int64)
         arrays["keypoints"] = np.concatenate([c.keypoints.reshape(-1, len(layout), c.channels) for c in clips])
         arrays["scores"] = np.concatenate([s.reshape(-1, len(layout)) for s in scores])
+    if any(c.image_size for c in clips):
+        arrays["image_size"] = np.array([c.image_size or (0, 0) for c in clips], dtype=np.int64)
     if all(c.scores is None for c in clips):
         del arrays["scores"]
     if layout.name not in list_layouts() or get_layout(layout.name) is not layout:
@@ -145,7 +148,7 @@ def _row(layout: Layout) -> dict[str, Any]:
     return {
         "joints": {j: layout.own.get(j) for j in layout.joints},
         "parents": list(layout.parents), "title": layout.title, "center": layout.center, "mirror": [list(pair) for pair in layout.mirror],
-        "parts": {k: list(v) for k, v in layout.parts.items()}, "points": {k: dict(v) for k, v in layout.points.items()},
+        "parts": {k: list(v) for k, v in layout.parts.items()}, "links": [list(pair) for pair in layout.links], "points": {k: dict(v) for k, v in layout.points.items()},
         "estimates": {k: dict(v) for k, v in layout.estimates.items()}, "dimensions": layout.dimensions,
     }  # fmt: skip
 
@@ -220,10 +223,13 @@ def _named(keypoints: Sequence[NDArray[Any]], scores: Sequence[NDArray[Any] | No
     if fps.dtype.kind not in "fiu" or fps.size not in (1, count):
         raise ReadError(path, f"its fps has shape {fps.shape} and type {fps.dtype}", f"It must be one number, or {count}.")
     rates = [None if np.isnan(x) else float(x) for x in np.broadcast_to(fps.ravel(), count)]
+    sizes = arrays.get("image_size", np.zeros(2, np.int64))
+    if sizes.dtype.kind not in "iu" or sizes.shape not in ((2,), (count, 2)):
+        raise ReadError(path, f"its image_size has shape {sizes.shape} and type {sizes.dtype}", f"It must be height and width, or {count} rows of them.")
     clips = []
-    for points, score, rate, label, name in zip(keypoints, scores, rates, labels, names, strict=True):
+    for points, score, rate, label, name, size in zip(keypoints, scores, rates, labels, names, np.broadcast_to(sizes, (count, 2)).tolist(), strict=True):
         kept = None if score is None or (score.dtype.kind == "f" and np.isnan(score).all()) else score
-        clips.append(build_clip(points, layout, fps=rate, label=label or None, scores=kept, name=name))
+        clips.append(build_clip(points, layout, fps=rate, label=label or None, scores=kept, name=name, image_size=size if any(size) else None))
     return clips
 
 

@@ -187,8 +187,15 @@ def _array_error(path: PathLike, error: BaseException) -> ReadError:
 
 
 def build_clip(
-    keypoints: NDArray[Any], layout: str | Layout, *, name: str, fps: float | None, label: str | None = None, scores: NDArray[Any] | None = None
+    keypoints: NDArray[Any],
+    layout: str | Layout,
+    *,
+    name: str,
+    fps: float | None,
+    label: str | None = None,
+    scores: NDArray[Any] | None = None,
+    image_size: Sequence[int] | None = None,
 ) -> Clip:
     """A Clip; numbers too large for float32 become infinite without a warning, and Clip then names them."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return Clip(np.asarray(keypoints, dtype=np.float32), layout, fps=fps, scores=scores, label=label, name=name)
+        return Clip(np.asarray(keypoints, dtype=np.float32), layout, fps=fps, scores=scores, label=label, name=name, image_size=image_size)

@@ -1,0 +1,248 @@
+"""SkeletonMAE pretraining: masks, loss and targets by the paper's formulas, no collapse, and a run through the loop."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import CONTRACT, make_clip, randomise, write_corpus
+from torch import Tensor
+
+import skelzoo
+from skelzoo import create, get_layout
+from skelzoo.errors import TrainingError
+from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.learn.pretrain.loop import Run, pretrain
+from skelzoo.learn.pretrain.recipe import Optimiser, Recipe
+from skelzoo.learn.pretrain.skeletonmae import SkeletonMAEOptions, SkeletonMAEPretraining
+from skelzoo.nets.strl import STRL
+
+SMALL = {"dim": 8, "hidden_dim": 8, "encoder_layers": 2, "num_layers": 2, "num_frames": 16}
+REGIONS = get_layout("coco17").region_indices
+
+
+def method(options: dict[str, Any] | None = None, **changes: Any) -> SkeletonMAEPretraining:
+    torch.manual_seed(0)
+    net = create("skeletonmae-strl", layout="coco17", in_channels=2, options=SMALL if options is None else options)
+    assert isinstance(net, STRL)
+    return SkeletonMAEPretraining(net, SkeletonMAEOptions(**changes))
+
+
+def bodies(clips: int = 8, frames: int = 4, seed: int = 0) -> Tensor:
+    """People of one build who stand in different places and move every joint: (N, 2, T, 17, 1)."""
+    draw = torch.Generator().manual_seed(seed)
+    rest = torch.randn(1, 2, 1, 17, 1, generator=torch.Generator().manual_seed(1))
+    place, pose = torch.randn(clips, 2, 1, 1, 1, generator=draw), torch.randn(clips, 2, frames, 17, 1, generator=draw)
+    return 0.4 * rest + 0.3 * place + 0.15 * pose
+
+
+def test_every_frame_of_every_person_who_is_there_is_a_graph() -> None:
+    x = torch.cat([bodies(2), bodies(2, seed=1)], 4)
+    x[0, :, 1, :, 0] = x[1, :, :, :, 1] = 0
+    x[0, :, 2, 5:, 1] = 0
+    kept = [(n, t, m) for n in range(2) for t in range(4) for m in range(2) if (n, t, m) != (0, 1, 0) and (n, m) != (1, 1)]
+    graphs = method().graphs(x)
+    assert graphs.shape == (len(kept), 2, 17) and torch.equal(graphs, torch.stack([x[n, :, t, :, m] for n, t, m in kept]))
+
+
+def test_absent_people_stay_out_whatever_the_augmentations_and_the_noise_is_as_strong_as_said() -> None:
+    x = torch.cat([bodies(60), torch.zeros(60, 2, 4, 17, 1)], 4)
+    assert method(augmentations=[{"op": "scale"}, {"op": "joint_offset", "sigma": 1}], noise=0.1).graphs(x).shape == (240, 2, 17)
+    noisy, clean = method(noise=0.25).graphs(x), method().graphs(x)
+    assert (noisy - clean).std() == pytest.approx(0.25, rel=0.05)
+    scaled = method(augmentations=[{"op": "scale", "amplitude": 0.5}]).graphs(x) / clean
+    assert torch.allclose(scaled, scaled[:, :, :1].expand_as(scaled), atol=1e-4), "one draw per graph and axis"
+    assert scaled[:, 0, 0].std() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("mask", "joints"), [({}, {8, 10, 14, 16}), ({"mask": ["head", "torso"]}, {0, 1, 2, 3, 4, 5, 6, 11, 12}), ({"mask": ["left_leg"]}, {13, 15})], ids=str
+)
+def test_a_fixed_mask(mask: dict[str, Any], joints: set[int]) -> None:
+    masked = method(**mask).draw_masks(5)
+    assert masked.dtype == torch.bool and masked.tolist() == [[v in joints for v in range(17)]] * 5
+
+
+def test_random_regions_are_one_to_all_but_one_whole_region_per_graph() -> None:
+    masked = method(mask="random_regions").draw_masks(3000)
+    counts = []
+    for row in masked:
+        whole = [name for name, joints in REGIONS.items() if all(row[j] for j in joints)]
+        assert int(row.sum()) == sum(len(REGIONS[name]) for name in whole)
+        counts.append(len(whole))
+    assert {k: counts.count(k) / 3000 for k in range(1, 6)} == {k: pytest.approx(0.2, abs=0.03) for k in range(1, 6)}
+    # On average 3 of 6 regions, each as often as the others.
+    assert all(float(masked[:, joints[0]].float().mean()) == pytest.approx(0.5, abs=0.04) for joints in REGIONS.values())
+
+
+@pytest.mark.parametrize(("ratio", "count"), [(0.3, 5), (0.5, 8), (0.9, 15), (0.99, 16), (0.01, 1)])
+def test_random_joints(ratio: float, count: int) -> None:
+    masked = method(mask="random_joints", ratio=ratio).draw_masks(500)
+    assert (masked.sum(1) == count).all() and masked.any(0).all() and not masked.all(0).any()
+
+
+def expected_loss(reconstruction: Tensor, target: Tensor, masked: Tensor, beta: float, literal: bool) -> float:
+    """The formulas of docs/skeletonmae.md with loops over graphs and masked joints; tensors (G, D, V)."""
+    per_graph = []
+    for graph in range(len(masked)):
+        cosines = []
+        for v in (v for v in range(17) if masked[graph, v]):
+            a, b = reconstruction[graph, :, v].double(), target[graph, :, v].double()
+            cosines.append(float((a * b).sum() / (a.norm() * b.norm())))
+        per_graph.append(cosines)
+    if literal:
+        return sum(sum((1 / len(c) - x / len(c)) ** beta for x in c) for c in per_graph) / len(per_graph)
+    everything = [x for c in per_graph for x in c]
+    return sum((1 - x) ** beta for x in everything) / len(everything)
+
+
+@pytest.mark.parametrize("mask", [["right_arm", "right_leg"], "random_regions"], ids=str)
+@pytest.mark.parametrize("literal", [False, True])
+@pytest.mark.parametrize(("target", "beta"), [("embedding", 2), ("coords", 1.5), ("embedding_frozen", 3)])
+def test_the_loss_is_that_of_masked_joints_alone(mask: Any, literal: bool, target: str, beta: float) -> None:
+    train = method(mask=mask, literal=literal, target=target, beta=beta).eval()
+    randomise(train.autoencoder)
+    graphs = train.graphs(bodies())
+    masked = train.draw_masks(len(graphs))
+    with torch.no_grad():
+        found = train.losses(graphs, masked)
+        reconstruction, embedded = (y[0].transpose(0, 1) for y in train.autoencoder(graphs.transpose(0, 1)[None], masked[None]))
+    goal = graphs if target == "coords" else embedded
+    assert reconstruction.shape == goal.shape
+    assert float(found.total) == pytest.approx(expected_loss(reconstruction, goal, masked, beta, literal), rel=1e-4)
+    every = expected_loss(reconstruction, goal, torch.ones_like(masked), beta, literal)
+    assert abs(float(found.total) - every) > 1e-3 * every, "negative control: all joints"
+
+
+def test_what_the_log_shows() -> None:
+    train = method().eval()
+    graphs, masked = train.graphs(bodies(64)), train.draw_masks(256)
+    with torch.no_grad():
+        found = train.losses(graphs, masked)
+        reconstruction, embedded = (y[0].transpose(0, 1) for y in train.autoencoder(graphs.transpose(0, 1)[None], masked[None]))
+    cosine = torch.cosine_similarity(reconstruction, embedded, dim=1)
+    assert float(found.cosine) == pytest.approx(float(cosine[masked].mean()), abs=1e-5)
+    nodes = torch.nn.functional.normalize(embedded.transpose(1, 2).flatten(0, 1), dim=1)
+    assert float(found.spread) == pytest.approx(float((nodes @ nodes.T).std()), rel=0.05)
+
+
+def test_the_target_passes_gradients_only_where_said() -> None:
+    """The loss sees masked joints through its target alone."""
+    grads = {}
+    for target in ("embedding", "embedding_literal", "embedding_frozen", "coords"):
+        train = method(mask=["torso"], target=target)
+        graphs = train.graphs(bodies()).requires_grad_()
+        train.losses(graphs, train.draw_masks(len(graphs))).total.backward()
+        assert graphs.grad is not None
+        grads[target] = graphs.grad[:, :, list(REGIONS["torso"])]
+        assert (train.autoencoder.embedding.weight.grad is None) == (target == "embedding_frozen")
+    assert not grads["embedding"].any() and not grads["embedding_frozen"].any()
+    assert grads["embedding_literal"].any() and grads["coords"].any()
+
+
+def spread_after(target: str, steps: int = 200) -> tuple[float, float]:
+    """Collapse monitor before and after some steps with the paper's sizes."""
+    train = method({}, target=target)
+    optimiser, spreads = torch.optim.Adam([p for p in train.autoencoder.parameters() if p.requires_grad], lr=1e-2), []
+    for step in range(steps):
+        losses = train(bodies(seed=step))
+        optimiser.zero_grad()
+        losses.total.backward()
+        optimiser.step()
+        spreads.append(float(losses.spread))
+    return spreads[0], spreads[-1]
+
+
+def test_the_targets_do_not_collapse() -> None:
+    start, end = spread_after("embedding")
+    assert end > 0.8 * start
+
+
+def test_the_targets_collapse_where_gradients_flow_into_them() -> None:
+    """Negative control, and why the paper's formula is not taken literally (facts/skeletonmae.md, section 10.1)."""
+    start, end = spread_after("embedding_literal")
+    assert end < 0.5 * start
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"mask": ["right_arm", "tail"]}, "'tail'.* regions head, torso, left_arm, right_arm, left_leg, right_leg"),
+        ({"mask": list(REGIONS)}, "some but not all"),
+        ({"mask": []}, "random_regions, random_joints, or a list"),
+        ({"mask": "right_arm"}, "mask 'right_arm'"),
+        ({"target": "pixels"}, "no target 'pixels'. Known: embedding, embedding_frozen, embedding_literal, coords"),
+        ({"ratio": 1.0}, "ratio 1.0"),
+        ({"beta": 0.5}, "beta 0.5"),
+        ({"noise": -1.0}, "noise -1.0"),
+        ({"augmentations": [{"op": "spin"}]}, "no augmentation 'spin'"),
+    ],
+    ids=str,
+)
+def test_options_that_do_not_fit(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(TrainingError, match=says):
+        method(**options)
+
+
+def test_a_layout_without_regions() -> None:
+    net = create("skeletonmae-strl", layout=skelzoo.make_layout("pair", ["a", "b"], [None, "a"]), options=SMALL)
+    assert isinstance(net, STRL)
+    with pytest.raises(TrainingError, match=r"regions \(none\)"):
+        SkeletonMAEPretraining(net, SkeletonMAEOptions(mask="random_regions"))
+    assert SkeletonMAEPretraining(net, SkeletonMAEOptions(mask="random_joints")).draw_masks(3).sum(1).tolist() == [1, 1, 1]
+
+
+RECIPE = Recipe(
+    name="tiny", method="skeletonmae", arch="skeletonmae-strl", options={**SMALL, "num_persons": 1}, contract=CONTRACT.replace(persons=1),
+    data=DataOptions(["a.npz"], window=30, hop=20, shortest=5, max_step=100.0), stored_frames=8,
+    method_options={"mask": "random_regions", "augmentations": [{"op": "rotate_yaw"}]},
+    optimiser=Optimiser(learning_rate=5e-3, weight_decay=0.0), steps=40, batch_size=8, checkpoint_every=10, precision="32-true",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_corpus(folder / "a.npz", [make_clip(i, frames=16 + i) for i in range(24)])
+    return folder
+
+
+def test_a_run_puts_what_it_trained_into_every_copy_of_the_encoder(data: Path, tmp_path: Path) -> None:
+    pretrain(RECIPE, data, tmp_path / "run", device="cpu")
+    with (tmp_path / "run/log.csv").open() as f:
+        rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(f)]
+    assert len(rows) == 40 and all(math.isfinite(x) for row in rows for x in row.values())
+    first, last = ({k: sum(r[k] for r in part) for k in ("loss", "loss_cosine")} for part in (rows[:10], rows[-10:]))
+    assert last["loss"] < 0.9 * first["loss"] and last["loss_cosine"] > first["loss_cosine"] + 0.5
+    name = f"local:{tmp_path / 'run/weights'}"
+    assert skelzoo.verify(name, device="cpu").ok
+    net = skelzoo.load(name, device="cpu", num_classes=3).net
+    assert isinstance(net, STRL) and net(torch.zeros(2, 3, 16, 20, 1)).shape == (2, 3)
+
+    run = Run(RECIPE, tmp_path / "run", data, "cpu")
+    trained, untrained = run.method.module.autoencoder, Run(RECIPE, tmp_path / "other", data, "cpu").net.state_dict()
+    state, copies = net.state_dict(), trained.encoder.state_dict()
+    for i in range(2):
+        assert all(torch.equal(state[f"encoders.{i}.0.{key}"], value) for key, value in copies.items())
+        assert not torch.equal(state[f"encoders.{i}.0.layers.0.mlp.0.weight"], untrained[f"encoders.{i}.0.layers.0.mlp.0.weight"])
+    assert torch.equal(state["embedding.weight"], trained.embedding.weight) and not torch.equal(state["embedding.weight"], untrained["embedding.weight"])
+    others = [k for k in untrained if not k.startswith(("encoders.", "embedding."))]
+    assert {k.split(".")[0] for k in others} == {"layers", "position"} and all(torch.equal(state[k], untrained[k]) for k in others)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"arch": "skeattnclr-stgcn", "options": {}}, "method skeletonmae does not train skeattnclr-stgcn"),
+        ({"contract": RECIPE.contract.replace(streams=("bone",))}, "reads the joint stream alone, not bone"),
+        ({"method_options": {"magic": 1}}, "method options do not fit"),
+    ],
+)
+def test_recipes_that_cannot_be_run(data: Path, tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(TrainingError, match=says):
+        pretrain(dataclasses.replace(RECIPE, **changes), data, tmp_path / "run", device="cpu")
