@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skelzoo.converting import Conversion, convert
     from skelzoo.inference.encoder import Classification, Encoder
     from skelzoo.loading import create, load, verify
     from skelzoo.skeleton.clip import Clip, clips_from_array
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Classification": "inference.encoder", "Encoder": "inference.encoder", "create": "loading", "load": "loading", "verify": "loading",
+    "Conversion": "converting", "convert": "converting", "Classification": "inference.encoder", "Encoder": "inference.encoder", "create": "loading", "load": "loading", "verify": "loading",
     "Clip": "skeleton.clip", "clips_from_array": "skeleton.clip", "find_files": "skeleton.io", "read": "skeleton.io",
     "Layout": "skeleton.layouts", "get_layout": "skeleton.layouts", "list_layouts": "skeleton.layouts", "make_layout": "skeleton.layouts",
     "Contract": "skeleton.prepare", "fill_missing": "skeleton.prepare", "prepare": "skeleton.prepare", "select_persons": "skeleton.prepare",
@@ -31,7 +32,7 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
-    "Classification", "Clip", "Contract", "Coverage", "Encoder", "Layout", "clips_from_array", "coverage", "create", "fill_missing", "find_files",
+    "Classification", "Clip", "Contract", "Conversion", "Coverage", "Encoder", "Layout", "clips_from_array", "convert", "coverage", "create", "fill_missing", "find_files",
     "get_layout", "info", "list_layouts", "list_models", "load", "make_layout", "prepare", "read", "remap", "save_clips", "select_persons", "verify",
 ]  # fmt: skip
 

@@ -18,8 +18,10 @@ from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.golden import TOLERANCE, golden_differences
 from skelzoo.nets.archs import build
 from skelzoo.skeleton.layouts import Layout, get_layout
+from skelzoo.weights.author_config import member_of
+from skelzoo.weights.author_keys import RULES
 from skelzoo.weights.checkpoint import build_net, load_weights, read_checksums, read_config, read_golden, read_verified
-from skelzoo.weights.hub import bundled_folder, hub_folder, local_folder
+from skelzoo.weights.hub import bundled_folder, hub_folder, local_folder, registered_folder
 from skelzoo.weights.manifest import FileInfo, ModelConfig, ModelEntry, manifest
 
 
@@ -48,7 +50,7 @@ def load(
         IntegrityError: a file is not the one its sha256 names.
         CheckpointError: the weights do not fit their config.
     """
-    if not pretrained and not name.startswith(("local:", "hf:")):
+    if not pretrained and name in (*manifest().models, *manifest().aliases):
         stored = manifest().find(name).config
     else:
         folder, files, stored = _locate(name)
@@ -61,11 +63,12 @@ def load(
 
 
 def _locate(name: str) -> tuple[Path, Mapping[str, FileInfo], ModelConfig]:
-    """Folder of a model, the files it must hold, and its config, which the manifest must agree with."""
+    """Folder of a model, the files it must hold, and its config; the manifest must agree with those it publishes."""
     if name.startswith(("local:", "hf:")):
-        folder = local_folder(name.removeprefix("local:")) if name.startswith("local:") else hub_folder(name)
-        files = read_checksums(folder)
-        return folder, files, read_config(folder, files)
+        return _folder(local_folder(name.removeprefix("local:")) if name.startswith("local:") else hub_folder(name))
+    registered = registered_folder(manifest().aliases.get(name, name))
+    if registered is not None and registered.name not in manifest().pretrained:
+        return _folder(registered)
     entry = manifest().find(name)
     if entry.weights is None:
         raise WeightsUnavailableError(_unavailable(entry))
@@ -76,10 +79,17 @@ def _locate(name: str) -> tuple[Path, Mapping[str, FileInfo], ModelConfig]:
     return folder, entry.weights.files, config
 
 
+def _folder(folder: Path) -> tuple[Path, Mapping[str, FileInfo], ModelConfig]:
+    files = read_checksums(folder)
+    return folder, files, read_config(folder, files)
+
+
 def _unavailable(entry: ModelEntry) -> str:
     nearest = [n for n in manifest().pretrained if manifest().find(n).family == entry.family] or manifest().pretrained
+    convert = f"convert a checkpoint of the authors' code with skelzoo convert CHECKPOINT --as {entry.name} --to FOLDER --register; "
     return (
-        f"{entry.name} has no published weights. You can: load a folder of your own with skelzoo.load('local:FOLDER'); train it with skelzoo pretrain; "
+        f"{entry.name} has no published weights. You can: load a folder of your own with skelzoo.load('local:FOLDER'); "
+        f"{convert if member_of(entry.config.arch) in RULES else ''}train it with skelzoo pretrain; "
         f"get the untrained net with skelzoo.load({entry.name!r}, pretrained=False). Nearest model with weights: {nearest[0] if nearest else 'none'}."
     )
 

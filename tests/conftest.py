@@ -10,6 +10,9 @@ import pytest
 # For nets as small as the tests' one thread is fastest, by far on a busy machine. Before torch is imported; subprocesses inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Models registered on this machine are not the tests' business.
+os.environ["SKELZOO_HOME"] = os.devnull
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Real data beside the repository; not part of it."""
 

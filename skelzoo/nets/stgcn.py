@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from skelzoo.nets.graph import directed_partitions
+from skelzoo.nets.graph import GRAPHS
+from skelzoo.skeleton.layouts import Layout
 
 DENSE_LIMIT = 640
 """Joints times channels up to which one matrix over both beats mixing joints and channels apart (measured on a CPU in bf16)."""
@@ -64,28 +63,36 @@ class STGCNBlock(nn.Module):
 
 
 class STGCN(nn.Module):
-    """ST-GCN backbone (SkeAttnCLR, section "backbone"; ST-GCN, Yan et al. 2018, with 2s-AGCN's partitions).
+    """ST-GCN backbone (SkeAttnCLR, section "backbone"; ST-GCN, Yan et al. 2018).
 
     Args:
-        parents: parent index of each joint, -1 for the root; defines V and the graph.
+        layout: its joints are V and its edges the graph.
         in_channels: C of the input.
         hidden_channels: width c of the first blocks; 64 in the paper. Blocks are c, c, c, c, 2c, 2c, 2c, 4c, 4c, D.
         hidden_dim: D of the last block; 256 in the paper.
         dropout: inside every block but the first.
         fast: order the sums of the graph convolution for speed, in channels-last memory. Equal up to float
             rounding (relative 1e-6); the default is the order of the paper's code.
+        graph: ``agcn``, the partitions of 2s-AGCN, as SkeAttnCLR has it, or ``spatial``, those of ST-GCN; see ``graph.py``.
     """
 
     def __init__(
-        self, parents: Sequence[int], in_channels: int = 3, hidden_channels: int = 64, hidden_dim: int = 256, dropout: float = 0.5, fast: bool = False
+        self,
+        layout: Layout,
+        in_channels: int = 3,
+        hidden_channels: int = 64,
+        hidden_dim: int = 256,
+        dropout: float = 0.5,
+        fast: bool = False,
+        graph: str = "agcn",
     ) -> None:
         super().__init__()
-        if hidden_channels < 1 or hidden_dim < 1:
-            raise ValueError(f"widths {hidden_channels} and {hidden_dim} must be at least 1")
+        if hidden_channels < 1 or hidden_dim < 1 or graph not in GRAPHS:
+            raise ValueError(f"widths {hidden_channels} and {hidden_dim} must be at least 1, and graph {graph!r} one of {', '.join(GRAPHS)}")
         self.memory_format = torch.channels_last if fast else torch.contiguous_format
-        joints, c = len(parents), hidden_channels
+        joints, c = len(layout), hidden_channels
         self.adjacency: Tensor
-        self.register_buffer("adjacency", directed_partitions(parents), persistent=False)
+        self.register_buffer("adjacency", GRAPHS[graph](layout), persistent=False)
         self.input_norm = nn.BatchNorm1d(joints * in_channels)
         widths = [in_channels, c, c, c, c, 2 * c, 2 * c, 2 * c, 4 * c, 4 * c, hidden_dim]
         self.widths = tuple(widths[1:])
@@ -106,3 +113,53 @@ class STGCN(nn.Module):
             x = block(x, self.adjacency)
             outputs.append(x)
         return outputs
+
+
+class STGCNClassifier(nn.Module):
+    """ST-GCN with a mean over frames, joints and persons and a linear head: the encoder of SkeletonCLR, CrosSCLR and AimCLR.
+
+    Args:
+        layout: joints and graph.
+        num_classes: size of the head; 0 for none.
+        in_channels: C of a prepared tensor.
+        hidden_channels, hidden_dim, dropout, fast, graph: see ``STGCN``; theirs by default.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        num_classes: int = 0,
+        in_channels: int = 3,
+        hidden_channels: int = 16,
+        hidden_dim: int = 256,
+        dropout: float = 0.5,
+        fast: bool = False,
+        graph: str = "spatial",
+    ) -> None:
+        super().__init__()
+        self.backbone = STGCN(layout, in_channels, hidden_channels, hidden_dim, dropout, fast, graph)
+        self.embedding_dim = hidden_dim
+        self.head = nn.Linear(hidden_dim, num_classes) if num_classes else None
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names ``features`` knows."""
+        return (*(f"block{i}" for i in range(len(self.backbone.widths))), "pooled")
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(N, C, T, V, M) -> (N, D); absent persons count in the mean, as in the authors' code."""
+        pooled: Tensor = reduce(self.backbone(x)[-1], "(n m) d t v -> n d", "mean", m=x.shape[-1])
+        return pooled
+
+    def forward_head(self, z: Tensor) -> Tensor:
+        """(N, D) -> logits (N, classes); (N, 0) without a head."""
+        return z.new_zeros(len(z), 0) if self.head is None else self.head(z)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, T, V, M) -> logits (N, classes)."""
+        return self.forward_head(self.forward_features(x))
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """``block0`` .. ``block9`` (N, D_i, T_i, V, M), and ``pooled`` (N, D), the vector of ``forward_features``."""
+        blocks = [rearrange(b, "(n m) d t v -> n d t v m", m=x.shape[-1]) for b in self.backbone(x)]
+        return {**{f"block{i}": b for i, b in enumerate(blocks)}, "pooled": reduce(blocks[-1], "n d t v m -> n d", "mean")}

@@ -138,6 +138,16 @@ def _check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[st
         raise CheckpointError(f"{path}: does not fit the net of its config: {shown}. The weights are of another model or version; nothing was loaded.")
 
 
+def check_target(target: Path) -> None:
+    """Check that a weights folder may be written there, before work that would be lost.
+
+    Raises:
+        CheckpointError: it exists and is not an older weights folder (and nothing else).
+    """
+    if target.exists() and not (target.is_dir() and _may_be_replaced({p.name for p in target.iterdir()})):
+        raise CheckpointError(f"{target}: exists and is not a weights folder. Choose another name; nothing was written.")
+
+
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside ``target`` that takes its place when all went well; nothing half-written is left.
@@ -145,8 +155,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     Raises:
         CheckpointError: the target exists and is not an older weights folder (and nothing else), or cannot be written.
     """
-    if target.exists() and not (target.is_dir() and _may_be_replaced({p.name for p in target.iterdir()})):
-        raise CheckpointError(f"{target}: exists and is not a weights folder. Choose another name; nothing was written.")
+    check_target(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))

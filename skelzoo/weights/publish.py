@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from skelzoo.errors import ManifestError
+from skelzoo.errors import CheckpointError, ManifestError
 from skelzoo.weights.checkpoint import CARD, CHECKSUMS, CONFIG, GOLDEN, MODEL, dump_json, file_info, new_folder, read_checksums, read_config, read_verified
+from skelzoo.weights.hub import NAME_PATTERN, models_folder
 from skelzoo.weights.manifest import Metric, manifest, manifest_path, parse_manifest
 
 
@@ -71,6 +72,41 @@ def bundle(source: Path, name: str, provenance: Provenance, metrics: Sequence[Me
     }
     _write_entry(name, row)
     return target
+
+
+def check_name(name: str, arch: str) -> None:
+    """Check that a net of an arch may be registered under a name.
+
+    Raises:
+        CheckpointError: a name that is none, that has published weights, or that stands for another arch.
+    """
+    known = manifest()
+    if not NAME_PATTERN.fullmatch(name) or name in known.aliases or name in known.pretrained:
+        why = "has published weights" if name in known.pretrained else f"stands for {known.aliases[name]}" if name in known.aliases else "is not a name"
+        raise CheckpointError(f"nothing can be registered as {name!r}: it {why}. Choose another name of letters, digits, dots, dashes and underscores.")
+    if name in known.models and known.models[name].config.arch != arch:
+        raise CheckpointError(f"{name} is a {known.models[name].config.arch}, not a {arch}. Register this one under another name.")
+
+
+def register(source: Path, name: str) -> Path:
+    """Copy a weights folder to the user's models, where ``skelzoo.load(name)`` finds it.
+
+    Args:
+        source: folder written by ``save_folder``; every file is checked against its checksums first.
+
+    Returns:
+        The copy.
+
+    Raises:
+        IntegrityError, CheckpointError: the source is damaged, the name cannot be taken, or the copy cannot be written.
+    """
+    checksums = read_checksums(source)
+    check_name(name, read_config(source, checksums).arch)
+    with new_folder(models_folder() / name) as folder:
+        for file in (MODEL, CONFIG, GOLDEN, CARD):
+            (folder / file).write_bytes(read_verified(source, file, checksums))
+        shutil.copyfile(source / CHECKSUMS, folder / CHECKSUMS)
+    return models_folder() / name
 
 
 def _write_entry(name: str, row: Mapping[str, Any]) -> None:

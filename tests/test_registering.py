@@ -1,0 +1,104 @@
+"""Models that a user registers: found by name, by load and by list, and never instead of published weights."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from author_files import author_net, author_state, saved
+from click.testing import CliRunner
+from tiny import make_clip
+from torch import nn
+
+import skelzoo
+from skelzoo.cli import main
+from skelzoo.errors import CheckpointError, IntegrityError, WeightsUnavailableError
+
+FULL = {"hidden_channels": 64, "hidden_dim": 256, "feature_dim": 128, "heads": 8}
+
+
+@pytest.fixture(scope="module")
+def linear_evaluation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
+    """A file as large as the paper's, with 60 trained classes."""
+    net = author_net("skeattnclr-stgcn", num_classes=60, **FULL)
+    state = {f"encoder_q.{k}": v for k, v in author_state("skeattnclr-stgcn", net).items()}
+    return saved(tmp_path_factory.mktemp("paper") / "best_model.pt", state), net
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SKELZOO_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_a_model_of_the_manifest_gets_its_weights(linear_evaluation: tuple[Path, nn.Module], home: Path, tmp_path: Path) -> None:
+    path, net = linear_evaluation
+    with pytest.raises(WeightsUnavailableError, match="skelzoo convert CHECKPOINT --as skeattnclr-ntu60 --to FOLDER --register"):
+        skelzoo.load("skeattnclr-ntu60")
+    assert "skeattnclr-ntu60" not in skelzoo.list_models(pretrained=True)
+    said = CliRunner().invoke(main, ["convert", str(path), "--as", "skeattnclr-ntu60", "--to", str(tmp_path / "mine"), "--register"]).output
+    assert "or skeattnclr-ntu60" in said and "assumed" not in said and "leaves the neck random" in said
+    encoder, entry = skelzoo.load("skeattnclr-ntu60", device="cpu"), skelzoo.info("skeattnclr-ntu60")
+    assert encoder.labels == tuple(entry["config"]["labels"]) and encoder.contract.to_dict() == entry["config"]["contract"]
+    assert encoder.name == "skeattnclr-ntu60" and entry["registered"] == str(home / "models/skeattnclr-ntu60")
+    x = torch.randn(1, *encoder.contract.shape)
+    with torch.inference_mode():
+        assert torch.equal(encoder.net(x), net(x))
+    assert skelzoo.verify("skeattnclr-ntu60", device="cpu").ok and "skeattnclr-ntu60" in skelzoo.list_models(pretrained=True)
+    listed = CliRunner().invoke(main, ["list", "skeattnclr-ntu60"]).output
+    assert re.search(r"skeattnclr-ntu60 +registered", listed)
+
+
+def test_a_name_of_ones_own(home: Path, tmp_path: Path) -> None:
+    net = author_net("stgcn")
+    path = saved(tmp_path / "a.pt", author_state("stgcn", net))
+    done = skelzoo.convert(path, arch="stgcn", to=tmp_path / "mine", register="aimclr-lab")
+    assert done.registered == "aimclr-lab" and skelzoo.list_models("aimclr*") == ["aimclr-lab"] == skelzoo.list_models("aimclr*", pretrained=True)
+    clip = make_clip(layout="ntu25", frames=60)
+    encoder = skelzoo.load("aimclr-lab", device="cpu")
+    assert np.array_equal(encoder.embed(clip), skelzoo.load(f"local:{tmp_path / 'mine'}", device="cpu").embed(clip))
+    info = skelzoo.info("aimclr-lab")
+    assert info["config"] == encoder.config.to_dict() and info["weights"] is None
+    assert "registered in" in CliRunner().invoke(main, ["info", "aimclr-lab"]).output
+    untrained = skelzoo.load("aimclr-lab", device="cpu", pretrained=False)
+    assert untrained.config.arch == "stgcn" and not np.array_equal(untrained.embed(clip), encoder.embed(clip))
+    skelzoo.convert(path, arch="stgcn", to=tmp_path / "mine", register="aimclr-lab", head=False)
+    assert skelzoo.load("aimclr-lab", device="cpu").config.num_classes == 0
+    (home / "models/aimclr-lab/model.safetensors").write_bytes(b"other")
+    with pytest.raises(IntegrityError):
+        skelzoo.load("aimclr-lab", device="cpu")
+    (home / "models/aimclr-lab/config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="Register the model again"):
+        skelzoo.info("aimclr-lab")
+
+
+def test_published_weights_are_not_overruled_by_a_folder(home: Path, tmp_path: Path) -> None:
+    folder = home / "models/skeattnclr-openskel"
+    skelzoo.convert(saved(tmp_path / "a.pt", author_state("stgcn", author_net("stgcn"))), arch="stgcn", to=folder)
+    assert skelzoo.load("skeattnclr-openskel", device="cpu").config.arch == "skeattnclr-stgcn"
+
+
+@pytest.mark.parametrize(
+    ("environment", "folder"),
+    [({"SKELZOO_HOME": "{}/a"}, "a/models"), ({"XDG_DATA_HOME": "{}/b"}, "b/skelzoo/models"), ({}, ".local/share/skelzoo/models")],
+)
+def test_where_models_are_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], folder: str) -> None:
+    for name in ("SKELZOO_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value.format(tmp_path))
+    skelzoo.convert(saved(tmp_path / "a.pt", author_state("stgcn", author_net("stgcn"))), arch="stgcn", to=tmp_path / "mine", register="lab")
+    assert (tmp_path / folder / "lab/model.safetensors").is_file() and skelzoo.load("lab", device="cpu").config.arch == "stgcn"
+
+
+@pytest.mark.parametrize("classes", [59, 61])
+def test_a_model_of_other_classes(tmp_path: Path, classes: int) -> None:
+    net = author_net("skeattnclr-stgcn", num_classes=classes, **FULL)
+    path = saved(tmp_path / "a.pt", author_state("skeattnclr-stgcn", net))
+    with pytest.raises(CheckpointError, match=f"skeattnclr-ntu60 has 60 classes, the checkpoint {classes}"):
+        skelzoo.convert(path, name="skeattnclr-ntu60", to=tmp_path / "mine")
+    skelzoo.convert(path, name="skeattnclr-ntu60", to=tmp_path / "mine", head=False)
