@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import skelzoo
 from skelzoo import Clip, Contract
@@ -72,6 +73,12 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def checkpoint(name: str) -> str:
+    """Some tensors of an authors' network."""
+    torch.save({"encoder_q.backbone.fc.bias": torch.zeros(2), "encoder_q.backbone.proj.bias": torch.zeros(2)}, name)
+    return name
+
+
 def encoder() -> skelzoo.Encoder:
     """An encoder without a head."""
     return skelzoo.load(saved(lambda folder: None), device="cpu")
@@ -90,6 +97,7 @@ CASES: dict[str, Callable[[], object]] = {
     "one frame": lambda: skelzoo.prepare(Clip(body(1, 20, 3), "kinect20", name="take 3"), CONTRACT),
     "three persons for an encoder of one": lambda: skelzoo.prepare(Clip(body(3, 30, 20, 3), "kinect20", name="take 3"), CONTRACT),
     "a 2-D clip for a 3-D encoder": lambda: skelzoo.prepare(Clip(body(30, 17, 2), "coco17", name="take 3"), CONTRACT),
+    "pixels without the size of their picture": lambda: skelzoo.prepare(Clip(body(30, 17, 2), "coco17", name="take 3"), Contract("coco17", 2, 1, 30, ({"step": "normalize_image"},))),
     "a layout that lacks too much": lambda: skelzoo.prepare(Clip(body(30, 3, 3), skelzoo.make_layout("three", {"hip": "hip_center", "chest": "shoulder_center", "top": "head"}, [None, "hip", "chest"]), name="take 3"), CONTRACT),
     "shoulders at the hips": lambda: skelzoo.prepare(Clip(torso_less(), "kinect20", name="take 3"), CONTRACT),
     "filling a joint that is never there": lambda: skelzoo.fill_missing(np.full((30, 20, 3), np.nan)),
@@ -105,6 +113,7 @@ CASES: dict[str, Callable[[], object]] = {
     "classes of an encoder without a head": lambda: encoder().classify(Clip(body(30, 20, 3), "kinect20")),
     "features that are not there": lambda: encoder().features(Clip(body(30, 20, 3), "kinect20"), at=["block12"]),
     "a list of arrays": lambda: encoder().embed([body(30, 20, 3)]),
+    "a checkpoint of another network than said": lambda: skelzoo.convert(checkpoint("model.pt"), arch="psp", to="converted"),
     "an architecture that is none": lambda: skelzoo.create("skeattnclr", layout="kinect20"),
     "options an architecture does not take": lambda: skelzoo.create("skeattnclr-stgcn", layout="kinect20", options={"depth": 3}),
     "saving over a folder of something else": lambda: encoder().save("notes"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -16,7 +17,7 @@ from tiny import make_clip, make_encoder
 
 import skelzoo
 from skelzoo.skeleton.steps import STEPS
-from skelzoo.weights.manifest import manifest
+from skelzoo.weights.manifest import manifest, manifest_path
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -30,7 +31,7 @@ def script(path: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["layouts", "errors"])
+@pytest.mark.parametrize("page", ["layouts", "errors", "models"])
 def test_written_pages_are_up_to_date(page: str) -> None:
     before = Path.cwd()
     assert (DOCS / f"{page}.md").read_text() == script(DOCS / f"make_{page}.py").text(), f"run: python docs/make_{page}.py"
@@ -68,6 +69,13 @@ def test_every_published_weight_has_its_licence_in_the_docs() -> None:
         assert weights is not None
         row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
         assert f"| {weights.license} | {'yes' if weights.commercial_use else 'no'} |" in row
+
+
+def test_every_label_set_has_its_source_in_the_docs() -> None:
+    sets = json.loads(manifest_path().read_text(encoding="utf-8"))["label_sets"]
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([\d, ]+) \|", (DOCS / "labels.md").read_text(encoding="utf-8"), re.M)
+    told = {name: int(size) for names, sizes in rows for name, size in zip(re.findall(r"\w+", names), sizes.split(","), strict=True)}
+    assert told == {name: len(labels) for name, labels in sets.items()}
 
 
 def test_links_between_pages_lead_somewhere() -> None:
@@ -109,6 +117,15 @@ def test_example_your_own_layout(tmp_path: Path) -> None:
     make_encoder().save(tmp_path / "tiny")
     text = run(str(ROOT / "examples/your_own_layout.py"), "local:tiny", cwd=tmp_path)
     assert "mine -> kinect20: 80% of the joints measured" in text and "a vector of 16 numbers" in text and "sit" in text
+
+
+def test_example_finetune_folder(tmp_path: Path) -> None:
+    make_encoder(labels=None).save(tmp_path / "tiny")
+    text = run(str(ROOT / "examples/finetune_folder.py"), "made-up", "mine", "local:tiny", cwd=tmp_path)
+    assert "linear: 32 clips of 4 classes" in text and "local:mine takes kick-0 for: " in text
+    assert skelzoo.load(f"local:{tmp_path / 'mine'}", device="cpu").labels == ("kick", "squat", "walk", "wave")
+    (tmp_path / "made-up/walk/broken.bvh").write_text("HIERARCHY")
+    assert "left out: made-up/walk/broken.bvh" in run(str(ROOT / "examples/finetune_folder.py"), "made-up", "mine", "local:tiny", cwd=tmp_path)
 
 
 def test_the_changelog_knows_this_version() -> None:

@@ -74,7 +74,7 @@ class AttentionMask(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.pooling = pooling or Pooling()
-        self.pooled_dim = dim * self.pooling.groups
+        self.pooled_dim = dim * self.pooling.vectors
         self.projector = Projection(self.pooled_dim, hidden_dim or dim, out_dim)
 
     def mask(self, tokens: Tensor) -> Tensor:
@@ -95,8 +95,3 @@ class AttentionMask(nn.Module):
         mask = self.mask(tokens) if mask is None else mask
         pooled, salient, non_salient = (self.pooling(part, feature_map.shape[3], persons) for part in (tokens, tokens * mask, tokens * (1 - mask)))
         return Masked(pooled, salient, non_salient, mask)
-
-    def pool(self, feature_map: Tensor, persons: int) -> Tensor:
-        """(N*M, D, T', V) -> (N, pooled_dim); no attention is run."""
-        pooled: Tensor = self.pooling(rearrange(feature_map, "b d t v -> b (t v) d"), feature_map.shape[3], persons)
-        return pooled

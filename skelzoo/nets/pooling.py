@@ -9,42 +9,79 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from skelzoo.skeleton.layouts import Layout
+
+STATISTICS = ("mean", "std", "max")
+
 
 class Pooling(nn.Module):
-    """Mean over frames, joints and persons, absent persons included, as in SkeAttnCLR's code.
+    """Mean over frames, joints and persons, absent persons included, as in SkeAttnCLR's code; or this project's finer forms of it.
 
     Args:
         segments: equal stretches of time pooled apart and concatenated, so that the vector keeps the order of
             events. 1 in the paper; more is this project's own option.
-        parts: joint indices of body parts pooled apart and concatenated; empty, as in the paper, for all joints together.
+        groups: joint indices of the groups of joints pooled apart and concatenated; empty, as in the paper, for all joints together.
+        statistics: over the frames of a stretch, of the mean over a group's joints: ``mean`` (the paper), ``std``,
+            ``max``. The latter two say how much and how far a part moved whenever it did, which a mean washes out.
+
+    Raises:
+        ValueError: no segments, or an unknown statistic.
     """
 
-    def __init__(self, segments: int = 1, parts: Sequence[Sequence[int]] = ()) -> None:
+    def __init__(self, segments: int = 1, groups: Sequence[Sequence[int]] = (), statistics: Sequence[str] = ("mean",)) -> None:
         super().__init__()
-        if segments < 1:
-            raise ValueError(f"{segments} segments; at least 1 is needed")
-        self.segments, self.parts = segments, [list(p) for p in parts]
-        self.groups = segments * max(len(self.parts), 1)
+        if segments < 1 or not statistics or set(statistics) - set(STATISTICS):
+            raise ValueError(f"{segments} segments and statistics {', '.join(statistics)}; at least 1 segment is needed, and some of {', '.join(STATISTICS)}")
+        self.segments, self.groups, self.statistics = segments, [list(g) for g in groups], tuple(statistics)
+        self.vectors = segments * max(len(self.groups), 1) * len(statistics)
+        """How many vectors of D channels are concatenated."""
 
     def forward(self, tokens: Tensor, joints: int, persons: int) -> Tensor:
-        """Tokens (N*M, T'*V, D), frame-major -> (N, groups * D), ordered segment, part, channel."""
-        if self.groups == 1 and not self.parts:
+        """Tokens (N*M, T'*V, D), frame-major -> (N, vectors * D), ordered segment, group, statistic, channel."""
+        if self.vectors == 1 and not self.groups and self.statistics == ("mean",):
             return rearrange(tokens.mean(1), "(n m) d -> n m d", m=persons).mean(1)
         x = rearrange(tokens, "b (t v) d -> b t v d", v=joints)
-        parts = self.parts or [list(range(joints))]
+        groups = self.groups or [list(range(joints))]
         frames = x.shape[1]
         bounds = [round(i * frames / self.segments) for i in range(self.segments + 1)]
         # Clips of fewer frames than segments: neighbouring segments share a frame instead of being empty.
         spans = [(min(start, frames - 1), max(stop, min(start, frames - 1) + 1)) for start, stop in itertools.pairwise(bounds)]
-        pooled = [x[:, start:stop, part].mean((1, 2)) for start, stop in spans for part in parts]
+        pooled = [_statistic(s, x[:, start:stop, group]) for start, stop in spans for group in groups for s in self.statistics]
         return rearrange(torch.cat(pooled, 1), "(n m) d -> n m d", m=persons).mean(1)
+
+
+def _statistic(name: str, x: Tensor) -> Tensor:
+    """(B, T, V, D) -> (B, D)."""
+    if name == "mean":
+        return x.mean((1, 2))
+    tracks = x.mean(2)
+    # The square root has no gradient at zero, which the features of an absent person are at.
+    return tracks.amax(1) if name == "max" else (tracks.var(1, correction=0) + 1e-8).sqrt()
+
+
+def joint_groups(layout: Layout, name: str) -> Sequence[Sequence[int]]:
+    """Joints pooled together, by name: ``all``, ``parts`` (5), ``subparts`` (10 halves of parts) or ``joints``.
+
+    Raises:
+        ValueError: another name.
+    """
+    known = {"all": (), "parts": layout.part_indices, "subparts": layout.subpart_indices, "joints": [[j] for j in range(len(layout))]}
+    if name not in known:
+        raise ValueError(f"joints cannot be grouped by {name!r}; known are {', '.join(known)}")
+    return known[name]
 
 
 class LastStep(nn.Module):
     """The last time step instead of a mean, as SkeAttnCLR's BiGRU does. Its tokens are time steps of one row per clip."""
 
-    groups = 1
+    vectors = 1
 
     def forward(self, tokens: Tensor, joints: int, persons: int) -> Tensor:
         """Tokens (N, T, D) -> (N, D)."""
         return tokens[:, -1]
+
+
+def pool(pooling: Pooling | LastStep, feature_map: Tensor, clips: int) -> Tensor:
+    """Feature map (N*M, D, T', V) of N clips -> (N, vectors * D)."""
+    pooled: Tensor = pooling(rearrange(feature_map, "b d t v -> b (t v) d"), feature_map.shape[3], feature_map.shape[0] // clips)
+    return pooled

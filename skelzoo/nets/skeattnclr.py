@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from skelzoo.nets.attention_mask import AttentionMask, Masked
 from skelzoo.nets.bigru import BiGRU
 from skelzoo.nets.dsta import DSTA, PAPER_BLOCKS
-from skelzoo.nets.pooling import LastStep, Pooling
+from skelzoo.nets.pooling import LastStep, Pooling, joint_groups, pool
 from skelzoo.nets.stgcn import STGCN
 from skelzoo.skeleton.layouts import Layout
 
@@ -22,19 +23,22 @@ class SkeAttnCLR(nn.Module):
         backbone: (N, C, T, V, M) and the last block wanted -> maps of the blocks (N*M', D_i, T_i, V'), M' persons apart.
         neck: attention mask, pooling and projection of the last map.
         num_classes: size of the head; 0 for none.
-        embed_block: block whose pooled output is the vector of ``forward_features``; the last one in the paper. The
-            contrast always works on the last block, and middle blocks keep detail that it gives up.
+        embed_blocks: blocks whose pooled outputs, side by side, are the vector of ``forward_features``; the last one
+            in the paper. The contrast always works on the last block, and earlier ones keep detail that it gives up.
+        embed_pooling: how they are pooled; None, as in the paper, is the contrast's way.
 
     Raises:
         ValueError: no such block.
     """
 
-    def __init__(self, backbone: STGCN | BiGRU | DSTA, neck: AttentionMask, num_classes: int, embed_block: int) -> None:
+    def __init__(
+        self, backbone: STGCN | BiGRU | DSTA, neck: AttentionMask, num_classes: int, embed_blocks: Sequence[int], embed_pooling: Pooling | None = None
+    ) -> None:
         super().__init__()
-        self.backbone, self.neck, self.embed_block = backbone, neck, embed_block
-        if not 0 <= embed_block < len(backbone.widths):
-            raise ValueError(f"embed_block is {embed_block}, the blocks are 0 to {len(backbone.widths) - 1}")
-        self.embedding_dim = backbone.widths[embed_block] * neck.pooling.groups
+        self.backbone, self.neck, self.embed_blocks, self.embed_pooling = backbone, neck, tuple(embed_blocks), embed_pooling or neck.pooling
+        if not embed_blocks or not 0 <= min(embed_blocks) <= max(embed_blocks) < len(backbone.widths):
+            raise ValueError(f"embed_blocks are {list(embed_blocks)}, the blocks are 0 to {len(backbone.widths) - 1}")
+        self.embedding_dim = sum(backbone.widths[i] for i in embed_blocks) * self.embed_pooling.vectors
         self.head = nn.Linear(self.embedding_dim, num_classes) if num_classes else None
 
     @property
@@ -44,8 +48,9 @@ class SkeAttnCLR(nn.Module):
         return (*blocks, "feature_map", "pooled", "attention_mask", "salient", "non_salient", "projection")
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> (N, D), D = channels of ``embed_block`` times the groups pooled apart; later blocks are not run."""
-        return self._pool(self.backbone(x, self.embed_block)[-1], len(x))
+        """(N, C, T, V, M) -> (N, D), D = channels of ``embed_blocks`` times the vectors pooled apart; later blocks are not run."""
+        maps = self.backbone(x, max(self.embed_blocks))
+        return torch.cat([pool(self.embed_pooling, maps[i], x.shape[0]) for i in self.embed_blocks], 1)
 
     def forward_head(self, z: Tensor) -> Tensor:
         """(N, D) -> logits (N, classes); (N, 0) without a head."""
@@ -57,16 +62,13 @@ class SkeAttnCLR(nn.Module):
 
     def pooled(self, x: Tensor) -> Tensor:
         """(N, C, T, V, M) -> pooled output of the last block (N, pooled_dim), what the contrast sees."""
-        return self._pool(self.backbone(x)[-1], len(x))
+        return pool(self.neck.pooling, self.backbone(x)[-1], x.shape[0])
 
     def masked(self, x: Tensor, mask: Tensor | None = None) -> Masked:
         """(N, C, T, V, M) -> the last block split by its own mask, or by the one given."""
         feature_map = self.backbone(x)[-1]
         masked: Masked = self.neck(feature_map, len(feature_map) // len(x), mask)
         return masked
-
-    def _pool(self, feature_map: Tensor, clips: int) -> Tensor:
-        return self.neck.pool(feature_map, len(feature_map) // clips)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Everything the encoder computes on the way, by name.
@@ -96,8 +98,10 @@ class SkeAttnCLRSTGCN(SkeAttnCLR):
         hidden_channels, hidden_dim, dropout, fast: see ``STGCN``.
         feature_dim, heads, sharpness: see ``AttentionMask``.
         projector_dim: hidden size of the projection; 0 is hidden_dim, as in the paper.
-        pool_segments, pool_parts: pool stretches of time, and body parts, apart; see ``Pooling``. 1 and False in the paper.
-        embed_block: see ``SkeAttnCLR``; 9 in the paper.
+        pool_segments, pool_groups: stretches of time and joints that the contrast pools apart, see ``Pooling`` and
+            ``joint_groups``. 1 and ``all`` in the paper.
+        embed_blocks: see ``SkeAttnCLR``; block 9 in the paper.
+        embed_segments, embed_groups, embed_statistics: how the vector is pooled. 1, ``all`` and ``mean`` in the paper.
     """
 
     def __init__(
@@ -114,13 +118,16 @@ class SkeAttnCLRSTGCN(SkeAttnCLR):
         sharpness: float = 2.0,
         projector_dim: int = 0,
         pool_segments: int = 1,
-        pool_parts: bool = False,
-        embed_block: int = 9,
+        pool_groups: str = "all",
+        embed_blocks: Sequence[int] = (9,),
+        embed_segments: int = 1,
+        embed_groups: str = "all",
+        embed_statistics: Sequence[str] = ("mean",),
     ) -> None:
-        backbone = STGCN(layout.parents, in_channels, hidden_channels, hidden_dim, dropout, fast)
-        pooling = Pooling(pool_segments, layout.part_indices if pool_parts else ())
+        backbone = STGCN(layout, in_channels, hidden_channels, hidden_dim, dropout, fast)
+        pooling = Pooling(pool_segments, joint_groups(layout, pool_groups))
         neck = AttentionMask(hidden_dim, feature_dim, projector_dim or hidden_dim, heads, sharpness, fast, pooling)
-        super().__init__(backbone, neck, num_classes, embed_block)
+        super().__init__(backbone, neck, num_classes, embed_blocks, Pooling(embed_segments, joint_groups(layout, embed_groups), embed_statistics))
 
 
 class SkeAttnCLRBiGRU(SkeAttnCLR):
@@ -148,7 +155,7 @@ class SkeAttnCLRBiGRU(SkeAttnCLR):
     ) -> None:
         backbone = BiGRU(len(layout), in_channels, hidden_size, num_layers, num_persons)
         neck = AttentionMask(2 * hidden_size, feature_dim, projector_dim or hidden_size, heads, sharpness, pooling=LastStep())
-        super().__init__(backbone, neck, num_classes, num_layers - 1)
+        super().__init__(backbone, neck, num_classes, [num_layers - 1])
 
 
 class SkeAttnCLRDSTA(SkeAttnCLR):
@@ -177,4 +184,4 @@ class SkeAttnCLRDSTA(SkeAttnCLR):
     ) -> None:
         backbone = DSTA(len(layout), in_channels, blocks, num_subsets, num_frames, global_temporal=global_temporal)
         dim = backbone.widths[-1]
-        super().__init__(backbone, AttentionMask(dim, feature_dim, projector_dim or dim, heads, sharpness), num_classes, len(blocks) - 1)
+        super().__init__(backbone, AttentionMask(dim, feature_dim, projector_dim or dim, heads, sharpness), num_classes, [len(blocks) - 1])

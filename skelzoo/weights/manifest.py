@@ -1,5 +1,8 @@
 """The manifest: which bytes a model name stands for, where they come from, under what licence, how well they do.
 
+Long labels and contracts that several models share stand in it once, under ``label_sets`` and ``contracts``; a model's
+config names them. Everything here shows them in full.
+
 Read from ``weights_manifest.json``, which lies in the installed package, or beside it in a source checkout. No torch.
 """
 
@@ -18,7 +21,7 @@ from typing import Any
 
 from skelzoo.errors import CheckpointError, ContractError, LayoutError, ManifestError, UnknownModelError
 from skelzoo.skeleton.prepare import Contract
-from skelzoo.weights.hub import HF_PATTERN
+from skelzoo.weights.hub import HF_PATTERN, registered_folder, registered_names
 
 CONFIG_FORMAT = 1
 
@@ -173,7 +176,8 @@ def parse_manifest(text: str, where: str = "manifest") -> Manifest:
     if isinstance(data, dict) and type(data.get("schema_version")) is int and data["schema_version"] != 1:
         raise ManifestError(f"{where}: schema version {data['schema_version']}, this skelzoo reads 1. Upgrade skelzoo.")
     _check(data, _MANIFEST, where)
-    models = {name: _entry(name, row, f"{where}, model {name}") for name, row in data["models"].items()}
+    _check_shared(data, where)
+    models = {name: _entry(name, row, data, f"{where}, model {name}") for name, row in data["models"].items()}
     lost = [a for a, n in data["aliases"].items() if not isinstance(n, str) or n not in models or a in models]
     if lost:
         raise ManifestError(f"{where}: aliases {', '.join(lost)} point at no model, or are models themselves. Reinstall skelzoo.")
@@ -181,7 +185,9 @@ def parse_manifest(text: str, where: str = "manifest") -> Manifest:
 
 
 _Kinds = Mapping[str, tuple[type, ...]]
-_MANIFEST: _Kinds = {"schema_version": (int,), "models": (dict,), "aliases": (dict,)}
+_MANIFEST: _Kinds = {"schema_version": (int,), "label_sets": (dict,), "contracts": (dict,), "models": (dict,), "aliases": (dict,)}
+_SHARED = {"labels": "label_sets", "contract": "contracts"}
+"""Key of a model's config -> table of the manifest in which a name given there is looked up."""
 _MODEL: _Kinds = {"family": (str,), "summary": (str,), "config": (dict,), "weights": (dict, type(None)), "metrics": (list,), "notes": (list,)}
 _WEIGHTS: _Kinds = {
     "source": (str,), "license": (str,), "license_reason": (str,), "commercial_use": (bool,),
@@ -207,12 +213,40 @@ def _names(row: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     return tuple(row[key])
 
 
-def _entry(name: str, row: Any, where: str) -> ModelEntry:
+def _check_shared(data: Mapping[str, Any], where: str) -> None:
+    """Raise ManifestError unless every label set is a list of names and every contract one, used or not."""
+    for name in data["label_sets"]:
+        if not isinstance(data["label_sets"][name], list):
+            raise ManifestError(f"{where}: label set {name} must be a list of names. Reinstall skelzoo.")
+        _names(data["label_sets"], name, f"{where}, label_sets")
+    for name, row in data["contracts"].items():
+        if not isinstance(row, dict):
+            raise ManifestError(f"{where}: contract {name} cannot be {row!r}. Reinstall skelzoo.")
+        try:
+            Contract.from_dict(row)
+        except (ContractError, LayoutError) as error:
+            raise ManifestError(f"{where}, contract {name}: {error} Reinstall skelzoo.") from error
+
+
+def _resolve(config: Mapping[str, Any], data: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A model's config with the names of shared labels and of a shared contract replaced by what they stand for."""
+    found = dict(config)
+    for key, table in _SHARED.items():
+        if isinstance(found.get(key), str):
+            if found[key] not in data[table]:
+                raise ManifestError(
+                    f"{where}: {key} {found[key]!r} is not one of the {table}, which are {', '.join(data[table]) or 'none'}. Reinstall skelzoo."
+                )
+            found[key] = data[table][found[key]]
+    return found
+
+
+def _entry(name: str, row: Any, data: Mapping[str, Any], where: str) -> ModelEntry:
     _check(row, _MODEL, where)
     for metric in row["metrics"]:
         _check(metric, _METRIC, f"{where}, metrics")
     try:
-        config = ModelConfig.from_dict(row["config"], where)
+        config = ModelConfig.from_dict(_resolve(row["config"], data, where), where)
     except CheckpointError as error:
         raise ManifestError(f"{error} Reinstall skelzoo.") from error
     weights = None if row["weights"] is None else _weights(row["weights"], f"{where}, weights")
@@ -255,17 +289,31 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """Model names that match a shell pattern such as ``"skeattnclr*"``.
 
     Args:
-        pretrained: only those with published weights.
+        pretrained: only those with weights, published or registered on this machine.
     """
-    names = manifest().pretrained if pretrained else list(manifest().models)
+    names = {*(manifest().pretrained if pretrained else manifest().models), *registered_names()}
     return sorted(n for n in names if fnmatch.fnmatchcase(n, pattern))
 
 
 def info(name: str) -> dict[str, Any]:
-    """Everything the manifest knows of a model as plain JSON types: contract, licence, metrics, provenance, size.
+    """Everything that is known of a model as plain JSON types: contract, licence, metrics, provenance, size.
+
+    Returns:
+        The manifest's entry, and ``registered``: the folder of weights that were registered under this name, or None.
 
     Raises:
         UnknownModelError: with near names.
+        CheckpointError: the config of a registered model cannot be read.
     """
-    entry = manifest().find(name)
-    return {**dataclasses.asdict(entry), "config": entry.config.to_dict()}
+    models, folder = manifest(), registered_folder(manifest().aliases.get(name, name))
+    entry = models.find(name) if folder is None or name in (*models.models, *models.aliases) else _registered(folder)
+    return {**dataclasses.asdict(entry), "config": entry.config.to_dict(), "registered": folder and str(folder)}
+
+
+def _registered(folder: Path) -> ModelEntry:
+    path = folder / "config.json"
+    try:
+        row = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not a model config ({error}). Register the model again, or remove its folder.") from error
+    return ModelEntry(folder.name, "yours", "Registered on this machine; its README.md says what it is.", ModelConfig.from_dict(row, str(path)), None)

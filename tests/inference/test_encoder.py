@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import CONTRACT, OPTIONS, make_clip, make_config, make_encoder, randomise
+from tiny import CONTRACT, OPTIONS, SMALL, make_clip, make_config, make_encoder, randomise
 from torch import Tensor, nn
 
 import skelzoo
-from skelzoo import Clip, Encoder, get_layout, prepare
+from skelzoo import Clip, Contract, Encoder, get_layout, prepare
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError, CoverageError, DeviceError, LayoutError
 from skelzoo.inference.runner import BATCH
 from skelzoo.nets.skeattnclr import SkeAttnCLRSTGCN
 from skelzoo.skeleton.prepare import prepare_batch
+from skelzoo.weights.checkpoint import build_net
+from skelzoo.weights.manifest import ModelConfig
 
 
 @pytest.fixture(scope="module")
@@ -353,3 +355,19 @@ def test_layouts_unknown_to_skelzoo_are_made_and_remapped(encoder: Encoder) -> N
     same(encoder.embed(Clip(clip.keypoints, own)), encoder.embed(clip))
     with pytest.raises(LayoutError):
         Clip(clip.keypoints, "mine")
+
+
+def test_encoders_of_pictures_take_pixels_with_the_size_of_their_picture(tmp_path: Path) -> None:
+    steps = ({"step": "drop_empty_frames"}, {"step": "normalize_image"}, {"step": "resample", "frames": 16, "method": "uniform_index"})
+    config = ModelConfig("skeletonmae-strl", SMALL["skeletonmae-strl"] | {"num_frames": 16}, Contract("coco17", 2, 2, 16, steps))
+    encoder = Encoder(randomise(build_net(config)), config, device="cpu")
+    assert skelzoo.verify(f"local:{encoder.save(tmp_path / 'mine')}", device="cpu").ok
+    clip = make_clip(layout="coco17", channels=2).replace(image_size=(480, 640))
+    pixels = clip.keypoints.transpose(3, 1, 2, 0)[None]
+    z = encoder.embed(clip)
+    same(encoder.embed(skelzoo.clips_from_array(pixels, "coco17", image_size=(480, 640))), z)
+    twice = clip.replace(keypoints=2 * clip.keypoints, image_size=(960, 1280))
+    same(encoder.embed(twice), z)
+    for unsized in (pixels, clip.replace(image_size=None)):
+        with pytest.raises(ClipError, match=r"image_size=\(height, width\) in skelzoo\.Clip"):
+            encoder.embed(unsized)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import OPTIONS, randomise
+from tiny import OPTIONS, SMALL, UNUSED, randomise
 from torch import Tensor, nn
 
 from skelzoo import create, get_layout, list_layouts
@@ -16,26 +16,23 @@ from skelzoo.nets.archs import ARCHS
 from skelzoo.nets.pooling import Pooling
 
 LAYOUTS = [n for n in list_layouts() if get_layout(n).dimensions == 3]
-SMALL: dict[str, dict[str, Any]] = {
-    "skeattnclr-stgcn": OPTIONS,
-    "skeattnclr-stgcn-3s": OPTIONS,
-    "skeattnclr-bigru": {"hidden_size": 8, "num_layers": 2, "feature_dim": 8, "heads": 2},
-    "skeattnclr-dsta": {"blocks": [[4, 4, 2, 1], [4, 8, 2, 2], [8, 16, 4, 1]], "num_frames": 24, "feature_dim": 8, "heads": 2},
-}
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "skeattnclr-stgcn": [{}, {"fast": True}, {"pool_segments": 3, "pool_parts": True}, {"projector_dim": 5, "sharpness": 1}],
+    "skeattnclr-stgcn": [{}, {"fast": True}, {"pool_segments": 3, "pool_groups": "parts", "embed_segments": 3, "embed_groups": "parts"}, {"projector_dim": 5, "sharpness": 1}],
     "skeattnclr-stgcn-3s": [{}, {"weights": [1, 0.2, 0.2]}],
     "skeattnclr-bigru": [{}, {"projector_dim": 5}],
     "skeattnclr-dsta": [{}, {"num_subsets": 2}],
+    "psp": [{}, {"pyramid": False}, {"streams": 1}, {"temporal": "attention"}, {"spatial": "conv"}],
+    "stgcn": [{}, {"graph": "agcn"}, {"fast": True}],
+    "skeletonmae-strl": [{}, {"share_persons": True}, {"share_layers": True, "torso_links": False}, {"hidden_dim": 12, "act": "relu"}],
 }
-CHANNELS = {"skeattnclr-stgcn-3s": 9}
+CHANNELS = {"skeattnclr-stgcn-3s": 9, "psp": 6}
 """Input channels where they are not 3."""
-
-UNUSED = {"skeattnclr": r"(members\.\w+\.)?neck\..+"}
-"""Family -> parameters that classification does not reach: the neck's attention and projector serve the contrast alone."""
 
 PERSONS_TOGETHER = {"skeattnclr-bigru"}
 """Nets that read a fixed number of persons as one vector."""
+
+PERSONS = {"skeattnclr-bigru": (2,), "skeletonmae-strl": (1, 2)}
+"""Nets that tell persons apart, and how many of them they take."""
 
 
 def inputs(arch: str, layout: str = "kinect20", persons: int = 2, frames: int = 14) -> Tensor:
@@ -83,10 +80,9 @@ def test_features_have_the_names_and_shapes_they_are_documented_with(variant: tu
             assert tensor.ndim == 2, name
 
 
+@pytest.mark.parametrize("variant", [(a, v) for a in ("skeattnclr-stgcn", "skeattnclr-bigru", "skeattnclr-dsta") for v in VARIANTS[a]])
 def test_salient_and_non_salient_sum_to_the_pooled_vector(variant: tuple[str, dict[str, Any]]) -> None:
     net = net_for(variant[0], options=variant[1]).eval()
-    if "salient" not in net.feature_names:
-        pytest.skip("a net without salience of its own")
     with torch.inference_mode():
         f = net.features(inputs(variant[0]))
     torch.testing.assert_close(f["salient"] + f["non_salient"], f["pooled"], atol=1e-6, rtol=1e-5)
@@ -104,12 +100,34 @@ def test_the_mask_says_which_part_of_the_feature_map_is_salient() -> None:
 
 def test_segments_and_parts_are_pooled_apart() -> None:
     layout = get_layout("kinect20")
-    net = net_for("skeattnclr-stgcn", options={"pool_segments": 3, "pool_parts": True}).eval()
+    net = net_for("skeattnclr-stgcn", options={"pool_segments": 3, "pool_groups": "parts", "embed_segments": 3, "embed_groups": "parts"}).eval()
     with torch.inference_mode():
         f = net.features(inputs("skeattnclr-stgcn", frames=24))
     assert f["feature_map"].shape[2] == 6
     expected = [f["feature_map"][:, :, s : s + 2, list(part)].mean((2, 3, 4)) for s in (0, 2, 4) for part in layout.part_indices]
     torch.testing.assert_close(f["pooled"], torch.cat(expected, 1), atol=1e-6, rtol=1e-5)
+
+
+def test_the_vector_may_hold_statistics_of_several_blocks() -> None:
+    """Mean, deviation and maximum over time of each subpart's mean, block after block, mean over persons; the contrast's vector stays plain."""
+    layout = get_layout("kinect20")
+    options = {"embed_blocks": [3, 9], "embed_groups": "subparts", "embed_statistics": ["mean", "std", "max"], "embed_segments": 2}
+    net, x = net_for("skeattnclr-stgcn", options=options).eval(), inputs("skeattnclr-stgcn", frames=16)
+    expected = []
+    with torch.inference_mode():
+        f, z = net.features(x), net.forward_features(x)
+        for block in (f["block3"], f["block9"]):
+            half = block.shape[2] // 2
+            for stretch in (block[:, :, :half], block[:, :, half:]):
+                for subpart in layout.subpart_indices:
+                    tracks = stretch[:, :, :, list(subpart)].mean(3)
+                    expected += [tracks.mean(2), tracks.std(2, correction=0), tracks.max(2).values]
+        torch.testing.assert_close(z, torch.cat([e.mean(2) for e in expected], 1), atol=2e-4, rtol=1e-4)
+        assert z.shape == (3, net.embedding_dim) and f["pooled"].shape == (3, 16)
+        torch.testing.assert_close(f["pooled"], f["feature_map"].mean((2, 3, 4)), atol=1e-6, rtol=1e-5)
+    z = net.train().forward_features(torch.zeros_like(x))
+    z.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters()), "a clip at rest has no deviation and no gradient of it"
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 7])
@@ -123,7 +141,7 @@ def test_segments_of_short_clips_are_never_empty(segments: int, frames: int) -> 
 @pytest.mark.parametrize("persons", [1, 2, 3])
 @pytest.mark.parametrize("frames", [1, 5, 16])
 def test_any_number_of_frames_and_persons(variant: tuple[str, dict[str, Any]], frames: int, persons: int) -> None:
-    if variant[0] in PERSONS_TOGETHER and persons != 2:
+    if persons not in PERSONS.get(variant[0], (persons,)):
         with pytest.raises(ValueError, match=f"{persons} persons"):
             net_for(variant[0], options=variant[1])(inputs(variant[0], persons=persons, frames=frames))
         return
@@ -135,7 +153,7 @@ def test_any_number_of_frames_and_persons(variant: tuple[str, dict[str, Any]], f
 def test_the_order_of_persons_does_not_matter_and_clips_do_not_mix(variant: tuple[str, dict[str, Any]]) -> None:
     net, x = net_for(variant[0], options=variant[1]).eval(), inputs(variant[0])
     with torch.inference_mode():
-        if variant[0] not in PERSONS_TOGETHER:
+        if variant[0] not in PERSONS:
             torch.testing.assert_close(net(x.flip(-1)), net(x), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(torch.cat([net(clip[None]) for clip in x]), net(x), atol=1e-5, rtol=1e-5)
 
@@ -194,6 +212,11 @@ def test_unknown_layout() -> None:
         ({"heads": 0}, "cannot be built"),
         ({"hidden_channels": -4}, "cannot be built"),
         ({"pool_segments": 0}, "cannot be built"),
+        ({"pool_groups": "hands"}, "cannot be built.*known are all, parts"),
+        ({"embed_blocks": []}, "cannot be built.*0 to 9"),
+        ({"embed_blocks": [10]}, "cannot be built.*0 to 9"),
+        ({"embed_statistics": ["median"]}, "cannot be built.*mean, std, max"),
+        ({"embed_statistics": "mean"}, "options embed_statistics"),
         ({"dropout": 1.5}, "cannot be built"),
     ],
 )

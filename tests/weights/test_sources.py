@@ -36,7 +36,7 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     models = {"other": {**entry, "family": "Other"}, "tiny-large": entry, "tiny": {**entry, "weights": weights}}
     models["tiny-hub"] = {**entry, "weights": {**weights, "source": f"hf:o/r@{COMMIT}"}}
     path = tmp_path / "weights_manifest.json"
-    path.write_text(json.dumps({"schema_version": 1, "models": models, "aliases": {"small": "tiny"}}))
+    path.write_text(json.dumps({"schema_version": 1, "label_sets": {}, "contracts": {}, "models": models, "aliases": {"small": "tiny"}}))
     monkeypatch.setattr(manifest_module, "manifest_path", lambda: path)
     monkeypatch.setattr(loading, "bundled_folder", lambda name: tmp_path / "bundled" / name)
     manifest.cache_clear()
