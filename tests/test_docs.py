@@ -143,10 +143,12 @@ def test_everything_that_is_installed_is_pinned_once() -> None:
     assert {w.lower().replace("_", "-") for w in wanted} <= {name for name, _ in found} and "torch" in wanted and "pytest" in wanted
 
 
-def test_readme_numbers_are_the_manifests() -> None:
-    metrics = {(m.dataset, m.protocol): m.value for m in manifest().find("skeattnclr-openskel").metrics}
-    rows = [[c.strip() for c in line.strip("|\n").split("|")] for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
-    measured = [row for row in rows if (row[0], row[1]) in metrics]
+@pytest.mark.parametrize("name", manifest().pretrained)
+def test_readme_numbers_are_the_manifests(name: str) -> None:
+    metrics = {(m.dataset, m.protocol): m.value for m in manifest().find(name).metrics}
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split(f"| data | protocol | {name} |")[1].split("\n\n")[0]
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()]
+    measured = [row for row in rows if tuple(row[:2]) in metrics]
     assert len(measured) == 6
     for dataset, protocol, *values in measured:
         assert [float(v) for v in values] == [metrics[dataset, protocol + kind] for kind in ("", ", random weights", ", coordinates baseline")]

@@ -10,15 +10,11 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from skelzoo.nets.dsta import DSTA, PAPER_BLOCKS, conv_norm, leaky
+from skelzoo.nets.pooling import Pooling, joint_groups, pool
 from skelzoo.skeleton.layouts import Layout
 
 LEVELS = ("body", "part", "joint")
 """Levels of the pyramid, coarse to fine."""
-
-
-def pool(feature_map: Tensor, persons: int) -> Tensor:
-    """Mean over persons, frames and nodes, absent persons included: (N*M, D, T', nodes) -> (N, D)."""
-    return reduce(feature_map, "(n m) d t v -> n d", "mean", m=persons)
 
 
 def expand(maps: Tensor, groups: Tensor) -> Tensor:
@@ -132,6 +128,8 @@ class PSP(nn.Module):
         streams: 2, joint then motion on the channel axis, or 1; with ``pyramid=False`` 1 is plain DSTA-Net.
         pyramid: the pyramid and its projector.
         coefficients: see ``Pyramid``; the authors give largest group size over number of nodes on 25 joints.
+        embed_blocks: blocks whose pooled outputs make up the vector of a stream; -1, the last one, for the authors.
+        embed_segments, embed_groups, embed_statistics: how they are pooled, see ``Pooling`` and ``joint_groups``; 1, ``all`` and ``mean`` for the authors.
 
     Raises:
         ValueError: channels or streams of a wrong number; see also ``DSTA`` and ``Pyramid``.
@@ -156,6 +154,10 @@ class PSP(nn.Module):
         streams: int = 2,
         pyramid: bool = True,
         coefficients: Sequence[float] = (0.2, 0.12, 0.24),
+        embed_blocks: Sequence[int] = (-1,),
+        embed_segments: int = 1,
+        embed_groups: str = "all",
+        embed_statistics: Sequence[str] = ("mean",),
     ) -> None:
         super().__init__()
         if streams not in (1, 2) or in_channels % streams:
@@ -165,9 +167,14 @@ class PSP(nn.Module):
             len(layout), in_channels // streams, blocks, num_subsets, num_frames, temporal, spatial, attend_spatial, attend_temporal,
             global_spatial, global_temporal, code_spatial, code_temporal,
         )  # fmt: skip
-        dim = self.backbone.widths[-1]
-        self.embedding_dim = streams * dim
-        self.head = nn.Linear(dim, num_classes) if num_classes else None
+        count, dim = len(blocks), self.backbone.widths[-1]
+        if not embed_blocks or not -count <= min(embed_blocks) <= max(embed_blocks) < count:
+            raise ValueError(f"embed_blocks are {list(embed_blocks)}, the blocks are 0 to {count - 1}, or -1 for the last")
+        self.embed_blocks = tuple(embed_blocks)
+        self.pooling = Pooling(embed_segments, joint_groups(layout, embed_groups), embed_statistics)
+        vector = sum(self.backbone.widths[i] for i in embed_blocks) * self.pooling.vectors
+        self.embedding_dim = streams * vector
+        self.head = nn.Linear(vector, num_classes) if num_classes else None
         self.pyramid = Pyramid(layout, dim, num_subsets, coefficients) if pyramid else None
         self.projector = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim)) if pyramid else None
         for module in self.modules():
@@ -194,24 +201,25 @@ class PSP(nn.Module):
         """(N, C, T, V, M) -> logits (N, classes)."""
         return self.forward_head(self.forward_features(x))
 
-    def maps(self, *batches: Tensor) -> list[tuple[Tensor, ...]]:
-        """Last feature maps of batches of clips, in one pass of the backbone, so that BatchNorm sees all together.
+    def maps(self, *batches: Tensor) -> list[list[list[Tensor]]]:
+        """Feature maps of batches of clips, in one pass of the backbone, so that BatchNorm sees all together.
 
         Args:
             batches: each (N_i, C, T, V, M); only N_i may differ.
 
         Returns:
-            For each batch the maps of its streams, each (N_i*M, D, T', V).
+            For each batch, for each of its streams, the maps of the blocks, (N_i*M, D_j, T_j, V).
         """
-        maps = torch.split(self._blocks(*batches)[-1], [x.shape[0] * x.shape[-1] for x in batches for _ in range(self.streams)])
-        return [maps[i : i + self.streams] for i in range(0, len(maps), self.streams)]
+        rows = [x.shape[0] * x.shape[-1] for x in batches for _ in range(self.streams)]
+        streams = [list(maps) for maps in zip(*(torch.split(block, rows) for block in self._blocks(*batches)), strict=True)]
+        return [streams[i : i + self.streams] for i in range(0, len(streams), self.streams)]
 
-    def pooled(self, maps: Sequence[Tensor], persons: int) -> Tensor:
-        """Maps of the streams, each (N*M, D, T', V) -> (N, streams * D), what ``forward_head`` takes."""
-        return torch.cat([pool(m, persons) for m in maps], 1)
+    def pooled(self, maps: Sequence[Sequence[Tensor]], persons: int) -> Tensor:
+        """Maps of the streams' blocks, each (N*M, D_j, T_j, V) -> (N, streams * D), what ``forward_head`` takes."""
+        return torch.cat([pool(self.pooling, stream[i], stream[i].shape[0] // persons) for stream in maps for i in self.embed_blocks], 1)
 
-    def levels(self, maps: Sequence[Tensor], persons: int) -> dict[str, Level]:
-        """Maps of the streams, each (N*M, D, T', V) -> body, part and joint level.
+    def levels(self, maps: Sequence[Sequence[Tensor]], persons: int) -> dict[str, Level]:
+        """Maps of the streams' blocks, the last one (N*M, D, T', V) -> body, part and joint level, means over persons, frames and nodes.
 
         Raises:
             ValueError: a net without a pyramid.
@@ -219,8 +227,8 @@ class PSP(nn.Module):
         if self.pyramid is None or self.projector is None:
             raise ValueError("this net was built with pyramid=False; build it with pyramid=True for the levels")
         out = {}
-        for name, outputs in self.pyramid(maps).items():
-            vectors = [pool(x, persons) for x in outputs]
+        for name, outputs in self.pyramid([stream[-1] for stream in maps]).items():
+            vectors = [reduce(x, "(n m) d t v -> n d", "mean", m=persons) for x in outputs]
             out[name] = Level(vectors, [self.projector(z) for z in vectors])
         return out
 
@@ -228,13 +236,13 @@ class PSP(nn.Module):
         """Everything the encoder computes on the way, by name; streams side by side on the channel axis.
 
         Returns:
-            ``block0`` .. (N, streams * D_i, T_i, V, M); ``pooled`` (N, streams * D), the vector of ``forward_features``; its parts
-            ``joint_stream`` and ``motion_stream`` (N, D) where there are two; with a pyramid ``body_level``, ``part_level``,
+            ``block0`` .. (N, streams * D_i, T_i, V, M); ``pooled`` (N, streams * D'), the vector of ``forward_features``; its parts
+            ``joint_stream`` and ``motion_stream`` (N, D') where there are two; with a pyramid ``body_level``, ``part_level``,
             ``joint_level`` and, as the contrast sees them, ``projection_body_level`` .. (N, streams * D).
         """
-        blocks, persons = self._blocks(x), x.shape[-1]
-        maps = blocks[-1].chunk(self.streams)
-        out = {f"block{i}": rearrange(b, "(s n m) d t v -> n (s d) t v m", s=self.streams, m=persons) for i, b in enumerate(blocks)}
+        maps, persons = self.maps(x)[0], x.shape[-1]
+        blocks = [torch.cat(streams, 1) for streams in zip(*maps, strict=True)]
+        out = {f"block{i}": rearrange(b, "(n m) d t v -> n d t v m", m=persons) for i, b in enumerate(blocks)}
         out["pooled"] = self.pooled(maps, persons)
         if self.streams == 2:
             out |= zip(("joint_stream", "motion_stream"), out["pooled"].chunk(2, 1), strict=True)

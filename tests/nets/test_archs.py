@@ -17,7 +17,12 @@ from skelzoo.nets.pooling import Pooling
 
 LAYOUTS = [n for n in list_layouts() if get_layout(n).dimensions == 3]
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "skeattnclr-stgcn": [{}, {"fast": True}, {"pool_segments": 3, "pool_groups": "parts", "embed_segments": 3, "embed_groups": "parts"}, {"projector_dim": 5, "sharpness": 1}],
+    "skeattnclr-stgcn": [
+        {},
+        {"fast": True},
+        {"pool_segments": 3, "pool_groups": "parts", "embed_segments": 3, "embed_groups": "parts"},
+        {"projector_dim": 5, "sharpness": 1},
+    ],
     "skeattnclr-stgcn-3s": [{}, {"weights": [1, 0.2, 0.2]}],
     "skeattnclr-bigru": [{}, {"projector_dim": 5}],
     "skeattnclr-dsta": [{}, {"num_subsets": 2}],

@@ -60,7 +60,7 @@ def test_pyramid_by_hand() -> None:
     groups = {"body": layout.part_indices, "part": layout.subpart_indices, "joint": [(j,) for j in range(20)]}
     weights = {"body": {}, "part": {"body": 0.3}, "joint": {"part": 0.5, "body": 0.7}}
     assert net.pyramid is not None
-    feature_map, own = net.maps(x)[0][0], {}
+    feature_map, own = net.maps(x)[0][0][-1], {}
     levels = net.levels(net.maps(x)[0], 2)
     for level, head in (("body", net.pyramid.body), ("part", net.pyramid.part), ("joint", net.pyramid.joint)):
         nodes = torch.stack([feature_map[..., list(g)].mean(-1) for g in groups[level]], -1)
@@ -106,7 +106,27 @@ def test_batches_go_through_the_backbone_together() -> None:
                 torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
         whole = net.train().maps(x)[0]
         parts = net.maps(x[:2], x[2:])
-    torch.testing.assert_close(torch.cat([p[0] for p in parts]), whole[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.cat([p[0][-1] for p in parts]), whole[0][-1], atol=1e-4, rtol=1e-4)
+
+
+def test_the_vector_may_hold_statistics_of_several_blocks() -> None:
+    """Per stream: block after block, group after group, mean and maximum over time; the head reads a stream's vector."""
+    layout, x = get_layout("kinect20"), inputs()
+    net = make_net(embed_blocks=[0, -1], embed_groups="parts", embed_statistics=["mean", "max"])
+    assert net.head is not None
+    with torch.inference_mode():
+        f, z = net.features(x), net.forward_features(x)
+        expected = []
+        for stream in range(2):
+            for block in (f["block0"], f["block2"]):
+                maps = block.chunk(2, 1)[stream]
+                for part in layout.part_indices:
+                    tracks = maps[:, :, :, list(part)].mean(3)
+                    expected += [tracks.mean(2), tracks.max(2).values]
+        torch.testing.assert_close(z, torch.cat([e.mean(2) for e in expected], 1), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(net(x), sum(net.head(v) for v in z.chunk(2, 1)), atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="blocks are 0 to 2"):
+        make_net(embed_blocks=[3])
 
 
 def test_export() -> None:

@@ -54,11 +54,11 @@ def contrast(a: Tensor, b: Tensor, temperature: float = TEMPERATURE) -> Tensor:
         return F.cross_entropy(similarity, torch.arange(len(z), device=z.device).roll(len(a)))
 
 
-def coarse_to_fine(net: PSP, maps: Sequence[Tensor], persons: int, temperature: float = TEMPERATURE) -> Losses:
+def coarse_to_fine(net: PSP, maps: Sequence[Sequence[Tensor]], persons: int, temperature: float = TEMPERATURE) -> Losses:
     """The contrast of joint and motion on every level (PSP, coarse-to-fine contrastive loss).
 
     Args:
-        maps: of the joint and the motion stream, each (N*M, D, T', V), see ``PSP.maps``.
+        maps: of the joint and the motion stream, see ``PSP.maps``.
         persons: M.
 
     Raises:
