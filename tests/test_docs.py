@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 from tiny import make_clip, make_encoder
 
 import skelzoo
+from skelzoo.learn.finetune import FinetuneOptions
 from skelzoo.skeleton.steps import STEPS
 from skelzoo.weights.manifest import manifest, manifest_path
 
@@ -152,3 +154,8 @@ def test_readme_numbers_are_the_manifests(name: str) -> None:
     assert len(measured) == 6
     for dataset, protocol, *values in measured:
         assert [float(v) for v in values] == [metrics[dataset, protocol + kind] for kind in ("", ", random weights", ", coordinates baseline")]
+
+
+def test_every_knob_of_finetuning_is_told_with_its_default() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \|", (DOCS / "finetuning.md").read_text(encoding="utf-8"), re.M)
+    assert dict(rows) == {f.name: repr(f.default) for f in dataclasses.fields(FinetuneOptions)}

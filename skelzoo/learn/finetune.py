@@ -1,134 +1,394 @@
-"""Classification heads on frozen encoders."""
+"""Fine-tuning: an encoder learns the classes of one's own labelled clips."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
 
-from skelzoo.errors import MissingDependencyError, TrainingError
+from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.learn.pretrain.data import DataOptions, corpora, held_out, windows
-from skelzoo.skeleton.clip import FloatArray
-from skelzoo.skeleton.prepare import prepare
+from skelzoo.inference.runner import BATCH
+from skelzoo.learn.inputs import Inputs
+from skelzoo.learn.layers import freeze, freeze_unused, parameter_groups, set_train
+from skelzoo.learn.pretrain.psp import semi_supervised_losses
+from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, known_ids
+from skelzoo.learn.training import Standardised, computes_bf16, warmup_cosine
+from skelzoo.nets.archs import ARCHS
+from skelzoo.nets.psp import PSP
+from skelzoo.skeleton.clip import Clip
 from skelzoo.weights.checkpoint import build_net
+from skelzoo.weights.manifest import ModelConfig
+
+MODES = ("full", "linear", "semi")
+SUFFIX = " (fine-tuned)"
+"""Of the name of what comes out."""
+
+CLIP_NORM = 5.0
+"""Largest norm of a step's gradient."""
+
+AUGMENTATIONS: tuple[Mapping[str, Any], ...] = (
+    {"op": "temporal_crop", "shortest": 0.7}, {"op": "shear", "amplitude": 0.2}, {"op": "scale", "amplitude": 0.1},
+)  # fmt: skip
+"""Of whole clips and without a unit, so that they suit every encoder."""
 
 
 @dataclass(frozen=True)
-class HeadOptions:
-    """Which labels a head learns.
+class FinetuneOptions:
+    """How an encoder is fine-tuned.
 
     Attributes:
-        labels: corpus file -> {source label: class name}; ``"*"`` takes every label under its own name.
-        fewest: classes with fewer training clips than this are left out.
-        strength: inverse L2 penalty of the logistic regression.
-    """
-
-    labels: Mapping[str, str | Mapping[str, str]]
-    fewest: int = 12
-    strength: float = 0.05
-
-
-@dataclass(frozen=True)
-class HeadResult:
-    """How a head does on held-out clips.
-
-    Attributes:
-        accuracy, balanced_accuracy: top-1 over clips and mean over classes, percent; a clip's scores are the mean
-            over its windows.
-        top3: share of clips whose class is among the best three, percent.
-        per_class: class -> (held-out clips, percent right).
-    """
-
-    classes: int
-    train_clips: int
-    test_clips: int
-    accuracy: float
-    balanced_accuracy: float
-    top3: float
-    per_class: Mapping[str, tuple[int, float]]
-
-
-def fit_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: str | Path) -> tuple[Encoder, HeadResult]:
-    """Fit a linear head by logistic regression on frozen embeddings, and measure it on the held-out clips.
-
-    Training uses the labelled clips that pretraining used, cut into the same windows; the clips held out of
-    pretraining are the test.
-
-    Args:
-        folder: with the corpus files.
-
-    Returns:
-        A new encoder with the head and the class names, and its result on the held-out clips.
+        epochs: passes over the training clips.
+        batch_size: labelled clips per step.
+        learning_rate: AdamW's, of the head; it rises over the share ``warmup`` of the steps and falls to zero on a cosine.
+        weight_decay: of weights; biases, norms and learned graphs have none.
+        layer_decay: every block learns at this times the rate of the block above it; 1 for one rate everywhere.
+        freeze: ``none``, ``body``, or the number of first blocks that stay as they are, with their BatchNorm statistics.
+        warmup: share of the steps.
+        label_smoothing: of the cross-entropy.
+        augmentations: rows of ``skelzoo.learn.pretrain.augment``, in order; () for none. None is AUGMENTATIONS, but none in mode
+            ``linear``, so that every clip's vector is computed once.
+        balanced: classes are drawn equally often; with False, as often as they have clips.
+        seed: of head, split, order and augmentations; on a CPU the same seed gives the same weights.
+        precision: ``auto`` is bf16 where the device computes in it, ``bf16-mixed`` or ``32-true``.
+        patience: stop after this many epochs without a better validation part; 0 for never.
+        contrast_weight, temperature: of PSP's contrast on unlabelled clips (mode ``semi``), as in its released code.
+        unlabelled_ratio: unlabelled clips per labelled one in a step of mode ``semi``; 10 in PSP's released script.
 
     Raises:
-        TrainingError: a file is missing or fewer than two classes are left.
-        MissingDependencyError: scikit-learn is not installed.
+        TrainingError: a value out of its range.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        raise MissingDependencyError("scikit-learn", "train", "fitting a head") from error
-    train, test = _labelled_windows(encoder, options, data, folder)
-    names = sorted(n for n in set(train.labels) if len(set(train.clips[train.labels == n])) >= options.fewest)
-    if len(names) < 2:
-        raise TrainingError(f"{len(names)} class(es) with at least {options.fewest} clips: a head needs two. Check the labels of the recipe's head.")
-    z, kept = encoder.embed(train.x, prepared=True), np.isin(train.labels, names)
-    mean, std = z[kept].mean(0), z[kept].std(0) + 1e-6
-    regression = LogisticRegression(C=options.strength, max_iter=2000, class_weight="balanced").fit((z[kept] - mean) / std, train.labels[kept])
-    headed = _with_linear_head(encoder, regression.coef_ / std, regression.intercept_ - regression.coef_ @ (mean / std), [str(c) for c in regression.classes_])
-    return headed, _measure(headed, test, len(set(train.clips[kept])))
+
+    epochs: int = 30
+    batch_size: int = 16
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.01
+    layer_decay: float = 0.8
+    freeze: str | int = "none"
+    warmup: float = 0.1
+    label_smoothing: float = 0.1
+    augmentations: Sequence[Mapping[str, Any]] | None = None
+    balanced: bool = True
+    seed: int = 0
+    precision: str = "auto"
+    patience: int = 20
+    contrast_weight: float = 0.2
+    temperature: float = 0.07
+    unlabelled_ratio: int = 10
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "epochs": (1, 1e6), "batch_size": (1, 1e6), "learning_rate": (1e-12, 1e3), "weight_decay": (0, 1e3), "layer_decay": (1e-3, 1), "warmup": (0, 0.99),
+            "label_smoothing": (0, 0.99), "patience": (0, 1e6), "contrast_weight": (0, 1e3), "temperature": (1e-3, 1e3), "unlabelled_ratio": (1, 1e3),
+        }  # fmt: skip
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise TrainingError(f"{name} is {getattr(self, name)!r}. Give a number from {low:g} to {high:g}.")
+        if self.precision not in ("auto", "bf16-mixed", "32-true"):
+            raise TrainingError(f"precision is {self.precision!r}. Give auto, bf16-mixed or 32-true.")
 
 
 @dataclass(frozen=True)
-class _Windows:
-    """Prepared windows with the class name and source clip of each."""
+class Epoch:
+    """One pass over the training clips.
 
-    x: FloatArray
-    labels: NDArray[np.str_]
-    clips: NDArray[np.str_]
+    Attributes:
+        loss: mean training loss.
+        validation_loss, validation_accuracy: cross-entropy and percent right; NaN without a validation part.
+    """
 
-
-def _labelled_windows(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: str | Path) -> tuple[_Windows, _Windows]:
-    rows: tuple[list[Any], list[Any]] = ([], [])
-    for file, corpus in corpora(folder, [f for f in data.files if f in options.labels]):
-        mapping = options.labels[file]
-        for clip, out in zip(corpus.clips, held_out(corpus, data.held_out.get(file)), strict=True):
-            name = clip.label if mapping == "*" else mapping.get(clip.label or "") if isinstance(mapping, Mapping) else None
-            if name is not None:
-                rows[bool(out)].extend((prepare(w, encoder.contract), name, f"{file}:{clip.name}") for w in windows(clip, data) if w.frames >= data.shortest)
-    if not rows[0] or not rows[1]:
-        raise TrainingError("no labelled clips to train a head on, or none held out to measure it. Check head.labels and data.held_out of the recipe.")
-    train, test = (_Windows(np.stack([r[0] for r in part]), np.array([r[1] for r in part]), np.array([r[2] for r in part])) for part in rows)
-    return train, test
+    epoch: int
+    loss: float
+    validation_loss: float
+    validation_accuracy: float
 
 
-def _with_linear_head(encoder: Encoder, weight: NDArray[np.float64], bias: NDArray[np.float64], names: Sequence[str]) -> Encoder:
-    if len(names) == 2:  # scikit-learn gives one row for two classes
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    config = replace(encoder.config, num_classes=len(names), labels=tuple(names))
-    net = build_net(config)
-    state = {**encoder.net.state_dict(), "head.weight": torch.tensor(weight, dtype=torch.float32), "head.bias": torch.tensor(bias, dtype=torch.float32)}
-    net.load_state_dict(state)
-    return Encoder(net, config, encoder.name, encoder.device)
+@dataclass(frozen=True, eq=False)
+class FinetuneResult:
+    """A fine-tuned encoder and how it did.
+
+    Attributes:
+        encoder: with the best epoch's weights; its ``labels`` are the class names, alphabetical.
+        clips: class -> (training clips, validation clips).
+        history: one row per epoch run.
+        best_epoch: the epoch of the weights, from 1: the first of those with the highest validation accuracy (lower loss wins
+            a tie); the last one without a validation part.
+        confusion: (classes, classes) validation clips of the best epoch, row the true class, column the one given.
+        held_out: the groups validated on, when clips were held out by group.
+    """
+
+    encoder: Encoder
+    clips: Mapping[str, tuple[int, int]]
+    history: tuple[Epoch, ...]
+    best_epoch: int
+    confusion: Ints
+    held_out: tuple[str, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the head."""
+        return tuple(self.clips)
+
+    @property
+    def accuracy(self) -> float:
+        """Validation clips that are right, percent; NaN without any. The epoch was chosen by it, so new data do a little worse."""
+        return self.history[self.best_epoch - 1].validation_accuracy
+
+    @property
+    def per_class(self) -> Mapping[str, float]:
+        """Class -> percent of its validation clips that are right; NaN without any."""
+        rows = zip(self.labels, self.confusion.diagonal(), self.confusion.sum(1), strict=True)
+        return {name: 100 * float(right / count) if count else float("nan") for name, right, count in rows}
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean of ``per_class`` over the classes with validation clips; NaN without any."""
+        known = [a for a in self.per_class.values() if not np.isnan(a)]
+        return float(np.mean(known)) if known else float("nan")
 
 
-def _measure(encoder: Encoder, test: _Windows, train_clips: int) -> HeadResult:
-    labels = list(encoder.labels or ())
-    known = np.isin(test.labels, labels)
-    scores = np.zeros((int(known.sum()), len(labels)), np.float32)
-    result = encoder.classify(test.x[known], top_k=len(labels), prepared=True)
-    np.put_along_axis(scores, result.indices, result.scores, axis=1)
-    clips, first, member = np.unique(test.clips[known], return_index=True, return_inverse=True)
-    per_clip = np.stack([scores[member == i].mean(0) for i in range(len(clips))])
-    truth = np.array([labels.index(n) for n in test.labels[known][first]])
-    ranks = (-per_clip).argsort(1).argsort(1)[np.arange(len(truth)), truth]
-    right = ranks == 0
-    per_class = {n: (int((truth == i).sum()), 100 * float(right[truth == i].mean())) for i, n in enumerate(labels) if (truth == i).any()}
-    balanced = float(np.mean([accuracy for _, accuracy in per_class.values()]))
-    return HeadResult(len(labels), train_clips, len(clips), 100 * float(right.mean()), balanced, 100 * float((ranks < 3).mean()), per_class)
+def finetune(
+    encoder: Encoder,
+    clips: Sequence[Clip],
+    labels: Sequence[str] | None = None,
+    *,
+    mode: str = "full",
+    unlabelled: Sequence[Clip] = (),
+    validation: float | Sequence[Clip] = 0.2,
+    groups: Sequence[str] | None = None,
+    options: FinetuneOptions | None = None,
+) -> FinetuneResult:
+    """Fine-tune a copy of an encoder on labelled clips. docs/finetuning.md says which mode is for how many clips.
+
+    A head whose classes are already those of the clips goes on learning; any other is replaced by a new one.
+
+    Args:
+        encoder: stays as it is; its device is used.
+        clips: in any layout the encoder takes.
+        labels: one class name per clip; by default the clips' own.
+        mode: ``full`` trains body and head by cross-entropy, ``linear`` the head alone, ``semi`` both with PSP's contrast on
+            unlabelled clips beside it (PSP encoders only).
+        unlabelled: for ``semi``; the training clips count as unlabelled too, as in PSP's code.
+        validation: share of the clips to hold out, 0 for none, or labelled clips of one's own.
+        groups: one name per clip, such as the person's: whole groups are held out. Without, clips are, class by class.
+        options: defaults when None.
+
+    Raises:
+        TrainingError: labels, classes, groups or options that cannot be trained with, or a loss that is not finite.
+        ClipError, CoverageError: a clip does not fit the encoder's contract; the message names it.
+    """
+    o = options or FinetuneOptions()
+    _check_mode(encoder, mode, unlabelled)
+    names, truth = class_ids(clips, labels)
+    inputs = Inputs(encoder.contract, _augmentations(o, mode))
+    train, valid, held = _parts(inputs, clips, truth, names, validation, groups, o.seed)
+    others = inputs.keep(unlabelled)
+    with torch.random.fork_rng([encoder.device] if encoder.device.type == "cuda" else []):
+        torch.manual_seed(o.seed)
+        net, config = _copy_with_head(encoder, names)
+        data = train.to(encoder.device), valid.to(encoder.device), others.to(encoder.device)
+        run = _Run(net, inputs, ARCHS[config.arch].head, encoder.labels != names, mode, o, *data)
+        history, best = run.train(encoder.name)
+        confusion = run.confusion()
+        run.finish()
+    counts = {name: (int((train.y == i).sum()), int((valid.y == i).sum())) for i, name in enumerate(names)}
+    tuned = Encoder(net.requires_grad_(True), config, f"{encoder.name.removesuffix(SUFFIX)}{SUFFIX}", encoder.device)
+    return FinetuneResult(tuned, counts, history, best, confusion, held)
+
+
+def _check_mode(encoder: Encoder, mode: str, unlabelled: Sequence[Clip]) -> None:
+    net = encoder.net
+    if mode not in MODES:
+        raise TrainingError(f"no mode {mode!r}. Use one of {', '.join(MODES)}.")
+    if mode == "semi" and not (isinstance(net, PSP) and net.pyramid is not None and net.streams == 2):
+        raise TrainingError(f"mode semi is PSP's objective, and {encoder.name} is no PSP encoder with two streams and a pyramid. Use mode full or linear.")
+    if mode == "semi" and not unlabelled:
+        raise TrainingError("mode semi learns from unlabelled clips beside the labelled ones. Give unlabelled=, or use mode full or linear.")
+    if mode != "semi" and unlabelled:
+        raise TrainingError(f"mode {mode} does not use unlabelled clips. Leave them out, or use mode semi with a PSP encoder.")
+
+
+def _augmentations(options: FinetuneOptions, mode: str) -> Sequence[Mapping[str, Any]]:
+    if options.augmentations is not None:
+        return options.augmentations
+    return () if mode == "linear" else AUGMENTATIONS
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Clips as ``Inputs`` keeps them, or their vectors (N, D), and class ids (N,)."""
+
+    x: Tensor
+    y: Tensor
+
+    def to(self, device: torch.device) -> _Part:
+        return _Part(self.x.to(device), self.y.to(device))
+
+
+def _parts(
+    inputs: Inputs, clips: Sequence[Clip], truth: Ints, names: Sequence[str], validation: float | Sequence[Clip], groups: Sequence[str] | None, seed: int
+) -> tuple[_Part, _Part, tuple[str, ...]]:
+    """Training part, validation part, and the groups of the latter."""
+    if not isinstance(validation, (int, float)):
+        if groups is not None:
+            raise TrainingError("groups choose the validation part, and validation clips were given too. Leave one of them out.")
+        ids = known_ids(validation, names)
+        return _Part(inputs.keep(clips), torch.from_numpy(truth)), _Part(inputs.keep(validation), torch.from_numpy(ids)), ()
+    held = hold_out(truth, names, [c.name for c in clips], validation, seed) if groups is None else hold_out_groups(truth, groups, validation, seed)
+    x, y = inputs.keep(clips), torch.from_numpy(truth)
+    return _Part(x[~held], y[~held]), _Part(x[held], y[held]), tuple(sorted({g for g, h in zip(groups or (), held, strict=groups is not None) if h}))
+
+
+def _copy_with_head(encoder: Encoder, names: tuple[str, ...]) -> tuple[nn.Module, ModelConfig]:
+    """A float32 copy of the net, with a new head unless the head's classes are the same already."""
+    config = dataclasses.replace(encoder.config, num_classes=len(names), labels=names)
+    net, head = build_net(config), ARCHS[config.arch].head
+    kept = {k: v for k, v in encoder.net.state_dict().items() if encoder.labels == names or not k.startswith(head)}
+    net.load_state_dict({**net.state_dict(), **kept})
+    return net.to(encoder.device), config
+
+
+class _Run:
+    """One training: the net, its data on the device, the optimiser."""
+
+    def __init__(
+        self, net: nn.Module, inputs: Inputs, head: str, new_head: bool, mode: str, options: FinetuneOptions, train: _Part, valid: _Part, unlabelled: Tensor
+    ) -> None:
+        self.net, self.inputs, self.options, self.mode, self.training, self.valid = net, inputs, options, mode, train, valid
+        self.bf16 = computes_bf16(train.x.device) if options.precision == "auto" else options.precision == "bf16-mixed"
+        self.unlabelled = torch.cat([train.x, unlabelled])
+        freeze(net, "body" if mode == "linear" else options.freeze, head)
+        if mode != "semi":
+            freeze_unused(net, self.inputs.plain(train.x[:2]))
+        groups = parameter_groups(net, options.learning_rate, options.layer_decay, options.weight_decay, head)
+        self.optimiser = torch.optim.AdamW(groups)
+        frozen = mode != "semi" and not any(p.requires_grad for n, p in net.named_parameters() if not n.startswith(head))
+        self.standardised = self._standardise(head, new_head) if frozen else None
+        # A frozen body gives a clip that is not augmented the same vector in every epoch.
+        self.cached = frozen and not inputs.operations
+        if self.cached:
+            self.training, self.valid = (_Part(self._vectors(p.x), p.y) for p in (train, valid))
+
+    def _standardise(self, head: str, new: bool) -> Standardised | None:
+        """The head's first layer, made to learn in standardised units; None for heads that are no chain of layers."""
+        layers, name = dict(self.net.named_modules()), head.removesuffix(".")
+        single, first = layers.get(name), layers.get(f"{name}.0")
+        if isinstance(single, nn.Linear) and new:  # of random weights, what the few clips do not tell would stay
+            nn.init.zeros_(single.weight)
+        layer = single if isinstance(single, nn.Linear) else first
+        vectors = self._evaluated(lambda x: self.net.forward_features(self.inputs.plain(x)), self.training.x)  # type: ignore[operator]
+        return Standardised(layer, vectors) if isinstance(layer, nn.Linear) else None
+
+    def _vectors(self, x: Tensor) -> Tensor:
+        """Vectors of clips as the head takes them."""
+        return self._evaluated(lambda part: self._scaled(self.net.forward_features(self.inputs.plain(part))), x)  # type: ignore[operator]
+
+    def _scaled(self, z: Tensor) -> Tensor:
+        return z if self.standardised is None else self.standardised(z)
+
+    def train(self, name: str) -> tuple[tuple[Epoch, ...], int]:
+        """Train and bring the net to its best epoch: all epochs run, and the number of the best."""
+        o, best = self.options, 0
+        history: list[Epoch] = []
+        state: dict[str, Tensor] = {}
+        steps = o.epochs * len(self._batches(1))
+        schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: warmup_cosine(step, steps, o.warmup))
+        for epoch in tqdm(range(1, o.epochs + 1), unit="epoch", desc=name, delay=2, disable=None, leave=False):
+            set_train(self.net)
+            losses = []
+            for rows in self._batches(epoch):
+                losses.append(self._step(rows))
+                schedule.step()
+                if not math.isfinite(losses[-1]):
+                    raise TrainingError(
+                        f"{name}: the loss is {losses[-1]} at step {len(losses)} of epoch {epoch}. Lower learning_rate, now {o.learning_rate:g}"
+                        f"{', or set precision to 32-true' if self.bf16 else ''}."
+                    )
+            history.append(Epoch(epoch, float(np.mean(losses)), *self._validate()))
+            if not state or _better(history[-1], history[best - 1]):
+                best, state = epoch, {k: v.clone() for k, v in self.net.state_dict().items()}
+            elif o.patience and epoch - best >= o.patience:
+                break
+        self.net.load_state_dict(state)
+        return tuple(history), best
+
+    def confusion(self) -> Ints:
+        """(classes, classes) validation clips, row the true class, column the one given."""
+        classes = self._logits(self.valid.x)
+        out = np.zeros((classes.shape[1],) * 2, np.int64)
+        np.add.at(out, (self.valid.y.cpu().numpy(), classes.argmax(1).cpu().numpy()), 1)
+        return out
+
+    def finish(self) -> None:
+        """Bring a head that learned in standardised units back to those of the vectors."""
+        if self.standardised is not None:
+            self.standardised.fold()
+
+    def _batches(self, epoch: int) -> list[Tensor]:
+        """Rows of the training clips for each step of an epoch, drawn from (seed, epoch)."""
+        o, y = self.options, self.training.y.cpu().numpy()
+        rng = np.random.default_rng((o.seed, epoch))
+        order = rng.permutation(len(y))
+        if o.balanced:
+            members = [rng.permutation(np.flatnonzero(y == i)) for i in np.unique(y)]
+            # A class with fewer clips than the others goes round.
+            order = rng.permutation(np.concatenate([np.resize(m, math.ceil(len(y) / len(members))) for m in members]))
+        # Batches of nearly equal size: BatchNorm cannot do with a last one of a single clip.
+        return [torch.from_numpy(rows).to(self.training.y.device) for rows in np.array_split(order, math.ceil(len(order) / o.batch_size))]
+
+    def _step(self, rows: Tensor) -> float:
+        with torch.autocast(rows.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext():
+            loss = self._loss(self.training.x[rows], self.training.y[rows])
+        self.optimiser.zero_grad()
+        torch.autograd.backward([loss])
+        nn.utils.clip_grad_norm_(self.net.parameters(), CLIP_NORM)
+        self.optimiser.step()
+        return float(loss.detach())
+
+    def _loss(self, x: Tensor, y: Tensor) -> Tensor:
+        o = self.options
+        if self.mode == "semi":
+            assert isinstance(self.net, PSP)
+            others = self.unlabelled[torch.randperm(len(self.unlabelled), device=x.device)[: o.unlabelled_ratio * len(x)]]
+            return semi_supervised_losses(self.net, self.inputs.augmented(x), y, self.inputs.augmented(others), o.temperature, o.contrast_weight).total
+        logits = self._forward(x if self.cached else self.inputs.augmented(x))
+        return F.cross_entropy(logits.float(), y, label_smoothing=o.label_smoothing)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        """Inputs of the net, or cached vectors -> logits."""
+        z = x if self.cached else self._scaled(self.net.forward_features(x))  # type: ignore[operator]
+        logits: Tensor = self.net.forward_head(z)  # type: ignore[operator]
+        return logits
+
+    def _evaluated(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """A function of a batch on all rows, in evaluation mode and 32 bits, as the encoder will be used."""
+        self.net.eval()
+        with torch.no_grad():
+            rows = x if len(x) else x.new_zeros(1, *x.shape[1:])  # of no clips only the shape is wanted
+            return torch.cat([function(part) for part in torch.split(rows, BATCH[x.device.type])])[: len(x)]
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return self._evaluated(lambda part: self._forward(part if self.cached else self.inputs.plain(part)), x)
+
+    def _validate(self) -> tuple[float, float]:
+        if not len(self.valid.y):
+            return math.nan, math.nan
+        logits = self._logits(self.valid.x)
+        right = (logits.argmax(1) == self.valid.y).float().mean()
+        return float(F.cross_entropy(logits, self.valid.y)), 100 * float(right)
+
+
+def _better(new: Epoch, old: Epoch) -> bool:
+    """Whether an epoch is to be kept instead of an earlier one; without a validation part the later one is."""
+    if math.isnan(new.validation_loss):
+        return True
+    return (new.validation_accuracy, -new.validation_loss) > (old.validation_accuracy, -old.validation_loss)

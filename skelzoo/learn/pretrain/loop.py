@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import math
 import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,15 +17,16 @@ from tqdm import tqdm
 
 from skelzoo.errors import MissingDependencyError, TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.output import whole_file
 from skelzoo.inference.runner import pick_device
 from skelzoo.learn import probe
-from skelzoo.learn.finetune import fit_head
+from skelzoo.learn.head import fit_head
 from skelzoo.learn.pretrain.data import pretraining_array
 from skelzoo.learn.pretrain.methods import build_method
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
+from skelzoo.learn.training import computes_bf16, warmup_cosine
 from skelzoo.nets.archs import build
 from skelzoo.skeleton.layouts import get_layout
+from skelzoo.skeleton.writing import whole_file
 from skelzoo.weights.manifest import ModelConfig
 
 LOG, CHECKPOINT, RECIPE, HEAD, RESULT = "log.csv", "checkpoint.pt", "recipe.json", "head.json", "weights"
@@ -87,19 +86,10 @@ def _check_claim(folder: Path, recipe: Recipe) -> None:
         raise TrainingError(f"{folder} holds a run of another recipe (see {path}). Choose another folder with --out, or remove it.")
 
 
-def _cpu_has_bf16() -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.machine() == "arm64"
-    return "avx512_bf16" in flags or "amx_bf16" in flags or " bf16" in flags
-
-
 def _precision(name: str, device: torch.device) -> Any:
     if name != "auto":
         return name
-    fits = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and _cpu_has_bf16()
-    return "bf16-mixed" if fits else "32-true"
+    return "bf16-mixed" if computes_bf16(device) else "32-true"
 
 
 class Run:
@@ -168,9 +158,7 @@ class Run:
         r, o = self.recipe, self.recipe.optimiser
         progress = self.step / r.steps
         for group in self.optimiser.param_groups:
-            group["lr"] = o.learning_rate * (
-                min(1.0, (progress + 1 / r.steps) / o.warmup) if progress < o.warmup else 0.5 * (1 + math.cos(math.pi * (progress - o.warmup) / (1 - o.warmup)))
-            )
+            group["lr"] = o.learning_rate * warmup_cosine(self.step, r.steps, o.warmup)
         batch = self.clips[self._indices()]
         torch.manual_seed(r.seed * 1_000_003 + self.step)
         losses = self.method(batch)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from skelzoo.errors import SkelzooError, TrainingError
-from skelzoo.learn.finetune import HeadOptions
+from skelzoo.learn.head import HeadOptions
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.skeleton.prepare import Contract
 

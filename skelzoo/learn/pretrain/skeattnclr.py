@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skelzoo.learn.pretrain.augment import augment, check_operations, part_swap
+from skelzoo.learn.pretrain.augment import augment, check_operations, part_swap, stream_of
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.nets.attention_mask import Projection
 from skelzoo.nets.skeattnclr import SkeAttnCLR
@@ -49,15 +49,6 @@ class Losses(NamedTuple):
     non_salient: Tensor
     keys: tuple[Tensor, Tensor, Tensor]
     """Global, salient and non-salient keys, each (N, feature_dim), unit length."""
-
-
-def stream_of(x: Tensor, name: str, parents: Sequence[int]) -> Tensor:
-    """The joint, bone or motion stream of (N, C, T, V, M), as ``skelzoo.skeleton.prepare.stream`` but on a batch."""
-    if name == "bone":
-        return x - x[:, :, :, [p if p >= 0 else i for i, p in enumerate(parents)]]
-    if name == "motion":
-        return torch.cat([x[:, :, 1:] - x[:, :, :-1], torch.zeros_like(x[:, :, :1])], 2)
-    return x
 
 
 class SkeAttnCLRPretraining(Method):

@@ -1,0 +1,141 @@
+"""Recordings arranged by class: reading them for fine-tuning, and what came of it as a table and a card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skelzoo.errors import SkelzooError, TrainingError, UnknownModelError
+from skelzoo.inference.files import FileClip, Refusal, read_files
+from skelzoo.inference.output import table
+from skelzoo.learn.finetune import FinetuneResult
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.prepare import Contract, prepare, select_persons
+from skelzoo.weights.manifest import manifest
+
+PAIRS = 5
+"""Pairs of classes taken for each other that a report lists."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledClip:
+    """A clip with its label set, and the group it is of, "" without groups."""
+
+    clip: Clip
+    group: str
+
+
+def fitting_files(paths: Sequence[str], contract: Contract, most_moving: bool = False) -> Iterator[FileClip | Refusal]:
+    """Read files, folders and globs, and pass on the clips that the contract takes.
+
+    Args:
+        most_moving: where a clip has more persons than the contract takes, keep those that move most.
+
+    Yields:
+        Every usable clip in order; a Refusal for every other one and for every file that cannot be read.
+    """
+    for item in read_files(paths):
+        if isinstance(item, Refusal):
+            yield item
+            continue
+        clip = select_persons(item.clip, contract.persons) if most_moving else item.clip
+        try:
+            prepare(clip, contract)
+        except SkelzooError as error:
+            yield Refusal(item.file, error, clip.name)
+        else:
+            yield FileClip(clip, item.file)
+
+
+def labelled_files(path: str, contract: Contract, group: str | None = None, most_moving: bool = False) -> Iterator[LabelledClip | Refusal]:
+    """Read recordings arranged by class.
+
+    Args:
+        path: a folder with one folder per class, named after it, that holds the recordings at any depth. Clips of files that lie in
+            no class folder, and of a single file such as a corpus, keep the labels they have.
+        group: regular expression that finds the group, such as the person, in a file's path below the folder followed by
+            ``/`` and the clip's name: its first bracketed part, or all of what it fits.
+        most_moving: see ``fitting_files``.
+
+    Yields:
+        As ``fitting_files``; a Refusal also for a clip without a label, or without a group where groups are asked for.
+
+    Raises:
+        TrainingError: not a regular expression.
+    """
+    try:
+        pattern = re.compile(group or "")
+    except re.error as error:
+        raise TrainingError(f"{group!r} is no regular expression ({error}). Example: 'person(\\d+)'.") from error
+    for item in fitting_files([path], contract, most_moving):
+        if isinstance(item, Refusal):
+            yield item
+            continue
+        inside = Path(item.file).relative_to(path) if Path(path).is_dir() else Path(Path(item.file).name)
+        label, where = inside.parts[0] if len(inside.parts) > 1 else item.clip.label, f"{inside.as_posix()}/{item.clip.name}"
+        found = pattern.search(where)
+        if not label:
+            yield Refusal(item.file, TrainingError("has no label. Put it into a folder named after its class."), item.clip.name)
+        elif found is None:
+            yield Refusal(item.file, TrainingError(f"the group pattern {group!r} fits nothing in {where!r}. Loosen it."), item.clip.name)
+        else:
+            yield LabelledClip(item.clip.replace(label=label), found[1] or "" if pattern.groups else found[0])
+
+
+def report(result: FinetuneResult) -> str:
+    """What a fine-tuning gave, for people: classes, counts, accuracy, the pairs most often taken for each other."""
+    rows = [[name, str(train), str(valid), f"{result.per_class[name]:.0f} %" if valid else "-"] for name, (train, valid) in result.clips.items()]
+    text = [table(["class", "training clips", "validation clips", "right"], rows), ""]
+    if np.isnan(result.accuracy):
+        return "\n".join([*text, f"no validation part; weights of the last of {len(result.history)} epochs"])
+    held = (
+        f"groups held out: {', '.join(result.held_out)}" if result.held_out else "clips held out one by one: expect less on persons who are not among the clips"
+    )
+    text += [
+        f"validation accuracy {result.accuracy:.1f} %, mean over classes {result.balanced_accuracy:.1f} % "
+        f"(best of {len(result.history)} epochs: {result.best_epoch}; chosen by it, so slightly favourable)",
+        held,
+    ]
+    wrong = result.confusion * (1 - np.eye(len(result.labels), dtype=np.int64))
+    worst = [divmod(int(i), len(result.labels)) for i in np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]]
+    text += [f"{wrong[i, j]} of {result.confusion[i].sum()} clips of {result.labels[i]!r} taken for {result.labels[j]!r}" for i, j in worst if wrong[i, j]]
+    return "\n".join(text)
+
+
+def card(result: FinetuneResult, start: str, command: str) -> str:
+    """The card (README.md) of a fine-tuned model.
+
+    Args:
+        start: name of the model it was made from.
+        command: that made it.
+    """
+    return f"""# {result.encoder.name}
+
+Fine-tuned with skelzoo from `{start}` on {sum(train for train, _ in result.clips.values())} clips of {len(result.clips)} classes.
+
+`{command}`
+
+## Licence
+
+{_licence(start)} What the recordings' licence asks for comes on top.
+
+## Measured
+
+```
+{report(result)}
+```
+"""
+
+
+def _licence(start: str) -> str:
+    try:
+        weights = manifest().find(start).weights
+    except UnknownModelError:
+        weights = None
+    if weights is None:
+        return f"Of the weights that training started from, see the card of `{start}`."
+    return f"Training started from weights under {weights.license}. {weights.license_reason}"

@@ -1,0 +1,107 @@
+"""Labelled clips to class ids, and a part of them held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import TrainingError
+from skelzoo.skeleton.clip import Clip
+
+Ints = NDArray[np.int64]
+
+
+def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None) -> tuple[tuple[str, ...], Ints]:
+    """Class names in alphabetical order, and the class of each clip as an index into them, (clips,).
+
+    Args:
+        labels: one per clip; by default the clips' own.
+
+    Raises:
+        TrainingError: no clips, clips without a label, another number of labels than clips, or fewer than two classes.
+    """
+    found = [c.label for c in clips] if labels is None else list(labels)
+    if not clips or len(found) != len(clips):
+        raise TrainingError(f"{len(found)} labels for {len(clips)} clips. Give at least two labelled clips and one label for each.")
+    unnamed = [clip.name for clip, label in zip(clips, found, strict=True) if not label]
+    if unnamed:
+        raise TrainingError(
+            f"{len(unnamed)} of {len(clips)} clips have no label, the first is {unnamed[0]!r}. Set clip.label, pass labels=, or leave them out."
+        )
+    names, truth = np.unique(np.array(found, np.str_), return_inverse=True)
+    if len(names) < 2:
+        raise TrainingError(f"all {len(clips)} clips are of the class {str(names[0])!r}. Give clips of at least two classes.")
+    return tuple(str(n) for n in names), truth.astype(np.int64)
+
+
+def known_ids(clips: Sequence[Clip], names: Sequence[str]) -> Ints:
+    """The class of each clip as an index into ``names``, (clips,).
+
+    Raises:
+        TrainingError: a clip without a label, or of a class that is not among the names.
+    """
+    index = {name: i for i, name in enumerate(names)}
+    odd = next((c for c in clips if c.label not in index), None)
+    if odd is not None:
+        raise TrainingError(f"validation clip {odd.name!r} has the label {odd.label!r}, which no training clip has. Its classes are: {', '.join(names)}.")
+    return np.array([index[str(c.label)] for c in clips], np.int64)
+
+
+def hold_out(truth: Ints, names: Sequence[str], clips: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
+    """Hold out a share of every class, at least one clip and never all of them; 0 holds out none: (clips,) bool.
+
+    Args:
+        truth: class of each clip.
+        clips: their names, for messages.
+
+    Raises:
+        TrainingError: a class with a single clip, or a share outside 0 to below 1.
+    """
+    _check_share(share)
+    out = np.zeros(len(truth), bool)
+    if share == 0:
+        return out
+    rng = np.random.default_rng(seed)
+    for i, name in enumerate(names):
+        members = rng.permutation(np.flatnonzero(truth == i))
+        if len(members) == 1:
+            raise TrainingError(
+                f"class {name!r} has one clip, {clips[members[0]]!r}, so it cannot be both learned and validated. "
+                "Record more of it, leave it out, or give validation=0 or validation clips of your own."
+            )
+        out[members[: min(max(round(share * len(members)), 1), len(members) - 1)]] = True
+    return out
+
+
+def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
+    """Hold out whole groups, such as persons, until the share is reached; every class keeps a clip: (clips,) bool.
+
+    Args:
+        groups: one name per clip.
+
+    Raises:
+        TrainingError: another number of groups than clips, no group can be held out, or a share outside 0 to below 1.
+    """
+    _check_share(share)
+    if len(groups) != len(truth):
+        raise TrainingError(f"{len(groups)} groups for {len(truth)} clips. Give one name per clip, such as the person's.")
+    of_clip = np.array(groups, np.str_)
+    known = sorted({str(g) for g in groups})
+    out = np.zeros(len(truth), bool)
+    for group in np.random.default_rng(seed).permutation(known):
+        wider = out | (of_clip == group)
+        if out.sum() < share * len(truth) and set(truth[~wider]) == set(truth):
+            out = wider
+    if share and not out.any():
+        raise TrainingError(
+            f"none of the {len(known)} groups ({', '.join(known[:8])}{', ...' if len(known) > 8 else ''}) can be held out, because a class would keep no clip to train on. "
+            "Record more persons per class, or leave groups out so that clips are held out one by one."
+        )
+    return out
+
+
+def _check_share(share: float) -> None:
+    if not 0 <= share < 1:
+        raise TrainingError(f"validation is {share}. Give a share from 0 to below 1, or validation clips of your own.")

@@ -1,0 +1,66 @@
+"""What trainings share: the learning rate over a run, whether a device computes in bf16, heads that learn in standardised units."""
+
+from __future__ import annotations
+
+import math
+import platform
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+def warmup_cosine(step: int, steps: int, warmup: float) -> float:
+    """Share of the full learning rate at a step from 0: a line up over the share ``warmup`` of the steps, then a half cosine down to zero."""
+    progress = step / steps
+    return min(1.0, (progress + 1 / steps) / warmup) if progress < warmup else 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies bf16 matrices itself, so that bf16 is faster than 32-bit."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and _cpu_has_bf16()
+
+
+def _cpu_has_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.machine() == "arm64"
+    return "avx512_bf16" in flags or "amx_bf16" in flags or " bf16" in flags
+
+
+LENGTH = 20.0
+"""At which a linear head learns best with the default rate, on splits inside the training parts of UTD-MHAD and NW-UCLA."""
+
+
+class Standardised:
+    """A linear layer whose input is standardised, to vectors of length about LENGTH, while it learns; afterwards that is folded into its weights.
+
+    At the same learning rate it then learns as fast from vectors of ten numbers as from vectors of thousands.
+
+    Args:
+        layer: learns in standardised units from now on; its outputs stay what they were.
+        vectors: (N, k * in_features), what it will see; k vectors side by side are standardised alike.
+    """
+
+    def __init__(self, layer: nn.Linear, vectors: Tensor) -> None:
+        rows = vectors.reshape(-1, layer.in_features)
+        # Numbers that hardly vary stay small: blown up, their rounding would be learned from and folded into huge weights.
+        least = 1e-3 * float(rows.abs().mean()) + 1e-6
+        self.layer, self.mean, self.std = layer, rows.mean(0), (rows.std(0, correction=0) + least) * layer.in_features**0.5 / LENGTH
+        with torch.no_grad():
+            layer.bias.add_(layer.weight @ self.mean)
+            layer.weight.mul_(self.std)
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """Vectors (N, k * in_features) in standardised units."""
+        scaled: Tensor = (vectors.reshape(-1, self.layer.in_features) - self.mean) / self.std
+        return scaled.reshape(vectors.shape)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Give the layer back what it learned in the units of its input."""
+        self.layer.weight.div_(self.std)
+        self.layer.bias.sub_(self.layer.weight @ self.mean)

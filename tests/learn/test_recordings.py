@@ -1,0 +1,154 @@
+"""Recordings arranged by class: how they are read, `skelzoo finetune`, and what it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from tiny import CONTRACT, make_clip, make_encoder, write_corpus
+
+import skelzoo
+from skelzoo.cli import main
+from skelzoo.errors import TrainingError
+from skelzoo.inference.files import Refusal
+from skelzoo.learn.recordings import LabelledClip, labelled_files
+from skelzoo.skeleton.procedural import make
+
+
+def run(*args: object) -> Result:
+    result = CliRunner().invoke(main, ["finetune", *map(str, args)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def errors(result: Result) -> list[str]:
+    return [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"local:{make_encoder(labels=None).save(tmp_path_factory.mktemp('models') / 'tiny')}"
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """CLASS/PERSON/*.npz: two classes, three persons, two recordings each, labelled otherwise in the files."""
+    for name in ("walk", "wave"):
+        for person in range(3):
+            folder = tmp_path / "takes" / name / f"person{person}"
+            folder.mkdir(parents=True)
+            for k in range(2):
+                clip = make(name, frames=30, seed=10 * person + k)
+                skelzoo.save_clips(folder / f"take{k}.npz", [clip.replace(label="something", name=f"{name}{person}{k}")])
+    return tmp_path / "takes"
+
+
+def found(path: object, group: str | None = None, most_moving: bool = False) -> tuple[list[LabelledClip], list[str]]:
+    items = list(labelled_files(str(path), CONTRACT, group, most_moving))
+    return [i for i in items if isinstance(i, LabelledClip)], [str(i) for i in items if isinstance(i, Refusal)]
+
+
+def test_the_class_is_the_folder_and_the_group_what_the_pattern_finds(recordings: Path) -> None:
+    clips, refused = found(recordings, r"person(\d)")
+    assert not refused and [(c.clip.label, c.group) for c in clips] == [(name, str(p)) for name in ("walk", "wave") for p in range(3) for _ in range(2)]
+    assert {c.group for c in found(recordings, r"person\d/take1")[0]} == {f"person{p}/take1" for p in range(3)} and len(found(recordings, "take1")[1]) == 6
+    assert {c.group for c in found(recordings)[0]} == {""}
+    assert {c.group for c in found(recordings, r"/wave(\d)\d$|walk")[0]} == {"", "0", "1", "2"}
+    with pytest.raises(TrainingError, match=r"'\(' is no regular expression"):
+        found(recordings, "(")
+
+
+def test_what_cannot_be_used_is_named_and_passed_over(recordings: Path) -> None:
+    (recordings / "walk/broken.bvh").write_text("HIERARCHY")
+    skelzoo.save_clips(recordings / "walk/crowd.npz", [make_clip(persons=3)])
+    skelzoo.save_clips(recordings / "loose.npz", [make_clip(1), make_clip(2).replace(label="wave")])
+    clips, refused = found(recordings)
+    assert len(clips) == 13 and clips[0].clip.label == "wave" and clips[0].clip.name == "clip2"
+    assert len(refused) == 3 and "clip1: has no label. Put it into a folder named after its class" in refused[0]
+    assert "broken.bvh" in refused[1] and "3 persons" in refused[2] and "crowd.npz" in refused[2]
+    assert len(found(recordings, most_moving=True)[1]) == 2
+    assert "crowd.npz/clip0" in found(recordings, "take", most_moving=True)[1][-1]
+
+
+def test_finetune_writes_a_model_that_knows_the_classes(model: str, recordings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    result = run(model, recordings, "--out", out, "--mode", "linear", "--epochs", 3, "--group", r"person(\d)", "--device", "cpu", "--select-persons")
+    assert result.exit_code == 0 and result.stderr == ""
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[0] == ["class", "training", "clips", "validation", "clips", "right"]
+    assert [row[:3] for row in rows[1:3]] == [["walk", "4", "2"], ["wave", "4", "2"]]
+    assert "validation accuracy" in result.stdout and "groups held out: " in result.stdout and f"local:{out}" in result.stdout
+    assert skelzoo.load(f"local:{out}", device="cpu").labels == ("walk", "wave")
+    text = (out / "README.md").read_text()
+    command = f"skelzoo finetune {model} {recordings} --out {out} --mode linear --epochs 3 --group 'person(\\d)' --device cpu --select-persons"
+    assert command in text and f"from `{model}` on 8 clips of 2 classes" in text and "see the card of `local:" in text
+    assert "\n".join(result.stdout.splitlines()[:3]) in text
+
+
+def test_a_bundled_start_passes_its_licence_on(recordings: Path, tmp_path: Path) -> None:
+    assert run("skeattnclr-openskel", recordings, "--out", tmp_path / "mine", "--mode", "linear", "--epochs", 1, "--device", "cpu").exit_code == 0
+    assert "CC-BY-NC-4.0" in (tmp_path / "mine/README.md").read_text()
+
+
+def test_classes_taken_for_each_other_are_shown(model: str, tmp_path: Path) -> None:
+    """The same clips under two names: no head can be right about more than half of them."""
+    for name in ("one", "two"):
+        (tmp_path / "takes" / name).mkdir(parents=True)
+        skelzoo.save_clips(tmp_path / "takes" / name / "all.npz", [make_clip(s) for s in range(10)])
+    result = run(model, tmp_path / "takes", "--out", tmp_path / "mine", "--epochs", 2, "--validation", 0.5, "--seed", 3, "--device", "cpu")
+    pairs = [line for line in result.stdout.splitlines() if "taken for" in line]
+    assert 1 <= len(pairs) <= 2 and all(" of 5 clips of " in line for line in pairs)
+    assert "held out one by one" in result.stdout
+
+
+def test_finetune_on_a_corpus_file(model: str, tmp_path: Path) -> None:
+    labels = np.repeat([0, 1], 6)
+    path = write_corpus(tmp_path / "corpus.npz", [make_clip(int(i) + 2 * k) for k, i in enumerate(labels)], labels)
+    result = run(model, path, "--out", tmp_path / "mine", "--epochs", 1, "--validation", 0, "--freeze", 9, "--learning-rate", 0.01, "--device", "cpu")
+    assert result.exit_code == 0 and "no validation part; weights of the last of 1 epochs" in result.stdout
+    assert [line.split() for line in result.stdout.splitlines()[1:3]] == [["class0", "6", "0", "-"], ["class1", "6", "0", "-"]]
+    tuned, start = skelzoo.load(f"local:{tmp_path / 'mine'}", device="cpu"), skelzoo.load(model, device="cpu")
+    assert tuned.net.backbone.blocks[8].norm1.weight.equal(start.net.backbone.blocks[8].norm1.weight)
+    assert not tuned.net.backbone.blocks[9].norm1.weight.equal(start.net.backbone.blocks[9].norm1.weight)
+
+
+def test_finetune_goes_on_past_bad_files_and_says_so(model: str, recordings: Path, tmp_path: Path) -> None:
+    (recordings / "walk/broken.bvh").write_text("HIERARCHY")
+    result = run(model, recordings, "--out", tmp_path / "mine", "--mode", "linear", "--epochs", 1, "--device", "cpu")
+    assert result.exit_code == 1 and (tmp_path / "mine/model.safetensors").is_file()
+    assert "broken.bvh" in errors(result)[0] and "1 file(s) or clip(s) left out, 12 clip(s) done" in errors(result)[1]
+
+
+def test_finetune_refuses_before_any_work(model: str, recordings: Path, tmp_path: Path) -> None:
+    (tmp_path / "busy").mkdir()
+    (tmp_path / "busy/thesis.txt").write_text("")
+    for args, problem in (
+        (["local:nowhere", recordings, "--out", tmp_path / "busy"], "exists and is not a weights folder"),
+        ([model, recordings, "--out", tmp_path / "new", "--freeze", "most"], "freeze is 'most'"),
+        ([model, recordings, "--out", tmp_path / "new", "--mode", "semi"], "semi is PSP's objective"),
+        ([model, recordings, "--out", tmp_path / "new", "--unlabelled", recordings], "does not use unlabelled clips"),
+        ([model, recordings, "--out", tmp_path / "new", "--learning-rate", -1], "learning_rate is -1"),
+        ([model, recordings / "walk/person0", "--out", tmp_path / "new"], "all 2 clips are of the class 'something'"),
+        ([model, tmp_path / "none", "--out", tmp_path / "new"], "no such file or folder"),
+    ):
+        result = run(*args, "--device", "cpu")
+        assert result.exit_code == 1 and problem in result.stderr, (problem, result.stderr)
+    assert not (tmp_path / "new").exists()
+    assert run(model, recordings).exit_code == 2 and run(model, recordings, "--out", tmp_path / "new", "--mode", "half").exit_code == 2
+
+
+@pytest.mark.needs_shared
+def test_real_recordings_of_utd_mhad(shared: Path, tmp_path: Path) -> None:
+    """Eight persons, three gestures, four takes each; two persons are held out."""
+    clips = [c for c in skelzoo.read(shared / "data/utd_mhad.npz") if c.label in ("wave", "clap", "arm curl")]
+    for clip in clips:
+        folder = tmp_path / "takes" / str(clip.label)
+        folder.mkdir(parents=True, exist_ok=True)
+        skelzoo.save_clips(folder / f"{clip.name}.npz", [clip])
+    result = run("skeattnclr-openskel", tmp_path / "takes", "--out", tmp_path / "mine", "--mode", "linear", "--group", r"_s(\d+)_", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    accuracy = float(result.stdout.split("validation accuracy ")[1].split(" %")[0])
+    assert accuracy > 80 and "groups held out" in result.stdout
+    assert skelzoo.load(f"local:{tmp_path / 'mine'}", device="cpu").labels == ("arm curl", "clap", "wave")
