@@ -32,6 +32,8 @@ def narrowed(config: ModelConfig) -> ModelConfig:
     """The same architecture, contract and structure with few channels."""
     sizes = {"num_frames": config.contract.frames, "num_persons": config.contract.persons}
     sizes = {key: size for key, size in sizes.items() if key in ARCHS[config.arch].options}
+    if "blocks" in SMALL[config.arch] and "embed_blocks" in config.options:  # fewer blocks than the model has
+        sizes["embed_blocks"] = [0, -1]
     return dataclasses.replace(config, options={**config.options, **SMALL[config.arch], **sizes})
 
 
