@@ -80,6 +80,19 @@ def test_every_label_set_has_its_source_in_the_docs() -> None:
     assert told == {name: len(labels) for name, labels in sets.items()}
 
 
+def test_finetuning_names_every_option_and_its_default() -> None:
+    text = (DOCS / "finetuning.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", text, re.M))
+    assert rows == {f.name: repr(f.default) for f in dataclasses.fields(FinetuneOptions)}
+
+
+@pytest.mark.parametrize("page", [DOCS / "supply.md", ROOT / "SECURITY.md"])
+def test_tests_that_a_page_names_are_there(page: Path) -> None:
+    written = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("*.py"))
+    named = set(re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")))
+    assert len(named) >= 5 and [name for name in named if f"def {name}(" not in written] == []
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in [*DOCS.glob("*.md"), ROOT / "README.md"]:
         for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
@@ -154,8 +167,3 @@ def test_readme_numbers_are_the_manifests(name: str) -> None:
     assert len(measured) == 6
     for dataset, protocol, *values in measured:
         assert [float(v) for v in values] == [metrics[dataset, protocol + kind] for kind in ("", ", random weights", ", coordinates baseline")]
-
-
-def test_every_knob_of_finetuning_is_told_with_its_default() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\S+) \|", (DOCS / "finetuning.md").read_text(encoding="utf-8"), re.M)
-    assert dict(rows) == {f.name: repr(f.default) for f in dataclasses.fields(FinetuneOptions)}

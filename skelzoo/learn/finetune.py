@@ -68,7 +68,7 @@ class FinetuneOptions:
         TrainingError: a value out of its range.
     """
 
-    epochs: int = 30
+    epochs: int = 60
     batch_size: int = 16
     learning_rate: float = 5e-3
     weight_decay: float = 0.01

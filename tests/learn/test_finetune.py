@@ -239,6 +239,13 @@ def test_semi_learns_from_unlabelled_clips_too() -> None:
     assert not any(name.startswith(("pyramid", "projector")) for name in supervised)
 
 
+def test_semi_with_a_frozen_body_trains_the_head_alone() -> None:
+    encoder = psp_encoder()
+    options = replace(QUICK, freeze="body", augmentations=(), unlabelled_ratio=2)
+    tuned = finetune(encoder, clips_of(4), mode="semi", unlabelled=clips_of(2, 2000), options=options).encoder
+    assert changed(state_of(encoder), state_of(tuned)) == {"head.weight", "head.bias"}
+
+
 def test_streams_of_the_recording_are_augmented_as_a_whole() -> None:
     steps = ({"step": "drop_empty_frames"}, {"step": "center"}, {"step": "streams"}, {"step": "resample", "frames": 16})
     encoder, valid = psp_encoder(CONTRACT.replace(steps=steps)), clips_of(3, 900)
