@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 import skelzoo
+from skelzoo.cli_models import COMMANDS, fail, pretty_json
 from skelzoo.errors import SkelzooError
 
 if TYPE_CHECKING:
@@ -30,14 +31,7 @@ class Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except SkelzooError as error:
-            _fail(error)
-
-
-def _fail(error: SkelzooError | str) -> NoReturn:
-    from skelzoo.inference.files import one_line
-
-    click.echo(f"error: {error if isinstance(error, str) else one_line(error)}", err=True)
-    raise click.exceptions.Exit(1)
+            fail(error)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,62 +46,8 @@ def main() -> None:
     """
 
 
-@main.command("list")
-@click.argument("pattern", default="*")
-@click.option("--pretrained", is_flag=True, help="Only models with published weights.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_command(pattern: str, pretrained: bool, as_json: bool) -> None:
-    """List the models whose names fit PATTERN, such as "skeattnclr*"."""
-    from skelzoo.inference.output import table
-
-    rows = [skelzoo.info(name) for name in skelzoo.list_models(pattern, pretrained)]
-    brief = [
-        {
-            "name": r["name"],
-            "family": r["family"],
-            "weights": r["weights"] and r["weights"]["source"],
-            "layout": r["config"]["contract"]["layout"],
-            "summary": r["summary"],
-        }
-        for r in rows
-    ]
-    if as_json:
-        click.echo(_json(brief))
-    elif brief:
-        click.echo(
-            table(["name", "weights", "layout", "summary"], [[r["name"], (r["weights"] or "-").partition("@")[0], r["layout"], r["summary"]] for r in brief])
-        )
-    else:
-        click.echo(f"no model fits {pattern!r}{' and has weights' if pretrained else ''}; `skelzoo list` shows all", err=True)
-
-
-@main.command("info")
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info_command(name: str, as_json: bool) -> None:
-    """Show what is known of a model: contract, classes, licence, metrics, provenance."""
-    row = skelzoo.info(name)
-    click.echo(_json(row) if as_json else "\n".join(_info_lines(row)))
-
-
-def _info_lines(row: dict[str, Any]) -> Iterator[str]:
-    config, weights = row["config"], row["weights"]
-    contract = config["contract"]
-    yield from (row["name"], f"  {row['summary']}")
-    yield f"  arch       {config['arch']} {config['options']}"
-    yield f"  input      {contract['layout']}, {contract['channels']}-D, {contract['frames']} frames, up to {contract['persons']} person(s), streams {', '.join(contract['streams'])}"
-    yield f"  steps      {'; '.join(' '.join(str(v) for v in step.values()) for step in contract['steps'])}"
-    yield f"  classes    {', '.join(config['labels']) if config['labels'] else config['num_classes'] or 'none'}"
-    if weights:
-        size = sum(file["size"] for file in weights["files"].values())
-        yield f"  weights    {weights['source']}, {weights['parameters']:,} parameters, {size / 1e6:.1f} MB"
-        yield f"  licence    {weights['license']}{'' if weights['commercial_use'] else ', no commercial use'}: {weights['license_reason']}"
-        yield f"  trained on {'; '.join(weights['trained_on'])}"
-        yield f"  command    {weights['command']}"
-    else:
-        yield "  weights    none published"
-    yield from (f"  metric     {m['dataset']}, {m['protocol']}: {m['value']:g} ({m['source']})" for m in row["metrics"])
-    yield from (f"  note       {note}" for note in row["notes"])
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 @main.command("read")
@@ -218,32 +158,9 @@ def _go_through(items: Iterator[T | Refusal]) -> tuple[list[T], int]:
 
 def _finish(done: int, refused: int) -> None:
     if not done:
-        _fail("no clip could be used; nothing was written.")
+        fail("no clip could be used; nothing was written.")
     if refused:
-        _fail(f"{refused} file(s) or clip(s) left out, {done} clip(s) done.")
-
-
-@main.command("verify")
-@click.argument("name", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every model with published weights.")
-def verify_command(name: str | None, everything: bool) -> None:
-    """Check a model's files by sha256, load it strictly and recompute its golden on this machine."""
-    if (name is None) != everything:
-        raise click.UsageError("Give a model name, or --all.")
-    names = skelzoo.list_models(pretrained=True) if name is None else [name]
-    bad = 0
-    for each in names:
-        try:
-            result = skelzoo.verify(each)
-        except SkelzooError as error:
-            bad += 1
-            click.echo(f"FAILED {each}: {error}", err=True)
-            continue
-        bad += not result.ok
-        worst = max(result.differences.values(), default=0.0)
-        click.echo(f"{'ok    ' if result.ok else 'FAILED'} {each}: largest difference {worst:.1e}, tolerance {result.tolerance:.0e}", err=not result.ok)
-    if bad or not names:
-        _fail(f"{bad} of {len(names)} model(s) failed." if names else "no model has published weights, so nothing was verified.")
+        fail(f"{refused} file(s) or clip(s) left out, {done} clip(s) done.")
 
 
 @main.command("demo")
@@ -271,6 +188,58 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
     click.echo(f"stopped; the same command goes on: {folder}" if folder == Path(out) else f"weights, to be loaded as local:{folder}")
 
 
+@main.command("finetune")
+@click.argument("model")
+@click.argument("recordings")
+@click.option("--out", required=True, help="Weights folder to write, to be loaded as local:FOLDER.")
+@click.option("--mode", type=click.Choice(["full", "linear", "semi"]), default="full", show_default=True, help="Train all, the head, or all as PSP does.")
+@click.option("--freeze", default="none", show_default=True, metavar="none|body|N", help="Keep the body, or the first N blocks, as they are.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the clips.")
+@click.option("--learning-rate", type=float, help="Of the head; blocks below learn more slowly.")
+@click.option("--validation", type=float, default=0.2, show_default=True, help="Share of the clips to hold out; 0 for none.")
+@click.option("--group", metavar="REGEX", help="Finds the person in PATH/CLIPNAME, e.g. 'subject(\\d+)'; whole persons are then held out.")
+@click.option("--unlabelled", multiple=True, help="Recordings without labels, for --mode semi; may be given again.")
+@click.option("--seed", type=int, help="Of the new head, the split and the order.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most.")
+@click.pass_context
+def finetune_command(
+    context: click.Context, model: str, recordings: str, out: str, mode: str, validation: float, group: str | None, unlabelled: tuple[str, ...],
+    device: str, select_persons: bool, freeze: str, epochs: int | None, learning_rate: float | None, seed: int | None,
+) -> None:  # fmt: skip
+    """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or a corpus .npz with labels."""
+    from skelzoo.learn.finetune import FinetuneOptions, finetune
+    from skelzoo.learn.recordings import card, fitting_files, labelled_files, report
+    from skelzoo.weights.files import check_target
+
+    check_target(Path(out))
+    given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "freeze": int(freeze) if freeze.isdigit() else freeze}
+    options = dataclasses.replace(FinetuneOptions(), **{name: value for name, value in given.items() if value is not None})
+    encoder = skelzoo.load(model, device=device)
+    clips, refused = _go_through(labelled_files(recordings, encoder.contract, group, select_persons))
+    others, more_refused = _go_through(fitting_files(unlabelled, encoder.contract, select_persons))
+    groups = [c.group for c in clips] if group else None
+    if clips:
+        result = finetune(
+            encoder, [c.clip for c in clips], mode=mode, unlabelled=[c.clip for c in others], validation=validation, groups=groups, options=options
+        )
+        folder = result.encoder.save(out, card(result, model, _command_line(context)))
+        click.echo(f"{report(result)}\nweights, to be loaded as local:{folder}")
+    _finish(len(clips), refused + more_refused)
+
+
+def _command_line(context: click.Context) -> str:
+    """The command as it was given."""
+    words = ["skelzoo", str(context.info_name)]
+    for parameter in context.command.params:
+        value = context.params[str(parameter.name)]
+        if context.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE:
+            option = [] if isinstance(parameter, click.Argument) else [parameter.opts[0]]
+            values = value if isinstance(value, tuple) else [value]
+            words += [word for v in values for word in (option if v is True else [*option, str(v)])]
+    return shlex.join(words)
+
+
 @main.command("probe")
 @click.argument("model")
 @click.option("--on", "benchmark", required=True, help="Benchmark: nwucla or utdmhad.")
@@ -289,14 +258,10 @@ def probe_command(model: str, benchmark: str, data: str, protocol: str, random_w
     encoder = Coordinates() if model == Coordinates.name else skelzoo.load(model, device=device, pretrained=not random_weights)
     results = [probe(encoder, benchmark, data, p) for p in (PROTOCOLS if protocol == "all" else [protocol])]
     if as_json:
-        click.echo(_json([{**dataclasses.asdict(r), "random_weights": random_weights} for r in results]))
+        click.echo(pretty_json([{**dataclasses.asdict(r), "random_weights": random_weights} for r in results]))
         return
     for r in results:
         copies = "" if r.accuracy_without_copies is None else f", {r.accuracy_without_copies:.1f} % without copies of training clips"
         click.echo(
             f"{r.model}, {r.benchmark}, {r.protocol}: {r.accuracy:.1f} %{copies} ({r.train_clips} train, {r.test_clips} test, {r.classes} classes; {r.description})"
         )
-
-
-def _json(row: Any) -> str:
-    return json.dumps(row, indent=2, ensure_ascii=False)

@@ -13,8 +13,9 @@ from skelzoo.errors import CheckpointError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.weights.author_config import Wanted
 from skelzoo.weights.author_keys import Translation, translate
-from skelzoo.weights.checkpoint import build_net, check_target, file_info
+from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.convert import AuthorFile, check_constants, check_state, read_author_file
+from skelzoo.weights.files import check_target, file_info
 from skelzoo.weights.infer_options import infer
 from skelzoo.weights.manifest import manifest
 from skelzoo.weights.publish import check_name

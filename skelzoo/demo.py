@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import MissingDependencyError
-from skelzoo.inference.output import check_output, table, whole_file
+from skelzoo.inference.output import check_output, table
 from skelzoo.loading import load
 from skelzoo.skeleton import procedural
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.writing import whole_file
 
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 SEEDS = 6

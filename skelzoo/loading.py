@@ -1,4 +1,4 @@
-"""load(), create(), verify(): the only composer of weights/ and inference/.
+"""load(), create(), verify(): from a name to an encoder.
 
 Not named load.py: importing a submodule ``skelzoo.load`` would replace the function ``skelzoo.load``.
 """
@@ -6,23 +6,23 @@ Not named load.py: importing a submodule ``skelzoo.load`` would replace the func
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from skelzoo.errors import CheckpointError, WeightsUnavailableError
+from skelzoo.errors import CheckpointError, IntegrityError, UnknownArchError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.golden import TOLERANCE, golden_differences
 from skelzoo.nets.archs import build
 from skelzoo.skeleton.layouts import Layout, get_layout
-from skelzoo.weights.author_config import member_of
-from skelzoo.weights.author_keys import RULES
-from skelzoo.weights.checkpoint import build_net, load_weights, read_checksums, read_config, read_golden, read_verified
-from skelzoo.weights.hub import bundled_folder, hub_folder, local_folder, registered_folder
-from skelzoo.weights.manifest import FileInfo, ModelConfig, ModelEntry, manifest
+from skelzoo.weights.checkpoint import build_net, parse_tensors, read_net
+from skelzoo.weights.files import CONFIG, GOLDEN, MODEL
+from skelzoo.weights.hub import HUB, Hub
+from skelzoo.weights.manifest import manifest
+from skelzoo.weights.sources import locate, read_config
 
 
 def load(
@@ -33,65 +33,42 @@ def load(
     compile: bool = False,
     pretrained: bool = True,
     num_classes: int | None = None,
+    endpoint: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    token: str | None = None,
 ) -> Encoder:
-    """Load an encoder.
+    """Load an encoder. A model of the Hub is fetched once; no request is made for a pinned one in the cache.
 
     Args:
-        name: a model name (``skelzoo.list_models()``), ``local:FOLDER`` or ``hf:owner/repo@<commit>``.
+        name: a model name (``skelzoo.list_models()``), ``local:FOLDER`` or ``hf:owner/repo@<commit>``. A branch, a tag or
+            nothing in place of the commit is resolved to one, which the encoder's name then shows.
         device: ``auto`` is CUDA, then MPS, then CPU.
         dtype: ``auto`` is float32.
         compile: use ``torch.compile``.
         pretrained: False gives the same net with random weights and no labels.
         num_classes: replace the head by a new random one of this size; everything else stays pretrained.
+        endpoint: address of the Hub; None as HF_ENDPOINT.
+        cache_dir: folder of the cache; None as HF_HUB_CACHE or HF_HOME.
+        local_files_only: make no request, as with HF_HUB_OFFLINE=1.
+        token: for private repositories; None as HF_TOKEN or `hf auth login`.
 
     Raises:
         UnknownModelError: no such name; near ones are listed.
-        WeightsUnavailableError: no published weights; the message says what to do.
+        WeightsUnavailableError: no published weights, or the Hub does not give them; the message says what to do.
         IntegrityError: a file is not the one its sha256 names.
         CheckpointError: the weights do not fit their config.
+        WriteError: the cache cannot be written.
     """
-    if not pretrained and name in (*manifest().models, *manifest().aliases):
-        stored = manifest().find(name).config
-    else:
-        folder, files, stored = _locate(name)
-    config = stored if num_classes is None else replace(stored, num_classes=num_classes, labels=None)
-    net = build_net(config)
-    if not pretrained:
-        return Encoder(net, replace(config, labels=None), f"{name} (random weights)", device, dtype, compile)
-    load_weights(net, config.arch, folder, files, new_head=num_classes is not None)
-    return Encoder(net, config, name, device, dtype, compile)
-
-
-def _locate(name: str) -> tuple[Path, Mapping[str, FileInfo], ModelConfig]:
-    """Folder of a model, the files it must hold, and its config; the manifest must agree with those it publishes."""
-    if name.startswith(("local:", "hf:")):
-        return _folder(local_folder(name.removeprefix("local:")) if name.startswith("local:") else hub_folder(name))
-    registered = registered_folder(manifest().aliases.get(name, name))
-    if registered is not None and registered.name not in manifest().pretrained:
-        return _folder(registered)
-    entry = manifest().find(name)
-    if entry.weights is None:
-        raise WeightsUnavailableError(_unavailable(entry))
-    folder = bundled_folder(entry.name) if entry.weights.source == "bundled" else hub_folder(entry.weights.source)
-    config = read_config(folder, entry.weights.files)
-    if config != entry.config:
-        raise CheckpointError(f"{name}: config.json in {folder} is not the config of the manifest. Reinstall skelzoo.")
-    return folder, entry.weights.files, config
-
-
-def _folder(folder: Path) -> tuple[Path, Mapping[str, FileInfo], ModelConfig]:
-    files = read_checksums(folder)
-    return folder, files, read_config(folder, files)
-
-
-def _unavailable(entry: ModelEntry) -> str:
-    nearest = [n for n in manifest().pretrained if manifest().find(n).family == entry.family] or manifest().pretrained
-    convert = f"convert a checkpoint of the authors' code with skelzoo convert CHECKPOINT --as {entry.name} --to FOLDER --register; "
-    return (
-        f"{entry.name} has no published weights. You can: load a folder of your own with skelzoo.load('local:FOLDER'); "
-        f"{convert if member_of(entry.config.arch) in RULES else ''}train it with skelzoo pretrain; "
-        f"get the untrained net with skelzoo.load({entry.name!r}, pretrained=False). Nearest model with weights: {nearest[0] if nearest else 'none'}."
-    )
+    if pretrained:
+        return Encoder.from_pretrained(
+            name, device=device, dtype=dtype, compile=compile, num_classes=num_classes,
+            endpoint=endpoint, cache_dir=cache_dir, local_files_only=local_files_only, token=token,
+        )  # fmt: skip
+    known = manifest()
+    stored = known.find(name).config if name in (*known.models, *known.aliases) else read_config(name, Hub(endpoint, cache_dir, local_files_only, token))
+    config = replace(stored, labels=None, num_classes=stored.num_classes if num_classes is None else num_classes)
+    return Encoder(build_net(config), config, f"{name} (random weights)", device, dtype, compile)
 
 
 def create(arch: str, *, layout: str | Layout, num_classes: int = 0, in_channels: int = 3, options: Mapping[str, Any] | None = None) -> nn.Module:
@@ -109,27 +86,71 @@ def create(arch: str, *, layout: str | Layout, num_classes: int = 0, in_channels
     return build(arch, get_layout(layout), in_channels, num_classes, options or {})
 
 
+NOT_CHECKED = "not checked, as the files it needs are not what they must be"
+
+
 @dataclass(frozen=True)
 class Verification:
-    """Result of ``verify``: differences per golden tensor, and whether all are within tolerance."""
+    """Result of ``verify``: three checks, each with what it found; "" is nothing wrong.
+
+    Attributes:
+        name: of the model, a Hub's with its commit.
+        device: on which the golden was recomputed.
+        files: how many were hashed.
+        hash: files that are not those listed.
+        load: why the weights do not become a net.
+        golden: what is wrong with the recomputed golden.
+        differences: per golden tensor the largest difference, see ``golden_differences``.
+        tolerance: what they may be.
+    """
 
     name: str
-    differences: Mapping[str, float]
-    tolerance: float
+    device: str
+    files: int
+    hash: str
+    load: str
+    golden: str
+    differences: Mapping[str, float] = field(default_factory=dict)
+    tolerance: float = TOLERANCE
 
     @property
     def ok(self) -> bool:
-        """Whether every recomputed tensor is within tolerance."""
-        return all(d <= self.tolerance for d in self.differences.values())
+        """Whether nothing is wrong."""
+        return not (self.hash or self.load or self.golden)
 
 
-def verify(name: str, device: str | torch.device = "auto") -> Verification:
-    """Check every file's sha256, load strictly, and recompute the model's golden on this machine.
+def verify(name: str, device: str | torch.device = "auto", hub: Hub = HUB) -> Verification:
+    """Check every file's sha256, load strictly, and recompute the model's golden on this machine. Each file is read once.
+
+    Returns:
+        What each check found; a model that is damaged is a result, not an error.
 
     Raises:
-        IntegrityError, CheckpointError: as ``load``.
+        UnknownModelError, WeightsUnavailableError: there is nothing to check.
+        CheckpointError: the folder has no usable checksum list.
+        DeviceError: the device is not there.
     """
-    folder, files, _ = _locate(name)
-    for file in files:
-        read_verified(folder, file, files)
-    return Verification(name, golden_differences(load(name, device=device), read_golden(folder, files)), TOLERANCE)
+    located = locate(name, hub)
+    data, damaged = {}, []
+    for file in {MODEL, CONFIG, GOLDEN, *located.files}:
+        try:
+            data[file] = located.read(file)
+        except IntegrityError as error:
+            damaged.append(str(error))
+    result = Verification(located.source.name, str(device), len(data), "\n".join(damaged), NOT_CHECKED, NOT_CHECKED)
+    if not {MODEL, CONFIG} <= data.keys():
+        return result
+    try:
+        config, net = read_net(located, data[CONFIG], data[MODEL])
+    except (CheckpointError, UnknownArchError) as error:
+        return replace(result, load=str(error))
+    encoder = Encoder(net, config, result.name, device)
+    result = replace(result, load="", device=str(encoder.device))
+    if GOLDEN not in data:
+        return result
+    try:
+        differences = golden_differences(encoder, parse_tensors(data[GOLDEN], located.folder / GOLDEN))
+    except CheckpointError as error:
+        return replace(result, golden=str(error))
+    worst = max(differences.values())
+    return replace(result, differences=differences, golden="" if worst <= TOLERANCE else f"differs by {worst:.1e}, more than {TOLERANCE:.0e}")

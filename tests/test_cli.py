@@ -72,14 +72,16 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "alpha-x": {"family": "A", "summary": "The first.", "config": config, "weights": None, "metrics": [], "notes": ["a note"]},
         "beta-y": {"family": "B", "summary": "The second.", "config": config, "weights": weights, "metrics": [metric], "notes": []},
     }
-    parsed = manifest_module.parse_manifest(json.dumps({"schema_version": 1, "models": table, "aliases": {"beta": "beta-y"}}))
+    parsed = manifest_module.parse_manifest(
+        json.dumps({"schema_version": 1, "label_sets": {}, "contracts": {}, "models": table, "aliases": {"beta": "beta-y"}})
+    )
     monkeypatch.setattr(manifest_module, "manifest", lambda: parsed)
     return table
 
 
 def test_light_verbs_import_no_torch(tmp_path: Path) -> None:
     skelzoo.save_clips(tmp_path / "a.npz", [make("walk")])
-    path = write_json(tmp_path / "weights_manifest.json", {"schema_version": 1, "models": {}, "aliases": {}})
+    path = write_json(tmp_path / "weights_manifest.json", {"schema_version": 1, "label_sets": {}, "contracts": {}, "models": {}, "aliases": {}})
     code = (
         "import sys; from pathlib import Path; import skelzoo.weights.manifest as m; from skelzoo.cli import main\n"
         f"m.manifest_path = lambda: Path({str(path)!r})\n"
@@ -94,7 +96,7 @@ def test_light_verbs_import_no_torch(tmp_path: Path) -> None:
 
 def test_help_and_version() -> None:
     text = run("--help").output
-    assert all(verb in text for verb in ("list", "info", "read", "embed", "classify", "verify", "demo", "pretrain", "probe"))
+    assert all(verb in text for verb in ("list", "info", "read", "embed", "classify", "verify", "demo", "pretrain", "finetune", "probe"))
     assert run("--version").output.strip().endswith(skelzoo.__version__)
     assert run("embd").exit_code == 2
     assert run("embed").exit_code == 2
@@ -102,17 +104,19 @@ def test_help_and_version() -> None:
 
 @pytest.mark.usefixtures("models")
 def test_list() -> None:
+    """Those with weights first, and what may be done with them beside the name."""
     lines = run("list").stdout.splitlines()
-    assert [line.split()[:2] for line in lines] == [["name", "weights"], ["alpha-x", "-"], ["beta-y", "bundled"]]
+    assert [line.split()[:3] for line in lines] == [["name", "weights", "licence"], ["beta-y", "bundled", "CC-BY-4.0"], ["alpha-x", "-", "-"]]
     assert "alpha-x" not in run("list", "b*").stdout
-    assert [r["name"] for r in json.loads(run("list", "--pretrained", "--json").stdout)] == ["beta-y"]
+    (row,) = json.loads(run("list", "--pretrained", "--json").stdout)
+    assert (row["name"], row["weights"], row["license"], row["commercial_use"]) == ("beta-y", "bundled", "CC-BY-4.0", True)
     nothing = run("list", "zzz*")
     assert (nothing.exit_code, nothing.stdout) == (0, "") and "no model fits" in nothing.stderr
 
 
 def test_info(models: dict[str, Any]) -> None:
     text = run("info", "beta").stdout
-    assert all(word in text for word in ("beta-y", "CC-BY-4.0", "61.5", "sit, stand, wave", "1,234 parameters", "skelzoo pretrain beta-y"))
+    assert all(word in text for word in ("beta-y", "CC-BY-4.0", "61.5", "3: sit; stand; wave", "1,234 parameters", "skelzoo pretrain beta-y"))
     assert "none published" in run("info", "alpha-x").stdout
     assert json.loads(run("info", "beta", "--json").stdout)["config"] == models["beta-y"]["config"]
     unknown = run("info", "beta-z")
@@ -246,7 +250,7 @@ def test_verify(model: str, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("models")
 def test_verify_all_names_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skelzoo.loading.manifest", manifest_module.manifest)
+    monkeypatch.setattr("skelzoo.weights.sources.manifest", manifest_module.manifest)
     result = run("verify", "--all")
     assert result.exit_code == 1 and "FAILED beta-y" in result.stderr and "1 of 1 model(s) failed" in result.stderr
 

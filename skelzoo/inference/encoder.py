@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,11 @@ from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
 from skelzoo.inference.runner import pick_device, pick_dtype, run
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clips_from_array
 from skelzoo.skeleton.prepare import Contract, prepare_batch
-from skelzoo.weights.checkpoint import save_folder
+from skelzoo.weights.checkpoint import read_net, save_folder
+from skelzoo.weights.files import CHECKSUMS, CONFIG, LISTED, MODEL
+from skelzoo.weights.hub import Hub, upload
 from skelzoo.weights.manifest import ModelConfig
+from skelzoo.weights.sources import locate
 
 Clips = Clip | Sequence[Clip] | FloatArray | Tensor
 
@@ -65,6 +69,25 @@ class Encoder:
         self.net = net.to(self.device, self.dtype).eval()
         self.config, self.name = config, name
         self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(self.net.forward_features) if compile else None  # type: ignore[arg-type]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str,
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        compile: bool = False,
+        num_classes: int | None = None,
+        endpoint: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        token: str | None = None,
+    ) -> Encoder:
+        """``skelzoo.load`` under the name that users of the Hub expect; arguments and errors are the same."""
+        located = locate(name, Hub(endpoint, cache_dir, local_files_only, token))
+        config, net = read_net(located, located.read(CONFIG), located.read(MODEL), num_classes)
+        return cls(net, config, located.source.name, device, dtype, compile)
 
     @property
     def contract(self) -> Contract:
@@ -166,6 +189,20 @@ class Encoder:
         text = card or f"# {self.name}\n\nSaved by skelzoo. Architecture `{self.config.arch}`, layout `{self.contract.layout}`.\n"
         save_folder(Path(folder), self.net, self.config, make_golden(self), text)
         return Path(folder)
+
+    def push_to_hub(self, repo: str, *, card: str | None = None, private: bool = False, endpoint: str | None = None, token: str | None = None) -> str:
+        """Save the encoder to a repository ``owner/repo`` of the Hub, in one commit.
+
+        Returns:
+            The name under which everyone can load it, ``hf:owner/repo@<commit>``.
+
+        Raises:
+            CheckpointError: as ``save``.
+            WeightsUnavailableError: the Hub cannot be reached, or refuses.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = self.save(Path(scratch) / "model", card)
+            return upload(folder, (*LISTED, CHECKSUMS), repo, f"Weights of {self.config.arch}, by skelzoo", Hub(endpoint=endpoint, token=token), private)
 
     def _forward_features(self, x: Tensor) -> Tensor:
         z: Tensor = (self._compiled or self.net.forward_features)(x)  # type: ignore[operator]

@@ -9,12 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skelzoo.skeleton.clip import Clip
+from skelzoo.errors import CheckpointError, ClipError, CoverageError, LayoutError
+from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.prepare import prepare
 
 if TYPE_CHECKING:
     from skelzoo.inference.encoder import Encoder
+
+IMAGE_SIZE = (2, 2)
+"""Height and width of the picture of 2-D goldens, whose joints go from -1 to 2."""
 
 TOLERANCE = 1e-4
 """Largest absolute difference between a golden and a recomputed value, relative to the golden's largest value."""
@@ -33,7 +37,7 @@ def golden_clip(encoder: Encoder) -> Clip:
     phase = np.arange(joints)[None, :, None] * 0.7 + np.array([0.0, 1.3, 2.6])[None, None, : c.channels]
     rest = np.stack([np.sin(np.arange(joints)), np.linspace(0, 1.7, joints), np.cos(np.arange(joints)) * 0.2], -1)[None, :, : c.channels]
     swing = np.sin(np.linspace(0, 2 * np.pi, frames)[:, None, None] + phase) * 0.15
-    return Clip((rest + swing).astype(np.float32), layout, fps=30, name="golden")
+    return _clip((rest + swing).astype(np.float32), encoder)
 
 
 def golden_differences(encoder: Encoder, golden: Mapping[str, Tensor]) -> dict[str, float]:
@@ -41,10 +45,23 @@ def golden_differences(encoder: Encoder, golden: Mapping[str, Tensor]) -> dict[s
 
     Returns:
         Per tensor the largest absolute difference, divided by the golden's largest absolute value (at least 1).
+
+    Raises:
+        CheckpointError: it is not the golden of such an encoder.
     """
-    clip = Clip(golden["keypoints"].numpy(), encoder.contract.layout, fps=30, name="golden")
-    found = _outputs(encoder, clip)
+    try:
+        found = _outputs(encoder, _clip(golden["keypoints"].numpy(), encoder))
+    except (KeyError, ClipError, CoverageError, LayoutError) as error:
+        raise CheckpointError(f"{encoder.name}: its golden has no keypoints of a clip that it takes ({error}).") from error
+    odd = [n for n in {*found, *golden} - {"keypoints"} if n not in found or n not in golden or found[n].shape != golden[n].shape]
+    if odd:
+        raise CheckpointError(f"{encoder.name}: its golden does not fit the encoder: {', '.join(sorted(odd))}.")
     return {name: float((found[name] - golden[name]).abs().max() / golden[name].abs().max().clamp(min=1)) for name in golden if name != "keypoints"}
+
+
+def _clip(keypoints: FloatArray, encoder: Encoder) -> Clip:
+    contract = encoder.contract
+    return Clip(keypoints, contract.layout, fps=30, name="golden", image_size=IMAGE_SIZE if contract.channels == 2 else None)
 
 
 def _outputs(encoder: Encoder, clip: Clip) -> dict[str, Tensor]:

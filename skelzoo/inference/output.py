@@ -6,16 +6,16 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import WriteError
+from skelzoo.skeleton.writing import check_place, whole_file
 
 if TYPE_CHECKING:
     from skelzoo.inference.encoder import Classification
@@ -48,52 +48,8 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str]) -> Path:
             f"{target}: cannot write {f'the format {target.suffix!r}' if target.suffix else 'without a suffix'}. Use a name ending in {' or '.join(suffixes)}."
         )
     for file in (target, _ids_of(target)) if target.suffix.lower() == ".npy" else (target,):
-        _check_place(file)
+        check_place(file)
     return target
-
-
-def _check_place(target: Path) -> None:
-    try:
-        if target.exists() and not target.is_file():
-            raise WriteError(f"{target}: is a {'folder' if target.is_dir() else 'device or pipe'}, not a file. Choose another name.")
-        folder = next(p for p in target.absolute().parents if p.exists())
-    except OSError as error:
-        raise _failure(target, error) from error
-    if not folder.is_dir():
-        raise WriteError(f"{target}: {folder} is a file, not a folder. Choose another name.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise WriteError(f"{target}: no permission to write in {folder}. Choose a folder you may write to.")
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A binary file that appears under its name only when the block ends without an error; an older one stays until then.
-
-    Missing folders are made.
-
-    Raises:
-        WriteError: it cannot be written.
-    """
-    # A link is followed, so that it goes on pointing at the file instead of being replaced by it.
-    target = Path(os.path.realpath(path))
-    scratch = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
-    try:
-        _check_place(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("xb") as file:
-            yield file
-        os.replace(scratch, target)
-    except WriteError:
-        raise
-    except OSError as error:
-        raise _failure(Path(path), error) from error
-    finally:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
-
-
-def _failure(target: Path, error: OSError) -> WriteError:
-    return WriteError(f"{target}: cannot be written ({error.strerror or error}); nothing was changed. Choose another place, or make room there.")
 
 
 def _ids_of(target: Path) -> Path:

@@ -2,91 +2,49 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from skelzoo.errors import CheckpointError, IntegrityError
+from skelzoo.errors import CheckpointError
 from skelzoo.nets.archs import ARCHS, build
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.weights.manifest import FileInfo, ModelConfig
+from skelzoo.weights.files import CARD, CONFIG, GET_AGAIN, GOLDEN, MODEL, FileInfo, dump_json, new_folder, write_checksums
+from skelzoo.weights.manifest import ModelConfig
+from skelzoo.weights.sources import Located
 
-MODEL, CONFIG, GOLDEN, CARD, CHECKSUMS = "model.safetensors", "config.json", "golden.safetensors", "README.md", "checksums.json"
-
-
-def file_info(path: Path) -> FileInfo:
-    """Size and sha256 of a file."""
-    return _info(path.read_bytes())
+MAX_HEADER = 16 << 20
+"""Bytes; a longer list of tensors is refused before it is parsed."""
 
 
-def _info(data: bytes) -> FileInfo:
-    return FileInfo(len(data), hashlib.sha256(data).hexdigest())
+MAX_NUMBER = 1 << 13
+"""Largest whole number and longest list among the options of a net: a config must not keep a machine busy."""
 
 
-def read_verified(folder: Path, name: str, files: Mapping[str, FileInfo]) -> bytes:
-    """The bytes of a file of a weights folder, checked against what they must be.
+def parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
 
-    Raises:
-        IntegrityError: the file is missing, not listed, or its size or sha256 differ.
-    """
-    path, expected = folder / name, files.get(name)
-    if expected is None:
-        raise IntegrityError(f"{path}: its sha256 is not listed, so it is not loaded. Save the folder again with encoder.save(...).")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise IntegrityError(f"{path}: cannot be read ({error.strerror}). Reinstall skelzoo, or save or fetch the folder again.") from error
-    found = _info(data)
-    if found != expected:
-        raise IntegrityError(
-            f"{path}: not the file it must be: {found.size} bytes with sha256 {found.sha256[:16]}..., expected {expected.size} bytes with {expected.sha256[:16]}.... "
-            "It is damaged or was changed. Reinstall skelzoo, or save or fetch the folder again."
-        )
-    return data
-
-
-def read_checksums(folder: Path) -> dict[str, FileInfo]:
-    """``checksums.json`` of a folder written by ``save_folder``.
+    Args:
+        path: named in messages.
 
     Raises:
-        CheckpointError: missing or not of that form.
+        CheckpointError: not safetensors, or a header longer than ``MAX_HEADER``.
     """
-    path = folder / CHECKSUMS
+    header = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or header > min(MAX_HEADER, len(data) - 8):
+        raise CheckpointError(f"{path}: not a safetensors file (a header of {header} bytes in a file of {len(data)}). {GET_AGAIN}")
     try:
-        return {str(name): FileInfo(**row) for name, row in json.loads(path.read_bytes()).items()}
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{folder}: has no {CHECKSUMS}, so it is not a weights folder. Folders are written by encoder.save(...) and skelzoo convert."
-        ) from None
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not a checksum list ({error}). Save the folder again with encoder.save(...).") from error
-
-
-def read_config(folder: Path, files: Mapping[str, FileInfo]) -> ModelConfig:
-    """``config.json`` of a weights folder, its sha256 checked first.
-
-    Raises:
-        IntegrityError: wrong bytes.
-        CheckpointError: not a model config.
-    """
-    data = read_verified(folder, CONFIG, files)
-    try:
-        row = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{folder / CONFIG}: not JSON ({error}). Save the folder again with encoder.save(...).") from error
-    return ModelConfig.from_dict(row, str(folder / CONFIG))
+        return dict(load_tensors(data))
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a safetensors file ({error}). {GET_AGAIN}") from error
 
 
 def build_net(config: ModelConfig) -> nn.Module:
@@ -95,6 +53,10 @@ def build_net(config: ModelConfig) -> nn.Module:
     Raises:
         CheckpointError: the arch is unknown or does not take the options, or clips of the contract do not fit the net.
     """
+    if any(n > MAX_NUMBER for n in _numbers(config.options)):
+        raise CheckpointError(
+            f"{config.arch}: an option is a number, or a list of a length, above {MAX_NUMBER}, which no net of skelzoo has. Correct the config."
+        )
     c = config.contract
     net = build(config.arch, get_layout(c.layout), c.input_channels, config.num_classes, config.options)
     sizes = {**ARCHS[config.arch].options, **config.options}
@@ -106,25 +68,54 @@ def build_net(config: ModelConfig) -> nn.Module:
     return net
 
 
-def load_weights(net: nn.Module, arch: str, folder: Path, files: Mapping[str, FileInfo], new_head: bool = False) -> None:
-    """Fill a net from ``model.safetensors``.
+def _numbers(value: Any) -> Iterator[int]:
+    """Whole numbers and lengths of lists in JSON."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        yield len(value)
+        for item in value:
+            yield from _numbers(item)
+    elif type(value) is int:
+        yield abs(value)
+
+
+class Shapes(TorchFunctionMode):
+    """Nets built in it have parameters without memory, so that none is taken for a config that is not that of the weights.
+
+    torch.device("meta") would do, but imports a compiler, which takes seconds.
+    """
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        if func is torch.empty:  # what parameters begin as
+            return func(*args, **{**(kwargs or {}), "device": "meta"})
+        filling = func.__name__.endswith("_") and not func.__name__.endswith("__")
+        if filling and args and isinstance(args[0], Tensor) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def read_net(located: Located, config: bytes, model: bytes, num_classes: int | None = None) -> tuple[ModelConfig, nn.Module]:
+    """A model's config and net, from the bytes of its files, which were checked.
 
     Args:
-        new_head: leave the arch's head keys at their random values; nothing else may be missing.
+        num_classes: give it a new random head of this size.
 
     Raises:
-        IntegrityError: wrong bytes.
-        CheckpointError: missing, unexpected or mis-shaped tensors, each named; the net is left untouched.
+        CheckpointError: not a config, not safetensors, or they do not fit each other.
+        UnknownArchError: the config names an arch that there is not.
     """
-    path = folder / MODEL
-    try:
-        tensors = load_tensors(read_verified(folder, MODEL, files))
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a safetensors file ({error}). Save the folder again with encoder.save(...).") from error
-    state = net.state_dict()
-    head = {k for k in state.keys() | tensors.keys() if new_head and k.startswith(ARCHS[arch].head)}
-    _check_tensors(path, {k: v for k, v in state.items() if k not in head}, {k: v for k, v in tensors.items() if k not in head})
-    net.load_state_dict({**{k: state[k] for k in head & state.keys()}, **{k: v for k, v in tensors.items() if k not in head}})
+    stored = located.config(config)
+    wanted = stored if num_classes is None else replace(stored, num_classes=num_classes, labels=None)
+    path, tensors = located.folder / MODEL, parse_tensors(model, located.folder / MODEL)
+    with Shapes():
+        shapes = build_net(wanted).state_dict()
+    head = {k for k in shapes.keys() | tensors.keys() if num_classes is not None and k.startswith(ARCHS[wanted.arch].head)}
+    kept = {k: v for k, v in tensors.items() if k not in head}
+    _check_tensors(path, {k: v for k, v in shapes.items() if k not in head}, kept)
+    net = build_net(wanted)
+    net.load_state_dict({**{k: v for k, v in net.state_dict().items() if k in head}, **kept})
+    return wanted, net
 
 
 def _check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
@@ -138,50 +129,6 @@ def _check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[st
         raise CheckpointError(f"{path}: does not fit the net of its config: {shown}. The weights are of another model or version; nothing was loaded.")
 
 
-def check_target(target: Path) -> None:
-    """Check that a weights folder may be written there, before work that would be lost.
-
-    Raises:
-        CheckpointError: it exists and is not an older weights folder (and nothing else).
-    """
-    if target.exists() and not (target.is_dir() and _may_be_replaced({p.name for p in target.iterdir()})):
-        raise CheckpointError(f"{target}: exists and is not a weights folder. Choose another name; nothing was written.")
-
-
-@contextlib.contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside ``target`` that takes its place when all went well; nothing half-written is left.
-
-    Raises:
-        CheckpointError: the target exists and is not an older weights folder (and nothing else), or cannot be written.
-    """
-    check_target(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise CheckpointError(f"{target}: cannot be written ({error.strerror}). Choose a folder you may write to.") from error
-    try:
-        yield scratch
-        scratch.chmod(0o755)
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            os.replace(target, old / "folder")
-            os.replace(scratch, target)
-            shutil.rmtree(old)
-        else:
-            os.replace(scratch, target)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{target}: cannot be written ({error}). Nothing half-written was left; make room or choose another folder.") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _may_be_replaced(names: set[str]) -> bool:
-    """Whether a folder of these files is empty or a weights folder that nobody added anything to."""
-    return not names or (CHECKSUMS in names and names <= {MODEL, CONFIG, GOLDEN, CARD, CHECKSUMS})
-
-
 def save_folder(target: Path, net: nn.Module, config: ModelConfig, golden: Mapping[str, Tensor], card: str) -> dict[str, FileInfo]:
     """Write a complete weights folder: model, config, golden, card and their checksums.
 
@@ -192,30 +139,12 @@ def save_folder(target: Path, net: nn.Module, config: ModelConfig, golden: Mappi
         CheckpointError: the target cannot be written or is something else.
     """
     with new_folder(target) as folder:
-        save_file({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}, folder / MODEL)
-        save_file({k: v.detach().cpu().contiguous() for k, v in golden.items()}, folder / GOLDEN)
+        for name, tensors in ((MODEL, net.state_dict()), (GOLDEN, golden)):
+            try:
+                save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, folder / name)
+            except SafetensorError as error:  # a full disk
+                raise OSError(str(error)) from error
+            (folder / name).chmod(0o644)  # safetensors writes files only their owner can read
         (folder / CONFIG).write_text(dump_json(config.to_dict()), encoding="utf-8")
         (folder / CARD).write_text(card, encoding="utf-8")
-        for name in (MODEL, GOLDEN):
-            (folder / name).chmod(0o644)  # safetensors writes files only their owner can read
-        files = {name: file_info(folder / name) for name in (MODEL, CONFIG, GOLDEN, CARD)}
-        (folder / CHECKSUMS).write_text(dump_json({k: asdict(v) for k, v in files.items()}), encoding="utf-8")
-    return files
-
-
-def read_golden(folder: Path, files: Mapping[str, FileInfo]) -> dict[str, Tensor]:
-    """``golden.safetensors``: keypoints, prepared, embedding and, with a head, logits.
-
-    Raises:
-        IntegrityError: wrong bytes.
-        CheckpointError: not safetensors.
-    """
-    try:
-        return dict(load_tensors(read_verified(folder, GOLDEN, files)))
-    except SafetensorError as error:
-        raise CheckpointError(f"{folder / GOLDEN}: not a safetensors file ({error}).") from error
-
-
-def dump_json(row: Any) -> str:
-    """JSON for people: indented, newline at the end."""
-    return json.dumps(row, indent=2, ensure_ascii=False) + "\n"
+        return write_checksums(folder)

@@ -1,72 +1,400 @@
-"""Where the files of a model come from. The only file that touches the network or the cache."""
+"""Models of the Hub. The only file that touches the network or the cache.
+
+Downloads go into huggingface_hub's own cache, so that its tools know them. A file gets its place there only once its
+size and sha256 are those listed; what a killed download has got is kept beside it and gone on from.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
-from importlib import resources
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from skelzoo.errors import WeightsUnavailableError
+from skelzoo.errors import IntegrityError, WeightsUnavailableError, WriteError
+from skelzoo.weights.files import CHECKSUMS, GOLDEN, MAX_JSON, MODEL, FileInfo, bytes_info, file_info, read_checksums
 
-HF_PATTERN = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]*")
-"""A model's name, which is its folder's too."""
+HF_PATTERN = re.compile(r"hf:(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>[0-9a-f]{40})", re.ASCII)
+"""A pinned model of the Hub."""
+
+_ANY_PATTERN = re.compile(r"hf:(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?", re.ASCII)
+
+CONNECT_SECONDS = 2.5
+"""How long a server may take to accept a connection; HF_HUB_ETAG_TIMEOUT is how long it may then take to answer."""
+
+TRIES = 3
+"""How often a file that is cut off is gone on with before that is an error."""
+
+OFFLINE = "HF_HUB_OFFLINE=1 (or local_files_only=True) makes skelzoo use the cache alone"
 
 
-def bundled_folder(name: str) -> Path:
-    """Folder of weights that ship in the package.
+@dataclass(frozen=True)
+class Hub:
+    """How the Hub is reached; what is None is as huggingface_hub has it.
+
+    Attributes:
+        endpoint: address of the server, HF_ENDPOINT.
+        cache_dir: folder of the cache, HF_HUB_CACHE or HF_HOME.
+        local_files_only: make no request, as HF_HUB_OFFLINE=1.
+        token: for private repositories, HF_TOKEN or `hf auth login`.
+    """
+
+    endpoint: str | None = None
+    cache_dir: str | os.PathLike[str] | None = None
+    local_files_only: bool = False
+    token: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the server."""
+        from huggingface_hub import constants
+
+        return (self.endpoint or constants.ENDPOINT).rstrip("/")
+
+    @property
+    def cache(self) -> Path:
+        """Folder of the cache."""
+        from huggingface_hub import constants
+
+        return Path(self.cache_dir or constants.HF_HUB_CACHE).expanduser().absolute()
+
+    @property
+    def offline(self) -> bool:
+        """Whether no request may be made."""
+        from huggingface_hub import constants
+
+        return self.local_files_only or constants.HF_HUB_OFFLINE
+
+
+HUB = Hub()
+"""As huggingface_hub has it."""
+
+
+@dataclass(frozen=True)
+class _Pinned:
+    """A commit of a repository, and its places in the cache."""
+
+    repo: str
+    commit: str
+    hub: Hub
+
+    def __str__(self) -> str:
+        return f"hf:{self.repo}@{self.commit}"
+
+    @property
+    def storage(self) -> Path:
+        return self.hub.cache / f"models--{self.repo.replace('/', '--')}"
+
+    @property
+    def folder(self) -> Path:
+        return self.storage / "snapshots" / self.commit
+
+
+def pin(source: str, hub: Hub) -> str:
+    """``hf:owner/repo@<40-hex commit>`` of ``hf:owner/repo``, of one with a branch, a tag or a short commit, or of itself.
 
     Raises:
-        WeightsUnavailableError: the folder is not there.
+        WeightsUnavailableError: not such a name, or the Hub cannot be asked or does not know it.
     """
-    folder = Path(str(resources.files("skelzoo.weights"))) / "bundled" / name
-    if not folder.is_dir():
-        raise WeightsUnavailableError(f"{name}: the bundled folder {folder} is missing. Reinstall skelzoo.")
-    return folder
+    match = _ANY_PATTERN.fullmatch(source)
+    if match is None:
+        raise WeightsUnavailableError(f"{source!r} is not hf:owner/repo or hf:owner/repo@REVISION. Best name the full commit of 40 hex digits.")
+    repo, revision = match["repo"], match["revision"] or "main"
+    if HF_PATTERN.fullmatch(source):
+        return source
+    if hub.offline:
+        known = sorted(p.name for p in (_Pinned(repo, "", hub).storage / "snapshots").glob("*"))
+        raise WeightsUnavailableError(
+            f"hf:{repo}@{revision}: which commit this is only {hub.url} knows, and HF_HUB_OFFLINE or local_files_only forbid asking. "
+            f"Name a full commit of 40 hex digits; in the cache: {', '.join(known) or 'none'}."
+        )
+    with _asking(f"hf:{repo}@{revision}", hub):
+        commit = _metadata(_Pinned(repo, revision, hub), CHECKSUMS).commit_hash
+    if commit is None or not re.fullmatch("[0-9a-f]{40}", commit):
+        raise WeightsUnavailableError(f"hf:{repo}@{revision}: {hub.url} did not say which commit it is. Check HF_ENDPOINT, or name the full commit.")
+    return f"hf:{repo}@{commit}"
 
 
-def models_folder() -> Path:
-    """Where the models lie that a user registered under names of their own.
-
-    ``models`` in ``$SKELZOO_HOME``, or where that is not set in ``$XDG_DATA_HOME/skelzoo``, else in ``~/.local/share/skelzoo``.
-    """
-    home = os.environ.get("SKELZOO_HOME") or Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "skelzoo"
-    return Path(home).expanduser() / "models"
-
-
-def registered_names() -> list[str]:
-    """Names of the models in ``models_folder``."""
-    folder = models_folder()
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and NAME_PATTERN.fullmatch(p.name)) if folder.is_dir() else []
-
-
-def registered_folder(name: str) -> Path | None:
-    """Folder of a registered model, or None."""
-    return models_folder() / name if name in registered_names() else None
-
-
-def local_folder(path: str) -> Path:
-    """Folder named by ``local:PATH``.
-
-    Raises:
-        WeightsUnavailableError: no such folder.
-    """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise WeightsUnavailableError(f"local:{path}: there is no folder {folder.absolute()}. Give the folder that encoder.save(...) wrote.")
-    return folder
-
-
-def hub_folder(source: str) -> Path:
-    """Folder of ``hf:owner/repo@<40-hex commit>``, downloaded or cached.
-
-    Raises:
-        WeightsUnavailableError: always, until downloading is built; malformed names are told apart.
-    """
-    if not HF_PATTERN.fullmatch(source):
+def _pinned(source: str, hub: Hub) -> _Pinned:
+    match = HF_PATTERN.fullmatch(source)
+    if match is None:
         raise WeightsUnavailableError(f"{source!r} is not hf:owner/repo@<commit> with the full commit of 40 hex digits.")
-    raise WeightsUnavailableError(
-        f"{source}: this version of skelzoo does not download yet. Fetch the repository with `hf download` and load it as local:FOLDER."
-    )
+    return _Pinned(match["repo"], match["revision"], hub)
+
+
+def cache_folder(source: str, hub: Hub) -> Path:
+    """Where a pinned model lies in the cache, or would."""
+    return _pinned(source, hub).folder
+
+
+def hub_folder(source: str, hub: Hub, files: Mapping[str, FileInfo] | None = None, repair: bool = False) -> Path:
+    """Folder of a pinned model in the cache. What is missing is fetched; when nothing is, no request is made.
+
+    Args:
+        files: what it must hold; None for what its own checksum list says.
+        repair: fetch again what is there and is not what it must be.
+
+    Raises:
+        WeightsUnavailableError: it is not there and cannot be fetched.
+        IntegrityError: the Hub gave other bytes than those listed; they were not kept.
+        WriteError: the cache cannot be written.
+        CheckpointError: the repository has no usable checksum list.
+    """
+    place = _pinned(source, hub)
+    if files is None:
+        _complete(place, {CHECKSUMS: None}, repair)
+        files = read_checksums(place.folder)
+    _complete(place, files, repair)
+    return place.folder
+
+
+def _complete(place: _Pinned, files: Mapping[str, FileInfo | None], repair: bool) -> None:
+    """Fetch what is missing of these files and, to repair, what is wrong; of the list itself that is always asked."""
+    for name, expected in files.items():
+        path = place.folder / name
+        if path.is_file() and not (repair and (expected is None or file_info(path) != expected)):
+            continue
+        if place.hub.offline:
+            raise WeightsUnavailableError(
+                f"{place}: {place.hub.cache} has no {name} of it, and HF_HUB_OFFLINE or local_files_only forbid fetching it from {place.hub.url}. "
+                "Unset them, or fetch on another machine with skelzoo fetch NAME --to FOLDER and load local:FOLDER."
+            )
+        with _asking(f"{place}, {name}", place.hub):
+            _download(place, name, expected)
+
+
+def _metadata(place: _Pinned, name: str) -> HfFileMetadata:
+    """What the Hub says of a file."""
+    import httpx2
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+
+    url = hf_hub_url(place.repo, name, revision=place.commit, endpoint=place.hub.url)
+    timeout: Any = httpx2.Timeout(constants.HF_HUB_ETAG_TIMEOUT, connect=CONNECT_SECONDS)
+    return get_hf_file_metadata(url, token=place.hub.token, timeout=timeout, endpoint=place.hub.url)
+
+
+def _download(place: _Pinned, name: str, expected: FileInfo | None) -> None:
+    """Put one file into the cache, where a process that comes second finds it."""
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+
+    found = _metadata(place, name)
+    _check_metadata(place, name, found, expected)
+    blob = place.storage / "blobs" / str(found.etag)
+    locks = place.hub.cache / ".locks" / place.storage.name
+    for folder in (blob.parent, place.folder, locks):
+        folder.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(locks / f"{blob.name}.lock"):
+        if not (blob.is_file() and _is_right(blob, expected, blob.name)):
+            _fetch_blob(place, name, found, expected, blob)
+        _link(blob, place.folder / name)
+
+
+def _check_metadata(place: _Pinned, name: str, found: HfFileMetadata, expected: FileInfo | None) -> None:
+    """Refuse, before a byte of it is fetched, a file that cannot be the one that is wanted."""
+    etag = found.etag or ""
+    if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", etag) or found.size is None or found.commit_hash != place.commit:
+        raise WeightsUnavailableError(f"{place}, {name}: {place.hub.url} does not answer as a Hub does (commit, hash and size of the file). Check HF_ENDPOINT.")
+    if expected is None:
+        if found.size > MAX_JSON:
+            raise IntegrityError(f"{place}, {name}: has {found.size} bytes, more than the {MAX_JSON} that are read. Nothing was fetched.")
+    elif found.size != expected.size or (len(etag) == 64 and etag != expected.sha256):
+        shown = FileInfo(found.size, etag) if len(etag) == 64 else f"{found.size} bytes"
+        raise IntegrityError(f"{place}, {name}: {place.hub.url} has another file: {shown}, expected {expected}. Nothing was fetched.")
+
+
+def _fetch_blob(place: _Pinned, name: str, found: HfFileMetadata, expected: FileInfo | None, blob: Path) -> None:
+    """Fetch a file, going on where an earlier try was cut off, and move it to its place when it is the right one."""
+    import httpx2
+
+    part, size = blob.with_name(f"{blob.name}.skelzoo.incomplete"), int(found.size or 0)
+    try:
+        with part.open("ab") as file:
+            for left in reversed(range(TRIES)):
+                try:
+                    if file.tell() < size:
+                        _stream(place, name, size, file)
+                    break
+                except httpx2.TransportError:
+                    if not left:
+                        raise
+                    time.sleep(1)
+        if not _is_right(part, expected, blob.name):
+            raise IntegrityError(f"{place.hub.url} gave other bytes: {file_info(part)}, expected {expected or blob.name}")
+    except IntegrityError as error:
+        part.unlink()
+        raise IntegrityError(
+            f"{place}, {name}: {error}. They were not kept. Try again; if it stays so, do not trust the repository or what is between."
+        ) from None
+    os.replace(part, blob)
+
+
+def _is_right(path: Path, expected: FileInfo | None, etag: str) -> bool:
+    """Whether a file is the one listed or, where none is, the one the Hub names: by sha256 for large files, as git does for others."""
+    if expected is not None:
+        return file_info(path) == expected
+    data = path.read_bytes()
+    return etag == (bytes_info(data).sha256 if len(etag) == 64 else hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest())
+
+
+def _stream(place: _Pinned, name: str, size: int, file: BinaryIO) -> None:
+    """Append what a file still lacks; no more than ``size`` bytes in all, whatever the server sends."""
+    import httpx2
+    from huggingface_hub import constants, get_session, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+    from tqdm import tqdm
+
+    # From the Hub's own address: the client then drops the token where it is sent on to another host.
+    url = hf_hub_url(place.repo, name, revision=place.commit, endpoint=place.hub.url)
+    rest = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
+    headers = {**build_hf_headers(token=place.hub.token), "Accept-Encoding": "identity", **rest}
+    with get_session().stream("GET", url, headers=headers, timeout=httpx2.Timeout(constants.HF_HUB_DOWNLOAD_TIMEOUT, connect=CONNECT_SECONDS)) as answer:
+        hf_raise_for_status(answer)
+        if answer.status_code != 206:  # the whole file
+            file.seek(0)
+            file.truncate()
+        hidden = constants.HF_HUB_DISABLE_PROGRESS_BARS or None
+        with tqdm(desc=name, total=size, initial=file.tell(), unit="B", unit_scale=True, delay=0.5, disable=hidden) as bar:
+            for chunk in answer.iter_bytes():
+                if file.tell() + len(chunk) > size:
+                    raise IntegrityError(f"{place.hub.url} sends more than the {size} bytes it announced")
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+def _link(blob: Path, path: Path) -> None:
+    """Let a file of the folder be a blob; a copy where links cannot be made."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.symlink_to(os.path.relpath(blob, path.parent))
+    except (NotImplementedError, PermissionError):
+        shutil.copyfile(blob, scratch)
+    os.replace(scratch, path)
+
+
+@contextlib.contextmanager
+def _asking(what: str, hub: Hub) -> Iterator[None]:
+    """Say what failed, of what, where, and what to do."""
+    import httpx2
+    from huggingface_hub import constants, errors
+
+    # Its user agent asks the default endpoint for a list once a day: a request to another server than was asked for.
+    telemetry, constants.HF_HUB_DISABLE_TELEMETRY = constants.HF_HUB_DISABLE_TELEMETRY, True
+    try:
+        yield
+    except errors.RepositoryNotFoundError as error:
+        raise WeightsUnavailableError(
+            f"{what}: {hub.url} has no such repository or commit, or does not show it to you. Check the name; for a private or gated one set HF_TOKEN or run hf auth login."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise WeightsUnavailableError(f"{what}: {hub.url} has the repository, but no such revision. Check the commit.") from error
+    except errors.EntryNotFoundError as error:
+        raise WeightsUnavailableError(
+            f"{what}: {hub.url} has no such file, or no such repository. Check the name; skelzoo publish makes complete ones."
+        ) from error
+    except errors.HfHubHTTPError as error:
+        raise WeightsUnavailableError(
+            f"{what}: {hub.url} answered {error.response.status_code}. What was fetched is kept; try again later. {OFFLINE}."
+        ) from error
+    except (httpx2.HTTPError, errors.FileMetadataError) as error:
+        raise WeightsUnavailableError(
+            f"{what}: {hub.url} cannot be reached or broke off ({type(error).__name__}: {error}). What was fetched is kept, and the same command goes on from there. "
+            f"Check the connection and HF_ENDPOINT. {OFFLINE}; skelzoo fetch NAME --to FOLDER elsewhere gives a folder for local:FOLDER."
+        ) from error
+    except errors.HFValidationError as error:
+        raise WeightsUnavailableError(f"{what}: not a name of the Hub ({error}). It is hf:owner/repo@REVISION.") from error
+    except OSError as error:
+        if error.errno is None:
+            raise WeightsUnavailableError(f"{what}: {hub.url}: {error} Try again.") from error
+        raise WriteError(
+            f"{what}: the cache {hub.cache} cannot be used ({error.strerror}). Make room or give yourself permission there, or choose another with HF_HOME or cache_dir=."
+        ) from error
+    finally:
+        constants.HF_HUB_DISABLE_TELEMETRY = telemetry
+
+
+@dataclass(frozen=True)
+class CachedModel:
+    """A model in the cache: its pinned name, folder and size in bytes."""
+
+    name: str
+    folder: Path
+    size: int
+
+
+def cached_models(hub: Hub) -> list[CachedModel]:
+    """Models of skelzoo in the cache, told from others by their golden."""
+    found = []
+    for golden in sorted(hub.cache.glob(f"models--*--*/snapshots/*/{GOLDEN}")):
+        folder = golden.parent
+        if re.fullmatch("[0-9a-f]{40}", folder.name) and (folder / MODEL).is_file():
+            repo = folder.parent.parent.name.removeprefix("models--").replace("--", "/")
+            found.append(CachedModel(f"hf:{repo}@{folder.name}", folder, sum(p.stat().st_size for p in folder.iterdir())))
+    return found
+
+
+def remove_cached(source: str, hub: Hub) -> int:
+    """Remove a pinned model from the cache.
+
+    Returns:
+        Bytes that became free.
+
+    Raises:
+        WeightsUnavailableError: it is not there.
+        WriteError: no permission.
+    """
+    from huggingface_hub import scan_cache_dir
+
+    place = _pinned(source, hub)
+    if not place.folder.is_dir():
+        raise WeightsUnavailableError(f"{place}: is not in {hub.cache}. skelzoo cache list shows what is.")
+    with _asking(str(place), hub):
+        everything = scan_cache_dir(hub.cache)
+        strategy = replace(everything, repos=frozenset(r for r in everything.repos if r.repo_id == place.repo)).delete_revisions(place.commit)
+        partial = list(place.storage.glob("blobs/*.skelzoo.incomplete"))
+        freed = strategy.expected_freed_size + sum(p.stat().st_size for p in partial)
+        strategy.execute()
+        for path in partial:
+            path.unlink(missing_ok=True)
+    return freed
+
+
+def upload(folder: Path, names: Sequence[str], repo: str, message: str, hub: Hub, private: bool = False) -> str:
+    """Put files of a folder into a repository of the Hub, in one commit; the repository is made where there is none.
+
+    Returns:
+        The pinned name, ``hf:owner/repo@<commit>``.
+
+    Raises:
+        WeightsUnavailableError: the Hub cannot be reached, or refuses.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    if hub.offline:
+        raise WeightsUnavailableError(f"hf:{repo}: HF_HUB_OFFLINE is set, so nothing was sent to {hub.url}. Unset it to publish.")
+    api = HfApi(endpoint=hub.url, token=hub.token)
+    with _asking(f"hf:{repo}", hub):
+        api.create_repo(repo, private=private, exist_ok=True)
+        done = api.create_commit(repo, [CommitOperationAdd(name, folder / name) for name in names], commit_message=message)
+    return f"hf:{repo}@{done.oid}"
+
+
+def card_metadata(name: str, license: str, tags: Sequence[str], datasets: Sequence[str], results: Sequence[tuple[str, str, str, float]]) -> str:
+    """The metadata block of a card, as YAML without its fences.
+
+    Args:
+        results: data, their identifier, protocol and accuracy in percent of each measurement.
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    rows = [EvalResult("action-recognition", known, data, "accuracy", value, metric_name=protocol) for data, known, protocol, value in results]
+    card = ModelCardData(license=license, library_name="skelzoo", tags=list(tags), datasets=list(datasets), model_name=name, eval_results=rows)
+    return str(card.to_yaml())

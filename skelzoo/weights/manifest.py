@@ -11,8 +11,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fnmatch
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -21,7 +19,9 @@ from typing import Any
 
 from skelzoo.errors import CheckpointError, ContractError, LayoutError, ManifestError, UnknownModelError
 from skelzoo.skeleton.prepare import Contract
-from skelzoo.weights.hub import HF_PATTERN, registered_folder, registered_names
+from skelzoo.weights.files import CONFIG, FileInfo, file_table, parse_json
+from skelzoo.weights.hub import HF_PATTERN
+from skelzoo.weights.places import registered_folder, registered_names
 
 CONFIG_FORMAT = 1
 
@@ -79,14 +79,6 @@ class ModelConfig:
             return cls(row["arch"], row["options"], contract, row["num_classes"], None if labels is None else tuple(labels))
         except (CheckpointError, ContractError, LayoutError) as error:
             raise CheckpointError(f"{where}: {error}") from error
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    """Size in bytes and sha256 of one file of a weights folder."""
-
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -170,8 +162,8 @@ def parse_manifest(text: str, where: str = "manifest") -> Manifest:
         ManifestError: not JSON, or not of the schema (``manifest.schema.json``).
     """
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(text)
+    except ValueError as error:
         raise ManifestError(f"{where}: not JSON ({error}). Reinstall skelzoo.") from error
     if isinstance(data, dict) and type(data.get("schema_version")) is int and data["schema_version"] != 1:
         raise ManifestError(f"{where}: schema version {data['schema_version']}, this skelzoo reads 1. Upgrade skelzoo.")
@@ -193,7 +185,6 @@ _WEIGHTS: _Kinds = {
     "source": (str,), "license": (str,), "license_reason": (str,), "commercial_use": (bool,),
     "parameters": (int,), "files": (dict,), "trained_on": (list,), "command": (str,),
 }  # fmt: skip
-_FILE: _Kinds = {"size": (int,), "sha256": (str,)}
 _METRIC: _Kinds = {"dataset": (str,), "protocol": (str,), "value": (int, float), "source": (str,)}
 
 
@@ -257,11 +248,10 @@ def _weights(row: Any, where: str) -> Weights:
     _check(row, _WEIGHTS, where)
     if row["source"] != "bundled" and not HF_PATTERN.fullmatch(row["source"]):
         raise ManifestError(f"{where}: source {row['source']!r} is neither bundled nor hf:owner/repo@<40-hex commit>. Reinstall skelzoo.")
-    for file, info in row["files"].items():
-        _check(info, _FILE, f"{where}, file {file}")
-        if info["size"] < 0 or not re.fullmatch("[0-9a-f]{64}", info["sha256"]):
-            raise ManifestError(f"{where}, file {file}: the size must not be negative and sha256 must have 64 hex digits. Reinstall skelzoo.")
-    files = {file: FileInfo(**info) for file, info in row["files"].items()}
+    try:
+        files = file_table(row["files"])
+    except ValueError as error:
+        raise ManifestError(f"{where}, files: {error}. Reinstall skelzoo.") from error
     return Weights(**{**row, "files": files, "trained_on": _names(row, "trained_on", where)})
 
 
@@ -311,9 +301,9 @@ def info(name: str) -> dict[str, Any]:
 
 
 def _registered(folder: Path) -> ModelEntry:
-    path = folder / "config.json"
+    path = folder / CONFIG
     try:
-        row = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        row = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a model config ({error}). Register the model again, or remove its folder.") from error
     return ModelEntry(folder.name, "yours", "Registered on this machine; its README.md says what it is.", ModelConfig.from_dict(row, str(path)), None)

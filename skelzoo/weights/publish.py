@@ -1,18 +1,21 @@
-"""A weights folder becomes a model of the manifest: card, copy into the package, hashes, metrics."""
+"""A weights folder becomes a model of the manifest: card, copy into the package or upload, hashes, metrics."""
 
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from skelzoo.errors import CheckpointError, ManifestError
-from skelzoo.weights.checkpoint import CARD, CHECKSUMS, CONFIG, GOLDEN, MODEL, dump_json, file_info, new_folder, read_checksums, read_config, read_verified
-from skelzoo.weights.hub import NAME_PATTERN, models_folder
-from skelzoo.weights.manifest import Metric, manifest, manifest_path, parse_manifest
+from skelzoo.skeleton.writing import whole_file
+from skelzoo.weights.files import FileInfo, copy_folder, dump_json, read_checksums
+from skelzoo.weights.hub import card_metadata
+from skelzoo.weights.manifest import Metric, ModelConfig, manifest, manifest_path, parse_manifest
+from skelzoo.weights.places import NAME_PATTERN, models_folder
+from skelzoo.weights.sources import read_config
 
 
 @dataclass(frozen=True)
@@ -43,35 +46,36 @@ def bundle(source: Path, name: str, provenance: Provenance, metrics: Sequence[Me
         IntegrityError, CheckpointError: the source folder is damaged.
         ManifestError: the manifest would no longer follow its schema.
     """
-    checksums = read_checksums(source)
-    config = read_config(source, checksums)
+    config = read_config(f"local:{source}")
+    text = card(name, provenance, metrics, parameters, config.labels or ())
     target = Path(__file__).resolve().parent / "bundled" / name
-    with new_folder(target) as folder:
-        for file in (MODEL, CONFIG, GOLDEN):
-            read_verified(source, file, checksums)
-            shutil.copyfile(source / file, folder / file)
-        (folder / CARD).write_text(card(name, provenance, metrics, parameters, config.labels or ()), encoding="utf-8")
-        files = {file: file_info(folder / file) for file in (MODEL, CONFIG, GOLDEN, CARD)}
-        (folder / CHECKSUMS).write_text(dump_json({k: asdict(v) for k, v in files.items()}), encoding="utf-8")
-    row = {
+    files = copy_folder(source, read_checksums(source), target, text)
+    write_entry(name, entry_row("bundled", config, provenance, metrics, parameters, files))
+    return target
+
+
+def entry_row(
+    source: str, config: ModelConfig, provenance: Provenance, metrics: Sequence[Metric], parameters: int, files: Mapping[str, FileInfo]
+) -> dict[str, Any]:
+    """A model's entry, as the manifest has it."""
+    weights = {
+        "source": source,
+        "license": provenance.license,
+        "license_reason": provenance.license_reason,
+        "commercial_use": provenance.commercial_use,
+        "parameters": parameters,
+        "files": {k: asdict(v) for k, v in files.items()},
+        "trained_on": list(provenance.trained_on),
+        "command": provenance.command,
+    }
+    return {
         "family": provenance.family,
         "summary": provenance.summary,
         "config": config.to_dict(),
-        "weights": {
-            "source": "bundled",
-            "license": provenance.license,
-            "license_reason": provenance.license_reason,
-            "commercial_use": provenance.commercial_use,
-            "parameters": parameters,
-            "files": {k: asdict(v) for k, v in files.items()},
-            "trained_on": list(provenance.trained_on),
-            "command": provenance.command,
-        },
+        "weights": weights,
         "metrics": [asdict(m) for m in metrics],
         "notes": list(provenance.notes),
     }
-    _write_entry(name, row)
-    return target
 
 
 def check_name(name: str, arch: str) -> None:
@@ -100,36 +104,58 @@ def register(source: Path, name: str) -> Path:
     Raises:
         IntegrityError, CheckpointError: the source is damaged, the name cannot be taken, or the copy cannot be written.
     """
-    checksums = read_checksums(source)
-    check_name(name, read_config(source, checksums).arch)
-    with new_folder(models_folder() / name) as folder:
-        for file in (MODEL, CONFIG, GOLDEN, CARD):
-            (folder / file).write_bytes(read_verified(source, file, checksums))
-        shutil.copyfile(source / CHECKSUMS, folder / CHECKSUMS)
+    check_name(name, read_config(f"local:{source}").arch)
+    copy_folder(source, read_checksums(source), models_folder() / name)
     return models_folder() / name
 
 
-def _write_entry(name: str, row: Mapping[str, Any]) -> None:
+def check_entry(name: str, row: Mapping[str, Any]) -> str:
+    """The text of the manifest with a model's entry in it.
+
+    Raises:
+        ManifestError: it would not follow its schema.
+    """
     path = manifest_path()
     data = json.loads(path.read_text(encoding="utf-8"))
     data["models"][name] = row
     text = dump_json(data)
     parse_manifest(text, str(path))
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)
+    return text
+
+
+def write_entry(name: str, row: Mapping[str, Any]) -> None:
+    """Put a model's entry into the manifest of this installation.
+
+    Raises:
+        ManifestError: the manifest would no longer follow its schema.
+        WriteError: it cannot be written.
+    """
+    text = check_entry(name, row)
+    with whole_file(manifest_path()) as file:
+        file.write(text.encode())
     manifest.cache_clear()
 
 
 def card(name: str, provenance: Provenance, metrics: Sequence[Metric], parameters: int, labels: Sequence[str]) -> str:
-    """The model card (README.md) of a weights folder, with the metadata block the Hub reads."""
+    """The model card (README.md) of a weights folder, with the metadata block the Hub reads.
+
+    Raises:
+        ManifestError: there is no measured number, or no licence.
+    """
     if not metrics:
         raise ManifestError(f"{name}: a card without a measured number is not published. Run skelzoo probe first.")
+    if provenance.license.lower() in ("", "unknown"):
+        raise ManifestError(f"{name}: weights without a licence are not published. Say which, and why, after the data they were trained on.")
     rows = "\n".join(f"| {m.dataset} | {m.protocol} | {m.value:.1f} | `{m.source}` |" for m in metrics)
+    metadata = card_metadata(
+        name,
+        provenance.license.lower(),
+        ("skeleton", "action-recognition", "self-supervised", _slug(provenance.family)),
+        [_slug(re.split("[,(]", data)[0]) for data in provenance.trained_on],
+        [(m.dataset, _slug(m.dataset), m.protocol, m.value) for m in metrics],
+    )
     return f"""---
-license: {provenance.license.lower()}
-library_name: skelzoo
-tags: [skeleton, action-recognition, self-supervised]
+{metadata.strip()}
 ---
 
 # {name}
@@ -164,3 +190,8 @@ tags: [skeleton, action-recognition, self-supervised]
 
 {chr(10).join(f"- {n}" for n in provenance.notes)}
 """
+
+
+def _slug(text: str) -> str:
+    """A text as an identifier of the Hub: lower-case letters, digits and single dashes."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")

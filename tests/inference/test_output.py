@@ -13,7 +13,8 @@ import pytest
 
 from skelzoo.errors import SkelzooError, WriteError
 from skelzoo.inference.encoder import Classification
-from skelzoo.inference.output import CLASS_SUFFIXES, EMBEDDING_SUFFIXES, ClipId, check_output, classes_table, table, whole_file, write_classes, write_embeddings
+from skelzoo.inference.output import CLASS_SUFFIXES, EMBEDDING_SUFFIXES, ClipId, check_output, classes_table, table, write_classes, write_embeddings
+from skelzoo.skeleton.writing import whole_file
 
 IDS = [ClipId("läuft, schnell", "a/b.bvh", "walk"), ClipId("x", "c.npz")]
 VECTORS = np.arange(8, dtype=np.float32).reshape(2, 4)

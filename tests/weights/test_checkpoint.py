@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,22 +91,38 @@ def test_an_encoder_without_a_head(tmp_path: Path) -> None:
     assert set(skelzoo.verify(f"local:{tmp_path / 'headless'}", device="cpu").differences) == {"prepared", "embedding"}
 
 
-def positions(name: str, count: int) -> list[tuple[str, float]]:
-    return [(name, share) for share in np.linspace(0, 1, count)]
+def noticed_by_load(folder: Path) -> str:
+    with pytest.raises(IntegrityError) as caught:
+        load(folder)
+    return str(caught.value)
+
+
+def noticed_by_verify(folder: Path) -> str:
+    result = skelzoo.verify(f"local:{folder}", device="cpu")
+    assert not result.ok and not result.load
+    return result.hash
 
 
 @pytest.mark.parametrize(
-    ("name", "share"), [*positions("model.safetensors", 20), *positions("config.json", 10), *positions("golden.safetensors", 10), *positions("README.md", 4)]
+    ("name", "count", "noticed"),
+    [
+        ("model.safetensors", 250, noticed_by_load),
+        ("config.json", 200, noticed_by_load),
+        ("golden.safetensors", 60, noticed_by_verify),
+        ("README.md", 6, noticed_by_verify),
+    ],
 )
-def test_one_flipped_bit_is_noticed(folder: Path, name: str, share: float) -> None:
-    data = bytearray((folder / name).read_bytes())
-    place = round(share * (len(data) - 1))
-    data[place] ^= 1 << (place % 8)
-    (folder / name).write_bytes(data)
-    check = load if name in ("model.safetensors", "config.json") else lambda f: skelzoo.verify(f"local:{f}", device="cpu")
-    with pytest.raises(IntegrityError) as caught:
-        check(folder)
-    assert str(folder / name) in str(caught.value) and "expected" in str(caught.value)
+def test_one_flipped_bit_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int, noticed: Callable[[Path], str]) -> None:
+    """At load, before a tensor is used; of golden and card by verify."""
+    if noticed is noticed_by_load:
+        monkeypatch.setattr(checkpoint, "load_tensors", lambda data: pytest.fail("tensors of a damaged file were read"))
+    path, whole = folder / name, (folder / name).read_bytes()
+    for position in np.unique(np.linspace(0, len(whole) - 1, count).round().astype(int)):
+        data = bytearray(whole)
+        data[position] ^= 1 << (position % 8)
+        path.write_bytes(data)
+        said = noticed(folder)
+        assert str(path) in said and "expected" in said, position
 
 
 @pytest.mark.parametrize("share", np.linspace(0, 1, 12))
@@ -195,12 +214,12 @@ def test_tensors_that_do_not_fit_are_named(folder: Path, change: Callable[[dict[
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 8, b"not safetensors at all", pickle.dumps({"head.weight": 1})])
 def test_model_files_of_another_format(folder: Path, data: bytes) -> None:
+    rewrite(folder, "golden.safetensors", data)
+    result = skelzoo.verify(f"local:{folder}", device="cpu")
+    assert "not a safetensors file" in result.golden and not result.ok and not (result.hash or result.load)
     rewrite(folder, "model.safetensors", data)
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         load(folder)
-    rewrite(folder, "golden.safetensors", data)
-    with pytest.raises(CheckpointError, match="not a safetensors file"):
-        checkpoint.read_golden(folder, checkpoint.read_checksums(folder))
 
 
 @pytest.mark.parametrize(
@@ -284,7 +303,7 @@ def test_a_new_head_excuses_nothing_else(folder: Path, change: Callable[[dict[st
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
-@pytest.mark.parametrize("at", ["save_file", "file_info", "dump_json"])
+@pytest.mark.parametrize("at", ["save_file", "write_checksums", "dump_json"])
 @pytest.mark.parametrize("older", [False, True])
 def test_an_interrupted_save_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException], at: str, older: bool
@@ -330,3 +349,17 @@ def test_targets_that_are_files_or_below_files(tmp_path: Path) -> None:
 def test_an_empty_folder_will_do(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     assert load(make_encoder().save(tmp_path / "new")).labels == ("sit", "stand", "wave")
+
+
+def test_shapes_of_every_arch_are_known_without_memory_and_without_a_compiler() -> None:
+    code = (
+        "import sys, torch; from tiny import SMALL; from skelzoo.nets.archs import build; from skelzoo.skeleton.layouts import get_layout\n"
+        "from skelzoo.weights.checkpoint import Shapes\n"
+        "def net(arch): return build(arch, get_layout('kinect20'), 6 if arch == 'psp' else 3, 3, SMALL[arch]).state_dict()\n"
+        "for arch in SMALL:\n"
+        "    with Shapes(): found = net(arch)\n"
+        "    assert {k: (v.shape, v.dtype) for k, v in found.items()} == {k: (v.shape, v.dtype) for k, v in net(arch).items()}, arch\n"
+        "    assert any(v.is_meta for v in found.values()) and 'torch._dynamo' not in sys.modules, arch\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -19,8 +19,8 @@ import skelzoo
 from skelzoo.errors import CheckpointError, ManifestError, UnknownModelError
 from skelzoo.weights import manifest as manifest_module
 from skelzoo.weights import publish
-from skelzoo.weights.hub import bundled_folder
 from skelzoo.weights.manifest import manifest, manifest_path, parse_manifest
+from skelzoo.weights.places import bundled_folder
 
 SCHEMA = json.loads(resources.files("skelzoo.weights").joinpath("manifest.schema.json").read_text())
 SHIPPED = json.loads(manifest_path().read_text())

@@ -18,7 +18,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from skelzoo.errors import AxesError, ClipError, LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip, check_axes
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, read_head
 from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts, make_layout
+from skelzoo.skeleton.writing import whole_file
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -90,7 +90,7 @@ def read(path: PathLike) -> list[Clip]:
 def save(path: PathLike, clips: Sequence[Clip]) -> None:
     """Write clips to one ``.npz`` that ``read`` gives back equal: keypoints, layout, fps, scores, labels, names.
 
-    The file appears whole or not at all: it is written beside its place and then moved there.
+    The file appears whole or not at all; missing folders are made.
 
     Args:
         path: a name ending in ``.npz``.
@@ -99,7 +99,7 @@ def save(path: PathLike, clips: Sequence[Clip]) -> None:
     Raises:
         ClipError: no clips, or clips of several layouts or dimensions.
         ReadError: a name that does not end in ``.npz``.
-        OSError: the folder is not there or cannot be written.
+        WriteError: it cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".npz":
@@ -111,13 +111,8 @@ def save(path: PathLike, clips: Sequence[Clip]) -> None:
     if odd is not None:
         raise ClipError(f"{odd} has another layout or dimension than {clips[0]}. Save one file per layout, or skelzoo.remap them to one first.")
     arrays = _table(clips, layout)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _table(clips: Sequence[Clip], layout: Layout) -> dict[str, NDArray[Any]]:

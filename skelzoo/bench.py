@@ -1,0 +1,86 @@
+"""Timings on this machine, each run in a cold process."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import skelzoo
+from skelzoo.inference.output import table
+
+PAPER_SIZED = "skeattnclr-ntu60"
+"""A net of 12 MB; without weights, so its files are made up."""
+
+LOAD = """
+import hashlib, json, sys, time
+import torch
+start = time.perf_counter()
+import skelzoo
+encoder = skelzoo.load(sys.argv[1], device="cpu", local_files_only=True)
+total = time.perf_counter() - start
+from skelzoo.weights.sources import locate
+located = locate(sys.argv[1])
+data = [located.read(name) for name in ("model.safetensors", "config.json")]
+start = time.perf_counter()
+for part in data:
+    hashlib.sha256(part).hexdigest()
+print(json.dumps({"load": total, "hashing": time.perf_counter() - start, "bytes": sum(map(len, data))}))
+"""
+"""Loading hashes these two files once; the same is timed again, alone."""
+
+IMPORT = """
+import json, time
+start = time.perf_counter()
+import skelzoo
+imported = time.perf_counter()
+skelzoo.list_models()
+print(json.dumps({"import": imported - start, "list": time.perf_counter() - imported}))
+"""
+
+
+def bench_load(models: Sequence[str], runs: int) -> str:
+    """A table of what ``skelzoo.load`` takes after torch is imported, in seconds, and the hashing in it.
+
+    Args:
+        models: their names; none for those of the package and a made-up one of 12 MB.
+        runs: cold processes per model.
+
+    Raises:
+        UnknownModelError, WeightsUnavailableError: a name that is none, or that is not on this machine.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        names = {name: name for name in models}
+        if not models:
+            names = {name: name for name in skelzoo.list_models(pretrained=True)}
+            skelzoo.load(PAPER_SIZED, pretrained=False, device="cpu").save(Path(scratch) / "model")
+            names[f"{PAPER_SIZED}, made up"] = f"local:{scratch}/model"
+        rows = []
+        for shown, name in names.items():
+            skelzoo.load(name, device="cpu", local_files_only=True)
+            times = _cold(LOAD, name, runs)
+            rows.append([shown, f"{times[0]['bytes'] / 1e6:.1f} MB", _shown(times, "load"), _shown(times, "hashing")])
+    return table(["model", "size", "load, s", "of which hashing, s"], rows)
+
+
+def bench_import(runs: int) -> str:
+    """A table of what ``import skelzoo`` and then ``skelzoo.list_models()`` take, in seconds."""
+    times = _cold(IMPORT, "", runs)
+    return table(["what", "s"], [["import skelzoo", _shown(times, "import")], ["list_models()", _shown(times, "list")]])
+
+
+def _cold(code: str, name: str, runs: int) -> list[Mapping[str, float]]:
+    """What a piece of code measures, in a new process each time."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(skelzoo.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", code, name]
+    return [json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout) for _ in range(runs)]
+
+
+def _shown(times: Sequence[Mapping[str, float]], key: str) -> str:
+    values = [row[key] for row in times]
+    return f"{statistics.median(values):.3f} (worst of {len(values)}: {max(values):.3f})"

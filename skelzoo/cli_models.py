@@ -1,0 +1,262 @@
+"""The verbs about models, where they come from and whether they are whole; ``skelzoo.cli`` has the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import click
+
+import skelzoo
+from skelzoo.errors import SkelzooError
+
+
+def fail(error: SkelzooError | str) -> NoReturn:
+    """Say what went wrong on stderr and end with exit code 1."""
+    from skelzoo.inference.files import one_line
+
+    click.echo(f"error: {error if isinstance(error, str) else one_line(error)}", err=True)
+    raise click.exceptions.Exit(1)
+
+
+def pretty_json(row: Any) -> str:
+    """JSON for people and programs."""
+    return json.dumps(row, indent=2, ensure_ascii=False)
+
+
+@click.command("list")
+@click.argument("pattern", default="*")
+@click.option("--pretrained", is_flag=True, help="Only models with weights, published or registered here.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_command(pattern: str, pretrained: bool, as_json: bool) -> None:
+    """List the models whose names fit PATTERN, such as "skeattnclr*"; those with published weights come first."""
+    from skelzoo.inference.output import table
+
+    rows = sorted((skelzoo.info(name) for name in skelzoo.list_models(pattern, pretrained)), key=lambda r: _source(r) is None)
+    if as_json:
+        click.echo(pretty_json([_brief(r) for r in rows]))
+    elif rows:
+        cells = [[r["name"], (_source(r) or "-").partition("@")[0], _licence(r), r["config"]["contract"]["layout"], r["summary"]] for r in rows]
+        click.echo(table(["name", "weights", "licence", "layout", "summary"], cells))
+    else:
+        click.echo(f"no model fits {pattern!r}{' and has weights' if pretrained else ''}; `skelzoo list` shows all", err=True)
+
+
+def _brief(row: dict[str, Any]) -> dict[str, Any]:
+    weights = row["weights"] or {}
+    return {
+        **{key: row[key] for key in ("name", "family", "summary")},
+        "layout": row["config"]["contract"]["layout"],
+        "weights": _source(row),
+        **{key: weights.get(key) for key in ("license", "commercial_use")},
+    }
+
+
+def _source(row: dict[str, Any]) -> str | None:
+    return row["weights"]["source"] if row["weights"] else row["registered"] and "registered"
+
+
+def _licence(row: dict[str, Any]) -> str:
+    weights = row["weights"]
+    return f"{weights['license']}{'' if weights['commercial_use'] else ', no commercial use'}" if weights else "-"
+
+
+@click.command("info")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info_command(name: str, as_json: bool) -> None:
+    """Show what is known of a model: contract, classes, licence, metrics, provenance."""
+    row = skelzoo.info(name)
+    click.echo(pretty_json(row) if as_json else "\n".join(_info_lines(row)))
+
+
+def _info_lines(row: dict[str, Any]) -> Iterator[str]:
+    config, weights = row["config"], row["weights"]
+    contract = config["contract"]
+    yield from (row["name"], f"  {row['summary']}")
+    yield f"  arch       {config['arch']} {config['options']}"
+    yield f"  input      {contract['layout']}, {contract['channels']}-D, {contract['frames']} frames, up to {contract['persons']} person(s), streams {', '.join(contract['streams'])}"
+    yield f"  steps      {'; '.join(' '.join(str(v) for v in step.values()) for step in contract['steps'])}"
+    if weights:
+        size = sum(file["size"] for file in weights["files"].values())
+        yield f"  weights    {weights['source']}, {weights['parameters']:,} parameters, {size / 1e6:.1f} MB"
+        yield f"  licence    {_licence(row)}: {weights['license_reason']}"
+        yield f"  trained on {'; '.join(weights['trained_on'])}"
+        yield f"  command    {weights['command']}"
+    else:
+        yield f"  weights    {'registered in ' + row['registered'] if row['registered'] else 'none published'}"
+    yield from (f"  metric     {m['dataset']}, {m['protocol']}: {m['value']:g} ({m['source']})" for m in row["metrics"])
+    yield from (f"  note       {note}" for note in row["notes"])
+    yield f"  classes    {config['num_classes'] or 'none'}{': ' + '; '.join(config['labels']) if config['labels'] else ''}"
+
+
+@click.command("where")
+@click.argument("name")
+def where_command(name: str) -> None:
+    """Show the folder in which a model lies. Nothing is fetched."""
+    from skelzoo.weights.sources import find
+
+    source = find(name)
+    if source.name != name:
+        click.echo(f"{name} is {source.name}", err=True)
+    if source.missing:
+        fail(f"{source.name}: not on this machine ({', '.join(source.missing)} missing). skelzoo fetch {name} gets it, to {source.folder}.")
+    click.echo(source.folder)
+
+
+@click.command("fetch")
+@click.argument("name", required=False)
+@click.option("--to", metavar="DIR", help="Also copy it to this folder, to be loaded as local:DIR.")
+@click.option("--all", "everything", is_flag=True, help="Every model with published weights.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be fetched.")
+@click.option("--repair", is_flag=True, help="Fetch again what is in the cache and damaged.")
+def fetch_command(name: str | None, to: str | None, everything: bool, dry_run: bool, repair: bool) -> None:
+    """Have a model on this machine, every file checked; from then on it loads without a network."""
+    from skelzoo.weights.manifest import manifest
+    from skelzoo.weights.sources import fetch, find
+
+    if (name is None) != everything or (everything and to is not None):
+        raise click.UsageError("Give a model name, or --all; --to goes with one model.")
+    for each in manifest().pretrained if name is None else [name]:
+        if dry_run:
+            source = find(each)
+            click.echo(f"{source.name}: {source.kind}, {source.folder}; to fetch: {', '.join(source.missing) or 'nothing'}")
+            continue
+        done = fetch(each, to, repair=repair)
+        size = sum(info.size for info in done.files.values())
+        click.echo(f"{done.source.name}: {len(done.files)} files, {size / 1e6:.1f} MB, all as listed: {to or done.folder}")
+
+
+@click.group("cache")
+def cache_group() -> None:
+    """Models of the Hub that are on this machine."""
+
+
+@cache_group.command("list")
+def cache_list_command() -> None:
+    """List them, with their size."""
+    from skelzoo.inference.output import table
+    from skelzoo.weights.hub import HUB, cached_models
+
+    rows = [[model.name, f"{model.size / 1e6:.1f} MB", str(model.folder)] for model in cached_models(HUB)]
+    click.echo(table(["name", "size", "folder"], rows) if rows else f"no models in {HUB.cache}", err=not rows)
+
+
+@cache_group.command("remove")
+@click.argument("name")
+def cache_remove_command(name: str) -> None:
+    """Remove one: a name of `skelzoo list`, or hf:owner/repo@COMMIT."""
+    from skelzoo.weights.hub import HUB, remove_cached
+    from skelzoo.weights.sources import find
+
+    source = find(name)
+    if not source.pinned:
+        fail(f"{name}: is {source.kind}, in {source.folder}, and not in the cache of the Hub.")
+    click.echo(f"{source.pinned}: removed, {remove_cached(source.pinned, HUB) / 1e6:.1f} MB free")
+
+
+@click.command("verify")
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every model with weights, published or registered here.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+def verify_command(name: str | None, everything: bool, device: str) -> None:
+    """Check a model's files by sha256, load it strictly and recompute its golden on this machine."""
+    if (name is None) != everything:
+        raise click.UsageError("Give a model name, or --all.")
+    names = skelzoo.list_models(pretrained=True) if name is None else [name]
+    bad = 0
+    for each in names:
+        try:
+            result = skelzoo.verify(each, device)
+        except SkelzooError as error:
+            bad += 1
+            click.echo(f"FAILED {each}: {error}", err=True)
+            continue
+        bad += not result.ok
+        worst = f"on {result.device}, largest difference {max(result.differences.values(), default=0.0):.1e}, tolerance {result.tolerance:.0e}"
+        checks = (
+            ("hash  ", result.hash, f"{result.files} files"),
+            ("load  ", result.load, "every tensor there and of its shape"),
+            ("golden", result.golden, worst),
+        )
+        for what, problem, fine in checks:
+            click.echo(f"{'FAILED' if problem else 'ok    '} {result.name} {what} {problem or fine}", err=bool(problem))
+    if bad or not names:
+        fail(f"{bad} of {len(names)} model(s) failed." if names else "no model has published weights, so nothing was verified.")
+
+
+@click.command("convert")
+@click.argument("checkpoints", nargs=-1, required=True)
+@click.option("--as", "name", metavar="NAME", help="Model of `skelzoo list` that the checkpoint is: gives the rest.")
+@click.option("--arch", help="Or the architecture alone.")
+@click.option("--to", required=True, metavar="FOLDER", help="Weights folder to write, to be loaded as local:FOLDER.")
+@click.option("--set", "settings", multiple=True, metavar="OPTION=VALUE", help="What shapes do not tell, e.g. heads=8 or num_frames=50; may be given again.")
+@click.option("--layout", help="Layout of the joints; by default one with as many.")
+@click.option("--no-head", is_flag=True, help="Leave the classification layer out.")
+@click.option("--license", default="unknown", show_default=True, help="Of the weights, for the card.")
+@click.option("--register", is_flag=False, flag_value="", metavar="[NAME]", help="Also copy to your models, to be loaded as NAME, by default that of --as.")
+def convert_command(
+    checkpoints: tuple[str, ...], name: str | None, arch: str | None, to: str, settings: tuple[str, ...], layout: str | None, no_head: bool, license: str,
+    register: str | None,
+) -> None:  # fmt: skip
+    """Turn CHECKPOINTS of the authors' code into a weights folder: one file, or those of the joint, bone and motion stream. Nothing in them is run."""
+    if (name is None) == (arch is None) or (register == "" and name is None) or not all("=" in s for s in settings):
+        raise click.UsageError("Give either --as NAME or --arch ARCH, with --arch a name to --register, and every --set as OPTION=VALUE.")
+    options = {key: _value(text) for key, _, text in (s.partition("=") for s in settings)}
+    register = name if register == "" else register
+    done = skelzoo.convert(checkpoints, to=to, arch=arch, name=name, options=options, layout=layout, head=not no_head, license=license, register=register)
+    click.echo(f"{done.report()}\nweights, to be loaded as local:{done.folder}{f' or {done.registered}' if done.registered else ''}")
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@click.command("publish")
+@click.argument("folder")
+@click.option("--to", "repo", required=True, metavar="OWNER/REPO", help="Repository of the Hub; made where there is none.")
+@click.option("--as", "name", help="Model name; by default that of the repository.")
+@click.option("--about", metavar="FILE", help="JSON with licence, provenance and metrics; needed where the manifest does not have them.")
+@click.option("--dry-run", is_flag=True, help="Check everything and show the card, and send nothing.")
+def publish_command(folder: str, repo: str, name: str | None, about: str | None, dry_run: bool) -> None:
+    """Check a weights FOLDER, write its card, upload it in one commit, and pin commit and hashes in the manifest."""
+    from skelzoo.publishing import publish
+
+    done = publish(folder, repo, name=name, about=about, dry_run=dry_run)
+    if dry_run:
+        click.echo(f"{done.card}\n{done.name}: everything is in order; nothing was sent")
+    else:
+        click.echo(f"{done.name}: {done.pinned}, pinned in {done.manifest}")
+
+
+@click.group("bench")
+def bench_group() -> None:
+    """Measure skelzoo on this machine."""
+
+
+@bench_group.command("load")
+@click.argument("models", nargs=-1)
+@click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Cold processes per model.")
+def bench_load_command(models: tuple[str, ...], runs: int) -> None:
+    """Time skelzoo.load in cold processes that have imported torch: MODELS, or those of the package and a made-up one of 12 MB."""
+    from skelzoo.bench import bench_load
+
+    click.echo(bench_load(models, runs))
+
+
+@bench_group.command("import")
+@click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Cold processes.")
+def bench_import_command(runs: int) -> None:
+    """Time `import skelzoo`, and what it takes to list the models."""
+    from skelzoo.bench import bench_import
+
+    click.echo(bench_import(runs))
+
+
+COMMANDS = (
+    list_command, info_command, where_command, fetch_command, cache_group, verify_command, convert_command, publish_command, bench_group,
+)  # fmt: skip

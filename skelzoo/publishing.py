@@ -1,0 +1,116 @@
+"""publish(): a weights folder goes to the Hub, and the manifest names its commit and hashes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from skelzoo.errors import CheckpointError, ManifestError
+from skelzoo.inference.encoder import Encoder
+from skelzoo.loading import verify
+from skelzoo.skeleton.writing import check_place
+from skelzoo.weights.files import CHECKSUMS, LISTED, copy_folder, parse_json, read_checksums
+from skelzoo.weights.hub import HUB, Hub, upload
+from skelzoo.weights.manifest import Metric, ModelEntry, manifest, manifest_path
+from skelzoo.weights.places import NAME_PATTERN
+from skelzoo.weights.publish import Provenance, card, check_entry, entry_row, write_entry
+
+UNPUBLISHED = "0" * 40
+"""Stands for the commit while there is none."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What ``publish`` did.
+
+    Attributes:
+        name: of the model.
+        pinned: ``hf:owner/repo@<commit>``; "" for a dry run.
+        manifest: the file in which it was pinned.
+        card: the model card.
+    """
+
+    name: str
+    pinned: str
+    manifest: Path
+    card: str
+
+
+def publish(folder: str | Path, repo: str, *, name: str | None = None, about: str | Path | None = None, dry_run: bool = False, hub: Hub = HUB) -> Publication:
+    """Check a weights folder, write its card, upload it in one commit, and pin commit and hashes in the manifest.
+
+    The folder itself stays as it is.
+
+    Args:
+        repo: ``owner/repo``; made where there is none.
+        name: of the model; by default that of the repository.
+        about: JSON file with the keys of ``Provenance`` and ``metrics``; by default what the manifest says of the model.
+        dry_run: send nothing.
+
+    Raises:
+        CheckpointError: the folder is damaged, or a name that cannot be taken.
+        ManifestError: licence, provenance or metrics are missing.
+        WriteError: the manifest cannot be written.
+        WeightsUnavailableError: the Hub cannot be reached, or refuses.
+    """
+    name = name or repo.rpartition("/")[2]
+    found = verify(f"local:{folder}")
+    if not found.ok:
+        raise CheckpointError(f"{folder}: is not published, as it is damaged. " + " ".join(filter(None, (found.hash, found.load, found.golden))))
+    encoder = Encoder.from_pretrained(f"local:{folder}", device="cpu")
+    _check_name(name, encoder)
+    provenance, metrics = _about(name, about)
+    check_place(manifest_path())
+    parameters = sum(p.numel() for p in encoder.net.parameters())
+    row = entry_row(f"hf:{repo}@{UNPUBLISHED}", encoder.config, provenance, metrics, parameters, read_checksums(Path(folder)))
+    check_entry(name, row)
+    text = card(name, provenance, metrics, parameters, encoder.labels or ())
+    if dry_run:
+        return Publication(name, "", manifest_path(), text)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = copy_folder(Path(folder), read_checksums(Path(folder)), Path(scratch) / "model", text)
+        pinned = upload(Path(scratch) / "model", (*LISTED, CHECKSUMS), repo, f"{name}, by skelzoo publish", hub)
+    write_entry(name, entry_row(pinned, encoder.config, provenance, metrics, parameters, files))
+    return Publication(name, pinned, manifest_path(), text)
+
+
+def _check_name(name: str, encoder: Encoder) -> None:
+    known = manifest()
+    if not NAME_PATTERN.fullmatch(name) or name in known.aliases:
+        raise CheckpointError(f"nothing can be published as {name!r}: it is not a name of a model. Choose another with --as.")
+    if name in known.models and known.models[name].config != encoder.config:
+        raise CheckpointError(f"{name} is in the manifest with another config than this folder's. Publish this one under another name, with --as.")
+
+
+def _about(name: str, path: str | Path | None) -> tuple[Provenance, Sequence[Metric]]:
+    """What people must know of the weights, from a file or the manifest."""
+    if path is None:
+        entry = manifest().models.get(name)
+        if entry is None or entry.weights is None:
+            raise ManifestError(f"{name}: the manifest knows no licence and provenance of it. Give them with --about FILE; its keys: {', '.join(_KEYS)}.")
+        return _known(entry), entry.metrics
+    try:
+        row: Any = parse_json(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path}: cannot be read ({error}). It is JSON with the keys {', '.join(_KEYS)}.") from error
+    metrics = row.pop("metrics", None) if isinstance(row, dict) else None
+    keys = {f.name for f in fields(Metric)}
+    if not isinstance(metrics, list) or row.keys() != {*_KEYS} - {"metrics"} or any(not isinstance(m, dict) or m.keys() != keys for m in metrics):
+        raise ManifestError(f"{path}: the keys must be exactly {', '.join(_KEYS)}, and those of every metric {', '.join(sorted(keys))}.")
+    if not isinstance(row["trained_on"], list) or not isinstance(row["notes"], list):
+        raise ManifestError(f"{path}: trained_on and notes must be lists of texts.")
+    return Provenance(**row), [Metric(**m) for m in metrics]
+
+
+_KEYS = (*(f.name for f in fields(Provenance)), "metrics")
+
+
+def _known(entry: ModelEntry) -> Provenance:
+    assert entry.weights is not None
+    weights = entry.weights
+    return Provenance(
+        entry.family, entry.summary, weights.license, weights.license_reason, weights.commercial_use, weights.trained_on, weights.command, entry.notes
+    )

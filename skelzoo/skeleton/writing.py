@@ -1,0 +1,61 @@
+"""Writing a file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from skelzoo.errors import WriteError
+
+
+def check_place(target: Path) -> None:
+    """Check that a file can be written there. Nothing is written or created.
+
+    Raises:
+        WriteError: something that is no file in the way, or no permission to write.
+    """
+    try:
+        if target.exists() and not target.is_file():
+            raise WriteError(f"{target}: is a {'folder' if target.is_dir() else 'device or pipe'}, not a file. Choose another name.")
+        folder = next(p for p in target.absolute().parents if p.exists())
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    if not folder.is_dir():
+        raise WriteError(f"{target}: {folder} is a file, not a folder. Choose another name.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise WriteError(f"{target}: no permission to write in {folder}. Choose a folder you may write to.")
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A binary file that appears under its name only when the block ends without an error; an older one stays until then.
+
+    Missing folders are made.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    # A link is followed, so that it goes on pointing at the file instead of being replaced by it.
+    target = Path(os.path.realpath(path))
+    scratch = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+    try:
+        check_place(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("xb") as file:
+            yield file
+        os.replace(scratch, target)
+    except WriteError:
+        raise
+    except OSError as error:
+        raise cannot_write(Path(path), error) from error
+    finally:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+
+
+def cannot_write(target: Path, error: OSError) -> WriteError:
+    """What is said when the system refuses to write a file."""
+    return WriteError(f"{target}: cannot be written ({error.strerror or error}); nothing was changed. Choose another place, or make room there.")

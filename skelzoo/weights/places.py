@@ -1,0 +1,57 @@
+"""Folders of this machine in which models lie: those of the package, those that users registered, and any other."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import resources
+from pathlib import Path
+
+from skelzoo.errors import WeightsUnavailableError
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]*")
+"""A model's name, which is its folder's too."""
+
+
+def bundled_folder(name: str) -> Path:
+    """Folder of weights that ship in the package.
+
+    Raises:
+        WeightsUnavailableError: the folder is not there.
+    """
+    folder = Path(str(resources.files("skelzoo.weights"))) / "bundled" / name
+    if not folder.is_dir():
+        raise WeightsUnavailableError(f"{name}: the bundled folder {folder} is missing. Reinstall skelzoo.")
+    return folder
+
+
+def models_folder() -> Path:
+    """Where the models lie that a user registered under names of their own.
+
+    ``models`` in ``$SKELZOO_HOME``, or where that is not set in ``$XDG_DATA_HOME/skelzoo``, else in ``~/.local/share/skelzoo``.
+    """
+    home = os.environ.get("SKELZOO_HOME") or Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "skelzoo"
+    return Path(home).expanduser() / "models"
+
+
+def registered_names() -> list[str]:
+    """Names of the models in ``models_folder``."""
+    folder = models_folder()
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and NAME_PATTERN.fullmatch(p.name)) if folder.is_dir() else []
+
+
+def registered_folder(name: str) -> Path | None:
+    """Folder of a registered model, or None."""
+    return models_folder() / name if name in registered_names() else None
+
+
+def local_folder(path: str) -> Path:
+    """Folder named by ``local:PATH``.
+
+    Raises:
+        WeightsUnavailableError: no such folder.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise WeightsUnavailableError(f"local:{path}: there is no folder {folder.absolute()}. Give the folder that encoder.save(...) wrote.")
+    return folder
