@@ -19,7 +19,7 @@ from skelzoo.errors import SkelzooError
 from skelzoo.weights.files import dump_json, read_checksums
 from skelzoo.weights.manifest import ModelConfig, manifest_path, parse_manifest
 
-CASES = {"quick": 150, "slow": 12_000}
+CASES = {"quick": 80, "slow": 12_000}
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.integers(0, 70) | st.floats() | st.text(max_size=8) | st.sampled_from(["joint", "center", "kinect20", "psp", "bundled"]),

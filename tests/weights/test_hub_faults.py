@@ -158,7 +158,7 @@ def test_a_server_that_dies_in_the_middle_and_comes_back_without_ranges(olah: Ol
 
 
 def test_a_slow_server_is_waited_for(proxy: Proxy, repo: Repo, cache: Path) -> None:
-    proxy.faults = {"checksums.json": Fault("HEAD", wait=3.5), "model.safetensors": Fault(pace=15_000), "config.json": Fault(wait=0.5)}
+    proxy.faults = {"checksums.json": Fault("HEAD", wait=2.7), "model.safetensors": Fault(pace=15_000), "config.json": Fault(wait=0.5)}
     assert load(pinned(repo), proxy, cache).name == pinned(repo)
 
 
