@@ -195,7 +195,7 @@ def test_a_redirect_to_another_host_gets_no_token_and_is_not_trusted(olah: Olah,
         assert {r.headers.get("authorization") for r in proxy.requests} == {"Bearer hf_secret"}
 
 
-@pytest.mark.parametrize("name", ["../../../../evil.txt", "/tmp/evil.txt", "blobs/../evil.txt", "evil.txt", "model.safetensors\0", "MODEL.safetensors"])
+@pytest.mark.parametrize("name", ["../../../../evil.txt", "/evil.txt", "blobs/../evil.txt", "evil.txt", "model.safetensors\0", "MODEL.safetensors"])
 def test_a_checksum_list_that_names_other_files(olah: Olah, proxy: Proxy, files: Files, cache: Path, name: str) -> None:
     table = {**json.loads(files["checksums.json"]), name: {"size": 1, "sha256": "0" * 64}}
     commit = olah.add("owner/paths", {**files, "checksums.json": json.dumps(table).encode()})
@@ -204,7 +204,7 @@ def test_a_checksum_list_that_names_other_files(olah: Olah, proxy: Proxy, files:
     assert set(proxy.seen()) == {"checksums.json"} and not [p for p in cache.parent.rglob("evil*")]
 
 
-@pytest.mark.parametrize("etag", ["../../../../evil", "/tmp/evil", "", "x" * 40, "0" * 41])
+@pytest.mark.parametrize("etag", ["../../../../evil", "/evil", "", "x" * 40, "0" * 41])
 def test_a_hash_that_is_a_path(proxy: Proxy, repo: Repo, cache: Path, etag: str) -> None:
     proxy.faults["model.safetensors"] = Fault("HEAD", headers={"etag": etag})
     with pytest.raises(WeightsUnavailableError, match="does not answer as a Hub does"):
