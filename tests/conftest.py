@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared() -> Path:
     """The folder of the real data; use it with the mark ``needs_shared``."""
     return SHARED
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """As many as the goldens were made with: their number decides the order of float32 sums."""
+    import torch  # after OMP_NUM_THREADS is set, and not for tests that need none
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +66,6 @@ def make_method(golden: dict[str, Any], dtype: torch.dtype = torch.float32) -> S
 @pytest.fixture
 def method(golden: dict[str, Any]) -> SkeAttnCLRPretraining:
     return make_method(golden)
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """As many as the golden was made with: their number decides the order of float32 sums."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def views(golden: dict[str, Any], dtype: torch.dtype = torch.float32) -> list[Tensor]:

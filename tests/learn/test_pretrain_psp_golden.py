@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +31,6 @@ def read(shared: Path, name: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def golden(shared: Path) -> dict[str, Any]:
     return read(shared, "t32")
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """As many as the golden was made with: their number decides the order of float32 sums."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def close(ours: Tensor, golden: Tensor, atol: float = ATOL) -> None:
