@@ -49,10 +49,15 @@ class FileClip:
 
 @dataclass(frozen=True, eq=False)
 class PreparedClip:
-    """A clip as a contract wants it: (C, T, V, M)."""
+    """A clip, and what a contract makes of it: (C, T, V, M)."""
 
     array: FloatArray
-    id: ClipId
+    source: FileClip
+
+    @property
+    def id(self) -> ClipId:
+        """What is written beside results."""
+        return self.source.id
 
 
 def one_line(error: SkelzooError) -> str:
@@ -100,6 +105,6 @@ def prepare_files(paths: Sequence[str], contract: Contract, most_moving: bool = 
             continue
         clip = select_persons(item.clip, contract.persons) if most_moving else item.clip
         try:
-            yield PreparedClip(prepare(clip, contract), item.id)
+            yield PreparedClip(prepare(clip, contract), FileClip(clip, item.file))
         except SkelzooError as error:
             yield Refusal(item.file, error, item.clip.name)

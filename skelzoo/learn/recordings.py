@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from skelzoo.errors import SkelzooError, TrainingError, UnknownModelError
-from skelzoo.inference.files import FileClip, Refusal, read_files
+from skelzoo.errors import TrainingError, UnknownModelError
+from skelzoo.inference.files import FileClip, Refusal, prepare_files
 from skelzoo.inference.output import table
 from skelzoo.learn.finetune import FinetuneResult
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.prepare import Contract, prepare, select_persons
+from skelzoo.skeleton.prepare import Contract
 from skelzoo.weights.manifest import manifest
 
 PAIRS = 5
@@ -38,17 +38,8 @@ def fitting_files(paths: Sequence[str], contract: Contract, most_moving: bool = 
     Yields:
         Every usable clip in order; a Refusal for every other one and for every file that cannot be read.
     """
-    for item in read_files(paths):
-        if isinstance(item, Refusal):
-            yield item
-            continue
-        clip = select_persons(item.clip, contract.persons) if most_moving else item.clip
-        try:
-            prepare(clip, contract)
-        except SkelzooError as error:
-            yield Refusal(item.file, error, clip.name)
-        else:
-            yield FileClip(clip, item.file)
+    for item in prepare_files(paths, contract, most_moving):
+        yield item if isinstance(item, Refusal) else item.source
 
 
 def labelled_files(path: str, contract: Contract, group: str | None = None, most_moving: bool = False) -> Iterator[LabelledClip | Refusal]:
