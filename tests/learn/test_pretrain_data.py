@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny import CONTRACT, make_clip, write_corpus
 
 from skelzoo.errors import TrainingError
-from skelzoo.learn.pretrain.data import DataOptions, held_out, pretraining_array, windows
+from skelzoo.learn.pretrain import data as module
+from skelzoo.learn.pretrain.batches import Batches
+from skelzoo.learn.pretrain.data import DataOptions, held_out, joints_hash, pretraining_array, windows
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_table
@@ -29,8 +33,12 @@ def rows_of(clips: list[Clip]) -> set[bytes]:
     return {prepare(c, OWN).tobytes() for c in clips}
 
 
+def array_of(folder: Path, **options: Any) -> np.ndarray:
+    return pretraining_array(folder, DataOptions(**{"files": ["a.npz"], "max_step": 100.0, **options}), OWN, folder / "run")
+
+
 def found(folder: Path, **options: Any) -> set[bytes]:
-    array = pretraining_array(folder, DataOptions(**{"files": ["a.npz"], "max_step": 100.0, **options}), OWN)
+    array = array_of(folder, **options)
     assert array.dtype == np.float32 and array.shape[1:] == OWN.shape
     return {row.tobytes() for row in array}
 
@@ -63,10 +71,49 @@ def test_a_held_out_share_goes_by_name_and_not_by_place(tmp_path: Path) -> None:
     assert found(tmp_path, held_out={"a.npz": {"share": 0.3}}) == kept
 
 
-@pytest.mark.parametrize("rule", [{}, {"subject": [1]}, {"subjects": [1], "share": 0.5}])
+def test_a_clip_is_held_out_if_any_entry_of_the_rule_names_it(tmp_path: Path, clips: list[Clip]) -> None:
+    columns = {"subject": np.arange(12) % 4, "style": np.arange(12) // 3, "view": np.arange(12) % 3 + 1}
+    table = read_table(write_corpus(tmp_path / "a.npz", clips, **columns))
+    rule = {"subjects": [0], "style": [3, 9], "view": [2]}
+    out = (columns["subject"] == 0) | (columns["style"] == 3) | (columns["view"] == 2)
+    assert np.array_equal(held_out(table, rule), out) and 0 < out.sum() < 12
+    assert np.array_equal(held_out(table, {**rule, "share": 0.4}), out | held_out(table, {"share": 0.4}))
+    assert found(tmp_path, held_out={"a.npz": rule}) == rows_of([c for c, o in zip(table.clips, out, strict=True) if not o])
+
+
+@pytest.mark.parametrize("rule", [{}, {"share": 1.5}, {"share": -0.1}, {"subjects": []}, {"subjects": 1}, {"share": 0.1, "style": []}])
 def test_rules_that_hold_nothing_out_by_accident_are_refused(rule: dict[str, Any]) -> None:
     with pytest.raises(TrainingError, match=r"held_out of 'a\.npz'"):
         DataOptions(["a.npz"], held_out={"a.npz": rule})
+
+
+def test_a_column_that_is_not_there_is_refused(tmp_path: Path, clips: list[Clip]) -> None:
+    write_corpus(tmp_path / "a.npz", clips, style=np.zeros(12, np.int32))
+    with pytest.raises(TrainingError, match=r"no column 'subject' to hold clips out by. There are: share, subjects, split, view, style"):
+        found(tmp_path, held_out={"a.npz": {"subject": [1]}})
+
+
+def test_the_joints_of_a_held_out_clip_do_not_come_in_under_another_name(tmp_path: Path, clips: list[Clip]) -> None:
+    """Neither in the same file nor in another one, nor in part."""
+    again = clips[1].replace(name="again")
+    table = read_table(write_corpus(tmp_path / "a.npz", [*clips, again], subject=np.array([*range(12), 50])))
+    write_corpus(tmp_path / "b.npz", [make_clip(99), again.replace(name="and again")])
+    other = read_table(tmp_path / "b.npz").clips[0]
+    seen = found(tmp_path, files=["a.npz", "b.npz"], held_out={"a.npz": {"subjects": [1]}})
+    assert seen == rows_of([c for i, c in enumerate(table.clips[:12]) if i != 1] + [other])
+    assert joints_hash(table.clips[1]) == joints_hash(table.clips[12]) != joints_hash(other)
+
+
+def test_the_joints_of_a_benchmarks_test_clips_do_not_come_in(tmp_path: Path, clips: list[Clip]) -> None:
+    table = read_table(write_corpus(tmp_path / "a.npz", clips))
+    assert len(found(tmp_path)) == 12
+    tests = {"view": np.array([1, 2, 3]), "split": np.array([0, 0, 1])}
+    write_corpus(tmp_path / "nw_ucla.npz", [clips[4].replace(name="x"), make_clip(50), clips[7].replace(name="y")], **tests)
+    assert found(tmp_path) == rows_of([c for i, c in enumerate(table.clips) if i != 7])
+    with pytest.raises(TrainingError, match=r"nw_ucla\.npz: 1 .*would enter pretraining"):
+        found(tmp_path, files=["a.npz", "nw_ucla.npz"])
+    inside = found(tmp_path, files=["nw_ucla.npz"], held_out={"nw_ucla.npz": {"view": [3]}})
+    assert inside == rows_of(list(read_table(tmp_path / "nw_ucla.npz").clips[:2]))
 
 
 def test_holding_out_of_a_file_or_of_subjects_that_are_not_there(tmp_path: Path, clips: list[Clip]) -> None:
@@ -109,6 +156,84 @@ def test_missing_data(tmp_path: Path, clips: list[Clip]) -> None:
     write_corpus(tmp_path / "a.npz", clips)
     with pytest.raises(TrainingError, match="no training window is left"):
         found(tmp_path, shortest=1000)
+
+
+def test_the_array_is_mapped_from_disk_in_the_order_of_the_files(tmp_path: Path, clips: list[Clip]) -> None:
+    tables = [read_table(write_corpus(tmp_path / f"{n}.npz", part)) for n, part in (("a", clips[:7]), ("b", clips[7:]))]
+    array = array_of(tmp_path, files=["b.npz", "a.npz"], window=16, hop=8, shortest=4)
+    expected = np.stack([prepare(w, OWN) for t in tables[::-1] for c in t.clips for w in windows(c, DataOptions([], window=16, hop=8))])
+    assert isinstance(array, np.memmap) and not array.flags.writeable and len(array) > 12
+    assert array.tobytes() == expected.tobytes() and array.shape == expected.shape
+
+
+def test_the_array_is_prepared_once_and_anew_when_anything_changes(tmp_path: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+    write_corpus(tmp_path / "a.npz", clips)
+    files = {"first": array_of(tmp_path).filename}
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "prepare", lambda *_: pytest.fail("prepared again"))
+        assert array_of(tmp_path).filename == files["first"]
+    files["options"] = array_of(tmp_path, shortest=30).filename
+    files["contract"] = pretraining_array(tmp_path, DataOptions(["a.npz"], max_step=100.0), OWN.replace(min_frames=3), tmp_path / "run").filename
+    write_corpus(tmp_path / "nw_ucla.npz", clips[:1], split=[1])
+    files["benchmark"] = array_of(tmp_path).filename
+    write_corpus(tmp_path / "a.npz", clips[1:])
+    array = array_of(tmp_path)
+    assert len(array) == 11 and len({*files.values(), array.filename}) == 5
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(Path(f).name for f in {*files.values(), array.filename})
+
+
+def test_a_preparation_that_fails_leaves_no_array(tmp_path: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+    write_corpus(tmp_path / "a.npz", clips)
+    done = []
+
+    def fail_at_the_fifth(*arguments: Any) -> Any:
+        done.append(arguments)
+        return prepare(*arguments) if len(done) < 5 else pytest.fail("killed")
+
+    with monkeypatch.context() as patched, pytest.raises(pytest.fail.Exception, match="killed"):
+        patched.setattr(module, "prepare", fail_at_the_fifth)
+        array_of(tmp_path)
+    assert list((tmp_path / "run").iterdir()) == [] and len(array_of(tmp_path)) == 12
+
+
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
+    long = make_clip(frames=400)
+    files = [f"{i}.npz" for i in range(8)]
+    for i, file in enumerate(files):
+        write_corpus(tmp_path / file, [long.replace(keypoints=long.keypoints + i)])
+
+    def peak(files: list[str]) -> tuple[int, int]:
+        tracemalloc.start()
+        array = array_of(tmp_path, files=files, window=16, hop=4)
+        high = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return high, array.nbytes
+
+    peak(files[:1])  # imports and caches
+    (few, _), (many, size) = peak(files[:2]), peak(files)
+    assert many < 1.2 * few and many < size / 2
+
+
+def test_batches_are_the_rows_asked_for_in_that_order(tmp_path: Path, clips: list[Clip]) -> None:
+    write_corpus(tmp_path / "a.npz", clips)
+    array = array_of(tmp_path)
+    batches = Batches(array, torch.device("cpu"))
+    indices = torch.tensor([7, 2, 11, 2, 0])
+    assert len(batches) == 12 and batches.device.type == "cpu"
+    assert batches[indices].dtype == torch.float32 and torch.equal(batches[indices], torch.from_numpy(np.array(array))[indices])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_holds_a_copy_when_it_has_room(tmp_path: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+    write_corpus(tmp_path / "a.npz", clips)
+    array, gpu, indices = array_of(tmp_path), torch.device("cuda", 0), torch.tensor([7, 2, 11])
+    copied = Batches(array, gpu)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2 * array.nbytes, 0))
+    mapped = Batches(array, gpu)
+    assert copied.device == gpu and mapped.device.type == "cpu"
+    for batches in (copied, mapped):
+        batch = batches[indices.to(batches.device)]
+        assert batch.device == gpu and torch.equal(batch.cpu(), torch.from_numpy(np.array(array))[indices])
 
 
 def test_the_shipped_recipe_is_a_recipe(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
-"""Pretraining data: corpus files -> windows -> one prepared array, with what is held out kept out."""
+"""Pretraining data: corpus files -> windows -> one prepared array on disk, with what is held out kept out."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skelzoo import __version__
 from skelzoo.errors import TrainingError
+from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, check_test_clips
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io.corpus import Corpus, read_table
 from skelzoo.skeleton.prepare import Contract, prepare
+from skelzoo.skeleton.writing import whole_file
+from skelzoo.weights.files import file_info
 
 
 @dataclass(frozen=True)
@@ -26,11 +33,10 @@ class DataOptions:
         window, hop: frames of a window and the step between windows; shorter clips stay whole.
         shortest: windows with fewer frames are dropped.
         max_step: clips in which a joint moves more than this between two frames are dropped (tracking jumps), metres.
-        held_out: corpus file -> rule; {"subjects": [..]} or {"share": s}, a hash of the clip name. Held-out clips
-            never enter pretraining.
+        held_out: corpus file -> rule, see ``held_out``. Held-out clips never enter pretraining.
 
     Raises:
-        TrainingError: a rule of another form, or for a file that is not among the files.
+        TrainingError: an empty rule, a share that is none, or a rule for a file that is not among the files.
     """
 
     files: Sequence[str]
@@ -42,30 +48,56 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         for file, rule in self.held_out.items():
-            if file not in self.files or set(rule) not in ({"subjects"}, {"share"}):
-                raise TrainingError(f"held_out of {file!r}: {dict(rule)}. Name one of the files, and give it subjects or share.")
+            values = [v for key, v in rule.items() if key != "share"]
+            if file not in self.files or not rule or not 0 <= rule.get("share", 0) <= 1 or not all(isinstance(v, Sequence) and v for v in values):
+                raise TrainingError(
+                    f"held_out of {file!r}: {dict(rule)}. Name one of the files, and give it a share between 0 and 1, or lists of subjects or of values of a column."
+                )
 
 
 def held_out(corpus: Corpus, rule: Mapping[str, Any] | None) -> NDArray[np.bool_]:
-    """Which clips of a corpus a rule holds out: (clips,) bool.
+    """Which clips of a corpus a rule holds out: (clips,) bool, those that any of its entries names.
 
-    ``subjects`` lists subject ids; ``share`` takes that share of the clips by a hash of their names, so that the
-    choice does not depend on the order of the file.
+    ``{"share": s}`` takes that share of the clips by a hash of their names, so that the choice does not depend on the
+    order of the file; ``{"subjects": [..]}`` lists subject ids, and ``{column: [..]}`` values of another column of the
+    file, e.g. ``{"style": [5]}`` or ``{"view": [3]}``.
 
     Raises:
-        TrainingError: no clip is of those subjects.
+        TrainingError: the file has no such column, or no clip has one of those values.
     """
-    if not rule:
-        return np.zeros(len(corpus.clips), bool)
-    if "subjects" in rule:
-        chosen = np.asarray(np.isin(corpus.subject, rule["subjects"]))
-        if not chosen.any():
-            raise TrainingError(
-                f"{corpus.name}: no clip is of subjects {rule['subjects']}, so nothing would be held out. Its subjects: {np.unique(corpus.subject).tolist()}."
-            )
-        return chosen
-    hashes = [int(hashlib.sha256(c.name.encode()).hexdigest()[:8], 16) / 2**32 for c in corpus.clips]
-    return np.asarray(np.array(hashes) < rule["share"])
+    out = np.zeros(len(corpus), bool)
+    for key, wanted in (rule or {}).items():
+        chosen = matching(corpus, key, wanted)
+        if key != "share" and not chosen.any():
+            there = np.unique(columns(corpus)[key]).tolist()
+            raise TrainingError(f"{corpus.name}: no clip is of {key} {wanted}, so nothing would be held out. Its {key}: {there}.")
+        out |= chosen
+    return out
+
+
+def matching(corpus: Corpus, key: str, wanted: Any) -> NDArray[np.bool_]:
+    """Which clips one entry of a rule names, possibly none: (clips,) bool; see ``held_out``.
+
+    Raises:
+        TrainingError: the file has no such column.
+    """
+    if key == "share":
+        hashes = [int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 for name in corpus.clip_names]
+        return np.asarray(np.array(hashes) < wanted)
+    known = columns(corpus)
+    if key not in known:
+        raise TrainingError(f"{corpus.name}: no column {key!r} to hold clips out by. There are: share, {', '.join(known)}.")
+    return np.isin(known[key], wanted)
+
+
+def columns(corpus: Corpus) -> dict[str, NDArray[Any]]:
+    """What clips can be held out by, share aside: name -> one value per clip."""
+    return {"subjects": corpus.subject, "split": corpus.split, "view": corpus.view, **corpus.extra}
+
+
+def joints_hash(clip: Clip) -> str:
+    """sha256 of the joints of a clip as they are stored: equal for two clips that differ in nothing but the name."""
+    return hashlib.sha256(clip.keypoints.astype("<f4", copy=False).tobytes()).hexdigest()
 
 
 def windows(clip: Clip, options: DataOptions) -> list[Clip]:
@@ -84,24 +116,88 @@ def corpora(folder: str | Path, files: Sequence[str]) -> Iterator[tuple[str, Cor
         TrainingError: a file is not there.
     """
     for file in files:
-        path = Path(folder) / file
-        if not path.is_file():
-            raise TrainingError(f"no corpus file {path}. Give the folder that holds {', '.join(files)} with --data.")
-        yield file, read_table(path)
+        yield file, read_table(_path(folder, file))
 
 
-def pretraining_array(folder: str | Path, options: DataOptions, contract: Contract) -> FloatArray:
-    """Every training window prepared by the contract: (windows, C, T, V, M).
+def _path(folder: str | Path, file: str) -> Path:
+    path = Path(folder) / file
+    if not path.is_file():
+        raise TrainingError(f"no corpus file {path}. Give the folder that holds it with --data; `skelzoo corpus build` makes it.")
+    return path
+
+
+def evaluation_joints(folder: str | Path, options: DataOptions) -> frozenset[str]:
+    """``joints_hash`` of every clip that is kept for evaluation.
+
+    These are the clips that the rules hold out, and the test clips of the benchmarks whose files lie in the folder.
 
     Raises:
-        TrainingError: a corpus file is not there, or no window is left.
+        TrainingError: as ``corpora`` and ``held_out``.
     """
-    rows = []
+    kept = ((corpus, held_out(corpus, options.held_out[file])) for file, corpus in corpora(folder, list(options.held_out)))
+    tests = ((corpus, b.test(corpus)) for b in _benchmarks(folder) for _, corpus in corpora(folder, [b.file]))
+    return frozenset(joints_hash(corpus.clips[i]) for corpus, mask in itertools.chain(kept, tests) for i in np.flatnonzero(mask))
+
+
+def _benchmarks(folder: str | Path) -> list[Benchmark]:
+    """One benchmark for each file in the folder that is for evaluation only."""
+    by_file = {b.file: b for b in BENCHMARKS.values() if b.evaluation_only}
+    return [b for file, b in by_file.items() if (Path(folder) / file).is_file()]
+
+
+def training_windows(folder: str | Path, options: DataOptions) -> Iterator[Clip]:
+    """Every window that is trained on, clip by clip.
+
+    Left out are the clips of ``evaluation_joints``, also where they are stored once more under another name.
+
+    Raises:
+        TrainingError: a corpus file is not there, a rule does not fit it, or it holds test clips that no rule holds out.
+    """
+    kept_back = evaluation_joints(folder, options)
     for file, corpus in corpora(folder, options.files):
-        keep = ~held_out(corpus, options.held_out.get(file)) & ~(corpus.max_step > options.max_step)
-        for clip in (w for c, ok in zip(corpus.clips, keep, strict=True) if ok for w in windows(c, options)):
-            if clip.frames >= options.shortest:
-                rows.append(prepare(clip, contract))
-    if not rows:
-        raise TrainingError(f"no training window is left of {', '.join(options.files)}. Loosen shortest, max_step or held_out.")
-    return np.stack(rows)
+        out = held_out(corpus, options.held_out.get(file))
+        check_test_clips(file, corpus, out)
+        for i in np.flatnonzero(~out & ~(corpus.max_step > options.max_step)):
+            if joints_hash(corpus.clips[i]) not in kept_back:
+                yield from (w for w in windows(corpus.clips[i], options) if w.frames >= options.shortest)
+
+
+def pretraining_array(folder: str | Path, options: DataOptions, contract: Contract, cache: str | Path) -> FloatArray:
+    """Every training window prepared by the contract: (windows, C, T, V, M), float32, read-only and mapped from disk.
+
+    The array is prepared once, window by window: memory holds a corpus file or two, however many there are.
+
+    Args:
+        cache: folder for ``windows-<hash>.npy``; the hash is that of the corpus files, the options, the contract and the
+            version of skelzoo, so another array never comes back.
+
+    Raises:
+        TrainingError: as ``training_windows``, or no window is left.
+        WriteError: the folder cannot be written, or is full.
+    """
+    path = Path(cache) / f"windows-{_fingerprint(folder, options, contract)}.npy"
+    if not path.is_file():
+        for left_by_a_kill in path.parent.glob(f".{path.name}.*.part"):
+            left_by_a_kill.unlink()
+        count, header = 0, {"descr": "<f4", "fortran_order": False}
+        with whole_file(path) as file:
+            np.lib.format.write_array_header_1_0(file, {**header, "shape": (0, *contract.shape)})
+            for window in training_windows(folder, options):
+                file.write(prepare(window, contract).tobytes())
+                count += 1
+            if not count:
+                raise TrainingError(f"no training window is left of {', '.join(options.files)}. Loosen shortest, max_step or held_out.")
+            # numpy leaves room in the header for the first axis to grow.
+            file.seek(0)
+            np.lib.format.write_array_header_1_0(file, {**header, "shape": (count, *contract.shape)})
+    array: FloatArray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def _fingerprint(folder: str | Path, options: DataOptions, contract: Contract) -> str:
+    files = [*options.files, *(b.file for b in _benchmarks(folder))]
+    row = {
+        "version": __version__, "options": dataclasses.asdict(options), "contract": contract.to_dict(),
+        "files": {file: file_info(_path(folder, file)).sha256 for file in files},
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]

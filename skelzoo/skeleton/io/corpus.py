@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import ReadError
+from skelzoo.errors import ClipError, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import PathLike, load_npz
 from skelzoo.skeleton.layouts import Layout, find_layout
+from skelzoo.skeleton.writing import whole_file
 
 Ints = NDArray[np.int32]
 
@@ -24,6 +25,12 @@ _NEEDED = (MARK, "scale", "clip_origin", "offsets", "label", "label_names", "cli
 _PER_CLIP = ("label", "subject", "split", "view", "flags", "max_step", "clip_name")
 _TEXTS = ("licence", "citation", "origin", "notes")
 _AGAIN = "The file is damaged or of another schema; copy it again, or build it as data/README.md says."
+
+_SCALE = np.float32(0.001)
+"""Metres per step of the files written here."""
+
+_REACH = 32.0
+"""Metres from the origin that int16 millimetres hold, with room for rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +88,11 @@ def read_table(path: PathLike) -> Corpus:
         ReadError: not an npz, cut off, keys missing or of sizes that do not fit, joints of no known layout.
         ClipError: a clip that is all zero.
     """
-    path = Path(path)
-    arrays = load_npz(path)
+    return table_of(load_npz(path), Path(path))
+
+
+def table_of(arrays: Mapping[str, NDArray[Any]], path: Path) -> Corpus:
+    """What ``read_table`` makes of the arrays of a file, or of those of a part of it; errors as there."""
     _check(arrays, path)
     layout = find_layout([str(j) for j in arrays["joint_names"]])
     if layout is None:
@@ -142,3 +152,39 @@ def _check(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
         problem = "some labels are not in label_names"
     if problem is not None:
         raise ReadError(path, problem, _AGAIN)
+
+
+def write_table(path: PathLike, corpus: Corpus, names: Mapping[str, Sequence[str]] | None = None) -> None:
+    """Write a corpus file that ``read_table`` reads; joints are rounded to millimetres.
+
+    Args:
+        names: further lists of names, e.g. ``style_names``, that columns of ``extra`` count into.
+
+    Raises:
+        ClipError: a clip of several persons, of no frame rate, of another layout or frame rate than the first, or that spans more than 64 m.
+        WriteError: it cannot be written; nothing is left then.
+    """
+    origins = np.stack([_origin(clip, corpus) for clip in corpus.clips])
+    steps = np.concatenate([np.rint((c.keypoints[0] - o) / _SCALE).astype(np.int16) for c, o in zip(corpus.clips, origins, strict=True)])
+    columns = {"subject": corpus.subject, "split": corpus.split, "view": corpus.view}
+    arrays: dict[str, Any] = {
+        MARK: np.diff(steps, axis=0, prepend=np.zeros_like(steps[:1])), "scale": _SCALE, "clip_origin": origins,
+        "offsets": np.cumsum([0, *(c.frames for c in corpus.clips)]), "label": corpus.label, "label_names": np.array(corpus.label_names, np.str_),
+        "clip_name": np.array(corpus.clip_names, np.str_), "flags": corpus.flags, "max_step": corpus.max_step,
+        "joint_names": np.array(corpus.layout.joints, np.str_), "parents": np.array(corpus.layout.parents, np.int32),
+        "fps": np.float32(corpus.clips[0].fps), **{key: np.array(getattr(corpus, key)) for key in _TEXTS}, **corpus.extra,
+        **{key: ids for key, ids in columns.items() if (ids != -1).any() or key == "subject"},
+        **{key: np.array(list(values), np.str_) for key, values in (names or {}).items()},
+    }  # fmt: skip
+    with whole_file(path) as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _origin(clip: Clip, corpus: Corpus) -> NDArray[np.float32]:
+    """What is taken off a clip so that its joints fit into int16 millimetres: nothing, unless it goes far."""
+    if clip.persons != 1 or clip.layout is not corpus.layout or clip.fps is None or clip.fps != corpus.clips[0].fps:
+        raise ClipError(f"{clip.name}: is {clip!r}; a corpus file holds single persons of one layout and frame rate. Write it to another file.")
+    low, high = clip.keypoints.min(axis=(0, 1, 2)), clip.keypoints.max(axis=(0, 1, 2))
+    if (high - low).max() > 2 * _REACH:
+        raise ClipError(f"{clip.name}: spans {(high - low).max():.1f} m, more than a corpus file holds. Check its unit, or cut it.")
+    return np.zeros(3, np.float32) if max(-low.min(), high.max()) <= _REACH else (low + high) / 2
