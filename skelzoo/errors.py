@@ -44,6 +44,14 @@ class WriteError(SkelzooError, OSError):
     """A result that cannot be written: a suffix of no known format, a folder in the way, no permission, a full disk."""
 
 
+class StoreError(SkelzooError, RuntimeError):
+    """A store of embeddings that cannot be gone on with: of another run, in use by one, or a shard of it keeps killing its worker."""
+
+
+class ExportError(SkelzooError, RuntimeError):
+    """An encoder that cannot be exported, or whose export does not give the same vectors."""
+
+
 class UnknownModelError(SkelzooError, LookupError):
     """A name that is not in the manifest."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from skelzoo.errors import ReadError, SkelzooError
+import numpy as np
+
+from skelzoo.errors import ClipError, ReadError, SkelzooError
 from skelzoo.inference.output import ClipId
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io import find_files, read
@@ -65,12 +67,8 @@ def one_line(error: SkelzooError) -> str:
     return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
 
 
-def read_files(paths: Sequence[str]) -> Iterator[FileClip | Refusal]:
-    """Read files, folders and globs (see ``skelzoo.find_files``) one after the other.
-
-    Yields:
-        Every clip in order; a Refusal for every path or file that cannot be read.
-    """
+def list_files(paths: Sequence[str]) -> Iterator[str | Refusal]:
+    """Files, and those of folders and globs (see ``skelzoo.find_files``), each once; a Refusal for every path without any."""
     usable = []
     for path in paths:
         try:
@@ -80,13 +78,25 @@ def read_files(paths: Sequence[str]) -> Iterator[FileClip | Refusal]:
         else:
             usable.append(path)
     # Once more for all together, so that a recording named twice is read once.
-    for file in find_files(usable):
+    yield from map(str, find_files(usable))
+
+
+def read_files(paths: Sequence[str]) -> Iterator[FileClip | Refusal]:
+    """Read files, folders and globs one after the other.
+
+    Yields:
+        Every clip in order; a Refusal for every path or file that cannot be read.
+    """
+    for file in list_files(paths):
+        if isinstance(file, Refusal):
+            yield file
+            continue
         try:
             clips = read(file)
         except SkelzooError as error:
-            yield Refusal(str(file), error)
+            yield Refusal(file, error)
         else:
-            yield from (FileClip(clip, str(file)) for clip in clips)
+            yield from (FileClip(clip, file) for clip in clips)
 
 
 def prepare_files(paths: Sequence[str], contract: Contract, most_moving: bool = False) -> Iterator[PreparedClip | Refusal]:
@@ -100,11 +110,18 @@ def prepare_files(paths: Sequence[str], contract: Contract, most_moving: bool = 
         Every clip in order; a Refusal for every file that cannot be read and every clip the contract does not take.
     """
     for item in read_files(paths):
-        if isinstance(item, Refusal):
-            yield item
-            continue
-        clip = select_persons(item.clip, contract.persons) if most_moving else item.clip
-        try:
-            yield PreparedClip(prepare(clip, contract), FileClip(clip, item.file))
-        except SkelzooError as error:
-            yield Refusal(item.file, error, item.clip.name)
+        yield item if isinstance(item, Refusal) else prepare_clip(item, contract, most_moving)
+
+
+def prepare_clip(item: FileClip, contract: Contract, most_moving: bool = False) -> PreparedClip | Refusal:
+    """Prepare one clip; arguments as ``prepare_files``."""
+    clip = item.clip
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, and that is refused
+            clip = select_persons(clip, contract.persons) if most_moving else clip
+            array = prepare(clip, contract)
+        if not np.isfinite(array).all():
+            raise ClipError(f"{clip.name}: its coordinates are too large to be prepared. Check its unit, or leave it out.")
+        return PreparedClip(array, FileClip(clip, item.file))
+    except SkelzooError as error:
+        return Refusal(item.file, error, clip.name)

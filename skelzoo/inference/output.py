@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,16 +72,20 @@ def write_embeddings(path: str | os.PathLike[str], vectors: NDArray[np.float32],
     """
     target = check_output(path, EMBEDDING_SUFFIXES)
     if target.suffix.lower() == ".npz":
-        columns = {key: np.array([getattr(i, key) for i in ids], np.str_) for key in ("name", "file", "label")}
         with whole_file(target) as file:
-            np.savez(file, embeddings=vectors, names=columns["name"], files=columns["file"], labels=columns["label"], model=np.array(model))
+            np.savez(file, embeddings=vectors, names=texts(ids, "name"), files=texts(ids, "file"), labels=texts(ids, "label"), model=np.array(model))
         return [target]
     rows = [[str(row), i.name, i.file, i.label, model] for row, i in enumerate(ids)]
     # The vectors come last: whoever sees them finds their ids.
     with whole_file(target) as vectors_file, whole_file(_ids_of(target)) as ids_file:
         np.save(vectors_file, vectors)
-        ids_file.write(_csv(["row", "name", "file", "label", "model"], rows))
+        ids_file.write(csv_bytes([["row", "name", "file", "label", "model"], *rows]))
     return [target, _ids_of(target)]
+
+
+def texts(ids: Sequence[ClipId], field: str) -> NDArray[np.str_]:
+    """One field of the ids: (N,) text."""
+    return np.array([getattr(i, field) for i in ids], np.str_)
 
 
 def write_classes(path: str | os.PathLike[str], result: Classification, ids: Sequence[ClipId]) -> Path:
@@ -124,7 +128,7 @@ def _classes_csv(result: Classification, ids: Sequence[ClipId]) -> bytes:
         [i.name, i.file, i.label, *(cell for n, s in zip(names, scores, strict=True) for cell in (str(n), f"{s:.6f}"))]
         for i, names, scores in zip(ids, result.labels, result.scores, strict=True)
     ]
-    return _csv(header, rows)
+    return csv_bytes([header, *rows])
 
 
 def _classes_jsonl(result: Classification, ids: Sequence[ClipId]) -> bytes:
@@ -140,7 +144,8 @@ def _classes_jsonl(result: Classification, ids: Sequence[ClipId]) -> bytes:
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
-def _csv(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
+def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
+    """Rows as CSV in UTF-8; file names that are none are kept byte by byte."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode("utf-8", "surrogateescape")

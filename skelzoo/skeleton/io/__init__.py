@@ -13,7 +13,7 @@ from pathlib import Path
 
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, ntu, nwucla, uiprmd, utdmhad
+from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, ntu, nwucla, parquet, uiprmd, utdmhad
 from skelzoo.skeleton.io.files import check_file, npz_keys, read_head
 
 PathLike = str | os.PathLike[str]
@@ -43,6 +43,7 @@ FORMATS = (
     Format("UI-PRMD text (angles and positions)", (".txt", ".txt.gz"), uiprmd.sniff, uiprmd.read),
     Format("numpy array", (".npy",), array.sniff_npy, array.read),
     Format("numpy archive", (".npz",), array.sniff_npz, _read_npz),
+    Format("parquet of clips", (".parquet",), parquet.sniff, parquet.read),
 )
 
 READABLE = tuple(suffix for f in FORMATS for suffix in f.suffixes if suffix != ".asf")

@@ -70,10 +70,12 @@ def read(path: PathLike) -> list[Clip]:
     arrays: Arrays = {"keypoints": load_npy(path)} if sniff_npy(read_head(path, 6)) else load_npz(path)
     if "keypoints" not in arrays:
         raise ReadError(path, f"has no key 'keypoints'; it has {', '.join(list(arrays)[:8]) or 'none'}", f"Build the array you want, then {_HOW}.")
+    return clips_of(arrays, layout_of(arrays, path), path)
+
+
+def clips_of(arrays: Arrays, layout: Layout, path: Path) -> list[Clip]:
+    """What ``read`` makes of the arrays of a file, or of those of a part of it; errors as there."""
     keypoints = arrays["keypoints"]
-    if keypoints.dtype.kind not in "fiu":
-        raise ReadError(path, f"its keypoints are of type {keypoints.dtype}, not numbers", f"Make it an array of floats, then {_HOW}.")
-    layout = _layout(arrays, path)
     if "shapes" in arrays:
         return _split(arrays, layout, path)
     axes = _text(arrays, "axes", path) if "axes" in arrays else None
@@ -148,8 +150,11 @@ def _row(layout: Layout) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _layout(arrays: Arrays, path: Path) -> Layout:
+def layout_of(arrays: Arrays, path: Path) -> Layout:
+    """The layout of a file: the one it names, or that its joints tell; errors as ``read``."""
     keypoints = arrays["keypoints"]
+    if keypoints.dtype.kind not in "fiu":
+        raise ReadError(path, f"its keypoints are of type {keypoints.dtype}, not numbers", f"Make it an array of floats, then {_HOW}.")
     if "layout_table" in arrays:
         try:
             return make_layout(_text(arrays, "layout", path), **json.loads(_text(arrays, "layout_table", path)))

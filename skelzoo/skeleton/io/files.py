@@ -122,7 +122,7 @@ def whole_number(token: str, path: PathLike, what: str) -> int:
     return value
 
 
-_ARRAY_ERRORS = (
+ARRAY_ERRORS = (
     ValueError, OSError, EOFError, KeyError, OverflowError, MemoryError, NotImplementedError, RuntimeError, SyntaxError, TypeError,
     tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
@@ -139,8 +139,8 @@ def load_npz(path: PathLike) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: np.asarray(archive[key]) for key in archive.files}
-    except _ARRAY_ERRORS as error:
-        raise _array_error(path, error) from None
+    except ARRAY_ERRORS as error:
+        raise array_error(path, error) from None
 
 
 def npz_keys(path: PathLike) -> list[str]:
@@ -152,8 +152,8 @@ def npz_keys(path: PathLike) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except _ARRAY_ERRORS as error:
-        raise _array_error(path, error) from None
+    except ARRAY_ERRORS as error:
+        raise array_error(path, error) from None
 
 
 def load_npy(path: PathLike) -> NDArray[Any]:
@@ -165,8 +165,8 @@ def load_npy(path: PathLike) -> NDArray[Any]:
     check_file(path)
     try:
         return np.asarray(np.load(path, allow_pickle=False))
-    except _ARRAY_ERRORS as error:
-        raise _array_error(path, error) from None
+    except ARRAY_ERRORS as error:
+        raise array_error(path, error) from None
 
 
 def check_file(path: PathLike) -> None:
@@ -179,7 +179,8 @@ def check_file(path: PathLike) -> None:
         read_bytes(path)
 
 
-def _array_error(path: PathLike, error: BaseException) -> ReadError:
+def array_error(path: PathLike, error: BaseException) -> ReadError:
+    """What is said when numpy, zipfile or zlib refuse the bytes of a file."""
     if "allow_pickle" in str(error) or "Object arrays" in str(error):
         return ReadError(path, "holds Python objects (pickle), which are not loaded for safety", "Save plain arrays of floats and texts, without dtype=object.")
     detail = (str(error).splitlines() or [""])[0][:120] or type(error).__name__

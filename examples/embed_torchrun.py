@@ -1,0 +1,46 @@
+"""Many clips to one store, on several machines that share a folder.
+
+torchrun --nproc-per-node 8 examples/embed_torchrun.py FOLDER STORE [MODEL]; add --nnodes and --rdzv-endpoint for more machines.
+Any launcher does that sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, as `accelerate launch` does. Started
+again, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import sys
+
+import torch
+import torch.distributed as dist
+
+from skelzoo.inference.bulk import Settings, ShardEmbedder
+from skelzoo.inference.store import Job, open_store, read_store
+
+
+def main(folder: str, out: str, model: str = "skeattnclr-openskel") -> None:
+    """The first process plans, each makes every n-th shard, and the first brings them together."""
+    dist.init_process_group("gloo", timeout=datetime.timedelta(days=7))
+    rank, world = dist.get_rank(), dist.get_world_size()
+    device = f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"
+    with contextlib.ExitStack() as until_the_end:
+        if rank == 0:
+            until_the_end.enter_context(open_store(out, Job(model), [folder]))
+        dist.barrier()
+        store = read_store(out)
+        left = [shard for shard in range(rank, store.shards, world) if not store.has(shard)]
+        if left:
+            embedder = ShardEmbedder(store, Settings(device))
+            for shard in left:
+                for refused in embedder.embed(shard):
+                    print(f"left out: {refused}", file=sys.stderr)
+        dist.barrier()
+        if rank == 0:
+            done = store.finish()
+            print(f"{done.row['clips']} vectors of {done.row['dim']} numbers -> {out}")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

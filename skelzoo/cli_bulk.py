@@ -1,0 +1,51 @@
+"""The verbs that write for other programs: ``embed --out`` and ``export``; ``skelzoo.cli`` has the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from skelzoo.cli_models import fail
+
+
+def store_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of embed that go with --out."""
+    for option in (
+        click.option("--parquet", is_flag=True, help="With --out: also write embeddings.parquet; needs the parquet extra."),
+        click.option("--shard-size", type=click.IntRange(1), help="With --out: clips per shard, which a killed process loses at most; 1024 by default."),
+        click.option("--workers", type=click.IntRange(1), help="With --out: processes per device; 1 by default."),
+        click.option("--devices", metavar="LIST", help="With --out: devices to use at once, a process for each, such as 0,1 or cuda:0,cuda:1."),
+        click.option("--out", metavar="STORE", help="Folder for more clips than memory holds; given again, the run goes on. See docs/bulk.md."),
+    ):
+        command = option(command)
+    return command
+
+
+def embed_to_store(
+    model: str, paths: tuple[str, ...], out: str, devices: str, workers: int | None, shard_size: int | None, parquet: bool,
+    batch_size: int | None, dtype: str, compile: bool, select_persons: bool,
+) -> None:  # fmt: skip
+    """What ``embed --out`` does."""
+    from skelzoo.inference.bulk import embed_store
+    from skelzoo.inference.store import SHARD, Job
+
+    job = Job(model, dtype, select_persons, shard_size or SHARD, parquet)
+    names = [f"cuda:{name}" if name.isdigit() else name for name in devices.split(",")]
+    store = embed_store(job, paths, out, devices=names, workers=workers or 1, compile=compile, batch_size=batch_size)
+    click.echo(f"{store.row['clips']} vectors of {store.row['dim']} numbers: {out}")
+    if store.row["refused"]:
+        fail(f"{store.row['refused']} file(s) or clip(s) left out, {store.row['clips']} clip(s) done; {out}/refused.csv lists them.")
+
+
+@click.command("export")
+@click.argument("model")
+@click.option("--to", "kind", type=click.Choice(["onnx", "pt2"]), required=True, help="ONNX (needs the onnx extra), or a program of torch.export.")
+@click.option("--out", required=True, metavar="FILE", help="Ends in .onnx or .pt2; FILE.json beside it says how clips are prepared and what comes out.")
+def export_command(model: str, kind: str, out: str) -> None:
+    """Write MODEL as one file that runs without skelzoo: prepared clips in, vectors and, with a head, logits out."""
+    from skelzoo.inference.encoder import Encoder
+    from skelzoo.inference.export import export
+
+    done = export(Encoder.from_pretrained(model, device="cpu"), kind, out)
+    click.echo(f"{', '.join(map(str, done.files))}: vectors and logits as those of {model}, largest difference {done.difference:.1e}")

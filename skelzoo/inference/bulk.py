@@ -1,0 +1,280 @@
+"""Many files to one store of embeddings: in this process, or in several of this machine."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from skelzoo.errors import ReadError, SkelzooError, StoreError
+from skelzoo.inference.encoder import Encoder
+from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_clip, prepare_files
+from skelzoo.inference.runner import pick_device
+from skelzoo.inference.store import Job, Part, Shard, Store, open_store, read_store, refusal_row
+from skelzoo.skeleton.io.stream import BadClip, ClipStream, open_stream
+
+T = TypeVar("T")
+
+CHUNK = 256
+"""Clips that are prepared and embedded together, unless the batch is larger."""
+
+TRIES = 3
+"""How often a shard may kill its worker."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a process computes; the content of the store does not depend on it beyond rounding.
+
+    Attributes:
+        device: as ``skelzoo.load``.
+        compile: as ``skelzoo.load``.
+        batch_size: as ``Encoder.embed``.
+        threads: of torch on the CPU; None leaves them as they are.
+    """
+
+    device: str = "auto"
+    compile: bool = False
+    batch_size: int | None = None
+    threads: int | None = None
+
+
+def embed_store(
+    job: Job,
+    paths: Sequence[str],
+    out: str | Path,
+    *,
+    devices: Sequence[str] = ("auto",),
+    workers: int = 1,
+    compile: bool = False,
+    batch_size: int | None = None,
+) -> Store:
+    """Embed more clips than memory holds, or go on where an earlier call was interrupted.
+
+    What is refused is named on stderr as it is met, and listed in ``refused.csv``.
+
+    Args:
+        job: what is to be computed.
+        paths: files, folders and globs, see ``skelzoo.find_files``.
+        out: folder of the store, see ``skelzoo.inference.store``.
+        devices: each gets processes of its own; one device and one worker is this process.
+        workers: processes per device. A script that uses several must be guarded by ``if __name__ == "__main__"``.
+        compile: as ``skelzoo.load``.
+        batch_size: as ``Encoder.embed``.
+
+    Returns:
+        The store, complete.
+
+    Raises:
+        StoreError: as ``open_store``; or a worker failed, or died too often on the same shard.
+        DeviceError: a device is not there.
+        WriteError: the store cannot be written.
+        UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
+    """
+    names = [str(pick_device(device)) for device in devices for _ in range(workers)]
+    with open_store(out, job, paths) as store:
+        left = [i for i in range(store.shards) if not store.has(i)]
+        threads = max(1, torch.get_num_threads() // len(names)) if len(names) > 1 else None
+        settings = [Settings(name, compile, batch_size, threads) for name in names]
+        run = _in_processes(store, settings, left) if len(settings) > 1 else _here(store, settings[0], left)
+        with contextlib.closing(run), tqdm(total=store.shards, initial=store.shards - len(left), unit="shard", delay=2, disable=None) as bar:
+            for refused in run:
+                for line in refused:
+                    _say(f"error: {line}")
+                bar.update()
+        return store.finish()
+
+
+def _say(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)
+
+
+def _here(store: Store, settings: Settings, shards: Sequence[int]) -> Generator[list[str], None, None]:
+    if shards:
+        embedder = ShardEmbedder(store, settings)
+        yield from map(embedder.embed, shards)
+
+
+class ShardEmbedder:
+    """Makes shards of a store. In order they are made fastest, as a large file is then read once."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self.store, self.batch_size, self.most_moving = store, settings.batch_size, bool(store.row["most_moving"])
+        self.encoder = Encoder.from_pretrained(store.row["model"], device=settings.device, dtype=store.row["dtype"], compile=settings.compile)
+        self._stream: ClipStream | None = None
+
+    def embed(self, shard: int) -> list[str]:
+        """Make one shard and put it into the store.
+
+        Returns:
+            What was refused, a line each.
+
+        Raises:
+            WriteError: it cannot be written.
+            DeviceError: one clip does not fit into memory.
+        """
+        refused: list[Refusal] = []
+        vectors = [np.zeros((0, self.encoder.embedding_dim), np.float32)]
+        ids = []
+        for clips, more in _ahead(self._chunks(self.store.parts(shard))):
+            refused += more
+            if clips:
+                vectors.append(self.encoder.embed(np.stack([c.array for c in clips]), prepared=True, batch_size=self.batch_size, progress=False))
+                ids += [c.id for c in clips]
+        self.store.write(shard, Shard(np.concatenate(vectors), ids, [refusal_row(r) for r in refused]))
+        return [str(r) for r in refused]
+
+    def _chunks(self, parts: Sequence[Part]) -> Iterator[tuple[list[PreparedClip], list[Refusal]]]:
+        size = max(CHUNK, self.batch_size or 0)
+        clips: list[PreparedClip] = []
+        refused: list[Refusal] = []
+        for part in parts:
+            for item in self._items(part):
+                if isinstance(item, Refusal):
+                    refused.append(item)
+                else:
+                    clips.append(item)
+                if len(clips) == size:
+                    yield clips, refused
+                    clips, refused = [], []
+        yield clips, refused
+
+    def _items(self, part: Part) -> Iterator[PreparedClip | Refusal]:
+        contract = self.encoder.contract
+        if part.last is None:
+            yield from prepare_files([part.file], contract, self.most_moving)
+            return
+        stream = self._open(part.file)
+        try:
+            if stream is None:
+                raise ReadError(part.file, "changed while it was read", "Leave the files alone, and begin a new store.")
+            for clip in stream.clips(part.first, part.last):
+                yield (
+                    Refusal(part.file, clip.error, clip.name)
+                    if isinstance(clip, BadClip)
+                    else prepare_clip(FileClip(clip, part.file), contract, self.most_moving)
+                )
+        except ReadError as error:
+            yield Refusal(part.file, error)
+            self._close()
+
+    def _open(self, file: str) -> ClipStream | None:
+        if self._stream is None or self._stream.path != Path(file):
+            self._close()
+            self._stream = open_stream(file)
+        return self._stream
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same, with the next item already under way in a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
+
+
+class _Worker:
+    """A process that makes shards."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.settings, self.shard = settings, -1
+        self.process = context.Process(target=_work, args=(theirs, str(store.folder), settings), daemon=True)
+        self.process.start()
+        theirs.close()  # or its end would never be seen
+
+    def send(self, shard: int) -> None:
+        """Have it make a shard; one that is dead is noticed when its answer is awaited."""
+        self.shard = shard
+        with contextlib.suppress(OSError):
+            self.pipe.send(shard)
+
+    def kill(self) -> None:
+        """End it."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _in_processes(store: Store, settings: Sequence[Settings], shards: Sequence[int]) -> Generator[list[str], None, None]:
+    """What each shard refused, as they are done."""
+    waiting, tries = collections.deque(shards), collections.Counter[int]()
+    busy: list[_Worker] = []
+    idle = [_Worker(store, s) for s in settings[: len(waiting)]]
+    try:
+        while waiting or busy:
+            while idle and waiting:
+                worker = idle.pop()
+                worker.send(waiting.popleft())
+                busy.append(worker)
+            ready = wait([worker.pipe for worker in busy])
+            for worker in [w for w in busy if w.pipe in ready]:
+                busy.remove(worker)
+                try:
+                    answer: list[str] | str = worker.pipe.recv()
+                except (EOFError, OSError):
+                    worker.kill()
+                    tries[worker.shard] += 1
+                    _report(store, worker, tries[worker.shard])
+                    waiting.appendleft(worker.shard)
+                    idle.append(_Worker(store, worker.settings))
+                    continue
+                idle.append(worker)
+                if isinstance(answer, str):
+                    raise StoreError(f"worker on {worker.settings.device}: {answer}")
+                yield answer
+    finally:
+        for worker in (*idle, *busy):
+            worker.kill()
+
+
+def _report(store: Store, worker: _Worker, tries: int) -> None:
+    what = f"worker on {worker.settings.device} died (exit code {worker.process.exitcode}) at shard {worker.shard}"
+    if tries == TRIES:
+        parts = store.parts(worker.shard)
+        files = parts[0].file if parts[0].file == parts[-1].file else f"{parts[0].file} to {parts[-1].file}"
+        raise StoreError(f"{what}, {files}, {tries} times. Look there for a file or a lack of memory that kills it; the same command goes on.")
+    _say(f"{what}; the shard is tried again ({tries} of {TRIES - 1})")
+
+
+def _work(pipe: Connection, folder: str, settings: Settings) -> None:
+    """Make shards as they are asked for; the answer is what was refused, or as a text what failed."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    embedder: ShardEmbedder | None = None
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        while True:
+            shard = pipe.recv()
+            try:
+                embedder = embedder or ShardEmbedder(read_store(folder), settings)
+                pipe.send(embedder.embed(shard))
+            except SkelzooError as error:
+                pipe.send(str(error))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

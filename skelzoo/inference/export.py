@@ -1,0 +1,152 @@
+"""An encoder as one file that runs without skelzoo: ONNX, or a program of torch.export."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from skelzoo import __version__
+from skelzoo.errors import ExportError, MissingDependencyError
+from skelzoo.inference.encoder import Encoder
+from skelzoo.inference.golden import TOLERANCE, golden_clip
+from skelzoo.inference.output import check_output
+from skelzoo.skeleton.layouts import get_layout
+from skelzoo.skeleton.prepare import prepare
+from skelzoo.skeleton.writing import whole_file
+from skelzoo.weights.files import bytes_info, dump_json
+
+OPSET = 20
+"""Of the ONNX operators."""
+
+Run = Callable[[NDArray[np.float32]], Sequence[NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written, and the largest difference to the encoder, relative to its largest value (at least 1)."""
+
+    files: tuple[Path, Path]
+    difference: float
+
+
+class _Outputs(nn.Module):
+    """(N, C, T, V, M) -> the vectors and, with a head, the logits."""
+
+    def __init__(self, net: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.net, self.names = net, names
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+        z: Tensor = self.net.forward_features(clips)  # type: ignore[operator]
+        return (z, self.net.forward_head(z))[: len(self.names)]  # type: ignore[operator]
+
+
+def export(encoder: Encoder, to: str, path: str | os.PathLike[str]) -> Export:
+    """Write an encoder as one file, and check that it gives what the encoder gives, for one clip and for several.
+
+    Args:
+        encoder: on the CPU, in float32.
+        to: ``onnx`` or ``pt2``.
+        path: ends in ``.onnx`` or ``.pt2``. ``PATH.json`` beside it says how clips are prepared and what comes out.
+
+    Raises:
+        ExportError: the net cannot be exported, or what was exported gives other numbers.
+        MissingDependencyError: the packages of the onnx extra are not installed.
+        WriteError: another suffix, or it cannot be written.
+    """
+    target = check_output(path, (f".{to}",))
+    if encoder.device.type != "cpu" or encoder.dtype != torch.float32:
+        raise ExportError(f"{encoder.name} is on {encoder.device} in {encoder.dtype}. Load it with device='cpu' and dtype='float32' to export it.")
+    names = ["embedding", "logits"] if encoder.config.num_classes else ["embedding"]
+    net = _Outputs(encoder.net, names)
+    clip = prepare(golden_clip(encoder), encoder.contract)
+    clips = np.stack([clip, clip * 0.9, clip[:, ::-1]])
+    with _quiet():
+        data, run = (_onnx if to == "onnx" else _pt2)(net, torch.from_numpy(clips), encoder.name)
+    difference = max(_difference(net, run, clips), _difference(net, run, clips[:1]))
+    if difference > TOLERANCE:
+        raise ExportError(f"{encoder.name}: the {to} file gives vectors that differ by {difference:.1e}, more than {TOLERANCE:.0e}; nothing was written.")
+    about = target.with_name(f"{target.name}.json")
+    with whole_file(target) as file, whole_file(about) as text:
+        file.write(data)
+        text.write(dump_json({"sha256": bytes_info(data).sha256, **_about(encoder, to, names)}).encode())
+    return Export((target, about), difference)
+
+
+def _program(net: nn.Module, clips: Tensor, name: str) -> torch.export.ExportedProgram:
+    try:
+        with torch.no_grad():
+            return torch.export.export(net, (clips,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},), strict=False)
+    except RuntimeError as error:
+        raise ExportError(f"{name}: torch.export cannot follow the net ({str(error).splitlines()[0]}). Tell us the model and your torch version.") from error
+
+
+def _pt2(net: nn.Module, clips: Tensor, name: str) -> tuple[bytes, Run]:
+    file = io.BytesIO()
+    torch.export.save(_program(net, clips, name), file)
+    file.seek(0)
+    module = torch.export.load(file).module()
+    return file.getvalue(), lambda x: _numpy(module(torch.from_numpy(x)))
+
+
+def _onnx(net: _Outputs, clips: Tensor, name: str) -> tuple[bytes, Run]:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("onnx, onnxscript or onnxruntime", "onnx", "Exporting to ONNX") from error
+    program = torch.onnx.export(
+        _program(net, clips, name), dynamo=True, opset_version=OPSET, input_names=["clips"], output_names=net.names, verbose=False, optimize=True
+    )
+    if program is None:
+        raise ExportError(f"{name}: torch.onnx gave nothing. Tell us the model and your torch version.")
+    data = program.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return data, lambda x: session.run(None, {"clips": x})
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch says about itself while it exports."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _numpy(outputs: Sequence[Tensor]) -> list[NDArray[np.float32]]:
+    return [t.detach().numpy() for t in outputs]
+
+
+def _difference(net: nn.Module, run: Run, clips: NDArray[np.float32]) -> float:
+    with torch.inference_mode():
+        expected = _numpy(net(torch.from_numpy(clips)))
+    return max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1)) for a, b in zip(run(clips), expected, strict=True))
+
+
+def _about(encoder: Encoder, to: str, names: Sequence[str]) -> dict[str, Any]:
+    contract, sizes = encoder.contract, {"embedding": encoder.embedding_dim, "logits": encoder.config.num_classes}
+    return {
+        "format": to, **({"opset": OPSET} if to == "onnx" else {}), "skelzoo": __version__, "torch": torch.__version__, "model": encoder.name,
+        "input": {"name": "clips", "dtype": "float32", "shape": ["n", *contract.shape], "axes": "n c t v m"},
+        "outputs": [{"name": name, "dtype": "float32", "shape": ["n", sizes[name]]} for name in names],
+        "joints": list(get_layout(contract.layout).joints), "contract": contract.to_dict(),
+        "labels": None if encoder.labels is None else list(encoder.labels),
+    }  # fmt: skip

@@ -1,0 +1,98 @@
+"""Clips of a Ray dataset to vectors, on as many machines as the cluster has. Needs the ray extra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import MissingDependencyError, SkelzooError
+from skelzoo.inference.encoder import Encoder
+from skelzoo.inference.files import FileClip, PreparedClip, Refusal, one_line, prepare_clip
+from skelzoo.skeleton.io.parquet import clip_of
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+ROWS = 256
+"""Rows that an actor takes at a time."""
+
+
+class EmbedActor:
+    """What ``map_batches`` of Ray Data calls; it loads the encoder once and keeps it.
+
+    Args:
+        model, device, dtype, compile: as ``skelzoo.load``.
+        batch_size: clips per batch of the net, as ``Encoder.embed``.
+        most_moving: where a clip has more persons than the model takes, keep those that move most.
+    """
+
+    def __init__(
+        self, model: str, device: str = "auto", dtype: str = "auto", compile: bool = False, batch_size: int | None = None, most_moving: bool = False
+    ) -> None:
+        self.encoder = Encoder.from_pretrained(model, device=device, dtype=dtype, compile=compile)
+        self.batch_size, self.most_moving = batch_size, most_moving
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Embed the rows of a batch.
+
+        Args:
+            batch: columns as ``skelzoo.skeleton.io.parquet`` lists them, and any others.
+
+        Returns:
+            The batch with ``embedding`` (n, D) float32, NaN where a clip was refused, and ``error`` (n,), why it was, else "".
+        """
+        count = len(batch["keypoints"])
+        items = [self._prepare({key: values[i] for key, values in batch.items()}, f"row {i}") for i in range(count)]
+        good = [i for i, item in enumerate(items) if isinstance(item, PreparedClip)]
+        vectors = np.full((count, self.encoder.embedding_dim), np.nan, np.float32)
+        if good:
+            clips = np.stack([item.array for item in items if isinstance(item, PreparedClip)])
+            vectors[good] = self.encoder.embed(clips, prepared=True, batch_size=self.batch_size, progress=False)
+        return {**batch, "embedding": vectors, "error": np.array(["" if isinstance(item, PreparedClip) else item for item in items])}
+
+    def _prepare(self, row: Mapping[str, Any], name: str) -> PreparedClip | str:
+        known = {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in row.items()}
+        try:
+            item = prepare_clip(FileClip(clip_of(known, name), ""), self.encoder.contract, self.most_moving)
+        except SkelzooError as error:
+            return one_line(error)
+        return one_line(item.error) if isinstance(item, Refusal) else item
+
+
+def embed_dataset(
+    dataset: Dataset,
+    model: str,
+    *,
+    workers: int = 1,
+    gpus: float | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    compile: bool = False,
+    batch_size: int | None = None,
+    most_moving: bool = False,
+) -> Dataset:
+    """The dataset with a vector per clip; nothing is computed before it is consumed.
+
+    Args:
+        dataset: rows of clips, e.g. ``ray.data.read_parquet(...)`` of files as docs/bulk.md describes.
+        workers: actors, each with the encoder in it. One that dies is started again, and its rows are done again.
+        gpus: that Ray reserves for each; None for none, 0.5 for two actors on one.
+        model, device, dtype, compile, batch_size, most_moving: see ``EmbedActor``.
+
+    Returns:
+        The dataset with the columns that ``EmbedActor`` adds.
+
+    Raises:
+        MissingDependencyError: Ray is not installed.
+    """
+    try:
+        from ray.data import ActorPoolStrategy
+    except ImportError as error:
+        raise MissingDependencyError("ray[data]", "ray", "Embedding a Ray dataset") from error
+    arguments = {"model": model, "device": device, "dtype": dtype, "compile": compile, "batch_size": batch_size, "most_moving": most_moving}
+    return dataset.map_batches(
+        EmbedActor, fn_constructor_kwargs=arguments, compute=ActorPoolStrategy(size=workers), batch_size=ROWS, batch_format="numpy", num_gpus=gpus
+    )

@@ -1,0 +1,320 @@
+"""A store of embeddings: a folder that takes the vectors of more clips than memory holds, shard by shard.
+
+While a run goes on it holds ``plan/``, which clips each shard is made of, and ``shards/``, those that are done, each written
+whole. In the end it holds ``embeddings.npy`` (N, D) float32, ``ids.csv``, ``refused.csv`` and ``store.json``. Nothing in it
+depends on when or how often the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from skelzoo import __version__
+from skelzoo.errors import MissingDependencyError, StoreError
+from skelzoo.inference.files import Refusal, list_files, one_line
+from skelzoo.inference.output import ClipId, csv_bytes, texts
+from skelzoo.skeleton.io.stream import open_stream
+from skelzoo.skeleton.writing import check_place, whole_file
+from skelzoo.weights.files import CONFIG, MODEL, dump_json
+from skelzoo.weights.sources import locate
+
+STORE, VECTORS, IDS, REFUSED, PARQUET, PLAN, SHARDS, LOCK = (
+    "store.json", "embeddings.npy", "ids.csv", "refused.csv", "embeddings.parquet", "plan", "shards", ".lock",
+)  # fmt: skip
+
+SHARD = 1024
+"""Clips of a shard: what a killed process loses at most."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What decides the content of a store, beside the clips.
+
+    Attributes:
+        model: a name that ``skelzoo.load`` knows.
+        dtype: as ``skelzoo.load``.
+        most_moving: where a clip has more persons than the model takes, keep those that move most.
+        shard_size: clips per shard.
+        parquet: also write ``embeddings.parquet``.
+    """
+
+    model: str
+    dtype: str = "auto"
+    most_moving: bool = False
+    shard_size: int = SHARD
+    parquet: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """Clips ``first`` to ``last - 1`` of a file, or with ``last`` None all of it; size in bytes and time of the last change in ns."""
+
+    file: str
+    size: int
+    modified: int
+    first: int = 0
+    last: int | None = None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What became of the clips of a shard: (n, D) float32, whose row i is ``ids[i]``, and (file, clip, error) of those refused."""
+
+    vectors: NDArray[np.float32]
+    ids: Sequence[ClipId]
+    refused: Sequence[Sequence[str]]
+
+
+def refusal_row(refusal: Refusal) -> tuple[str, str, str]:
+    """A line of ``refused.csv``."""
+    return refusal.file, refusal.clip, one_line(refusal.error)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store, read from its ``store.json``; see ``open_store`` and ``read_store``."""
+
+    folder: Path
+    row: Mapping[str, Any]
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return int(self.row["shards"])
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is done."""
+        return "clips" in self.row
+
+    def parts(self, shard: int) -> list[Part]:
+        """The clips that a shard is made of."""
+        return [Part(**row) for row in json.loads((self.folder / PLAN / f"{shard:08}.json").read_bytes())]
+
+    def has(self, shard: int) -> bool:
+        """Whether a shard is done."""
+        return self.complete or self._path(shard).is_file()
+
+    def write(self, number: int, shard: Shard) -> None:
+        """Put a shard into the store.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        names, files, labels = (texts(shard.ids, field) for field in ("name", "file", "label"))
+        refused = np.array(shard.refused, np.str_).reshape(-1, 3)
+        with whole_file(self._path(number)) as file:
+            np.savez(file, vectors=shard.vectors, names=names, files=files, labels=labels, refused=refused)
+
+    def finish(self) -> Store:
+        """Make one array and its tables of the shards, and remove them.
+
+        Returns:
+            The store, complete.
+
+        Raises:
+            StoreError: shards are missing.
+            WriteError: it cannot be written.
+        """
+        missing = [i for i in range(self.shards) if not self.has(i)]
+        if missing:
+            raise StoreError(f"{self.folder}: {len(missing)} of {self.shards} shards are missing. Give the same command again to make them.")
+        done = self if self.complete else self._merge()
+        for name in (PLAN, SHARDS):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        return done
+
+    def _path(self, shard: int) -> Path:
+        return self.folder / SHARDS / f"{shard:08}.npz"
+
+    def _read(self) -> Iterator[Shard]:
+        for number in range(self.shards):
+            with np.load(self._path(number), allow_pickle=False) as z:
+                ids = [ClipId(*row) for row in zip(z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), strict=True)]
+                yield Shard(z["vectors"], ids, z["refused"].tolist())
+
+    def _merge(self) -> Store:
+        clips, refused, dim = 0, 0, 0
+        for shard in self._read():
+            clips, refused, dim = clips + len(shard.ids), refused + len(shard.refused), shard.vectors.shape[1]
+        with whole_file(self.folder / VECTORS) as vectors, whole_file(self.folder / IDS) as ids, whole_file(self.folder / REFUSED) as left_out:
+            np.lib.format.write_array_header_1_0(vectors, {"descr": "<f4", "fortran_order": False, "shape": (clips, dim)})
+            ids.write(csv_bytes([["row", "name", "file", "label"]]))
+            left_out.write(csv_bytes([["file", "clip", "error"]]))
+            row = 0
+            for shard in self._read():
+                vectors.write(shard.vectors.astype("<f4").tobytes())
+                ids.write(csv_bytes([str(row + i), c.name, c.file, c.label] for i, c in enumerate(shard.ids)))
+                left_out.write(csv_bytes(shard.refused))
+                row += len(shard.ids)
+        if self.row["parquet"]:
+            self._write_parquet(dim)
+        return _write_row(self.folder, {**self.row, "clips": clips, "dim": dim, "refused": refused})
+
+    def _write_parquet(self, dim: int) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        fields = ("name", "file", "label")
+        schema = pa.schema([("row", pa.int64()), *((key, pa.string()) for key in fields), ("embedding", pa.list_(pa.float32(), dim))])
+        start = 0
+        with whole_file(self.folder / PARQUET) as file, pq.ParquetWriter(file, schema) as writer:
+            for shard in self._read():
+                rows = {"row": np.arange(start, start + len(shard.ids)), "embedding": pa.FixedSizeListArray.from_arrays(shard.vectors.ravel(), dim)}
+                # Parquet texts are UTF-8, which a file name need not be.
+                columns = {key: [getattr(i, key).encode("utf-8", "replace").decode() for i in shard.ids] for key in fields}
+                writer.write_table(pa.table({**rows, **columns}, schema))
+                start += len(shard.ids)
+
+
+@contextlib.contextmanager
+def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[Store]:
+    """Begin a store, or go on with one; nobody else can until the block ends.
+
+    Args:
+        folder: a new one, or that of the same job on the same files.
+        paths: files, folders and globs.
+
+    Raises:
+        StoreError: the folder holds something else or another run, or another process works on it.
+        WriteError: it cannot be written.
+        UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
+        MissingDependencyError: parquet is asked for without pyarrow.
+    """
+    folder = Path(folder)
+    located = locate(job.model)
+    contract = located.config(located.read(CONFIG)).contract
+    job = replace(job, model=located.source.name)
+    wanted = {"format": 1, "skelzoo": __version__, **asdict(job), "weights_sha256": located.files[MODEL].sha256, "contract": contract.to_dict()}
+    if job.parquet:
+        check_pyarrow()
+    check_place(folder / STORE)
+    begun = (folder / STORE).is_file()
+    if not begun and folder.is_dir() and {p.name for p in folder.iterdir()} - {PLAN, LOCK}:
+        raise StoreError(f"{folder}: exists and is no store of embeddings. Choose another name; nothing was written.")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / LOCK, timeout=0).acquire()
+    except Timeout:
+        raise StoreError(f"{folder}: another process works on it. Wait for it, or stop it.") from None
+    with lock:
+        for scratch in folder.rglob(".*.part"):  # of processes that were killed; a later one of the same number could not write
+            scratch.unlink()
+        if begun:
+            store = read_store(folder)
+            _check_same(store, {**wanted, **_identity(_plan(paths, job.shard_size))})
+        else:
+            shutil.rmtree(folder / PLAN, ignore_errors=True)
+            store = _write_row(folder, {**wanted, **_identity(_written(_plan(paths, job.shard_size), folder))})
+        yield store
+
+
+def read_store(folder: str | Path) -> Store:
+    """A store that was begun, for further processes of the same run or to look at.
+
+    Raises:
+        StoreError: it is none.
+    """
+    path = Path(folder) / STORE
+    try:
+        row = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: no store of embeddings ({error}). They are written by skelzoo embed --out.") from error
+    if not isinstance(row, dict) or row.get("format") != 1 or "shards" not in row:
+        raise StoreError(f"{path}: no store of embeddings of format 1. They are written by skelzoo embed --out.")
+    return Store(Path(folder), row)
+
+
+def check_pyarrow() -> None:
+    """Raise MissingDependencyError unless pyarrow is installed."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("pyarrow", "parquet", "Parquet") from error
+
+
+def _write_row(folder: Path, row: Mapping[str, Any]) -> Store:
+    with whole_file(folder / STORE) as file:
+        file.write(dump_json(row).encode())
+    return Store(folder, row)
+
+
+def _check_same(store: Store, wanted: Mapping[str, Any]) -> None:
+    other = [key for key, value in wanted.items() if store.row.get(key) != value]
+    if other:
+        told = "; ".join(f"its {key} is {_short(store.row.get(key))}, now it is {_short(wanted[key])}" for key in other)
+        raise StoreError(
+            f"{store.folder}: holds another run: {told} (plan_sha256 stands for the files, their sizes and dates). "
+            "Give the same command to go on with it, or another folder."
+        )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) < 70 else f"{text[:66]}..."
+
+
+def _plan(paths: Sequence[str], size: int) -> Iterator[list[Part]]:
+    """The shards, one after the other: files in order, large ones cut."""
+    shard: list[Part] = []
+    room = size
+    for part in _parts(paths):
+        rest: Part | None = part
+        while rest is not None:
+            last = None if rest.last is None else min(rest.last, rest.first + room)
+            shard.append(replace(rest, last=last))
+            room -= 1 if last is None else last - rest.first
+            rest = None if last == rest.last else replace(rest, first=last or 0)
+            if not room:
+                yield shard
+                shard, room = [], size
+    if shard:
+        yield shard
+
+
+def _parts(paths: Sequence[str]) -> Iterator[Part]:
+    for file in list_files(paths):
+        if isinstance(file, Refusal):  # reading says again what is wrong with it
+            yield Part(file.file, -1, -1)
+            continue
+        try:
+            stat = Path(file).stat()
+        except OSError:  # gone since it was listed
+            yield Part(file, -1, -1)
+            continue
+        stream = open_stream(file)
+        if stream is None:
+            yield Part(file, stat.st_size, stat.st_mtime_ns)
+        else:
+            stream.close()
+            yield Part(file, stat.st_size, stat.st_mtime_ns, 0, stream.count)
+
+
+def _data(shard: Sequence[Part]) -> bytes:
+    return json.dumps([asdict(part) for part in shard]).encode()
+
+
+def _written(plan: Iterator[list[Part]], folder: Path) -> Iterator[list[Part]]:
+    for i, shard in enumerate(plan):
+        with whole_file(folder / PLAN / f"{i:08}.json") as file:
+            file.write(_data(shard))
+        yield shard
+
+
+def _identity(plan: Iterator[list[Part]]) -> dict[str, Any]:
+    digest, count = hashlib.sha256(), 0
+    for shard in plan:
+        digest.update(_data(shard))
+        count += 1
+    return {"shards": count, "plan_sha256": digest.hexdigest()}

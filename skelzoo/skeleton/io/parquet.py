@@ -1,0 +1,150 @@
+"""Parquet files of clips, one row each, read a few rows at a time. Needs pyarrow.
+
+==============  =================================================================================================
+``keypoints``   list or fixed-size list of floats, nested or flat: (persons, frames, joints, coordinates) in that order
+``layout``      a layout name
+``frames``      number of frames
+``persons``     optional number of persons, 1 by default
+``scores``      optional list of floats: (persons, frames, joints)
+``fps``         optional frames per second
+``image_height``, ``image_width``  optional, pixels of the picture of 2-D joints
+``name``, ``label``  optional texts
+==============  =================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import ClipError, MissingDependencyError, ReadError, SkelzooError
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io.files import PathLike, build_clip, check_file
+from skelzoo.skeleton.layouts import get_layout
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+NEEDED = ("keypoints", "layout", "frames")
+COLUMNS = (*NEEDED, "persons", "scores", "fps", "image_height", "image_width", "name", "label")
+
+ROWS = 64
+"""Rows decoded at a time."""
+
+
+def sniff(head: bytes) -> bool:
+    """Whether a file that starts with these bytes looks like parquet."""
+    return head.startswith(b"PAR1")
+
+
+def read(path: PathLike) -> list[Clip]:
+    """All clips of a file; large ones are better left to ``skelzoo embed --out``, which streams them.
+
+    Returns:
+        The clips, named after the file and their row unless it names them.
+
+    Raises:
+        MissingDependencyError: pyarrow is not installed.
+        ReadError: not parquet, cut off, damaged, or without the columns needed.
+        ClipError: a row that is no clip.
+    """
+    return [clip_of(row, f"{Path(path).stem}[{i}]") for i, row in enumerate(rows(path, open_file(path)))]
+
+
+def open_file(path: PathLike) -> pq.ParquetFile:
+    """A parquet file of clips; only its metadata are read.
+
+    Raises:
+        MissingDependencyError, ReadError: as ``read``.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingDependencyError("pyarrow", "parquet", "Reading parquet") from error
+    check_file(path)
+    try:
+        file = pq.ParquetFile(path, pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    names = file.schema_arrow.names
+    missing = [name for name in NEEDED if name not in names]
+    if missing:
+        raise ReadError(path, f"has no column {', '.join(missing)}; it has {', '.join(names[:12])}", "docs/bulk.md lists the columns of a file of clips.")
+    if not file.metadata.num_rows:
+        raise ReadError(path, "holds no rows", "Leave it out.")
+    return file
+
+
+def rows(path: PathLike, file: pq.ParquetFile, group: int = 0) -> Iterator[dict[str, Any]]:
+    """The rows from a row group on.
+
+    Raises:
+        ReadError: damaged.
+    """
+    import pyarrow as pa
+
+    names = [name for name in COLUMNS if name in file.schema_arrow.names]
+    try:
+        for batch in file.iter_batches(ROWS, row_groups=range(group, file.num_row_groups), columns=names):
+            columns = {name: [_numbers(v) for v in batch[name]] if name in ("keypoints", "scores") else batch[name].to_pylist() for name in names}
+            yield from (dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _numbers(value: pa.Scalar) -> NDArray[Any] | None:
+    """A list, however nested, as one flat array."""
+    values = getattr(value, "values", None)
+    while values is not None and hasattr(values, "flatten") and hasattr(values.type, "value_type"):
+        values = values.flatten()
+    return None if values is None else np.array(values.to_numpy(zero_copy_only=False))
+
+
+def _damaged(path: PathLike, error: BaseException) -> ReadError:
+    return ReadError(path, f"is cut off, damaged or no parquet file ({str(error)[:120]})", "Copy or write the file again.")
+
+
+def clip_of(row: Mapping[str, Any], name: str) -> Clip:
+    """The clip of one row; missing columns count as empty.
+
+    Args:
+        row: columns as above; ``keypoints`` flat, or already of shape (T, V, C) or (M, T, V, C).
+        name: where the row has none.
+
+    Raises:
+        ClipError: no keypoints, a number of them that does not fit, NaN, or all zero; a value of another type than its column should have.
+        LayoutError: an unknown layout.
+    """
+    name = str(row.get("name") or name)
+    try:
+        return _clip(row, name)
+    except SkelzooError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ClipError(f"{name}: its row is not of the types that docs/bulk.md lists ({error}). Write the file again.") from error
+
+
+def _clip(row: Mapping[str, Any], name: str) -> Clip:
+    if row.get("keypoints") is None or row.get("layout") is None:
+        raise ClipError(f"{name}: its keypoints or its layout are empty. Leave the row out.")
+    layout, points, scores = get_layout(str(row["layout"])), np.asarray(row["keypoints"]), row.get("scores")
+    if points.ndim == 1:
+        persons, frames = row.get("persons"), row.get("frames") or 0
+        size = (1 if persons is None else int(persons), int(frames), len(layout))
+        if points.size not in (2 * np.prod(size), 3 * np.prod(size)) or not points.size:
+            raise ClipError(f"{name}: {points.size} numbers for {size[0]} person(s), {size[1]} frames and {size[2]} joints of {layout.name}. "
+                            "Give 2 or 3 for each joint, ordered (persons, frames, joints, coordinates).")  # fmt: skip
+        points = points.reshape(*size, -1)
+    if scores is not None and np.size(scores) == np.prod(points.shape[:-1]):
+        scores = np.reshape(scores, points.shape[:-1])
+    height, width, fps, label = (row.get(key) for key in ("image_height", "image_width", "fps", "label"))
+    image_size = None if height is None or width is None else (int(height), int(width))
+    return build_clip(
+        points, layout, name=name, fps=None if fps is None else float(fps), label=str(label) if label else None, scores=scores, image_size=image_size
+    )

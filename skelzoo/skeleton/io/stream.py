@@ -1,0 +1,273 @@
+"""Clips of one large file one after the other, without holding the file.
+
+Taken are corpus files, parquet, and numpy files whose first axis is the clips, as ``skelzoo.save_clips`` and ``np.savez``
+write them. What is not in perfect order is left to ``read``, which says what is wrong.
+"""
+
+from __future__ import annotations
+
+import abc
+import bisect
+import contextlib
+import itertools
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import ClipError, LayoutError, SkelzooError
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io import array, corpus, parquet
+from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, read_head
+
+BLOCK = 4096
+"""Rows passed over at a time."""
+
+Arrays = dict[str, NDArray[Any]]
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_PER_CLIP = ("keypoints", "scores", "shapes", "name", "names", "label", "labels", "fps", "image_size")
+_CORPUS_PER_CLIP = ("clip_origin", "label", "clip_name")
+_CORPUS_ONCE = ("scale", "label_names", "joint_names", "fps")
+
+
+@dataclass(frozen=True)
+class BadClip:
+    """A clip of a file that cannot be used, and why."""
+
+    name: str
+    error: SkelzooError
+
+
+class ClipStream(abc.ABC):
+    """The clips of one file, read forward; going back starts anew.
+
+    Attributes:
+        count: number of clips.
+    """
+
+    count: int
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._position = path, 0
+
+    def clips(self, first: int, last: int) -> Iterator[Clip | BadClip]:
+        """Clips ``first`` to ``last - 1``.
+
+        Raises:
+            ReadError: the file is cut off or damaged there.
+        """
+        self._seek(first)
+        for _ in range(first, last):
+            clip = self._next()
+            self._position += 1
+            yield clip
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+    @abc.abstractmethod
+    def _seek(self, first: int) -> None:
+        """Make that clip the next one."""
+
+    @abc.abstractmethod
+    def _next(self) -> Clip | BadClip:
+        """The next clip."""
+
+
+def open_stream(path: PathLike) -> ClipStream | None:
+    """A stream of the clips of a file; None for a file of another kind, of one clip, or that is not in order."""
+    path = Path(path)
+    try:
+        head = read_head(path, 6)
+        if parquet.sniff(head):
+            return _ParquetStream(path)
+        if array.sniff_npy(head) or array.sniff_npz(head):
+            return _open_numpy(path)
+    except (*ARRAY_ERRORS, SkelzooError):
+        pass
+    return None
+
+
+class _ParquetStream(ClipStream):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._file = parquet.open_file(path)
+        sizes = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
+        self._starts = [0, *itertools.accumulate(sizes)]
+        self.count = self._starts[-1]
+        self._rows = parquet.rows(path, self._file)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _seek(self, first: int) -> None:
+        group = min(bisect.bisect_right(self._starts, first) - 1, len(self._starts) - 2)
+        if not self._starts[group] <= self._position <= first:
+            self._rows, self._position = parquet.rows(self.path, self._file, group), self._starts[group]
+        for _ in itertools.islice(self._rows, first - self._position):
+            pass
+        self._position = first
+
+    def _next(self) -> Clip | BadClip:
+        row = next(self._rows)
+        name = str(row.get("name") or f"{self.path.stem}[{self._position}]")
+        try:
+            return parquet.clip_of(row, name)
+        except (ClipError, LayoutError) as error:
+            return BadClip(name, error)
+
+
+class _Rows:
+    """The rows of an array in a ``.npy`` or ``.npz``, read forward."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.shape, fortran, self.dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+        self.in_order = not fortran and not self.dtype.hasobject
+        self._size = self.dtype.itemsize * int(np.prod(self.shape[1:]))
+
+    def take(self, count: int) -> NDArray[Any]:
+        """The next rows.
+
+        Raises:
+            EOFError: the file ends before.
+        """
+        data = self._file.read(count * self._size)
+        if len(data) != count * self._size:
+            raise EOFError("it ends too early")
+        return np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:]).copy()
+
+    def skip(self, count: int) -> None:
+        """Pass over rows. They are read, so that the checksum of a zip file is verified at its end."""
+        for start in range(0, count, BLOCK):
+            self.take(min(BLOCK, count - start))
+
+
+class _Steps(_Rows):
+    """Steps of a corpus file; the first row of what is taken is the sum of all rows up to it, as int16 sums wrap around."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self._sum: NDArray[np.int16] | int = 0
+
+    def take(self, count: int) -> NDArray[Any]:
+        """The next rows; errors as ``_Rows``."""
+        rows = super().take(count)
+        rows[:1] += self._sum
+        self._sum = rows.sum(0, dtype=np.int16)
+        return rows
+
+
+def _open_rows(path: Path, files: contextlib.ExitStack) -> dict[str, _Rows]:
+    """All arrays of a file, each to be read on its own."""
+    if not zipfile.is_zipfile(path):
+        return {"keypoints": _Rows(files.enter_context(path.open("rb")))}
+    archive = files.enter_context(zipfile.ZipFile(path))
+    members = {name.removesuffix(".npy"): files.enter_context(archive.open(name)) for name in archive.namelist()}
+    return {key: (_Steps if key == corpus.MARK else _Rows)(file) for key, file in members.items()}
+
+
+class _NumpyStream(ClipStream):
+    """Clips out of arrays.
+
+    Args:
+        keys: arrays with one row per clip; of those in ``long``, clip i has the rows ``bounds[i]`` to ``bounds[i + 1] - 1``.
+        name_key: the one with the names, "" when they have none.
+        make: a clip's name and its rows -> the clip.
+    """
+
+    def __init__(
+        self, path: Path, keys: Sequence[str], long: Sequence[str], bounds: NDArray[np.int64], name_key: str, make: Callable[[str, Arrays], Clip]
+    ) -> None:
+        super().__init__(path)
+        self.count = len(bounds) - 1
+        self._keys, self._long, self._bounds, self._name_key, self._make = keys, long, bounds, name_key, make
+        self._open()
+
+    def _open(self) -> None:
+        self._files, self._position = contextlib.ExitStack(), 0
+        self._rows = _open_rows(self.path, self._files)
+
+    def close(self) -> None:
+        self._files.close()
+
+    def _lengths(self, first: int, last: int) -> dict[str, int]:
+        """How many rows of each array the clips have."""
+        return {key: int(self._bounds[last] - self._bounds[first]) if key in self._long else last - first for key in self._keys}
+
+    def _seek(self, first: int) -> None:
+        try:
+            if first < self._position:
+                self.close()
+                self._open()
+            for key, count in self._lengths(self._position, first).items():
+                self._rows[key].skip(count)
+        except ARRAY_ERRORS as error:
+            raise array_error(self.path, error) from None
+        self._position = first
+
+    def _next(self) -> Clip | BadClip:
+        try:
+            arrays = {key: self._rows[key].take(count) for key, count in self._lengths(self._position, self._position + 1).items()}
+        except ARRAY_ERRORS as error:
+            raise array_error(self.path, error) from None
+        name = str(arrays[self._name_key][0]) if self._name_key else f"{self.path.stem}[{self._position}]"
+        try:
+            return self._make(name, arrays)
+        except ClipError as error:
+            return BadClip(name, error)
+
+
+def _open_numpy(path: Path) -> ClipStream | None:
+    with contextlib.ExitStack() as files:
+        rows = _open_rows(path, files)
+        if not all(r.in_order for r in rows.values()):
+            return None
+        if not zipfile.is_zipfile(path):
+            return _array_stream(path, rows, {})
+        with np.load(path, allow_pickle=False) as once:
+            return _corpus_stream(path, rows, once) if corpus.MARK in rows else _array_stream(path, rows, once)
+
+
+def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]]) -> ClipStream | None:
+    shape, axes = rows["keypoints"].shape, str(once["axes"]).split() if "axes" in rows else []
+    long = [key for key in ("keypoints", "scores") if key in rows] if "shapes" in rows else []
+    if "shapes" in rows:
+        sizes = once["shapes"]
+        bounds = np.concatenate([[0], np.cumsum(sizes[:, 0].astype(np.int64) * sizes[:, 1])])
+    elif axes[:1] == ["n"] or (not axes and len(shape) == 5):
+        bounds = np.arange(shape[0] + 1)
+    else:
+        return None
+    count = len(bounds) - 1
+    fixed = [key for key, shapes in {"fps": ((), (1,)), "image_size": ((2,),)}.items() if key in rows and rows[key].shape in shapes]
+    keys = [key for key in _PER_CLIP if key in rows and key not in fixed]
+    fits = all(rows[key].shape[:1] == (int(bounds[-1]) if key in long else count,) for key in keys)
+    if count < 2 or not fits or (np.diff(bounds) < 1).any() or (axes and "scores" in rows):
+        return None
+    name_key = next((key for key in ("names", "name") if key in rows), "")
+    if name_key and rows[name_key].dtype.kind != "U":
+        return None
+    shared = {key: once[key] for key in ("axes", *fixed) if key in rows}
+    layout = array.layout_of(
+        {**{key: once[key] for key in ("axes", "layout", "layout_table") if key in rows}, "keypoints": np.empty((0, *shape[1:]), rows["keypoints"].dtype)}, path
+    )
+    return _NumpyStream(path, keys, long, bounds, name_key, lambda name, own: array.clips_of({**shared, **own, "names": np.array([name])}, layout, path)[0])
+
+
+def _corpus_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]]) -> ClipStream | None:
+    bounds, shared = once["offsets"].astype(np.int64), {key: once[key] for key in _CORPUS_ONCE}
+    fits = all(rows[key].shape[:1] == (len(bounds) - 1,) for key in _CORPUS_PER_CLIP) and rows[corpus.MARK].dtype == np.int16
+    if len(bounds) < 3 or not fits or bounds[0] != 0 or bounds[-1] != rows[corpus.MARK].shape[0] or (np.diff(bounds) < 1).any():
+        return None
+
+    def make(name: str, own: Arrays) -> Clip:
+        return corpus.table_of({**shared, **own, "offsets": np.array([0, len(own[corpus.MARK])])}, path).clips[0]
+
+    return _NumpyStream(path, (*_CORPUS_PER_CLIP, corpus.MARK), (corpus.MARK,), bounds, "clip_name", make)

@@ -1,0 +1,119 @@
+"""What is exported gives the encoder's vectors and logits without skelzoo, for any number of clips."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from tiny import CONTRACT, SMALL, make_clip, make_encoder, randomise
+
+import skelzoo
+from skelzoo import Encoder
+from skelzoo.cli import main
+from skelzoo.errors import ExportError, WriteError
+from skelzoo.inference.export import OPSET, export
+from skelzoo.nets.archs import ARCHS
+from skelzoo.weights.checkpoint import build_net
+from skelzoo.weights.files import bytes_info
+from skelzoo.weights.manifest import ModelConfig, manifest
+
+QUICK = "stgcn"
+"""Exported in every run of the tests; the others take minutes together."""
+
+
+def archs() -> list[Any]:
+    return [arch if arch == QUICK else pytest.param(arch, marks=pytest.mark.slow) for arch in ARCHS]
+
+
+def encoder_of(arch: str) -> Encoder:
+    streams = {"psp": ("joint", "motion")}.get(arch, ("joint", "bone", "motion") if ARCHS[arch].ensemble else ("joint",))
+    contract = CONTRACT.replace(frames=24, streams=streams, steps=({"step": "center"}, {"step": "resample", "frames": 24}))
+    config = ModelConfig(arch, SMALL[arch], contract, 3, ("sit", "stand", "wave"))
+    torch.manual_seed(0)
+    return Encoder(randomise(build_net(config)), config, arch, device="cpu")
+
+
+def prepared(encoder: Encoder, count: int) -> np.ndarray:
+    return np.stack([skelzoo.prepare(make_clip(s, persons=1 + s % encoder.contract.persons), encoder.contract) for s in range(count)])
+
+
+def same(found: list[np.ndarray], encoder: Encoder, clips: np.ndarray) -> None:
+    """Vectors, and logits that give the encoder's scores."""
+    embedding, logits = found
+    expected = encoder.embed(clips, prepared=True)
+    assert np.abs(embedding - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
+    scores = torch.from_numpy(logits).softmax(-1).numpy()
+    result = encoder.classify(clips, top_k=logits.shape[1], prepared=True)
+    np.testing.assert_allclose(np.take_along_axis(scores, result.indices, 1), result.scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("arch", archs())
+def test_pt2_of_every_architecture(arch: str, tmp_path: Path) -> None:
+    encoder = encoder_of(arch)
+    done = export(encoder, "pt2", tmp_path / "net.pt2")
+    module = torch.export.load(str(tmp_path / "net.pt2")).module()
+    for count in (1, 2, 5):
+        clips = prepared(encoder, count)
+        same([t.detach().numpy() for t in module(torch.from_numpy(clips))], encoder, clips)
+    assert done.files == (tmp_path / "net.pt2", tmp_path / "net.pt2.json") and done.difference <= 1e-4
+
+
+def run_onnx(path: Path, clips: np.ndarray) -> list[np.ndarray]:
+    session = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed").InferenceSession(path, providers=["CPUExecutionProvider"])
+    return list(session.run(["embedding", "logits"], {"clips": clips}))
+
+
+def test_onnx_and_what_is_written_beside_it(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    folder = encoder_of(QUICK).save(tmp_path / "tiny")
+    done = CliRunner().invoke(main, ["export", f"local:{folder}", "--to", "onnx", "--out", str(tmp_path / "net.onnx")])
+    assert done.exit_code == 0 and "largest difference" in done.stdout, done.output
+    encoder = skelzoo.load(f"local:{folder}", device="cpu")
+    for count in (1, 2, 5):
+        same(run_onnx(tmp_path / "net.onnx", prepared(encoder, count)), encoder, prepared(encoder, count))
+    about = json.loads((tmp_path / "net.onnx.json").read_text())
+    assert about["sha256"] == bytes_info((tmp_path / "net.onnx").read_bytes()).sha256 and about["opset"] == OPSET
+    assert about["contract"] == encoder.contract.to_dict() and about["labels"] == ["sit", "stand", "wave"] and len(about["joints"]) == 20
+    assert about["input"] == {"name": "clips", "dtype": "float32", "shape": ["n", 3, 24, 20, 2], "axes": "n c t v m"}
+    assert [(o["name"], o["shape"]) for o in about["outputs"]] == [("embedding", ["n", 16]), ("logits", ["n", 3])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", manifest().pretrained)
+def test_onnx_of_the_published_models(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    encoder = skelzoo.load(name, device="cpu")
+    assert export(encoder, "onnx", tmp_path / "net.onnx").difference <= 1e-4
+    golden = skelzoo.Clip(load_golden(name)["keypoints"].numpy(), encoder.contract.layout, fps=30)
+    clips = np.stack([skelzoo.prepare(golden, encoder.contract)] * 3)
+    same(run_onnx(tmp_path / "net.onnx", clips), encoder, clips)
+    np.testing.assert_allclose(run_onnx(tmp_path / "net.onnx", clips)[0][:1], load_golden(name)["embedding"].numpy(), atol=1e-4)
+
+
+def load_golden(name: str) -> dict[str, torch.Tensor]:
+    from skelzoo.weights.checkpoint import parse_tensors
+    from skelzoo.weights.sources import locate
+
+    located = locate(name)
+    return parse_tensors(located.read("golden.safetensors"), located.folder)
+
+
+def test_what_cannot_be_exported(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=r"ending in \.pt2"):
+        export(make_encoder(), "pt2", tmp_path / "net.onnx")
+    with pytest.raises(ExportError, match="bfloat16"):
+        export(make_encoder(dtype="bfloat16"), "pt2", tmp_path / "net.pt2")
+    encoder = make_encoder()
+
+    def odd(x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)[:, :16] if x.sum() > 0 else x.flatten(1)[:, 16:32]
+
+    encoder.net.forward_features = odd  # type: ignore[assignment]
+    with pytest.raises(ExportError, match="cannot follow the net"):
+        export(encoder, "pt2", tmp_path / "net.pt2")
+    assert not list(tmp_path.iterdir())

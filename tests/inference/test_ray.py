@@ -1,0 +1,104 @@
+"""Rows of a Ray dataset get the vectors that embed gives, none is lost when a worker is killed, and none when a clip is bad."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import make_clip, make_encoder
+
+import skelzoo
+from skelzoo.inference.ray import EmbedActor, embed_dataset
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"local:{make_encoder().save(tmp_path_factory.mktemp('models') / 'tiny')}"
+
+
+def rows_of(clips: list[skelzoo.Clip]) -> dict[str, Any]:
+    return {
+        "keypoints": [c.keypoints.ravel() for c in clips], "frames": [c.frames for c in clips], "persons": [c.persons for c in clips],
+        "layout": [c.layout.name for c in clips], "name": [c.name for c in clips], "mine": list(range(len(clips))),
+    }  # fmt: skip
+
+
+def test_an_actor_keeps_every_row(model: str) -> None:
+    clips = [make_clip(s, frames=10 + s, persons=1 + s % 2) for s in range(5)]
+    batch = {key: np.array([*values, None], object)[:-1] for key, values in rows_of(clips).items()}
+    batch["frames"][1] = 3
+    batch["layout"][2] = None
+    batch["persons"][4] = float("nan")
+    out = EmbedActor(model, device="cpu")(batch)
+    expected = skelzoo.load(model, device="cpu").embed(clips)
+    np.testing.assert_allclose(out["embedding"][[0, 3, 4]], expected[[0, 3, 4]], atol=1e-5)
+    assert out["embedding"].dtype == np.float32 and np.isnan(out["embedding"][[1, 2]]).all() and out["mine"].tolist() == list(range(5))
+    assert out["error"][[0, 3, 4]].tolist() == [""] * 3 and "3 frames" in out["error"][1] and "layout are empty" in out["error"][2]
+
+
+def test_an_actor_takes_arrays_of_equal_clips(model: str) -> None:
+    x = np.stack([make_clip(s, persons=2).keypoints for s in range(3)])
+    out = EmbedActor(model, device="cpu")({"keypoints": x, "layout": np.array(["kinect20"] * 3)})
+    np.testing.assert_allclose(out["embedding"], skelzoo.load(model, device="cpu").embed(x, axes="n m t v c"), atol=1e-5)
+
+
+def workers() -> list[int]:
+    """Actors of Ray that embed."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if command.startswith(b"ray::") and b"EmbedActor" in command:
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Ray on this machine, with a CPU for each of two workers and one for reading."""
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to find the workers")
+def test_two_workers_of_ray_one_of_them_killed(model: str, cluster: Any) -> None:
+    clips = [make_clip(s, frames=8, persons=2) for s in range(4000)]
+    table = rows_of(clips)
+    dataset = cluster.data.from_items([dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)], override_num_blocks=16)
+    killed: list[int] = []
+    rows = []
+    for row in embed_dataset(dataset, model, workers=2, device="cpu").iter_rows():
+        if not rows:
+            killed = workers()
+            os.kill(killed[0], signal.SIGKILL)
+        rows.append(row)
+    rows.sort(key=lambda row: row["mine"])
+    assert len(killed) == 2 and [row["mine"] for row in rows] == list(range(4000)) and {row["error"] for row in rows} == {""}
+    expected = skelzoo.load(model, device="cpu").embed(clips)
+    np.testing.assert_allclose(np.stack([row["embedding"] for row in rows]), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_example_embed_ray(model: str, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    clips = [make_clip(s, frames=8 + s % 3, persons=1 + s % 2) for s in range(20)]
+    (tmp_path / "clips").mkdir()
+    pq.write_table(pa.table(rows_of(clips)), tmp_path / "clips/a.parquet")
+    runpy.run_path(str(Path(__file__).resolve().parents[2] / "examples/embed_ray.py"))["main"](str(tmp_path / "clips"), str(tmp_path / "out"), model, "1")
+    rows = pq.read_table(tmp_path / "out").sort_by("mine").to_pydict()
+    assert rows["name"] == [c.name for c in clips] and "keypoints" not in rows
+    np.testing.assert_allclose(np.array(rows["embedding"]), skelzoo.load(model, device="cpu").embed(clips), atol=1e-5)
