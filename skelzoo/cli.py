@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 import skelzoo
+from skelzoo.cli_bulk import embed_to_store, export_command, store_options
 from skelzoo.cli_models import COMMANDS, fail, pretty_json
 from skelzoo.errors import SkelzooError
 
@@ -46,7 +47,7 @@ def main() -> None:
     """
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, export_command):
     main.add_command(_command)
 
 
@@ -84,14 +85,21 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command("embed")
 @click.argument("model")
 @click.argument("paths", nargs=-1, required=True)
-@click.option("-o", "--output", required=True, help=".npz (embeddings, names, files, labels, model) or .npy (and NAME.ids.csv).")
+@click.option("-o", "--output", help=".npz (embeddings, names, files, labels, model) or .npy (and NAME.ids.csv).")
+@store_options
 @_encoder_options
 def embed_command(
-    model: str, paths: tuple[str, ...], output: str, batch_size: int | None, device: str, dtype: str, compile: bool, select_persons: bool
-) -> None:
-    """Write one vector per clip."""
+    model: str, paths: tuple[str, ...], output: str | None, out: str | None, devices: str | None, workers: int | None, shard_size: int | None, parquet: bool,
+    batch_size: int | None, device: str, dtype: str, compile: bool, select_persons: bool,
+) -> None:  # fmt: skip
+    """Write one vector per clip: with -o to one file, with --out to a folder, for more clips than memory holds."""
     from skelzoo.inference.output import EMBEDDING_SUFFIXES, check_output, write_embeddings
 
+    if out is not None and output is None:
+        embed_to_store(model, paths, out, devices or device, workers, shard_size, parquet, batch_size, dtype, compile, select_persons)
+        return
+    if output is None or out is not None or devices or workers or shard_size or parquet:
+        raise click.UsageError("Give either -o FILE or --out STORE; --devices, --workers, --shard-size and --parquet go with --out.")
     check_output(output, EMBEDDING_SUFFIXES)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
     array, ids, refused = _prepare(encoder, paths, select_persons)
@@ -174,18 +182,46 @@ def demo_command(model: str, picture: str, device: str) -> None:
     click.echo(run_demo(model, picture, device))
 
 
+@main.group("corpus")
+def corpus_group() -> None:
+    """The data that encoders are pretrained on."""
+
+
+@corpus_group.command("build")
+@click.argument("name")
+@click.option("--from", "sources", required=True, multiple=True, metavar="DIR", help="Original downloads, or ready corpus files; may be given again.")
+@click.option("--to", required=True, metavar="DIR", help="Folder for the corpus files and clips.csv.")
+def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
+    """Make the corpus NAME, openskel or openskel-free, and a table of its clips with their licences."""
+    from skelzoo.learn.corpus import build_corpus
+
+    report = build_corpus(name, sources, to)
+    for refusal in report.refused:
+        click.echo(f"error: {refusal}", err=True)
+    click.echo(str(report))
+    if report.missing or report.refused:
+        missing = f"nothing was found of {', '.join(report.missing)}" if report.missing else "all corpus files are there"
+        fail(f"{len(report.refused)} file(s) could not be used; {missing}.")
+
+
 @main.command("pretrain")
 @click.argument("recipe")
 @click.option("--data", required=True, help="Folder with the recipe's corpus files.")
 @click.option("--out", required=True, help="Folder of the run; given again, the run goes on.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--stop-after", type=click.IntRange(1), metavar="STEPS", help="Stop, with a checkpoint, once this many steps are done in all.")
-def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: int | None) -> None:
+@click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Devices of this machine to train on, one process each.")
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines; the command is given on each of them.")
+@click.option("--compile", "compiled", is_flag=True, help="Run the net and its losses through torch.compile.")
+@click.option("--refit", "only_head", is_flag=True, help="Fit the head of the finished run anew; RECIPE may differ in head and embed_ options.")
+def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: int | None, devices: int, nodes: int, compiled: bool, only_head: bool) -> None:
     """Pretrain an encoder by RECIPE: a name, or a path ending in .json."""
-    from skelzoo.learn.pretrain.loop import pretrain
+    from skelzoo.learn.pretrain.loop import pretrain, refit
+    from skelzoo.learn.pretrain.processes import rank
 
-    folder = pretrain(recipe, data, out, device, stop_after)
-    click.echo(f"stopped; the same command goes on: {folder}" if folder == Path(out) else f"weights, to be loaded as local:{folder}")
+    folder = refit(recipe, data, out, device) if only_head else pretrain(recipe, data, out, device, stop_after, devices, nodes, compiled)
+    if rank() == 0:
+        click.echo(f"stopped; the same command goes on: {folder}" if folder == Path(out) else f"weights, to be loaded as local:{folder}")
 
 
 @main.command("finetune")
@@ -240,28 +276,39 @@ def _command_line(context: click.Context) -> str:
     return shlex.join(words)
 
 
-@main.command("probe")
-@click.argument("model")
-@click.option("--on", "benchmark", required=True, help="Benchmark: nwucla or utdmhad.")
-@click.option("--data", required=True, help="Folder with the benchmark's corpus file.")
-@click.option("--protocol", type=click.Choice(["linear", "knn", "all"]), default="all", show_default=True, help="What is fitted on the frozen vectors.")
+@main.command("eval")
+@click.argument("model", required=False)
+@click.option("--on", "benchmark", help="Benchmark: nwucla, utdmhad, uiprmd, hdm05; nwucla-2d and utdmhad-2d for models of 2-D joints.")
+@click.option("--data", required=True, help="Folder with the benchmarks' corpus files.")
+@click.option("--protocol", "protocols", multiple=True, help="linear, knn, retrieval (these three by default), finetune; may be given again.")
+@click.option("--labels", type=float, metavar="PERCENT", help="Use this share of every class's labels: mean over five draws; for linear and knn.")
 @click.option("--random-weights", is_flag=True, help="Measure the same net untrained, with torch seed 0.")
+@click.option("--all", "everything", is_flag=True, help="Every model with published weights, its untrained twin and the coordinates, on every benchmark.")
+@click.option("--out", metavar="TABLE", help="Merge the numbers into this .csv; with --all into one .csv per benchmark in this folder.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def probe_command(model: str, benchmark: str, data: str, protocol: str, random_weights: bool, device: str, as_json: bool) -> None:
-    """Measure a model's frozen vectors on a benchmark; the MODEL `coordinates` is the baseline without a net."""
-    import torch
+def eval_command(
+    model: str | None, benchmark: str | None, data: str, protocols: tuple[str, ...], labels: float | None, random_weights: bool, everything: bool,
+    out: str | None, device: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Measure MODEL on a benchmark as the papers do; `coordinates` is the baseline without a net."""
+    from skelzoo.inference.output import check_output
+    from skelzoo.learn.evaluate import Row, evaluate, evaluate_all, merge_rows, read_rows
 
-    from skelzoo.learn.probe import PROTOCOLS, Coordinates, probe
-
-    torch.manual_seed(0)
-    encoder = Coordinates() if model == Coordinates.name else skelzoo.load(model, device=device, pretrained=not random_weights)
-    results = [probe(encoder, benchmark, data, p) for p in (PROTOCOLS if protocol == "all" else [protocol])]
+    rows: Iterable[Row]
+    if everything and out and not (model or benchmark or labels or random_weights):
+        rows = evaluate_all(data, out, protocols, device)
+    elif everything or not model or not benchmark:
+        raise click.UsageError("Give a MODEL and --on BENCHMARK; or --all with --out FOLDER, and without MODEL, --on, --labels and --random-weights.")
+    else:
+        if out:  # what is wrong with it is said before anything is measured
+            check_output(out, (".csv",))
+            read_rows(out)
+        rows = evaluate(model, benchmark, data, protocols, labels=labels, random_weights=random_weights, device=device)
+        if out:
+            merge_rows(out, rows)
     if as_json:
-        click.echo(pretty_json([{**dataclasses.asdict(r), "random_weights": random_weights} for r in results]))
-        return
-    for r in results:
-        copies = "" if r.accuracy_without_copies is None else f", {r.accuracy_without_copies:.1f} % without copies of training clips"
-        click.echo(
-            f"{r.model}, {r.benchmark}, {r.protocol}: {r.accuracy:.1f} %{copies} ({r.train_clips} train, {r.test_clips} test, {r.classes} classes; {r.description})"
-        )
+        click.echo(pretty_json([dataclasses.asdict(row) for row in rows]))
+    else:
+        for row in rows:
+            click.echo(row)

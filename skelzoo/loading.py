@@ -24,6 +24,9 @@ from skelzoo.weights.hub import HUB, Hub
 from skelzoo.weights.manifest import manifest
 from skelzoo.weights.sources import locate, read_config
 
+RANDOM = " (random weights)"
+"""Of the name of an encoder whose net was not trained."""
+
 
 def load(
     name: str,
@@ -68,7 +71,7 @@ def load(
     known = manifest()
     stored = known.find(name).config if name in (*known.models, *known.aliases) else read_config(name, Hub(endpoint, cache_dir, local_files_only, token))
     config = replace(stored, labels=None, num_classes=stored.num_classes if num_classes is None else num_classes)
-    return Encoder(build_net(config), config, f"{name} (random weights)", device, dtype, compile)
+    return Encoder(build_net(config), config, f"{name}{RANDOM}", device, dtype, compile)
 
 
 def create(arch: str, *, layout: str | Layout, num_classes: int = 0, in_channels: int = 3, options: Mapping[str, Any] | None = None) -> nn.Module:

@@ -91,7 +91,7 @@ def _about(name: str, path: str | Path | None) -> tuple[Provenance, Sequence[Met
         entry = manifest().models.get(name)
         if entry is None or entry.weights is None:
             raise ManifestError(f"{name}: the manifest knows no licence and provenance of it. Give them with --about FILE; its keys: {', '.join(_KEYS)}.")
-        return _known(entry), entry.metrics
+        return known_provenance(entry), entry.metrics
     try:
         row: Any = parse_json(Path(path).read_bytes())
     except (OSError, ValueError) as error:
@@ -108,7 +108,8 @@ def _about(name: str, path: str | Path | None) -> tuple[Provenance, Sequence[Met
 _KEYS = (*(f.name for f in fields(Provenance)), "metrics")
 
 
-def _known(entry: ModelEntry) -> Provenance:
+def known_provenance(entry: ModelEntry) -> Provenance:
+    """What the manifest says of published weights."""
     assert entry.weights is not None
     weights = entry.weights
     return Provenance(

@@ -67,7 +67,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "source": "bundled", "license": "CC-BY-4.0", "license_reason": "because", "commercial_use": True, "parameters": 1234,
         "files": {"model.safetensors": {"size": 5, "sha256": "0" * 64}}, "trained_on": ["made-up motions"], "command": "skelzoo pretrain beta-y",
     }  # fmt: skip
-    metric = {"dataset": "NW-UCLA", "protocol": "knn", "value": 61.5, "source": "skelzoo probe beta-y"}
+    metric = {"dataset": "NW-UCLA", "protocol": "knn", "value": 61.5, "source": "skelzoo eval beta-y"}
     table = {
         "alpha-x": {"family": "A", "summary": "The first.", "config": config, "weights": None, "metrics": [], "notes": ["a note"]},
         "beta-y": {"family": "B", "summary": "The second.", "config": config, "weights": weights, "metrics": [metric], "notes": []},
@@ -96,7 +96,7 @@ def test_light_verbs_import_no_torch(tmp_path: Path) -> None:
 
 def test_help_and_version() -> None:
     text = run("--help").output
-    assert all(verb in text for verb in ("list", "info", "read", "embed", "classify", "verify", "demo", "pretrain", "finetune", "probe"))
+    assert all(verb in text for verb in ("list", "info", "read", "embed", "classify", "verify", "demo", "pretrain", "finetune", "eval"))
     assert run("--version").output.strip().endswith(skelzoo.__version__)
     assert run("embd").exit_code == 2
     assert run("embed").exit_code == 2
@@ -265,16 +265,17 @@ def test_demo(model: str, tmp_path: Path) -> None:
 def test_pretrain_passes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls = []
 
-    def pretrain(recipe: str, data: str, out: str, device: str = "auto", stop_after: int | None = None) -> Path:
-        calls.append((recipe, data, out, device, stop_after))
+    def pretrain(recipe: str, data: str, out: str, device: str, stop_after: int | None, devices: int, nodes: int, compile: bool) -> Path:
+        calls.append((recipe, data, out, device, stop_after, devices, nodes, compile))
         return Path(out) if stop_after else Path(out) / "weights"
 
     monkeypatch.setattr("skelzoo.learn.pretrain.loop.pretrain", pretrain)
     base = ["pretrain", "some-recipe", "--data", tmp_path, "--out", tmp_path / "run"]
-    assert "the same command goes on" in run(*base, "--stop-after", 3, "--device", "cpu").stdout
+    assert "the same command goes on" in run(*base, "--stop-after", 3, "--device", "cpu", "--devices", 2, "--nodes", 4, "--compile").stdout
     assert f"local:{tmp_path / 'run' / 'weights'}" in run(*base).stdout
-    assert calls == [("some-recipe", str(tmp_path), str(tmp_path / "run"), "cpu", 3), ("some-recipe", str(tmp_path), str(tmp_path / "run"), "auto", None)]
-    assert run(*base, "--stop-after", 0).exit_code == 2
+    given = ("some-recipe", str(tmp_path), str(tmp_path / "run"))
+    assert calls == [(*given, "cpu", 3, 2, 4, True), (*given, "auto", None, 1, 1, False)]
+    assert all(run(*base, option, 0).exit_code == 2 for option in ("--stop-after", "--devices", "--nodes"))
 
 
 def test_pretrain_unknown_recipe(tmp_path: Path) -> None:
@@ -283,26 +284,32 @@ def test_pretrain_unknown_recipe(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_probe_passes_on(monkeypatch: pytest.MonkeyPatch, model: str, tmp_path: Path) -> None:
-    from skelzoo.learn import probe as module
+def test_eval_passes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from skelzoo.learn import evaluate as module
 
-    seen = []
+    row = module.Row("m", "nwucla", "knn", "all test clips", 61.25, 2.0, (0, 1), 10, 5, 3, "described", "skelzoo eval m", "0123", "cpu")
+    calls: list[object] = []
+    monkeypatch.setattr(module, "evaluate", lambda *given, **more: calls.append((given, more)) or [row])
+    monkeypatch.setattr(module, "evaluate_all", lambda *given: calls.append(given) or iter([row, row]))
+    base, data, table = ["eval", "--data", tmp_path], str(tmp_path), tmp_path / "table.csv"
+    line = run(*base, "m", "--on", "nwucla", "--out", table).stdout
+    assert "61.2 %, standard deviation 2.0 over 2 seeds" in line and "described" in line and module.read_rows(table) == [row]
+    options = ["--protocol", "knn", "--protocol", "linear", "--labels", "10", "--random-weights", "--device", "cpu", "--json"]
+    assert json.loads(run(*base, "m", "--on", "nwucla", *options).stdout) == [{**dataclasses.asdict(row), "seeds": [0, 1]}]
+    assert run(*base, "--all", "--out", tmp_path, "--protocol", "finetune").stdout == 2 * line
+    assert calls == [
+        (("m", "nwucla", data, ()), {"labels": None, "random_weights": False, "device": "auto"}),
+        (("m", "nwucla", data, ("knn", "linear")), {"labels": 10.0, "random_weights": True, "device": "cpu"}),
+        (data, data, ("finetune",), "auto"),
+    ]
 
-    def probe(encoder: skelzoo.Encoder, benchmark: str, data: str, protocol: str) -> module.ProbeResult:
-        seen.append(next(encoder.net.parameters()).detach().clone())
-        return module.ProbeResult(encoder.name, benchmark, protocol, "described", 61.25, 57.5, 10, 5, 3)
 
-    monkeypatch.setattr(module, "probe", probe)
-    base = ["probe", model, "--on", "nwucla", "--data", tmp_path, "--device", "cpu"]
-    lines = run(*base).stdout.splitlines()
-    assert len(lines) == 2 and all("61.2 %, 57.5 % without copies" in line and "described" in line for line in lines)
-    rows = json.loads(run(*base, "--protocol", "knn", "--random-weights", "--json").stdout)
-    assert rows == [{**dataclasses.asdict(module.ProbeResult(rows[0]["model"], "nwucla", "knn", "described", 61.25, 57.5, 10, 5, 3)), "random_weights": True}]
-    run(*base, "--protocol", "knn", "--random-weights")
-    assert seen[2].equal(seen[3]) and not seen[0].equal(seen[2])
-
-
-def test_probe_errors(model: str, tmp_path: Path) -> None:
-    assert "no benchmark" in errors(run("probe", model, "--on", "nope", "--data", tmp_path))[0]
-    assert "nw_ucla.npz" in errors(run("probe", model, "--on", "nwucla", "--data", tmp_path))[0]
-    assert run("probe", model, "--on", "nwucla", "--data", tmp_path, "--protocol", "svm").exit_code == 2
+def test_eval_errors(model: str, tmp_path: Path) -> None:
+    base = ["eval", "--data", tmp_path]
+    assert "no benchmark" in errors(run(*base, model, "--on", "nope"))[0]
+    assert "nw_ucla.npz" in errors(run(*base, model, "--on", "nwucla"))[0]
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    assert "not a table of results" in errors(run(*base, model, "--on", "nwucla", "--out", tmp_path / "other.csv"))[0]
+    assert "ending in .csv" in errors(run(*base, model, "--on", "nwucla", "--out", tmp_path / "x.json"))[0]
+    for wrong in ([model], ["--on", "nwucla"], ["--all"], ["--all", "--out", tmp_path, model], ["--all", "--out", tmp_path, "--labels", "5"]):
+        assert run(*base, *wrong).exit_code == 2

@@ -156,14 +156,3 @@ def test_everything_that_is_installed_is_pinned_once() -> None:
     settings = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")
     wanted = re.findall(r'"([A-Za-z][\w-]*)(?:\[\w+\])?[><=]=', settings[0].split("dependencies = ")[1] + settings[1].split("docs = ")[0])
     assert {w.lower().replace("_", "-") for w in wanted} <= {name for name, _ in found} and "torch" in wanted and "pytest" in wanted
-
-
-@pytest.mark.parametrize("name", manifest().pretrained)
-def test_readme_numbers_are_the_manifests(name: str) -> None:
-    metrics = {(m.dataset, m.protocol): m.value for m in manifest().find(name).metrics}
-    table = (ROOT / "README.md").read_text(encoding="utf-8").split(f"| data | protocol | {name} |")[1].split("\n\n")[0]
-    rows = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()]
-    measured = [row for row in rows if tuple(row[:2]) in metrics]
-    assert len(measured) == 6
-    for dataset, protocol, *values in measured:
-        assert [float(v) for v in values] == [metrics[dataset, protocol + kind] for kind in ("", ", random weights", ", coordinates baseline")]

@@ -1,173 +1,189 @@
-"""Measure a run of `skelzoo pretrain RECIPE` and bundle its weights into the package.
+"""Bundle the weights of a run of `skelzoo pretrain RECIPE` into the package, or write anew what is said of those in it.
 
     python tools/bundle.py RUN --data DATA
+    python tools/bundle.py --refresh
 
-RUN is the --out folder of the run of a recipe below, DATA the folder with the corpus and benchmark files. Every number
-of the card and the manifest comes from here; each stands beside the command that gives it again. The README's tables
-are written anew from the manifest.
+RUN is the --out folder of the run, DATA the folder with the benchmark files. Bundling measures the weights, their untrained twin
+and the coordinates as `skelzoo eval` does, into docs/results. The metrics of the manifest, the cards and the README's tables come from there, each
+number beside the command that gives it again; --refresh measures nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from provenance import provenance
 
 import skelzoo
 from skelzoo.inference.encoder import Encoder
-from skelzoo.learn.probe import BENCHMARKS, PROTOCOLS, Coordinates, Embedder, probe
+from skelzoo.learn.benchmarks import BENCHMARKS, standard_clips
+from skelzoo.learn.evaluate import CHEAP, Row, check_recipe, measure, merge_rows, read_rows
+from skelzoo.learn.pretrain.recipe import load_recipe
+from skelzoo.learn.probe import Coordinates
+from skelzoo.learn.protocols import ALL, WITHOUT_COPIES, Trial
+from skelzoo.loading import RANDOM
+from skelzoo.publishing import known_provenance
 from skelzoo.weights.checkpoint import build_net
-from skelzoo.weights.manifest import Metric, parse_manifest
+from skelzoo.weights.manifest import Metric, ModelEntry, manifest
 from skelzoo.weights.publish import Provenance, bundle
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = "--data DATA"
+RESULTS = ROOT / "docs/results"
 MARK = "<!-- models: tools/bundle.py -->\n", "<!-- /models -->"
-KINDS = {"": "{name}", ", random weights": "same net, random weights", ", coordinates baseline": "coordinates, no net"}
-"""What is measured: suffix of the protocol -> column of the README."""
-
-UIPRMD = "UI-PRMD, Kinect part (PDDL 1.0), subjects 1 to 8"
-BANDAI = "Bandai-Namco-Research-Motiondataset 1 and 2 (CC BY-NC 4.0), nine tenths of the clips"
-CMU = (
-    "CMU Graphics Lab Motion Capture Database, a subset (free use, no resale of the data), without subjects 7 and 16. "
-    "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217."
-)
-NON_COMMERCIAL = "CC-BY-NC-4.0", "Part of the training data, the Bandai-Namco-Research-Motiondataset, is CC BY-NC 4.0.", False
-FREE = (
-    "Apache-2.0",
-    "The training data puts no condition on weights: UI-PRMD is in the public domain, CMU motion capture is free for any use but resale of the data.",
-    True,
-)
-
-ACTORS = (
-    "The Bandai-Namco clips are repetitions by three actors whose names are not in the files, so held-out Bandai clips share their actors with training: "
-    "expect lower accuracy on other people."
-)
-HEAD = "The head was fitted on the training clips and measured on the held-out ones, which neither pretraining nor the head saw."
-SKEATTNCLR = (
-    "Narrower than the paper's net (16 instead of 64 channels): it was trained on a CPU.",
-    "Departures from the paper, all in the recipe: the contrast pools four stretches of time and five body parts apart (the paper pools once); the vector is mean, "
-    "standard deviation and maximum over time of ten body parts' features after blocks 3, 6 and 9, chosen on splits inside the training parts of NW-UCLA and UTD-MHAD; "
-    "joint and motion streams enter together; AdamW, a queue of 1024, momentum 0.95, temperature 0.1; windows of about 90 frames of one person.",
-    HEAD,
-)
-PSP = (
-    "Narrower than the paper's net (16 to 64 instead of 64 to 256 channels, six blocks instead of eight): it was trained on a CPU.",
-    "Departures from the paper, all in the recipe: only the contrast without labels; clips are turned, sheared and scaled before the streams are computed; the vector is mean, "
-    "standard deviation and maximum over time of ten body parts' features after blocks 1, 3 and 5, as chosen for skeattnclr-openskel; AdamW; one person.",
-    HEAD,
-)
-
-
-def _provenance(family: str, summary: str, licence: tuple[str, str, bool], trained_on: Sequence[str], notes: Sequence[str], name: str) -> Provenance:
-    return Provenance(family, summary, *licence, tuple(trained_on), f"skelzoo pretrain {name} {DATA} --out RUN", tuple(notes))
-
-
-def provenance(name: str) -> Provenance:
-    """What the card and the manifest say of a model."""
-    free = name.endswith("-free")
-    licence, trained_on = (FREE, (UIPRMD, CMU)) if free else (NON_COMMERCIAL, (UIPRMD, BANDAI, CMU))
-    corpus = "the part of openskel that is free for any use" if free else "openskel"
-    what = {
-        "skeattnclr": "SkeAttnCLR (ST-GCN, 16 channels, joint and motion streams)",
-        "psp": "PSP Learning (DSTA-Net, 16 to 64 channels, joint and motion streams)",
-    }
-    family, label, notes = {"skeattnclr": ("SkeAttnCLR", what["skeattnclr"], SKEATTNCLR), "psp": ("PSP", what["psp"], PSP)}[name.split("-")[0]]
-    summary = (
-        f"{label} pretrained on {corpus} without labels, with a linear head for {'exercises and locomotion' if free else 'exercises, gestures and locomotion'}."
-    )
-    return _provenance(family, summary, licence, trained_on, notes if free else (*notes, ACTORS), name)
-
-
-def measure(model: Embedder, label: str, command: str, data: str) -> list[Metric]:
-    """Every benchmark and protocol for one model."""
-    metrics = []
-    for benchmark in BENCHMARKS:
-        for protocol in PROTOCOLS:
-            r = probe(model, benchmark, data, protocol)
-            source = f"{command} --on {benchmark} --protocol {protocol} {DATA}"
-            metrics.append(Metric(BENCHMARKS[benchmark].title, f"{protocol}{label}", round(r.accuracy, 1), source))
-            if r.accuracy_without_copies is not None:
-                metrics.append(
-                    Metric(BENCHMARKS[benchmark].title + ", without the copied test clips", f"{protocol}{label}", round(r.accuracy_without_copies, 1), source)
-                )
-    return metrics
+TWIN, BASELINE = ", random weights", ", coordinates baseline"
+"""What follows the protocol of a metric that is not the model's own."""
 
 
 def main() -> None:
-    """Measure, bundle, print the metrics."""
+    """Bundle a run, or refresh what is bundled."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--data", required=True)
-    arguments = parser.parse_args()
-    name = json.loads((arguments.run / "recipe.json").read_text(encoding="utf-8"))["name"]
-    source, about = arguments.run / "weights", provenance(name)
-    encoder = skelzoo.load(f"local:{source}")
-    head = json.loads((arguments.run / "head.json").read_text(encoding="utf-8"))
-    where = f"openskel, {head['test_clips']} held-out clips, {head['classes']} classes"
-    metrics = [
-        Metric(where, label, round(head[key], 1), about.command)
-        for key, label in (("accuracy", "head, top-1"), ("top3", "head, top-3"), ("balanced_accuracy", "head, mean over classes"))
-    ]
-    metrics += measure(encoder, "", f"skelzoo probe {name}", arguments.data)
-    parameters = sum(p.numel() for p in encoder.net.parameters())
-    torch.manual_seed(0)  # as skelzoo probe --random-weights
-    twin = Encoder(build_net(encoder.config), encoder.config, f"{name} (random weights)")
-    metrics += measure(twin, ", random weights", f"skelzoo probe {name} --random-weights", arguments.data)
-    metrics += measure(Coordinates(), ", coordinates baseline", "skelzoo probe coordinates", arguments.data)
-    bundle(source, name, about, metrics, parameters)
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("--data")
+    parser.add_argument("--refresh", action="store_true")
+    a = parser.parse_args()
+    if a.refresh == bool(a.run) or bool(a.run) != bool(a.data):
+        parser.error("give RUN and --data DATA, or --refresh")
+    if a.refresh:
+        refresh()
+    else:
+        bundle_run(a.run, a.data)
     write_readme()
-    for m in metrics:
-        print(f"{m.value:5.1f}  {m.protocol:32}  {m.dataset}")
+
+
+def bundle_run(run: Path, data: str) -> None:
+    """Measure a run's weights on the benchmarks of their dimension, and bundle them."""
+    recipe = load_recipe(str(run / "recipe.json"))
+    trained = skelzoo.load(f"local:{run / 'weights'}")
+    torch.manual_seed(0)  # as skelzoo eval --random-weights
+    encoder, twin = (
+        Encoder(net, trained.config, name, trained.device) for net, name in ((trained.net, recipe.name), (build_net(trained.config), recipe.name + RANDOM))
+    )
+    for name, benchmark in BENCHMARKS.items():
+        if benchmark.dimension == encoder.contract.channels:
+            check_recipe(f"local:{run / 'weights'}", name, data)
+            clips = standard_clips(name, data)
+            for each in (encoder, twin, Coordinates(benchmark.dimension)):
+                merge_rows(RESULTS / f"{name}.csv", measure(Trial(each, name, clips), CHEAP))
+    write_model(recipe.name, run / "weights", provenance(recipe), head_metrics(run, recipe.name))
+
+
+def head_metrics(run: Path, name: str) -> list[Metric]:
+    """How a run's head does on the clips held out of everything."""
+    path = run / "head.json"
+    if not path.is_file():
+        return []
+    head = json.loads(path.read_text(encoding="utf-8"))
+    where, command = f"openskel, {head['test_clips']} held-out clips, {head['classes']} classes", f"skelzoo pretrain {name} --data DATA --out RUN"
+    labels = {"accuracy": "head, top-1", "top3": "head, top-3", "balanced_accuracy": "head, mean over classes"}
+    return [Metric(where, label, round(head[key], 1), command) for key, label in labels.items()]
+
+
+def refresh() -> None:
+    """Write cards, checksums and manifest entries of all bundled models anew from the tables of results."""
+    for name, entry in published().items():
+        if entry.weights and entry.weights.source == "bundled":
+            write_model(name, ROOT / "skelzoo/weights/bundled" / name, known_provenance(entry), [m for m in entry.metrics if m.protocol.startswith("head")])
+
+
+def write_model(name: str, source: Path, about: Provenance, heads: Sequence[Metric]) -> None:
+    """Bundle a weights folder, with what the tables of results say of the model."""
+    encoder = skelzoo.load(f"local:{source}", device="cpu")
+    metrics = [*heads, *measured(name, encoder.contract.channels)]
+    bundle(source, name, about, metrics, sum(p.numel() for p in encoder.net.parameters()))
+    print(f"{name}: {len(metrics)} numbers")
+
+
+def measured(name: str, dimension: int) -> list[Metric]:
+    """The numbers of a model, of its untrained twin and of the coordinates, from the tables of results."""
+    rows = [row for key, b in BENCHMARKS.items() if b.dimension == dimension for row in read_rows(RESULTS / f"{key}.csv")]
+    if not any(row.model == name for row in rows):
+        raise SystemExit(f"docs/results has no numbers of {name}. Run skelzoo eval --all --data DATA --out docs/results first.")
+    kinds = {name: "", name + RANDOM: TWIN, Coordinates.name: BASELINE}
+    return [
+        Metric(_dataset(row), row.protocol + suffix, round(row.value, 1), row.command) for kind, suffix in kinds.items() for row in rows if row.model == kind
+    ]
+
+
+def _dataset(row: Row) -> str:
+    return BENCHMARKS[row.benchmark].title + ("" if row.variant == ALL else f", {row.variant}")
+
+
+def published() -> dict[str, ModelEntry]:
+    """The models with weights, by name."""
+    return {name: entry for name, entry in manifest().models.items() if entry.weights}
 
 
 def write_readme() -> None:
-    """Put every published model's line and measured numbers between the marks in the README."""
-    models = {n: e for n, e in parse_manifest((ROOT / "weights_manifest.json").read_text(encoding="utf-8")).models.items() if e.weights}
+    """Put every published model's line and the measured numbers between the marks in the README."""
+    models = published()
+    free = [f"`{name}`" for name, entry in models.items() if entry.weights and entry.weights.commercial_use]
     lines = [
-        "| model | input | vector | classes | size | licence | commercial use |",
+        f"For commercial use: {', '.join(free)}. The others were trained on data that is for non-commercial use only.",
+        "",
+        "| model | commercial use | licence | input | vector | classes | size |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *map(model_line, models),
         "",
+        "Top-1 accuracy of frozen vectors in percent, in brackets that of the same net with random weights. linear: logistic regression (C = 0.05) on standardised vectors; knn: nearest",
+        "neighbour. NW-UCLA ships 95 test clips that are exact copies of training clips, so it is given without them too.",
+        "",
+        *result_table(models),
+        "",
+        "On UTD-MHAD, small arm actions before a fixed camera, nearest neighbours of plain coordinates are strong. Models of 2-D joints are measured on the same clips filmed by simulated",
+        "cameras (`nwucla-2d`, `utdmhad-2d`). `skelzoo eval MODEL --on nwucla --protocol linear --data DATA` gives a number again, `skelzoo info MODEL` shows every number with its command, and",
+        "[docs/evaluation.md](docs/evaluation.md) says how they are measured.",
+        "",
+        "The heads, on clips held out of everything:",
+        "",
+        *(head_line(name, entry) for name, entry in models.items() if any(m.protocol.startswith("head") for m in entry.metrics)),
     ]
-    lines += [
-        "Frozen embeddings, top-1 accuracy in percent (`skelzoo probe MODEL --on nwucla|utdmhad --protocol linear|knn --data DATA`). linear: logistic regression (C = 0.05) on",
-        "standardised vectors; knn: nearest neighbour. NW-UCLA ships 95 test clips that are exact copies of training clips, so it is given with and without them. On UTD-MHAD,",
-        "small arm actions before a fixed camera, nearest neighbours of plain coordinates still do better than those of vectors.",
-    ]
-    for name, entry in models.items():
-        lines += ["", *result_table(name, entry.metrics)]
     readme = ROOT / "README.md"
     before, rest = readme.read_text(encoding="utf-8").split(MARK[0])
     readme.write_text(before + MARK[0] + "\n".join(lines) + "\n" + MARK[1] + rest.split(MARK[1])[1], encoding="utf-8")
 
 
-def result_table(name: str, metrics: Sequence[Metric]) -> list[str]:
-    """One model beside its random twin and the coordinates, and its head on held-out clips."""
-    value: Mapping[tuple[str, str], float] = {(m.dataset, m.protocol): m.value for m in metrics}
-    lines = ["| data | protocol | " + " | ".join(k.format(name=name) for k in KINDS.values()) + " |", "| --- | --- |" + " --- |" * len(KINDS)]
-    for dataset, protocol in value:
-        if (dataset, protocol + ", random weights") in value:
-            lines.append(f"| {dataset} | {protocol} | " + " | ".join(f"{value[dataset, protocol + k]:.1f}" for k in KINDS) + " |")
-    head = [m for m in metrics if m.protocol.startswith("head")]
-    return [
-        *lines,
-        "",
-        f"Its head on clips held out of everything ({head[0].dataset}): " + ", ".join(f"{m.protocol.removeprefix('head, ')} {m.value:.1f}" for m in head) + ".",
-    ]
-
-
 def model_line(name: str) -> str:
-    """The model's row of the README's table."""
+    """The model's row of the README's first table."""
     encoder = skelzoo.load(name, device="cpu")
     contract, weights = encoder.contract, skelzoo.info(name)["weights"]
     size = sum(f["size"] for f in weights["files"].values()) / 1e6
     shape = f"{contract.layout}, {contract.channels}-D, {contract.persons} person, {contract.frames} frames"
-    use = "yes" if weights["commercial_use"] else "no"
-    return f"| `{name}` | {shape} | {encoder.embedding_dim} | {encoder.config.num_classes} | {size:.1f} MB | {weights['license']} | {use} |"
+    use = "**yes**" if weights["commercial_use"] else "no"
+    return f"| `{name}` | {use} | {weights['license']} | {shape} | {encoder.embedding_dim} | {encoder.config.num_classes} | {size:.1f} MB |"
+
+
+def result_table(models: dict[str, ModelEntry]) -> list[str]:
+    """The README's table of numbers: published models, then the coordinates."""
+    lines = ["| model | NW-UCLA linear | knn | linear, without copies | UTD-MHAD linear | knn |", "| --- | --- | --- | --- | --- | --- |"]
+    baselines = {}
+    for name, entry in models.items():
+        dimension = entry.config.contract.channels
+        lines.append(result_line(f"`{name}`", entry, "", TWIN))
+        baselines[dimension] = result_line("coordinates, no net" if dimension == 3 else "2-D coordinates, no net", entry, BASELINE)
+    return [*lines, *baselines.values()]
+
+
+def result_line(name: str, entry: ModelEntry, kind: str, brackets: str | None = None) -> str:
+    """A row of the table of numbers, with another kind of number in brackets behind the linear ones."""
+    value = {(m.dataset, m.protocol): m.value for m in entry.metrics}
+    suffix = "" if entry.config.contract.channels == 3 else "-2d"
+    nwucla, utdmhad = (BENCHMARKS[b + suffix].title for b in ("nwucla", "utdmhad"))
+    cells = [name]
+    for dataset, protocol in ((nwucla, "linear"), (nwucla, "knn"), (f"{nwucla}, {WITHOUT_COPIES}", "linear"), (utdmhad, "linear"), (utdmhad, "knn")):
+        other = f" ({value[dataset, protocol + brackets]:.1f})" if brackets and protocol == "linear" else ""
+        cells.append(f"{value[dataset, protocol + kind]:.1f}{other}")
+    return f"| {' | '.join(cells)} |"
+
+
+def head_line(name: str, entry: ModelEntry) -> str:
+    """How a model's head does, in a line of the README."""
+    head = [m for m in entry.metrics if m.protocol.startswith("head")]
+    numbers = ", ".join(f"{m.protocol.removeprefix('head, ')} {m.value:.1f}" for m in head)
+    return f"- `{name}` ({head[0].dataset}): {numbers}"
 
 
 if __name__ == "__main__":

@@ -3,33 +3,19 @@
     python tools/measure_finetuning.py nwucla|utdmhad --data DATA [--model NAME] [--mode full|linear] [--share 0.1] [--seed 0] [--epochs 60] [--random-weights]
 
 Trains on the training part, or a share of each class of it, without a validation part, and classifies the test part once.
+`skelzoo eval MODEL --on nwucla|utdmhad --protocol finetune` does it with all labels, the default options and three seeds.
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-import numpy as np
 import torch
 
 import skelzoo
-from skelzoo.errors import SkelzooError
-from skelzoo.learn.finetune import FinetuneOptions, finetune
-from skelzoo.learn.probe import BENCHMARKS, COPY_FLAG
-from skelzoo.learn.splits import hold_out
-from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.corpus import read_table
-from skelzoo.skeleton.prepare import Contract, prepare, prepare_batch
-
-
-def fits(clip: Clip, contract: Contract) -> bool:
-    """Whether a clip can be trained on; a few of the benchmarks' have a single frame."""
-    try:
-        prepare(clip, contract)
-    except SkelzooError:
-        return False
-    return True
+from skelzoo.learn.benchmarks import BENCHMARKS, draw_labels, standard_clips
+from skelzoo.learn.finetune import FinetuneOptions
+from skelzoo.learn.protocols import Trial, finetuned
 
 
 def main() -> None:
@@ -44,21 +30,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=FinetuneOptions.epochs)
     parser.add_argument("--random-weights", action="store_true")
     a = parser.parse_args()
-    benchmark = BENCHMARKS[a.benchmark]
     torch.manual_seed(0)  # of the random weights
     encoder = skelzoo.load(a.model, pretrained=not a.random_weights)
-    corpus = read_table(Path(a.data) / benchmark.file)
-    train, test = (np.flatnonzero(part(corpus)) for part in (benchmark.train, benchmark.test))
-    train = np.array([i for i in train if fits(corpus.clips[i], encoder.contract)])
+    clips = standard_clips(a.benchmark, a.data).of_at_least(encoder.contract.min_frames)
     if a.share < 1:
-        classes, truth = np.unique(corpus.label[train], return_inverse=True)
-        train = train[hold_out(truth.astype(np.int64), [str(c) for c in classes], ["?"] * len(train), a.share, a.seed)]
-    options = FinetuneOptions(epochs=a.epochs, seed=a.seed)
-    tuned = finetune(encoder, [corpus.clips[i] for i in train], mode=a.mode, validation=0.0, options=options).encoder
-    x = prepare_batch([corpus.clips[i] for i in test], encoder.contract.replace(min_frames=1))
-    right = tuned.classify(x, 1, prepared=True).labels[:, 0] == np.array([corpus.label_names[corpus.label[i]] for i in test])
-    copies = (corpus.flags[test] & COPY_FLAG) > 0
-    print(f"{len(train)} training clips: {100 * right.mean():.1f} %, {100 * right[~copies].mean():.1f} % without copies of training clips")
+        clips = clips.keep(draw_labels(clips, 100 * a.share, a.seed))
+    trial = Trial(encoder, a.benchmark, clips)
+    right = finetuned(trial, FinetuneOptions(epochs=a.epochs, seed=a.seed), a.mode)
+    numbers = ", ".join(f"{name} {100 * right[part].mean():.1f} %" for name, part in trial.test_parts)
+    print(f"{len(clips.train)} training clips: {numbers}")
 
 
 if __name__ == "__main__":

@@ -1,64 +1,27 @@
-"""Measuring frozen embeddings: kNN and linear probe on named benchmarks. The protocol is part of every result."""
+"""Frozen vectors on benchmarks: linear probe, nearest neighbour, retrieval. The protocol is part of every result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from skelzoo.errors import MissingDependencyError, TrainingError
+from skelzoo.learn.benchmarks import Bools, ClipSplit, standard_clips, validation_clips
 from skelzoo.skeleton.clip import FloatArray
-from skelzoo.skeleton.io.corpus import Corpus, read_table
+from skelzoo.skeleton.io.corpus import Ints
 from skelzoo.skeleton.prepare import Contract, prepare_batch
-
-COPY_FLAG = 64
-"""Flag of a test clip that is an exact copy of a training clip."""
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A labelled corpus file with a standard split.
-
-    Attributes:
-        file: corpus file name.
-        title: of the dataset and split.
-        train, test: masks over the clips.
-        validation_train, validation_test: a split of the training part alone, for choosing between recipes.
-    """
-
-    file: str
-    title: str
-    train: Callable[[Corpus], NDArray[np.bool_]]
-    test: Callable[[Corpus], NDArray[np.bool_]]
-    validation_train: Callable[[Corpus], NDArray[np.bool_]]
-    validation_test: Callable[[Corpus], NDArray[np.bool_]]
-
-
-BENCHMARKS: Mapping[str, Benchmark] = {
-    "nwucla": Benchmark(
-        "nw_ucla.npz", "NW-UCLA, views 1 and 2 train, view 3 tests",
-        lambda c: c.split == 0, lambda c: c.split == 1, lambda c: c.view == 1, lambda c: c.view == 2,
-    ),
-    "utdmhad": Benchmark(
-        "utd_mhad.npz", "UTD-MHAD, odd subjects train, even subjects test",
-        lambda c: c.split == 0, lambda c: c.split == 1, lambda c: np.isin(c.subject, (1, 3)), lambda c: np.isin(c.subject, (5, 7)),
-    ),
-}  # fmt: skip
-"""Benchmarks by name."""
-
-PROTOCOLS = {
-    "knn": "1-nearest neighbour, Euclidean, on the frozen embeddings",
-    "linear": "logistic regression (L2, C=0.05, lbfgs, at most 1000 iterations) on standardised frozen embeddings",
-}
-"""What each protocol does; scikit-learn in both."""
 
 
 class Embedder(Protocol):
     """What can be probed: an Encoder, or ``Coordinates``."""
+
+    device: torch.device
 
     @property
     def name(self) -> str:
@@ -73,105 +36,103 @@ class Embedder(Protocol):
 
 
 class Coordinates:
-    """The baseline without a net: joint coordinates, hip-centred in every frame, torso-scaled, turned to face +z, 32 frames, flattened."""
+    """The baseline without a net: joints, hip-centred in every frame, torso-scaled, 32 frames, flattened.
+
+    3-D ones are turned to face +z; 2-D ones that were not found are interpolated over time.
+
+    Args:
+        dimension: of the clips, 2 or 3.
+    """
 
     name = "coordinates"
-    contract = Contract(
-        "kinect20",
-        channels=3,
-        persons=1,
-        frames=32,
-        steps=(
-            {"step": "drop_empty_frames"},
-            {"step": "center", "point": "hip_center", "reference": "every_frame"},
-            {"step": "scale_torso"},
-            {"step": "yaw"},
-            {"step": "resample", "frames": 32},
-        ),
-    )
+    device = torch.device("cpu")
+
+    def __init__(self, dimension: int = 3) -> None:
+        self.contract = Contract(
+            "kinect20" if dimension == 3 else "coco17",
+            channels=dimension,
+            persons=1,
+            frames=32,
+            steps=(
+                {"step": "drop_empty_frames"},
+                *([] if dimension == 3 else [{"step": "fill_gaps"}]),
+                {"step": "center", "point": "hip_center", "reference": "every_frame"},
+                {"step": "scale_torso"},
+                *([{"step": "yaw"}] if dimension == 3 else []),
+                {"step": "resample", "frames": 32},
+            ),
+        )
 
     def embed(self, clips: FloatArray, *, prepared: bool, progress: bool | None) -> FloatArray:
         """(N, C, T, V, M) -> (N, C*T*V*M)."""
         return clips.reshape(len(clips), -1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
-    """Prepared training and test clips (N, C, T, V, M) with class ids, and which test clips are copies."""
-
-    train: FloatArray
-    train_labels: NDArray[Any]
-    test: FloatArray
-    test_labels: NDArray[Any]
-    copies: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """Accuracy of frozen embeddings, with all that decides the number.
+    """Training and test clips as arrays: prepared (N, C, T, V, M), or their vectors (N, D).
 
     Attributes:
-        accuracy: top-1, percent.
-        accuracy_without_copies: the same on the test clips that are no exact copies of training clips; None
-            when the benchmark has no copies.
+        train_labels, test_labels: class ids.
+        copies: (test clips,) which of them are exact copies of training clips.
     """
 
-    model: str
-    benchmark: str
-    protocol: str
-    description: str
-    accuracy: float
-    accuracy_without_copies: float | None
-    train_clips: int
-    test_clips: int
-    classes: int
+    train: FloatArray
+    train_labels: Ints
+    test: FloatArray
+    test_labels: Ints
+    copies: Bools
 
 
-def _corpus(benchmark: str, data: str | Path) -> Corpus:
-    if benchmark not in BENCHMARKS:
-        raise TrainingError(f"no benchmark {benchmark!r}. Known: {', '.join(BENCHMARKS)}.")
-    path = Path(data) / BENCHMARKS[benchmark].file
-    if not path.is_file():
-        raise TrainingError(f"no file {path}. Give the folder that holds {path.name} with --data.")
-    return read_table(path)
+def prepare_split(clips: ClipSplit, contract: Contract) -> Split:
+    """The clips of a benchmark by a contract.
 
-
-def _split(corpus: Corpus, train: NDArray[np.bool_], test: NDArray[np.bool_], contract: Contract) -> Split:
+    Raises:
+        ClipError, CoverageError: the clips do not fit it, as 2-D clips do not fit a 3-D encoder.
+    """
     # Benchmarks count every clip, also the few of one frame that an encoder refuses by default.
     contract = contract.replace(min_frames=1)
-    x = prepare_batch(corpus.clips, contract)
-    copies = (corpus.flags[test] & COPY_FLAG) > 0
-    return Split(x[train], corpus.label[train], x[test], corpus.label[test], copies)
+    train, test = (prepare_batch(part, contract) for part in (clips.train, clips.test))
+    return Split(train, clips.train_labels, test, clips.test_labels, clips.copies)
 
 
 def standard_split(benchmark: str, data: str | Path, contract: Contract) -> Split:
-    """The standard split of a benchmark.
-
-    Raises:
-        TrainingError: unknown benchmark or missing file.
-    """
-    corpus, b = _corpus(benchmark, data), BENCHMARKS[benchmark]
-    return _split(corpus, b.train(corpus), b.test(corpus), contract)
+    """The standard split of a benchmark, prepared. Errors as ``standard_clips`` and ``prepare_split``."""
+    return prepare_split(standard_clips(benchmark, data), contract)
 
 
 def validation_split(benchmark: str, data: str | Path, contract: Contract) -> Split:
     """A split inside the training part of a benchmark: for choosing, never for reporting. Errors as ``standard_split``."""
-    corpus, b = _corpus(benchmark, data), BENCHMARKS[benchmark]
-    return _split(corpus, b.validation_train(corpus), b.validation_test(corpus), contract)
+    return prepare_split(validation_clips(benchmark, data), contract)
 
 
-def predict(encoder: Embedder, split: Split, protocol: str) -> NDArray[Any]:
-    """Class ids of the test clips, from a probe fitted on the training clips' embeddings.
+def embed_split(encoder: Embedder, split: Split) -> Split:
+    """Prepared clips -> vectors (N, D)."""
+    train, test = (encoder.embed(x, prepared=True, progress=False) for x in (split.train, split.test))
+    return replace(split, train=train, test=test)
+
+
+CLASSIFIERS: Mapping[str, str] = {
+    "linear": "logistic regression (L2, C=0.05, lbfgs, at most 1000 iterations) on frozen vectors, standardised on the training clips it is fitted to",
+    "knn": "1-nearest neighbour, Euclidean, on frozen vectors",
+}
+"""What is fitted on vectors; scikit-learn in both."""
+
+
+def right(vectors: Split, protocol: str) -> Bools:
+    """Which test clips get their class from a classifier fitted on the training clips' vectors: (test clips,) bool.
+
+    Args:
+        protocol: ``linear`` or ``knn``, see ``CLASSIFIERS``.
 
     Raises:
         TrainingError: unknown protocol.
         MissingDependencyError: scikit-learn is not installed.
     """
-    if protocol not in PROTOCOLS:
-        raise TrainingError(f"no protocol {protocol!r}. Known: {', '.join(PROTOCOLS)}.")
-    train, test = (encoder.embed(x, prepared=True, progress=False) for x in (split.train, split.test))
-    predicted: NDArray[Any] = _classifier(protocol).fit(train, split.train_labels).predict(test)
-    return predicted
+    if protocol not in CLASSIFIERS:
+        raise TrainingError(f"no classifier {protocol!r}. Known: {', '.join(CLASSIFIERS)}.")
+    fitted = _classifier(protocol).fit(vectors.train, vectors.train_labels)
+    return np.asarray(fitted.predict(vectors.test) == vectors.test_labels)
 
 
 def _classifier(protocol: str) -> Any:
@@ -188,27 +149,27 @@ def _classifier(protocol: str) -> Any:
 
 
 def score(encoder: Embedder, split: Split, protocol: str) -> float:
-    """Top-1 accuracy in percent on all test clips. Errors as ``predict``."""
-    return 100 * float((predict(encoder, split, protocol) == split.test_labels).mean())
+    """Top-1 accuracy in percent on all test clips of a prepared split. Errors as ``right``."""
+    return 100 * float(right(embed_split(encoder, split), protocol).mean())
 
 
-def probe(encoder: Embedder, benchmark: str, data: str | Path, protocol: str) -> ProbeResult:
-    """Probe frozen embeddings on a benchmark's standard split.
+def average_precision(vectors: Split) -> NDArray[np.float64]:
+    """Average precision of every test clip as a query for the other test clips of its class, ranked by cosine similarity.
 
-    Args:
-        benchmark: ``nwucla`` or ``utdmhad``.
-        data: folder with the benchmark's corpus file.
-        protocol: ``knn`` or ``linear``.
+    Vectors are standardised with mean and standard deviation of the training clips first.
 
-    Raises:
-        TrainingError: unknown names or missing file.
-        MissingDependencyError: scikit-learn is not installed.
+    Returns:
+        (test clips,) in 0..1, NaN for the only clip of a class.
     """
-    split = standard_split(benchmark, data, encoder.contract)
-    right = predict(encoder, split, protocol) == split.test_labels
-    without = 100 * float(right[~split.copies].mean()) if split.copies.any() else None
-    description = f"{BENCHMARKS[benchmark].title}; {PROTOCOLS[protocol]}"
-    return ProbeResult(
-        encoder.name, benchmark, protocol, description, 100 * float(right.mean()), without,
-        len(split.train), len(split.test), len(np.unique(split.train_labels)),
-    )  # fmt: skip
+    mean, std = vectors.train.mean(0), vectors.train.std(0) + 1e-6
+    z = (vectors.test - mean) / std
+    z /= np.linalg.norm(z, axis=1, keepdims=True) + 1e-12
+    similarity = z @ z.T
+    out = np.full(len(z), np.nan)
+    for query, label in enumerate(vectors.test_labels):
+        order = np.argsort(-similarity[query], kind="stable")
+        hits = (vectors.test_labels == label)[order[order != query]]
+        if hits.any():
+            ranks = np.flatnonzero(hits) + 1
+            out[query] = (np.arange(1, len(ranks) + 1) / ranks).mean()
+    return out

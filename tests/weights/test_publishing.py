@@ -31,7 +31,7 @@ from skelzoo.weights.hub import Hub
 ABOUT: dict[str, Any] = {
     "family": "SkeAttnCLR", "summary": "A small one: made up.", "license": "CC-BY-4.0", "license_reason": "Made-up data.", "commercial_use": True,
     "trained_on": ["Made-up motions, all of them (CC0)"], "command": "skelzoo pretrain tiny --data DATA", "notes": ["A note."],
-    "metrics": [{"dataset": "NW-UCLA", "protocol": "knn", "value": 61.5, "source": "skelzoo probe tiny"}],
+    "metrics": [{"dataset": "NW-UCLA", "protocol": "knn", "value": 61.5, "source": "skelzoo eval tiny"}],
 }  # fmt: skip
 
 
@@ -153,7 +153,18 @@ def test_the_card_has_the_metadata_of_the_hub(folder: Path, about: Path) -> None
     (result,) = data["model-index"][0]["results"]
     assert data["model-index"][0]["name"] == "tiny-new" and result["dataset"] == {"name": "NW-UCLA", "type": "nw-ucla"}
     assert result["metrics"] == [{"type": "accuracy", "value": 61.5, "name": "knn"}]
-    assert "# tiny-new" in card and "A note." in card and "skelzoo probe tiny" in card
+    assert "# tiny-new" in card and "A note." in card and "skelzoo eval tiny" in card
+
+
+def test_the_card_tells_what_the_head_confuses_apart_from_what_was_measured(folder: Path, tmp_path: Path) -> None:
+    counted = {"dataset": "openskel, walk", "protocol": "head, clips taken for run", "value": 12, "source": "skelzoo pretrain tiny"}
+    (tmp_path / "more.json").write_text(json.dumps({**ABOUT, "metrics": [*ABOUT["metrics"], counted]}))
+    card = publish(folder, "owner/tiny-new", about=tmp_path / "more.json", dry_run=True).card
+    assert "| held out | taken for | clips |\n| --- | --- | --- |\n| openskel, walk | run | 12 |\n\n## Notes" in card
+    assert card.count("openskel, walk") == 1 and card.count("61.5") == 2
+    (tmp_path / "more.json").write_text(json.dumps({**ABOUT, "metrics": [counted]}))
+    with pytest.raises(ManifestError, match="without a measured number"):
+        publish(folder, "owner/tiny-new", about=tmp_path / "more.json", dry_run=True)
 
 
 def test_a_dry_run_sends_and_changes_nothing(uploads: Uploads, folder: Path, about: Path, own_manifest: Path) -> None:

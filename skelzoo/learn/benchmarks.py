@@ -1,0 +1,222 @@
+"""Benchmarks by name: labelled corpus files with standard splits, and the rule that test clips are never trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import TrainingError
+from skelzoo.learn.cameras import film
+from skelzoo.learn.splits import hold_out
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io.corpus import Corpus, Ints, read_table
+
+COPY_FLAG = 64
+"""Flag of a test clip that is an exact copy of a training clip."""
+
+Bools = NDArray[np.bool_]
+Part = Callable[[Corpus], Bools]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A labelled corpus file with a standard split.
+
+    Attributes:
+        file: corpus file name.
+        title: of the dataset and split.
+        train, test: masks over the clips.
+        validation_train, validation_test: a split of the training part alone, for choosing between recipes.
+        evaluation_only: no recipe may pretrain on a test clip.
+        transform: what becomes of a clip before it is measured, given its index in the file; None for nothing.
+    """
+
+    file: str
+    title: str
+    train: Part
+    test: Part
+    validation_train: Part
+    validation_test: Part
+    evaluation_only: bool = True
+    transform: Callable[[Clip, int], Clip] | None = None
+
+    @property
+    def dimension(self) -> int:
+        """Coordinates of a joint: 2 for filmed clips, else 3."""
+        return 3 if self.transform is None else 2
+
+
+def _subjects(*ids: int) -> Part:
+    return lambda c: np.isin(c.subject, ids)
+
+
+def _correct(*subjects: int) -> Part:
+    """Clips of these subjects of UI-PRMD in which the exercise is done as it should be."""
+
+    def part(c: Corpus) -> Bools:
+        if "is_correct" not in c.extra:
+            raise TrainingError(f"{c.name}: has no column is_correct, which the benchmark goes by. Build the file with `skelzoo corpus build`.")
+        correct: Bools = np.isin(c.subject, subjects) & (c.extra["is_correct"] == 1)
+        return correct
+
+    return part
+
+
+def _filmed(benchmark: Benchmark) -> Benchmark:
+    return replace(benchmark, title=f"{benchmark.title}, filmed by simulated cameras", transform=film)
+
+
+_NWUCLA = Benchmark(
+    "nw_ucla.npz", "NW-UCLA, views 1 and 2 train, view 3 tests",
+    lambda c: c.split == 0, lambda c: c.split == 1, lambda c: c.view == 1, lambda c: c.view == 2,
+)  # fmt: skip
+_UTDMHAD = Benchmark(
+    "utd_mhad.npz", "UTD-MHAD, odd subjects train, even subjects test", lambda c: c.split == 0, lambda c: c.split == 1, _subjects(1, 3), _subjects(5, 7)
+)
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "nwucla": _NWUCLA,
+    "utdmhad": _UTDMHAD,
+    "uiprmd": Benchmark(
+        "uiprmd_kinect.npz", "UI-PRMD, correct executions, subjects 1 to 8 train, 9 and 10 test",
+        _correct(1, 2, 3, 4, 5, 6, 7, 8), _correct(9, 10), _correct(1, 2, 3, 4, 5, 6), _correct(7, 8), evaluation_only=False,
+    ),
+    "hdm05": Benchmark(
+        "hdm05_subset.npz", "HDM05, 11 classes, actors bd, bk and dg train, mm and tr test",
+        lambda c: c.split == 0, lambda c: c.split == 1, _subjects(0, 1), _subjects(2),
+    ),
+    "nwucla-2d": _filmed(_NWUCLA),
+    "utdmhad-2d": _filmed(_UTDMHAD),
+}  # fmt: skip
+"""Benchmarks by name. UI-PRMD is also pretrained on, so its test subjects are those that the recipes hold out."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClipSplit:
+    """Labelled clips of a benchmark.
+
+    Attributes:
+        train_labels, test_labels: (clips,) class ids of the corpus file; the names stand in the clips.
+        copies: (test clips,) whether a test clip is an exact copy of a training clip.
+    """
+
+    train: tuple[Clip, ...]
+    train_labels: Ints
+    test: tuple[Clip, ...]
+    test_labels: Ints
+    copies: Bools
+
+    def keep(self, kept: Bools) -> ClipSplit:
+        """With only some of the training clips: (training clips,) bool."""
+        return replace(self, train=tuple(self.train[i] for i in np.flatnonzero(kept)), train_labels=self.train_labels[kept])
+
+    def of_at_least(self, frames: int) -> ClipSplit:
+        """Without the training clips of fewer frames, which an encoder may refuse; NW-UCLA has one of a single frame."""
+        return self.keep(np.array([c.frames >= frames for c in self.train]))
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """A benchmark by its name.
+
+    Raises:
+        TrainingError: there is none of that name.
+    """
+    if name not in BENCHMARKS:
+        raise TrainingError(f"no benchmark {name!r}. Known: {', '.join(BENCHMARKS)}.")
+    return BENCHMARKS[name]
+
+
+def read_corpus(benchmark: str, data: str | Path) -> Corpus:
+    """The corpus file of a benchmark, its clips as they are stored.
+
+    Raises:
+        TrainingError: unknown benchmark or missing file.
+    """
+    path = Path(data) / find_benchmark(benchmark).file
+    if not path.is_file():
+        raise TrainingError(f"no file {path}. Give the folder that holds {path.name} with --data.")
+    return read_table(path)
+
+
+def standard_clips(benchmark: str, data: str | Path) -> ClipSplit:
+    """The standard split of a benchmark.
+
+    Raises:
+        TrainingError: unknown benchmark or missing file.
+    """
+    b, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
+    return _clips(b, corpus, b.train(corpus), b.test(corpus))
+
+
+def validation_clips(benchmark: str, data: str | Path) -> ClipSplit:
+    """A split inside the training part of a benchmark: for choosing, never for reporting. Errors as ``standard_clips``."""
+    b, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
+    return _clips(b, corpus, b.validation_train(corpus), b.validation_test(corpus))
+
+
+def _clips(benchmark: Benchmark, corpus: Corpus, train: Bools, test: Bools) -> ClipSplit:
+    def part(mask: Bools) -> tuple[Clip, ...]:
+        chosen = [(corpus.clips[i], int(i)) for i in np.flatnonzero(mask)]
+        return tuple(clip if benchmark.transform is None else benchmark.transform(clip, i) for clip, i in chosen)
+
+    if not train.any() or not test.any():
+        raise TrainingError(f"{corpus.name}: {int(train.sum())} training and {int(test.sum())} test clips. It is not the file of the benchmark; see --data.")
+    return ClipSplit(part(train), corpus.label[train], part(test), corpus.label[test], (corpus.flags[test] & COPY_FLAG) > 0)
+
+
+def draw_labels(split: ClipSplit, percent: float, seed: int) -> Bools:
+    """Which training clips keep their labels when ``percent`` of every class do, at least one and never all: (training clips,) bool.
+
+    Raises:
+        TrainingError: not between 0 and 100, or a class with a single clip.
+    """
+    if not 0 < percent < 100:
+        raise TrainingError(f"{percent:g} % of the labels cannot be drawn. Give a number between 0 and 100, or leave it out for all labels.")
+    ids, truth = np.unique(split.train_labels, return_inverse=True)
+    return hold_out(truth, [str(i) for i in ids], [c.name for c in split.train], percent / 100, seed)
+
+
+def check_test_clips(file: str, corpus: Corpus, held_out: Bools) -> None:
+    """Check that pretraining on a corpus file leaves the test clips of evaluation-only benchmarks alone.
+
+    Args:
+        held_out: (clips,) which clips do not enter pretraining.
+
+    Raises:
+        TrainingError: a test clip does.
+    """
+    for name, b in BENCHMARKS.items():
+        seen = _seen(b, corpus, held_out) if b.file == file and b.evaluation_only else ""
+        if seen:
+            raise TrainingError(
+                f"{file}: {seen} of {name} would enter pretraining, and this file is for evaluation. Hold them out in data.held_out of the recipe, or leave the file out."
+            )
+
+
+def check_unseen(benchmark: str, data: str | Path, model: str, held_out: Part) -> None:
+    """Check that the test clips of a benchmark were held out of a model's training.
+
+    Args:
+        model: its name, for the message.
+        held_out: mask over the clips of the benchmark's file.
+
+    Raises:
+        TrainingError: a test clip was trained on.
+    """
+    corpus = read_corpus(benchmark, data)
+    seen = _seen(find_benchmark(benchmark), corpus, held_out(corpus))
+    if seen:
+        raise TrainingError(
+            f"{model}: its recipe trains on {seen} of {benchmark}, so it is not measured there. Choose another benchmark, or pretrain it with them held out."
+        )
+
+
+def _seen(benchmark: Benchmark, corpus: Corpus, held_out: Bools) -> str:
+    """How many test clips are not held out, in words; "" for none."""
+    test = benchmark.test(corpus)
+    count = int((test & ~held_out).sum())
+    return f"{count} of the {int(test.sum())} test clips" if count else ""

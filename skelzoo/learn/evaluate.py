@@ -1,0 +1,257 @@
+"""Evaluation: protocols run on benchmarks, and the tables their numbers are kept in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from skelzoo import __version__
+from skelzoo.errors import ReadError, TrainingError
+from skelzoo.learn.benchmarks import BENCHMARKS, check_unseen, find_benchmark, standard_clips
+from skelzoo.learn.pretrain.data import held_out
+from skelzoo.learn.pretrain.recipe import Recipe, load_recipe, shipped_recipes
+from skelzoo.learn.probe import Coordinates, Embedder
+from skelzoo.learn.protocols import LABEL_SEEDS, PROTOCOLS, Trial, find_protocol
+from skelzoo.loading import RANDOM, load
+from skelzoo.skeleton.writing import check_place, whole_file
+from skelzoo.weights.manifest import manifest
+
+CHEAP = tuple(name for name, p in PROTOCOLS.items() if p.cheap)
+"""Protocols that run when none is named."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number, with all that decides it.
+
+    Attributes:
+        model: its name; ``NAME (random weights)`` is the same net untrained, ``coordinates`` the baseline without a net.
+        variant: which test clips, after which labels if not all.
+        value: percent, the mean over the seeds.
+        spread: standard deviation over the seeds (n - 1), None for fewer than two.
+        seeds: () where nothing is drawn.
+        description: benchmark and protocol in words.
+        command: gives the row again.
+        commit: of the checkout, with "+" when the package differs from it; the version of skelzoo without a checkout.
+        device: that computed it.
+    """
+
+    model: str
+    benchmark: str
+    protocol: str
+    variant: str
+    value: float
+    spread: float | None
+    seeds: tuple[int, ...]
+    train_clips: int
+    test_clips: int
+    classes: int
+    description: str
+    command: str
+    commit: str
+    device: str
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What a table has one row of."""
+        return self.model, self.benchmark, self.protocol, self.variant
+
+    def __str__(self) -> str:
+        spread = "" if self.spread is None else f", standard deviation {self.spread:.1f} over {len(self.seeds)} seeds"
+        counts = f"{self.train_clips} train, {self.test_clips} test clips, {self.classes} classes"
+        return f"{self.model}, {self.benchmark}, {self.protocol}, {self.variant}: {self.value:.1f} %{spread} ({counts}; {self.description})"
+
+
+def evaluate(
+    model: str,
+    benchmark: str,
+    data: str | Path,
+    protocols: Sequence[str] = (),
+    *,
+    labels: float | None = None,
+    random_weights: bool = False,
+    device: str | torch.device = "auto",
+) -> list[Row]:
+    """Measure a model on a benchmark's standard split.
+
+    Args:
+        model: as ``skelzoo.load`` takes it, or ``coordinates`` for the baseline without a net.
+        data: folder with the benchmark's corpus file.
+        protocols: names of ``skelzoo.learn.protocols.PROTOCOLS``; () for the cheap ones.
+        labels: percent of the training labels, drawn in every class; for ``linear`` and ``knn``.
+        random_weights: the same net untrained, with torch seed 0.
+
+    Raises:
+        TrainingError: unknown names, a missing file, a model that does not go with the benchmark or protocol, or whose recipe trains on the test clips.
+        ClipError, CoverageError: the model does not take the benchmark's clips.
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    found = find_benchmark(benchmark)
+    if not random_weights:
+        check_recipe(model, benchmark, data)
+    encoder: Embedder = Coordinates(found.dimension) if model == Coordinates.name else _load(model, random_weights, device)
+    wanted = protocols or [name for name in CHEAP if labels is None or PROTOCOLS[name].takes_labels]
+    return measure(Trial(encoder, benchmark, standard_clips(benchmark, data), labels), wanted)
+
+
+def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] = (), device: str | torch.device = "auto") -> Iterator[Row]:
+    """Measure every model with published weights, its twin with random weights and the coordinates on every benchmark of its dimension.
+
+    Each model's rows are merged into ``folder/BENCHMARK.csv`` as soon as they are there. Protocols that a model does not go with are left out.
+
+    Raises:
+        as ``evaluate``; WriteError: a table cannot be written.
+    """
+    tables = {name: Path(folder) / f"{name}.csv" for name in BENCHMARKS}
+    for table in tables.values():  # what cannot be written is said before anything is measured
+        check_place(table)
+        read_rows(table)
+    for name, benchmark in BENCHMARKS.items():
+        clips = standard_clips(name, data)
+        for encoder in _candidates(name, data, device):
+            if encoder.contract.channels == benchmark.dimension:
+                trial = Trial(encoder, name, clips)
+                rows = measure(trial, [p for p in protocols or CHEAP if find_protocol(p).fits(trial)])
+                merge_rows(tables[name], rows)
+                yield from rows
+
+
+def _candidates(benchmark: str, data: str | Path, device: str | torch.device) -> Iterator[Embedder]:
+    yield Coordinates(BENCHMARKS[benchmark].dimension)
+    for model in manifest().pretrained:
+        check_recipe(model, benchmark, data)
+        yield _load(model, False, device)
+        yield _load(model, True, device)
+
+
+def _load(model: str, random_weights: bool, device: str | torch.device) -> Embedder:
+    torch.manual_seed(0)  # of random weights
+    return load(model, device=device, pretrained=not random_weights)
+
+
+def measure(trial: Trial, protocols: Sequence[str]) -> list[Row]:
+    """One row per number that the protocols give. Errors as ``evaluate``."""
+    for name in protocols:
+        _check_fit(trial, name)
+    encoder, commit, classes = trial.encoder, revision(), len(np.unique(trial.clips.train_labels))
+    drawn = f"; {trial.labels:g} % of every class's labels, at least one, drawn with seeds {LABEL_SEEDS[0]} to {LABEL_SEEDS[-1]}" if trial.labels else ""
+    return [
+        Row(
+            encoder.name, trial.benchmark, name, m.variant, round(float(np.mean(m.values)), 3),
+            round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, classes,
+            f"{BENCHMARKS[trial.benchmark].title}; {PROTOCOLS[name].description}{drawn}", command(encoder.name, trial.benchmark, name, trial.labels),
+            commit, _device_name(encoder.device),
+        )
+        for name in protocols
+        for m in PROTOCOLS[name].run(trial)
+    ]  # fmt: skip
+
+
+def _check_fit(trial: Trial, name: str) -> None:
+    """Raise TrainingError unless model, benchmark, protocol and share of labels go together."""
+    encoder, protocol, dimension = trial.encoder, find_protocol(name), BENCHMARKS[trial.benchmark].dimension
+    if encoder.contract.channels != dimension:
+        fitting = ", ".join(name for name, b in BENCHMARKS.items() if b.dimension == encoder.contract.channels)
+        raise TrainingError(f"{encoder.name} reads {encoder.contract.channels}-D joints, those of {trial.benchmark} are {dimension}-D. Use one of {fitting}.")
+    if not protocol.fits(trial):
+        raise TrainingError(f"{encoder.name} on {trial.benchmark}: protocol {name} needs {protocol.needs}. Use one of {', '.join(CHEAP)}, or another model.")
+    if trial.labels is not None and not protocol.takes_labels:
+        few = ", ".join(n for n, p in PROTOCOLS.items() if p.takes_labels)
+        raise TrainingError(f"protocol {name} cannot be given a share of the labels. Leave --labels out, or use one of {few}.")
+
+
+def command(model: str, benchmark: str, protocol: str, labels: float | None = None) -> str:
+    """The command line that measures a model, given its name in a row."""
+    name = model.removesuffix(RANDOM)
+    words = ["skelzoo", "eval", name, *(["--random-weights"] if name != model else []), "--on", benchmark, "--protocol", protocol]
+    return shlex.join([*words, *([] if labels is None else ["--labels", f"{labels:g}"]), "--data", "DATA"])
+
+
+def check_recipe(model: str, benchmark: str, data: str | Path) -> None:
+    """Check that the recipe of a model, where it is known, holds out the test clips of a benchmark.
+
+    Raises:
+        TrainingError: it trains on some of them; or an unknown benchmark, a missing file.
+    """
+    recipe, file = _recipe(model), find_benchmark(benchmark).file
+    if recipe is not None and file in recipe.data.files:
+        check_unseen(benchmark, data, model, lambda corpus: held_out(corpus, recipe.data.held_out.get(file)))
+
+
+def _recipe(model: str) -> Recipe | None:
+    """That of a shipped name, or of the run that a weights folder lies in."""
+    beside = Path(model.removeprefix("local:")).parent / "recipe.json"
+    if model.startswith("local:") and beside.is_file():
+        return load_recipe(str(beside))
+    name = manifest().aliases.get(model, model)
+    return load_recipe(name) if name in shipped_recipes() else None
+
+
+def revision() -> str:
+    """The git commit of the checkout that runs, with "+" when the package differs from it; the version of skelzoo without a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():  # a folder above may be a checkout of something else
+        return __version__
+    try:
+        commit, changes = (
+            subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=True, text=True).stdout.strip()
+            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "skelzoo", "weights_manifest.json"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
+    return commit + "+" * bool(changes)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """The rows of a table; none where there is no file.
+
+    Raises:
+        ReadError: not such a table.
+    """
+    if not Path(path).exists():
+        return []
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            return [_row(cells) for cells in csv.DictReader(file, strict=True)]
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise ReadError(path, f"not a table of results ({error})", "Move it away; skelzoo eval writes a new one.") from error
+
+
+def _row(cells: dict[str, str]) -> Row:
+    if None in (*cells, *cells.values()):
+        raise ValueError("a line is cut off or too long")
+    typed = {
+        "value": float(cells["value"]),
+        "spread": float(cells["spread"]) if cells["spread"] else None,
+        "seeds": tuple(map(int, cells["seeds"].split())),
+        **{key: int(cells[key]) for key in ("train_clips", "test_clips", "classes")},
+    }
+    return Row(**{**cells, **typed})  # type: ignore[arg-type]
+
+
+def merge_rows(path: str | Path, rows: Sequence[Row]) -> None:
+    """Put rows into a table in place of those of the same model, benchmark, protocol and variant; sorted, written whole.
+
+    Raises:
+        ReadError: what is there is no such table.
+        WriteError: it cannot be written.
+    """
+    merged = {row.key: row for row in (*read_rows(path), *rows)}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**asdict(merged[key]), "seeds": " ".join(map(str, merged[key].seeds))} for key in sorted(merged))
+    with whole_file(path) as file:
+        file.write(text.getvalue().encode())

@@ -1,0 +1,174 @@
+"""Protocols: what is done with a model on a benchmark, each with one line that travels with its numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skelzoo.errors import TrainingError
+from skelzoo.inference.encoder import Encoder
+from skelzoo.learn.benchmarks import Bools, ClipSplit, draw_labels
+from skelzoo.learn.finetune import FinetuneOptions, finetune
+from skelzoo.learn.probe import CLASSIFIERS, Embedder, Split, average_precision, embed_split, prepare_split, right
+from skelzoo.skeleton.prepare import prepare_batch
+
+ALL, WITHOUT_COPIES = "all test clips", "without the copied test clips"
+"""Which test clips a number is over."""
+
+LABEL_SEEDS, FINETUNE_SEEDS = (0, 1, 2, 3, 4), (0, 1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A model before a benchmark: what a protocol is given.
+
+    Attributes:
+        benchmark: its name.
+        labels: percent of every class's training labels that are used; None for all.
+    """
+
+    encoder: Embedder
+    benchmark: str
+    clips: ClipSplit
+    labels: float | None = None
+
+    @cached_property
+    def vectors(self) -> Split:
+        """Frozen vectors of all clips, computed once for all protocols."""
+        return embed_split(self.encoder, prepare_split(self.clips, self.encoder.contract))
+
+    @property
+    def test_parts(self) -> list[tuple[str, Bools]]:
+        """Test clips that numbers are given for, (test clips,) each: all and, where some are copies, without those."""
+        copies = self.clips.copies
+        return [(ALL, np.ones_like(copies)), *([(WITHOUT_COPIES, ~copies)] if copies.any() else [])]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a protocol gives: one number per seed, over some of the test clips.
+
+    Attributes:
+        variant: which test clips, after which labels if not all.
+        values: percent.
+        seeds: one per value; () where nothing is drawn.
+        train_clips: clips learned from.
+    """
+
+    variant: str
+    values: tuple[float, ...]
+    seeds: tuple[int, ...]
+    train_clips: int
+    test_clips: int
+
+
+def accuracies(trial: Trial, rights: Sequence[Bools], train_clips: int, seeds: Sequence[int] = (), labels: str = "") -> list[Measured]:
+    """Top-1 accuracy on each part of the test clips.
+
+    Args:
+        rights: per seed (test clips,) whether the class is right.
+        labels: what stands before the name of the part, e.g. ``10 % of labels``.
+    """
+    return [
+        Measured(f"{labels}, {part}" if labels else part, tuple(100 * float(r[kept].mean()) for r in rights), tuple(seeds), train_clips, int(kept.sum()))
+        for part, kept in trial.test_parts
+    ]
+
+
+def _linear(trial: Trial) -> list[Measured]:
+    return _classified(trial, "linear")
+
+
+def _knn(trial: Trial) -> list[Measured]:
+    return _classified(trial, "knn")
+
+
+def _classified(trial: Trial, classifier: str) -> list[Measured]:
+    vectors = trial.vectors
+    if trial.labels is None:
+        return accuracies(trial, [right(vectors, classifier)], len(vectors.train))
+    drawn = [draw_labels(trial.clips, trial.labels, seed) for seed in LABEL_SEEDS]
+    rights = [right(dataclasses.replace(vectors, train=vectors.train[d], train_labels=vectors.train_labels[d]), classifier) for d in drawn]
+    return accuracies(trial, rights, int(drawn[0].sum()), LABEL_SEEDS, f"{trial.labels:g} % of labels")
+
+
+def _retrieval(trial: Trial) -> list[Measured]:
+    vectors, out = trial.vectors, []
+    for part, kept in trial.test_parts:
+        found = average_precision(dataclasses.replace(vectors, test=vectors.test[kept], test_labels=vectors.test_labels[kept]))
+        out.append(Measured(part, (100 * float(np.nanmean(found)),), (), len(vectors.train), int(kept.sum())))
+    return out
+
+
+def _finetune(trial: Trial) -> list[Measured]:
+    rights = [finetuned(trial, FinetuneOptions(seed=seed)) for seed in FINETUNE_SEEDS]
+    return accuracies(trial, rights, len(trial.clips.of_at_least(trial.encoder.contract.min_frames).train), FINETUNE_SEEDS)
+
+
+def finetuned(trial: Trial, options: FinetuneOptions, mode: str = "full") -> Bools:
+    """Which test clips are right after fine-tuning on the training clips without a validation part: (test clips,) bool. Errors as ``finetune``."""
+    assert isinstance(trial.encoder, Encoder)
+    contract, test = trial.encoder.contract, trial.clips.test
+    train = trial.clips.of_at_least(contract.min_frames).train
+    tuned = finetune(trial.encoder, train, mode=mode, validation=0.0, options=options).encoder
+    # Every test clip counts, also one of a single frame.
+    given = tuned.classify(prepare_batch(test, contract.replace(min_frames=1)), 1, prepared=True).labels[:, 0]
+    return np.asarray(given == np.array([c.label for c in test]))
+
+
+def _any_model(trial: Trial) -> bool:
+    return True
+
+
+def _has_net(trial: Trial) -> bool:
+    return isinstance(trial.encoder, Encoder)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is done with a model on a benchmark.
+
+    Attributes:
+        description: one line that travels with the numbers.
+        run: gives the numbers.
+        fits, needs: whether a model and benchmark will do, and what it takes in words.
+        cheap: runs without being asked for.
+        takes_labels: can be given a share of the labels.
+    """
+
+    description: str
+    run: Callable[[Trial], list[Measured]]
+    fits: Callable[[Trial], bool] = _any_model
+    needs: str = "vectors"
+    cheap: bool = True
+    takes_labels: bool = False
+
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "linear": Protocol(CLASSIFIERS["linear"], _linear, takes_labels=True),
+    "knn": Protocol(CLASSIFIERS["knn"], _knn, takes_labels=True),
+    "retrieval": Protocol(
+        "mean average precision of each test clip as a query for the other test clips of its class, cosine similarity of frozen vectors, standardised on the training clips",
+        _retrieval,
+    ),
+    "finetune": Protocol(
+        "all of the net fine-tuned on the training clips with the default options of skelzoo finetune, no validation part, last epoch",
+        _finetune, _has_net, "a net", cheap=False,
+    ),
+}  # fmt: skip
+"""Protocols by name."""
+
+
+def find_protocol(name: str) -> Protocol:
+    """A protocol by its name.
+
+    Raises:
+        TrainingError: there is none of that name.
+    """
+    if name not in PROTOCOLS:
+        raise TrainingError(f"no protocol {name!r}. Known: {', '.join(PROTOCOLS)}.")
+    return PROTOCOLS[name]

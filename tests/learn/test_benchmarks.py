@@ -1,0 +1,142 @@
+"""Benchmarks: who trains, who tests, and that test clips are never trained on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmark_files import CLASSES, LABELS, NUMBER, PER_CLASS, SPLITS, SUBJECT, VIEW, write_benchmarks
+from tiny import make_encoder, write_json
+
+from skelzoo.errors import TrainingError
+from skelzoo.learn.benchmarks import BENCHMARKS, draw_labels, read_corpus, standard_clips, validation_clips
+from skelzoo.learn.cameras import film
+from skelzoo.learn.evaluate import check_recipe, evaluate
+from skelzoo.learn.pretrain.data import DataOptions, training_windows
+from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
+from skelzoo.skeleton.clip import Clip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_benchmarks(tmp_path_factory.mktemp("data"))
+
+
+TEST_CLIPS = {
+    "nwucla": VIEW == 3,
+    "utdmhad": NUMBER % 8 % 2 == 1,
+    "uiprmd": (SUBJECT >= 9) & ((NUMBER + LABELS) % 3 > 0),
+    "hdm05": NUMBER % 5 > 2,
+}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_standard_split(data: Path, name: str) -> None:
+    split, plain = standard_clips(name, data), name.removesuffix("-2d")
+    names = np.array([f"c{label}_{i}" for label, i in zip(LABELS, NUMBER, strict=True)])
+    left_out = (NUMBER + LABELS) % 3 == 0 if plain == "uiprmd" else np.zeros(len(names), bool)
+    assert [c.name for c in split.test] == list(names[TEST_CLIPS[plain]])
+    assert [c.name for c in split.train] == list(names[~TEST_CLIPS[plain] & ~left_out])
+    for clips, labels in ((split.train, split.train_labels), (split.test, split.test_labels)):
+        assert [c.label for c in clips] == [f"class{i}" for i in labels] and set(labels) == set(range(CLASSES))
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_validation_split_lies_inside_the_training_part(data: Path, name: str) -> None:
+    standard, validation = standard_clips(name, data), validation_clips(name, data)
+    train, test, inner, held = ({c.name for c in part} for part in (standard.train, standard.test, validation.train, validation.test))
+    assert inner and held and not inner & held and inner | held <= train and not test & train
+
+
+@pytest.mark.parametrize("name", ["nwucla-2d", "utdmhad-2d"])
+def test_filmed_clips_are_those_of_the_camera_with_the_number_of_the_clip(data: Path, name: str) -> None:
+    stored, split = read_corpus(name, data).clips, standard_clips(name, data)
+    numbers = {c.name: i for i, c in enumerate(stored)}
+    assert BENCHMARKS[name].dimension == 2 and BENCHMARKS[name.removesuffix("-2d")].dimension == 3
+    for clip in (split.train[0], split.test[-1]):
+        i = numbers[clip.name]
+        assert (clip.layout.name, clip.channels) == ("coco17", 2) and clip.scores is not None and clip.image_size is not None
+        assert np.array_equal(clip.keypoints, film(stored[i], i).keypoints) and not np.array_equal(clip.keypoints, film(stored[i], i + 1).keypoints)
+
+
+def test_a_share_of_the_labels_is_drawn_in_every_class(data: Path) -> None:
+    split = standard_clips("nwucla", data)
+    counts = np.bincount(split.train_labels)
+    for percent in (0.1, 30, 99.9):
+        drawn = draw_labels(split, percent, 0)
+        expected = np.clip(np.round(counts * percent / 100), 1, counts - 1)
+        assert np.array_equal(np.bincount(split.train_labels[drawn]), expected)
+        assert [c.name for c in split.keep(drawn).train] == [c.name for c, d in zip(split.train, drawn, strict=True) if d]
+    assert np.array_equal(draw_labels(split, 30, 1), draw_labels(split, 30, 1)) and not np.array_equal(draw_labels(split, 30, 1), draw_labels(split, 30, 2))
+    for percent in (0, 100, -1, float("nan")):
+        with pytest.raises(TrainingError, match="between 0 and 100"):
+            draw_labels(split, percent, 0)
+
+
+def test_short_training_clips_can_be_left_out(tmp_path: Path) -> None:
+    def cut(clips: list[Clip]) -> None:
+        clips[0] = clips[0].replace(keypoints=clips[0].keypoints[:, :1])
+
+    split = standard_clips("nwucla", write_benchmarks(tmp_path, cut, files=["nw_ucla.npz"]))
+    assert [c.name for c in split.of_at_least(2).train] == [c.name for c in split.train[1:]] and split.train[0].frames == 1
+
+
+def test_unknown_names_and_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"no benchmark 'ntu'\. Known: nwucla, utdmhad"):
+        standard_clips("ntu", tmp_path)
+    with pytest.raises(TrainingError, match=re.escape(str(tmp_path / "nw_ucla.npz")) + r".*--data"):
+        standard_clips("nwucla", tmp_path)
+
+
+def test_a_file_that_is_not_the_benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file, without, message in (("uiprmd_kinect.npz", "is_correct", "no column is_correct"), ("nw_ucla.npz", "split", "0 training and 0 test clips")):
+        columns = {k: v for k, v in SPLITS[file].items() if k != without}
+        monkeypatch.setitem(SPLITS, file, columns)
+        write_benchmarks(tmp_path, files=[file])
+        with pytest.raises(TrainingError, match=message):
+            standard_clips({b.file: n for n, b in BENCHMARKS.items() if b.transform is None}[file], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "rule", "seen"),
+    [
+        ("nw_ucla.npz", {}, f"{CLASSES * 3} of the {CLASSES * 3} test clips of nwucla"),
+        ("utd_mhad.npz", {"subjects": [2, 4]}, f"{CLASSES * 2} of the {CLASSES * 5} test clips of utdmhad"),
+        ("hdm05_subset.npz", {"subjects": [3]}, f"{CLASSES * 2} of the {CLASSES * 4} test clips of hdm05"),
+        ("hdm05_subset.npz", {"subjects": [3, 4]}, ""),
+        ("uiprmd_kinect.npz", {}, ""),
+    ],
+)
+def test_pretraining_refuses_test_clips(tmp_path: Path, file: str, rule: dict[str, list[int]], seen: str) -> None:
+    data = write_benchmarks(tmp_path, files=[file])
+    options = DataOptions([file], max_step=100, held_out={file: rule} if rule else {})
+    if not seen:
+        assert len(list(training_windows(data, options))) == CLASSES * (PER_CLASS if not rule else PER_CLASS - 4)
+        return
+    with pytest.raises(TrainingError, match=re.escape(f"{file}: {seen} would enter pretraining") + r".*held_out"):
+        list(training_windows(data, options))
+
+
+def test_a_model_is_not_measured_on_what_it_was_trained_on(data: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("skeattnclr-openskel-free").to_dict()
+    folder = tmp_path / "run/weights"
+    make_encoder().save(folder)
+    for held, seen in (([9], "2 of the 5"), ([8, 10], "3 of the 5"), ([9, 10], "")):
+        recipe["data"]["held_out"] = {"uiprmd_kinect.npz": {"subjects": held}}
+        write_json(folder.parent / "recipe.json", recipe)
+        check_recipe(f"local:{folder}", "hdm05", data)
+        if not seen:
+            check_recipe(f"local:{folder}", "uiprmd", data)
+            continue
+        with pytest.raises(TrainingError, match=f"its recipe trains on {seen} test clips of uiprmd"):
+            evaluate(f"local:{folder}", "uiprmd", data, device="cpu")
+
+
+@pytest.mark.needs_shared
+def test_the_recipes_that_ship_hold_out_every_test_clip(shared: Path) -> None:
+    for name in shipped_recipes():
+        for benchmark in BENCHMARKS:
+            check_recipe(name, benchmark, shared / "data")
+    assert "skeattnclr-openskel" in shipped_recipes()

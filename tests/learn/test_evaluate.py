@@ -1,0 +1,197 @@
+"""Rows of results: the right numbers, with all that decides them, in tables that are merged and read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from benchmark_files import PER_CLASS, VIEW, clip_of, write_benchmarks
+from tiny import make_encoder
+
+import skelzoo
+from skelzoo.errors import ReadError, TrainingError
+from skelzoo.learn import evaluate as module
+from skelzoo.learn import protocols
+from skelzoo.learn.benchmarks import BENCHMARKS, draw_labels, standard_clips
+from skelzoo.learn.evaluate import CHEAP, Row, evaluate, evaluate_all, measure, merge_rows, read_rows, revision
+from skelzoo.learn.finetune import FinetuneOptions, finetune
+from skelzoo.learn.protocols import ALL, PROTOCOLS, WITHOUT_COPIES, Trial
+from skelzoo.skeleton.clip import Clip
+from skelzoo.weights.manifest import manifest
+
+ROOT = Path(module.__file__).parents[2]
+TEST = np.flatnonzero(VIEW == 3)
+WRONG, COPIES = TEST[2:5], TEST[:3]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Benchmarks in which three test clips of NW-UCLA are of another class than said, and three are marked as copies, one of them both."""
+
+    def spoil(clips: list[Clip]) -> None:
+        for i in WRONG:
+            clips[i] = clip_of((i // PER_CLASS + 1) % 4, i)
+
+    flags = np.zeros(len(VIEW))
+    flags[COPIES], flags[TEST[3]], flags[0] = 64, 8, 64 | 1  # other flags, and flags of training clips, do not count
+    return write_benchmarks(tmp_path_factory.mktemp("data"), spoil, flags)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"local:{make_encoder().save(tmp_path_factory.mktemp('model') / 'tiny')}"
+
+
+@pytest.fixture(scope="module")
+def trial(data: Path) -> Trial:
+    return Trial(make_encoder(), "nwucla", standard_clips("nwucla", data))
+
+
+def test_rows_count_what_is_wrong_with_and_without_the_copies(model: str, data: Path) -> None:
+    rows = evaluate(model, "nwucla", data, ["knn", "linear"], device="cpu")
+    assert [(r.protocol, r.variant) for r in rows] == [(p, v) for p in ("knn", "linear") for v in (ALL, WITHOUT_COPIES)]
+    for row in rows[::2]:
+        assert (row.value, row.test_clips) == (pytest.approx(100 * 9 / 12, abs=1e-3), 12)
+    for row in rows[1::2]:
+        assert (row.value, row.test_clips) == (pytest.approx(100 * 7 / 9, abs=1e-3), 9)
+    assert {(r.model, r.benchmark, r.train_clips, r.classes, r.spread, r.seeds, r.device) for r in rows} == {(model, "nwucla", 28, 4, None, (), "cpu")}
+
+
+@pytest.mark.parametrize("protocol", CHEAP)
+def test_the_protocol_is_in_the_row(model: str, data: Path, protocol: str) -> None:
+    (row,) = evaluate(model, "utdmhad", data, [protocol], device="cpu")
+    assert row.description == f"{BENCHMARKS['utdmhad'].title}; {PROTOCOLS[protocol].description}"
+    for part in {"knn": ["1-nearest", "Euclidean"], "linear": ["logistic", "C=0.05", "standardised"], "retrieval": ["precision", "cosine", "standardised"]}[
+        protocol
+    ]:
+        assert part in row.description
+    assert row.command == f"skelzoo eval {model} --on utdmhad --protocol {protocol} --data DATA"
+
+
+def test_the_cheap_protocols_run_when_none_is_named(model: str, data: Path) -> None:
+    assert [r.protocol for r in evaluate(model, "hdm05", data, device="cpu")] == ["linear", "knn", "retrieval"]
+    assert [r.protocol for r in evaluate(model, "hdm05", data, labels=30, device="cpu")] == ["linear", "knn"]
+
+
+def test_few_labels_give_mean_and_spread_over_the_draws(tmp_path: Path, model: str) -> None:
+    rng = np.random.default_rng(0)
+
+    def blur(clips: list[Clip]) -> None:
+        for i, clip in enumerate(clips):
+            clips[i] = clip.replace(keypoints=clip.keypoints + rng.normal(size=clip.keypoints.shape))
+
+    folder = write_benchmarks(tmp_path, blur, files=["nw_ucla.npz"])
+    (row,) = evaluate(model, "nwucla", folder, ["knn"], labels=30, device="cpu")
+    trial, values = Trial(skelzoo.load(model, device="cpu"), "nwucla", standard_clips("nwucla", folder)), []
+    for seed in range(5):
+        drawn = draw_labels(trial.clips, 30, seed)
+        part = dataclasses.replace(trial.vectors, train=trial.vectors.train[drawn], train_labels=trial.vectors.train_labels[drawn])
+        values.append(100 * protocols.right(part, "knn").mean())
+    assert (row.value, row.spread) == (pytest.approx(np.mean(values), abs=1e-3), pytest.approx(np.std(values, ddof=1), abs=1e-3)) and row.spread
+    assert (row.seeds, row.train_clips, row.variant) == ((0, 1, 2, 3, 4), 8, "30 % of labels, all test clips")
+    assert "30 % of every class's labels" in row.description and row.command.endswith("--labels 30 --data DATA")
+
+
+def test_random_weights_are_those_of_seed_0_and_said(model: str, data: Path) -> None:
+    first, again = (evaluate(model, "nwucla", data, ["retrieval"], random_weights=True, device="cpu")[0] for _ in range(2))
+    (trained,) = {r.value for r in evaluate(model, "nwucla", data, ["retrieval"], device="cpu") if r.variant == ALL}
+    assert first.value == again.value != trained and first.model == f"{model} (random weights)"
+    assert first.command == f"skelzoo eval {model} --random-weights --on nwucla --protocol retrieval --data DATA"
+
+
+def test_fine_tuning_is_that_of_the_package_without_a_validation_part(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocols, "FINETUNE_SEEDS", (0, 1))
+    monkeypatch.setattr(FinetuneOptions.__init__, "__defaults__", (3, *(FinetuneOptions.__init__.__defaults__ or ())[1:]))  # 3 epochs
+    rows = measure(trial, ["finetune"])
+    truth = np.array([c.label for c in trial.clips.test])
+    rights = [
+        finetune(trial.encoder, trial.clips.train, validation=0.0, options=FinetuneOptions(epochs=3, seed=s)).encoder.classify(trial.clips.test, 1).labels[:, 0] == truth
+        for s in (0, 1)
+    ]  # fmt: skip
+    for row, kept in zip(rows, (np.ones(12, bool), ~trial.clips.copies), strict=True):
+        assert row.value == pytest.approx(100 * np.mean([r[kept].mean() for r in rights]), abs=1e-3) and row.seeds == (0, 1)
+
+
+def test_what_does_not_go_together_is_refused(model: str, data: Path) -> None:
+    with pytest.raises(TrainingError, match=r"no protocol 'svm'\. Known: linear, knn, retrieval, finetune"):
+        evaluate(model, "nwucla", data, ["svm"], device="cpu")
+    with pytest.raises(TrainingError, match="no benchmark 'nope'"):
+        evaluate(model, "nope", data, device="cpu")
+    with pytest.raises(TrainingError, match="coordinates on nwucla: protocol finetune needs a net"):
+        evaluate("coordinates", "nwucla", data, ["finetune"])
+    with pytest.raises(TrainingError, match=r"protocol retrieval cannot be given a share of the labels.*linear, knn"):
+        evaluate(model, "nwucla", data, ["retrieval"], labels=10, device="cpu")
+    with pytest.raises(TrainingError, match=r"reads 3-D joints, those of nwucla-2d are 2-D\. Use one of nwucla, utdmhad, uiprmd, hdm05\."):
+        evaluate(model, "nwucla-2d", data, device="cpu")
+
+
+ROW = Row("b", "nwucla", "knn", ALL, 61.25, 1.5, (0, 1), 10, 5, 3, "what, and how", "skelzoo eval b", "0123", "cpu")
+
+
+def test_tables_are_merged_sorted_and_read_back(tmp_path: Path) -> None:
+    table = tmp_path / "new/table.csv"
+    other, few = (dataclasses.replace(ROW, **change, spread=None, seeds=()) for change in ({"model": "a, b"}, {"variant": "10 % of labels"}))
+    assert read_rows(table) == []
+    merge_rows(table, [ROW, other])
+    assert read_rows(table) == [other, ROW]
+    newer = dataclasses.replace(ROW, value=99.0, seeds=(3,), spread=None)
+    merge_rows(table, [newer, few])
+    assert read_rows(table) == [other, few, newer]
+    assert table.read_text().splitlines()[0] == ",".join(f.name for f in dataclasses.fields(Row)) and len(list(table.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize("text", ["model,value\na,1\n", "PK\x03\x04\n1,2", "cut"])
+def test_what_is_no_table_is_left_alone(tmp_path: Path, text: str) -> None:
+    table = tmp_path / "table.csv"
+    if text == "cut":
+        merge_rows(table, [ROW])
+        text = table.read_text()[:-60]
+    table.write_text(text)
+    with pytest.raises(ReadError, match=re.escape(str(table)) + ".*not a table of results"):
+        merge_rows(table, [ROW])
+    assert table.read_text() == text
+
+
+def test_all_measures_every_model_its_twin_and_the_coordinates(model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "manifest", lambda: SimpleNamespace(pretrained=[model], aliases={}))
+    merge_rows(tmp_path / "nwucla.csv", [ROW])
+    rows = list(evaluate_all(data, tmp_path, ["knn", "retrieval"], "cpu"))
+    three = {"coordinates", model, f"{model} (random weights)"}
+    expected = {
+        (name, b, p) for b, benchmark in BENCHMARKS.items() for name in (three if benchmark.dimension == 3 else {"coordinates"}) for p in ("knn", "retrieval")
+    }
+    assert {r.key[:3] for r in rows} == expected
+    for name in BENCHMARKS:
+        stored = read_rows(tmp_path / f"{name}.csv")
+        assert sorted(r.key for r in stored if r != ROW) == sorted(r.key for r in rows if r.benchmark == name) and (ROW in stored) == (name == "nwucla")
+    (twin,) = (r for r in rows if r.key == (f"{model} (random weights)", "utdmhad", "retrieval", ALL))
+    assert evaluate(model, "utdmhad", data, ["retrieval"], random_weights=True, device="cpu") == [twin]
+
+
+def test_all_leaves_out_protocols_that_a_model_does_not_go_with(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "manifest", lambda: SimpleNamespace(pretrained=[], aliases={}))
+    assert list(evaluate_all(data, tmp_path, ["finetune"], "cpu")) == []
+
+
+def test_the_commit_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    found = revision()
+    assert len(found.removesuffix("+")) >= 12 and head.startswith(found.removesuffix("+"))
+    monkeypatch.setenv("PATH", "")
+    assert revision() == skelzoo.__version__
+
+
+@pytest.mark.slow
+@pytest.mark.needs_shared
+def test_a_published_number_comes_out_again(shared: Path) -> None:
+    name, benchmark = "skeattnclr-openskel-free", "utdmhad"
+    (row,) = evaluate(name, benchmark, shared / "data", ["linear"], device="cpu")
+    metrics = {(m.dataset, m.protocol): m.value for m in manifest().find(name).metrics}
+    assert round(row.value, 1) == metrics[BENCHMARKS[benchmark].title, "linear"]

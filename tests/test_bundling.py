@@ -1,0 +1,82 @@
+"""tools/bundle.py: what is said of bundled models comes from tables of results and recipes."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from skelzoo.learn.benchmarks import BENCHMARKS
+from skelzoo.learn.evaluate import Row, merge_rows
+from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
+from skelzoo.learn.protocols import ALL, WITHOUT_COPIES
+from skelzoo.weights.manifest import Metric, manifest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+if not (ROOT / "tools/bundle.py").is_file():
+    pytest.skip("not a source tree", allow_module_level=True)
+
+
+@pytest.fixture
+def bundle(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    return importlib.import_module("bundle")
+
+
+def test_the_readme_is_what_the_tool_writes(bundle: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "README.md", tmp_path)
+    monkeypatch.setattr(bundle, "ROOT", tmp_path)
+    bundle.write_readme()
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert text == (ROOT / "README.md").read_text(encoding="utf-8"), "run: python tools/bundle.py --refresh"
+    for name in manifest().pretrained:
+        entry = manifest().models[name]
+        value = {(m.dataset, m.protocol): m.value for m in entry.metrics}
+        title = BENCHMARKS["nwucla" if entry.config.contract.channels == 3 else "nwucla-2d"].title
+        assert f"| `{name}` | {value[title, 'linear']:.1f} ({value[title, 'linear, random weights']:.1f}) | {value[title, 'knn']:.1f} |" in text
+        assert f"| `{name}` | {'**yes**' if entry.weights and entry.weights.commercial_use else 'no'} |" in text
+
+
+def test_metrics_come_from_the_tables(bundle: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "RESULTS", tmp_path)
+    own = Row("m", "nwucla", "knn", ALL, 61.249, None, (), 10, 5, 3, "what", "skelzoo eval m", "0123", "cpu")
+    twin = dataclasses.replace(own, model="m (random weights)", command="skelzoo eval m --random-weights")
+    base = dataclasses.replace(own, model="coordinates", variant=WITHOUT_COPIES, value=30.0, command="skelzoo eval coordinates")
+    merge_rows(tmp_path / "nwucla.csv", [own, twin, base, dataclasses.replace(own, model="other")])
+    merge_rows(tmp_path / "nwucla-2d.csv", [dataclasses.replace(own, benchmark="nwucla-2d")])
+    title = BENCHMARKS["nwucla"].title
+    assert bundle.measured("m", 3) == [
+        Metric(title, "knn", 61.2, "skelzoo eval m"),
+        Metric(title, "knn, random weights", 61.2, "skelzoo eval m --random-weights"),
+        Metric(f"{title}, without the copied test clips", "knn, coordinates baseline", 30.0, "skelzoo eval coordinates"),
+    ]
+    assert [m.dataset for m in bundle.measured("m", 2)] == [BENCHMARKS["nwucla-2d"].title]
+    with pytest.raises(SystemExit, match=r"no numbers of new\. Run skelzoo eval --all"):
+        bundle.measured("new", 3)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_the_licence_follows_from_the_data(bundle: ModuleType, name: str) -> None:
+    recipe = load_recipe(name)
+    about = importlib.import_module("provenance").provenance(recipe)
+    closed = "bandai_namco.npz" in recipe.data.files
+    assert about.commercial_use is not closed and about.license == ("CC-BY-NC-4.0" if closed else "Apache-2.0")
+    assert any("BY-NC" in data for data in about.trained_on) is closed and about.command == f"skelzoo pretrain {name} --data DATA --out RUN"
+    assert ("filmed by simulated cameras" in about.summary) is (recipe.contract.layout == "coco17") is any("simulated cameras" in note for note in about.notes)
+    if recipe.method == "skeletonmae":
+        assert any("this project's own" in note and "temporal" in note for note in about.notes)
+    published = manifest().models.get(name)
+    if published and published.weights:
+        assert (published.weights.license, published.weights.commercial_use) == (about.license, about.commercial_use)
+
+
+@pytest.mark.parametrize("name", manifest().pretrained)
+def test_numbers_that_eval_gave_stand_in_the_tables(bundle: ModuleType, name: str) -> None:
+    entry = manifest().models[name]
+    given = [m for m in entry.metrics if m.source.startswith("skelzoo eval")]
+    assert given == (bundle.measured(name, entry.config.contract.channels) if given else [])

@@ -1,0 +1,96 @@
+"""What the card and the manifest say of a model of this project, made from the recipe that trained it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from skelzoo.learn.pretrain.recipe import Recipe
+from skelzoo.weights.publish import Provenance
+
+CMU = (
+    "CMU Graphics Lab Motion Capture Database, a subset (free use, no resale of the data), without subjects 7 and 16. "
+    "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217."
+)
+TRAINED_ON: Mapping[str, str] = {
+    "uiprmd_kinect.npz": "UI-PRMD, Kinect part (PDDL 1.0), subjects 1 to 8",
+    "bandai_namco.npz": "Bandai-Namco-Research-Motiondataset 1 and 2 (CC BY-NC 4.0), nine tenths of the clips",
+    "cmu_subset.npz": CMU,
+    "cmu_daz.npz": CMU,
+    "cmu_iclone.npz": CMU,
+}
+"""Corpus file -> what of it was trained on."""
+
+NON_COMMERCIAL = "CC-BY-NC-4.0", "Part of the training data, the Bandai-Namco-Research-Motiondataset, is CC BY-NC 4.0.", False
+FREE = (
+    "Apache-2.0",
+    "The training data puts no condition on weights: UI-PRMD is in the public domain, CMU motion capture is free for any use but resale of the data.",
+    True,
+)
+
+ACTORS = (
+    "The Bandai-Namco clips are repetitions by three actors whose names are not in the files, so held-out Bandai clips share their actors with training: "
+    "expect lower accuracy on other people."
+)
+HEAD = "The head was fitted on the training clips and measured on the held-out ones, which neither pretraining nor the head saw."
+CAMERAS = (
+    "The clips were filmed by simulated cameras (skelzoo.learn.cameras), with the noise, the missing joints and the scores of a pose estimator: this project's own. "
+    "No real video was seen in training or measuring."
+)
+
+
+def provenance(recipe: Recipe) -> Provenance:
+    """Provenance of the weights that a recipe gives."""
+    free = "bandai_namco.npz" not in recipe.data.files
+    family, net, notes = {"skeattnclr": _skeattnclr, "psp": _psp, "skeletonmae": _skeletonmae}[recipe.method](recipe.options)
+    streams, filmed = _listed(recipe.contract.streams), recipe.contract.layout == "coco17"
+    summary = (
+        f"{family} ({net}, {streams} stream{'s' * (len(recipe.contract.streams) > 1)}) pretrained on {'the part of openskel that is free for any use' if free else 'openskel'}"
+        f"{', filmed by simulated cameras,' if filmed else ''} without labels"
+    )
+    head = f", with a linear head for {'exercises and locomotion' if free else 'exercises, gestures and locomotion'}" if recipe.head else ""
+    held_out = recipe.data.held_out.get("bandai_namco.npz", {})
+    trained_on = [TRAINED_ON[f] + (", without the style exhausted" if f == "bandai_namco.npz" and "style" in held_out else "") for f in recipe.data.files]
+    said = (*notes, *([CAMERAS] if filmed else []), *([HEAD] if recipe.head else []), *([] if free else [ACTORS]))
+    command = f"skelzoo pretrain {recipe.name} --data DATA --out RUN"
+    return Provenance(family, f"{summary}{head}.", *(FREE if free else NON_COMMERCIAL), tuple(dict.fromkeys(trained_on)), command, said)
+
+
+def _skeattnclr(options: Mapping[str, Any]) -> tuple[str, str, Sequence[str]]:
+    channels = options["hidden_channels"]
+    return "SkeAttnCLR", f"ST-GCN, {channels} channels", (
+        f"Narrower than the paper's net ({channels} instead of 64 channels): it was trained on a CPU.",
+        "Departures from the paper, all in the recipe: the contrast pools four stretches of time and five body parts apart (the paper pools once); "
+        f"{_vector(options, 'blocks')}, chosen on splits inside the training parts of NW-UCLA and UTD-MHAD; "
+        "the streams enter together; AdamW, a queue of 1024, momentum 0.95, temperature 0.1; windows of about 90 frames of one person.",
+    )  # fmt: skip
+
+
+def _psp(options: Mapping[str, Any]) -> tuple[str, str, Sequence[str]]:
+    first, last = options["blocks"][0][0], options["blocks"][-1][1]
+    return "PSP", f"DSTA-Net, {first} to {last} channels", (
+        f"Narrower than the paper's net ({first} to {last} instead of 64 to 256 channels, {len(options['blocks'])} blocks instead of eight): it was trained on a CPU.",
+        "Departures from the paper, all in the recipe: only the contrast without labels; clips are turned, sheared and scaled before the streams are computed; "
+        f"{_vector(options, 'blocks')}, as chosen for skeattnclr-openskel; AdamW; one person.",
+    )  # fmt: skip
+
+
+def _skeletonmae(options: Mapping[str, Any]) -> tuple[str, str, Sequence[str]]:
+    return "SkeletonMAE", f"STRL, {options['dim']} channels", (
+        "The paper's pretraining, masked body parts of single frames, leaves STRL's temporal layers random. Its last part here is this project's own, not the paper's: "
+        "two augmented views of every clip go through the whole STRL, and a projection of its last layer, pooled over four stretches of time and five body parts, is to tell the "
+        "clip from the others of the batch, while the masked reconstruction goes on.",
+        f"Further departures from the paper, all in the recipe: {_vector(options, 'layers')}; AdamW; one person.",
+        "The authors published neither code nor weights; docs/skeletonmae.md lists what was built where the paper is silent.",
+    )  # fmt: skip
+
+
+def _vector(options: Mapping[str, Any], what: str) -> str:
+    """How the vector is pooled, in words."""
+    statistics = _listed([{"std": "standard deviation", "max": "maximum"}.get(s, s) for s in options["embed_statistics"]])
+    parts = {"subparts": "ten body parts' features", "parts": "five body parts' features", "all": "the features"}[options["embed_groups"]]
+    return f"the vector is {statistics} over time of {parts} after {what} {_listed([str(i) for i in options[f'embed_{what}']])}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
