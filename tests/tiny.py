@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from skelzoo import Clip, Contract, Encoder, get_layout
+from skelzoo import Clip, Contract, Encoder, get_layout, prepare
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
 
@@ -23,7 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "skeattnclr-dsta": {"blocks": [[4, 4, 2, 1], [4, 8, 2, 2], [8, 16, 4, 1]], "num_frames": 24, "feature_dim": 8, "heads": 2},
     "psp": {"blocks": [[4, 4, 2, 1], [4, 8, 2, 2], [8, 16, 4, 1]], "num_frames": 24, "num_subsets": 2},
     "stgcn": {"hidden_channels": 4, "hidden_dim": 16},
-    "skeletonmae-strl": {"dim": 8, "hidden_dim": 8, "encoder_layers": 2, "num_layers": 2, "num_frames": 24},
+    "skeletonmae-strl": {"dim": 8, "hidden_dim": 8, "encoder_layers": 2, "num_layers": 2, "num_frames": 24, "embed_layers": [0, 1]},
 }
 """Options of a small net of every architecture."""
 
@@ -87,3 +87,13 @@ def write_corpus(path: Path, clips: Sequence[Clip], labels: Sequence[int] | None
 def write_json(path: Path, row: Any) -> Path:
     path.write_text(json.dumps(row))
     return path
+
+
+def direct(encoder: Encoder, clips: list[Clip]) -> Tensor:
+    """Embeddings by the net alone, clip by clip."""
+    with torch.no_grad():
+        return torch.cat([encoder.net.forward_features(torch.from_numpy(prepare(c, encoder.contract))[None]) for c in clips])
+
+
+def same(a: Any, b: Any) -> None:
+    np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)

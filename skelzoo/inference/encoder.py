@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
 from skelzoo.inference.runner import pick_device, pick_dtype, run
+from skelzoo.nets.fused import state_of, vectors_of
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clips_from_array
 from skelzoo.skeleton.prepare import Contract, prepare_batch
 from skelzoo.weights.checkpoint import read_net, save_folder
@@ -52,6 +53,9 @@ class Encoder:
         dtype: ``auto`` (float32), ``bfloat16`` or ``float16``.
         compile: run the net through ``torch.compile``; batches are then padded to one size.
 
+    ``embed`` and ``classify`` run a fused copy of the net, see ``skelzoo.nets.fused``, made at first use and again whenever weights of
+    ``net`` have changed. It goes by PyTorch's version counters: a change behind their back (``p.data.add_(1)``) goes unseen.
+
     Raises:
         DeviceError: the device is not there.
     """
@@ -68,7 +72,8 @@ class Encoder:
         self.device, self.dtype = pick_device(device), pick_dtype(dtype)
         self.net = net.to(self.device, self.dtype).eval()
         self.config, self.name = config, name
-        self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(self.net.forward_features) if compile else None  # type: ignore[arg-type]
+        self._compile = compile
+        self._fused: tuple[Hashable, Callable[[Tensor], Tensor]] | None = None
 
     @classmethod
     def from_pretrained(
@@ -125,7 +130,8 @@ class Encoder:
         Raises:
             AxesError, ClipError, CoverageError: a clip that does not fit; the message names it.
         """
-        return self._run(lambda x: {"z": self._forward_features(x)}, clips, axes, prepared, batch_size, progress)["z"]
+        vectors = self._vectors()
+        return self._run(lambda x: {"z": vectors(x)}, clips, axes, prepared, batch_size, progress)["z"]
 
     def classify(
         self, clips: Clips, top_k: int = 5, axes: str = AXES, *, prepared: bool = False, batch_size: int | None = None, progress: bool | None = None
@@ -138,7 +144,8 @@ class Encoder:
         if not self.config.num_classes:
             raise ContractError(f"{self.name} has no classification head. Load it with num_classes=N and fine-tune, or use embed and skelzoo.learn.probe.")
         count = min(max(int(top_k), 1), self.config.num_classes)
-        p = self._run(lambda x: {"p": self._logits(self._forward_features(x)).softmax(-1)}, clips, axes, prepared, batch_size, progress)["p"]
+        vectors = self._vectors()
+        p = self._run(lambda x: {"p": self._logits(vectors(x)).softmax(-1)}, clips, axes, prepared, batch_size, progress)["p"]
         indices = np.argsort(-p, axis=1, kind="stable")[:, :count].astype(np.int64)
         names = np.array(self.labels or [f"class_{i}" for i in range(self.config.num_classes)])
         return Classification(names[indices], np.take_along_axis(p, indices, 1), indices)
@@ -204,9 +211,12 @@ class Encoder:
             folder = self.save(Path(scratch) / "model", card)
             return upload(folder, (*LISTED, CHECKSUMS), repo, f"Weights of {self.config.arch}, by skelzoo", Hub(endpoint=endpoint, token=token), private)
 
-    def _forward_features(self, x: Tensor) -> Tensor:
-        z: Tensor = (self._compiled or self.net.forward_features)(x)  # type: ignore[operator]
-        return z
+    def _vectors(self) -> Callable[[Tensor], Tensor]:
+        """``forward_features`` of the fused form of the net as it is now."""
+        state = state_of(self.net)
+        if self._fused is None or self._fused[0] != state:
+            self._fused = state, vectors_of(self.net, self._compile)
+        return self._fused[1]
 
     def _logits(self, z: Tensor) -> Tensor:
         logits: Tensor = self.net.forward_head(z)  # type: ignore[operator]
@@ -227,7 +237,7 @@ class Encoder:
         was_training = self.net.training
         self.net.eval()
         try:
-            rows = run(function, batch, count, self.device, self.dtype, batch_size, progress, same_size=self._compiled is not None)
+            rows = run(function, batch, count, self.device, self.dtype, batch_size, progress, same_size=self._compile)
         finally:
             self.net.train(was_training)
         return {name: values[:0] for name, values in rows.items()} if nothing else rows

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -14,6 +18,15 @@ from skelzoo.errors import ContractError, DeviceError
 
 BATCH = {"cuda": 256, "mps": 64, "cpu": 16}
 """Clips per batch by device; small on CPUs, where larger temporaries fall out of the cache."""
+
+LARGEST = {"cuda": 1024, "cpu": 128}
+"""Most clips per batch: on CUDA by default, on a CPU whatever is asked for, so that memory is bounded. Nets split them further."""
+
+PROBE = 32
+"""Clips whose memory is measured on CUDA."""
+
+AHEAD = 2
+"""Batches prepared in advance."""
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -60,13 +73,14 @@ def run(
     progress: bool | None = None,
     same_size: bool = False,
 ) -> dict[str, NDArray[np.float32]]:
-    """Call ``function`` on batches and collect its outputs on the host.
+    """Call ``function`` on batches and collect its outputs on the host; a thread prepares the next batches meanwhile.
 
     Args:
         function: (N, C, T, V, M) on the device -> named tensors with N rows.
         prepared: (start, stop) -> prepared clips as an array (N, C, T, V, M).
         count: number of clips.
-        batch_size: clips per batch, default by device; halved for good whenever memory runs out.
+        batch_size: clips per batch, at most ``LARGEST`` on a CPU; default by device, on CUDA by the memory that clips take and that is
+            free. Halved for good whenever memory runs out.
         progress: show a bar; None shows one once the work takes over two seconds.
         same_size: give ``function`` full batches only, a short one filled up with its last clip (for compiled nets).
 
@@ -79,26 +93,64 @@ def run(
     """
     if batch_size is not None and batch_size < 1:
         raise ContractError(f"batch_size is {batch_size}. Give a whole number of at least 1, or None for the device's default.")
-    size, start = batch_size or BATCH[device.type], 0
     out: dict[str, NDArray[np.float32]] = {}
     with tqdm(total=count, unit="clip", disable=progress is False, delay=0 if progress else 2) as bar, torch.inference_mode():
-        while start < count:
-            batch = torch.from_numpy(prepared(start, min(start + size, count)))
-            x = torch.cat([batch, batch[-1:].expand(size - len(batch), *batch.shape[1:])]) if same_size else batch
-            try:
-                rows = {name: tensor[: len(batch)].float().cpu().numpy() for name, tensor in function(x.to(device, dtype)).items()}
-            except RuntimeError as error:
-                if not _out_of_memory(error):
-                    raise
-                if len(x) == 1:
-                    raise DeviceError(f"one clip does not fit into the memory of {device}. Use device='cpu' or a smaller model.") from error
-                size = len(x) // 2
-                continue
-            for name, values in rows.items():
-                out.setdefault(name, np.empty((count, *values.shape[1:]), np.float32))[start : start + len(batch)] = values
-            start += len(batch)
-            bar.update(len(batch))
+        size, start = batch_size or BATCH[device.type], 0
+        if device.type == "cpu":
+            size = min(size, LARGEST["cpu"])
+        elif batch_size is None and device.type == "cuda" and count > size and not same_size:
+            size = _fitting(function, torch.from_numpy(prepared(0, PROBE)).to(device, dtype))
+        with contextlib.closing(_ahead(prepared, count, size, device)) as batches:
+            for batch in batches:
+                while len(batch):
+                    part = batch[:size]
+                    x = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])]) if same_size else part
+                    try:
+                        rows = {name: tensor[: len(part)].float().cpu().numpy() for name, tensor in function(x.to(device, non_blocking=True).to(dtype)).items()}
+                    except RuntimeError as error:
+                        if not _out_of_memory(error):
+                            raise
+                        if len(x) == 1:
+                            raise DeviceError(f"one clip does not fit into the memory of {device}. Use device='cpu' or a smaller model.") from error
+                        size = len(x) // 2
+                        continue
+                    for name, values in rows.items():
+                        out.setdefault(name, np.empty((count, *values.shape[1:]), np.float32))[start : start + len(part)] = values
+                    start, batch = start + len(part), batch[len(part) :]
+                    bar.update(len(part))
     return out
+
+
+def _ahead(prepared: Callable[[int, int], NDArray[np.float32]], count: int, size: int, device: torch.device) -> Generator[Tensor]:
+    """Prepared clips in batches, the next ones made in a thread."""
+
+    def batch(start: int) -> Tensor:
+        tensor = torch.from_numpy(prepared(start, min(start + size, count)))
+        return tensor.pin_memory() if device.type == "cuda" else tensor
+
+    starts = iter(range(0, count, size))
+    if count <= size:
+        yield from map(batch, starts)
+        return
+    pool = ThreadPoolExecutor(1)
+    try:
+        waiting = deque(pool.submit(batch, start) for start in itertools.islice(starts, AHEAD))
+        while waiting:
+            ready = waiting.popleft().result()
+            waiting.extend(pool.submit(batch, start) for start in itertools.islice(starts, 1))
+            yield ready
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _fitting(function: Callable[[Tensor], dict[str, Tensor]], x: Tensor) -> int:
+    """Clips that take half of the free memory of a CUDA device, as measured on some; at most ``LARGEST``."""
+    torch.cuda.reset_peak_memory_stats(x.device)
+    before = torch.cuda.memory_allocated(x.device)
+    function(x)
+    each = max(1, (torch.cuda.max_memory_allocated(x.device) - before) // len(x))
+    free = torch.cuda.mem_get_info(x.device)[0] + torch.cuda.memory_reserved(x.device) - before
+    return min(max(1, free // 2 // each), LARGEST["cuda"])
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -164,7 +164,7 @@ class DSTA(nn.Module):
         super().__init__()
         _check(blocks, num_subsets, num_frames, temporal, spatial)
         first = blocks[0][0]
-        self.widths = tuple(int(b[1]) for b in blocks)
+        self.widths, self.num_subsets = tuple(int(b[1]) for b in blocks), num_subsets
         self.num_frames, self.exact_frames = num_frames, temporal == "attention" and global_temporal
         self.limited = temporal == "attention" and attend_temporal and code_temporal
         self.input_conv, self.input_norm = nn.Conv2d(in_channels, first, 1), nn.BatchNorm2d(first)
@@ -186,15 +186,18 @@ class DSTA(nn.Module):
         Raises:
             ValueError: more frames than the net was built for, or not exactly as many where it must be.
         """
-        frames = x.shape[2]
-        if (self.limited and frames > self.num_frames) or (self.exact_frames and frames != self.num_frames):
-            raise ValueError(f"{frames} frames, this DSTA-Net was built for {'exactly' if self.exact_frames else 'at most'} {self.num_frames}")
+        self.check_frames(x.shape[2])
         x = leaky(self.input_norm(self.input_conv(rearrange(x, "n c t v m -> (n m) c t v"))))
         outputs = []
         for block in self.blocks[: None if last is None else last + 1]:
             x = block(x)
             outputs.append(x)
         return outputs
+
+    def check_frames(self, frames: int) -> None:
+        """Raises ValueError: more frames than the net was built for, or not exactly as many where it must be."""
+        if (self.limited and frames > self.num_frames) or (self.exact_frames and frames != self.num_frames):
+            raise ValueError(f"{frames} frames, this DSTA-Net was built for {'exactly' if self.exact_frames else 'at most'} {self.num_frames}")
 
 
 def _check(blocks: Sequence[Sequence[int]], subsets: int, frames: int, temporal: str, spatial: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skelzoo.skeleton.layouts import Layout
 
-STATISTICS = ("mean", "std", "max")
+STATISTICS = ("mean", "std", "max", "min")
 
 
 class Pooling(nn.Module):
@@ -22,7 +22,7 @@ class Pooling(nn.Module):
             events. 1 in the paper; more is this project's own option.
         groups: joint indices of the groups of joints pooled apart and concatenated; empty, as in the paper, for all joints together.
         statistics: over the frames of a stretch, of the mean over a group's joints: ``mean`` (the paper), ``std``,
-            ``max``. The latter two say how much and how far a part moved whenever it did, which a mean washes out.
+            ``max``, ``min``. The others say how much and how far a part moved whenever it did, which a mean washes out.
 
     Raises:
         ValueError: no segments, or an unknown statistic.
@@ -41,22 +41,23 @@ class Pooling(nn.Module):
         if self.vectors == 1 and not self.groups and self.statistics == ("mean",):
             return rearrange(tokens.mean(1), "(n m) d -> n m d", m=persons).mean(1)
         x = rearrange(tokens, "b (t v) d -> b t v d", v=joints)
-        groups = self.groups or [list(range(joints))]
+        tracks = torch.stack([x[:, :, group].mean(2) for group in self.groups], 2) if self.groups else x.mean(2, keepdim=True)
         frames = x.shape[1]
         bounds = [round(i * frames / self.segments) for i in range(self.segments + 1)]
         # Clips of fewer frames than segments: neighbouring segments share a frame instead of being empty.
         spans = [(min(start, frames - 1), max(stop, min(start, frames - 1) + 1)) for start, stop in itertools.pairwise(bounds)]
-        pooled = [_statistic(s, x[:, start:stop, group]) for start, stop in spans for group in groups for s in self.statistics]
+        pooled = [torch.stack([_statistic(s, tracks[:, start:stop]) for s in self.statistics], 2).flatten(1) for start, stop in spans]
         return rearrange(torch.cat(pooled, 1), "(n m) d -> n m d", m=persons).mean(1)
 
 
-def _statistic(name: str, x: Tensor) -> Tensor:
-    """(B, T, V, D) -> (B, D)."""
+def _statistic(name: str, tracks: Tensor) -> Tensor:
+    """Means over the joints of each group, (B, T, groups, D) -> (B, groups, D)."""
     if name == "mean":
-        return x.mean((1, 2))
-    tracks = x.mean(2)
-    # The square root has no gradient at zero, which the features of an absent person are at.
-    return tracks.amax(1) if name == "max" else (tracks.var(1, correction=0) + 1e-8).sqrt()
+        return tracks.mean(1)
+    if name == "std":
+        # The square root has no gradient at zero, which the features of an absent person are at.
+        return (tracks.var(1, correction=0) + 1e-8).sqrt()
+    return tracks.amax(1) if name == "max" else tracks.amin(1)
 
 
 def joint_groups(layout: Layout, name: str) -> Sequence[Sequence[int]]:
@@ -69,6 +70,27 @@ def joint_groups(layout: Layout, name: str) -> Sequence[Sequence[int]]:
     if name not in known:
         raise ValueError(f"joints cannot be grouped by {name!r}; known are {', '.join(known)}")
     return known[name]
+
+
+class InputStatistics(nn.Module):
+    """Mean, deviation, maximum and minimum over time of every joint as it comes in, and of its difference from its parent joint.
+
+    Features of a net are of what it was trained to tell apart; these keep plainly where joints and limbs were and how far they moved (ours).
+
+    Args:
+        channels: how many channels of the input, from the first on, are joints.
+    """
+
+    def __init__(self, layout: Layout, channels: int) -> None:
+        super().__init__()
+        self.channels, self.parents = channels, [p if p >= 0 else i for i, p in enumerate(layout.parents)]
+        self.pooling = Pooling(1, joint_groups(layout, "joints"), STATISTICS)
+        self.dim = 2 * channels * self.pooling.vectors
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows of one person each, (B, C, T, V) -> (B, dim)."""
+        x = x[:, : self.channels]
+        return pool(self.pooling, torch.cat([x, x - x[:, :, :, self.parents]], 1), len(x))
 
 
 class LastStep(nn.Module):

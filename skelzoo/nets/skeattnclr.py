@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from einops import rearrange
+from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from skelzoo.nets.attention_mask import AttentionMask, Masked
 from skelzoo.nets.bigru import BiGRU
 from skelzoo.nets.dsta import DSTA, PAPER_BLOCKS
-from skelzoo.nets.pooling import LastStep, Pooling, joint_groups, pool
+from skelzoo.nets.pooling import InputStatistics, LastStep, Pooling, joint_groups, pool
 from skelzoo.nets.stgcn import STGCN
 from skelzoo.skeleton.layouts import Layout
 
@@ -26,19 +26,27 @@ class SkeAttnCLR(nn.Module):
         embed_blocks: blocks whose pooled outputs, side by side, are the vector of ``forward_features``; the last one
             in the paper. The contrast always works on the last block, and earlier ones keep detail that it gives up.
         embed_pooling: how they are pooled; None, as in the paper, is the contrast's way.
+        embed_input: statistics of the net's input that end the vector, mean over persons; none in the paper.
 
     Raises:
         ValueError: no such block.
     """
 
     def __init__(
-        self, backbone: STGCN | BiGRU | DSTA, neck: AttentionMask, num_classes: int, embed_blocks: Sequence[int], embed_pooling: Pooling | None = None
+        self,
+        backbone: STGCN | BiGRU | DSTA,
+        neck: AttentionMask,
+        num_classes: int,
+        embed_blocks: Sequence[int],
+        embed_pooling: Pooling | None = None,
+        embed_input: InputStatistics | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.neck, self.embed_blocks, self.embed_pooling = backbone, neck, tuple(embed_blocks), embed_pooling or neck.pooling
         if not embed_blocks or not 0 <= min(embed_blocks) <= max(embed_blocks) < len(backbone.widths):
             raise ValueError(f"embed_blocks are {list(embed_blocks)}, the blocks are 0 to {len(backbone.widths) - 1}")
-        self.embedding_dim = sum(backbone.widths[i] for i in embed_blocks) * self.embed_pooling.vectors
+        self.embed_input = embed_input
+        self.embedding_dim = sum(backbone.widths[i] for i in embed_blocks) * self.embed_pooling.vectors + (embed_input.dim if embed_input else 0)
         self.head = nn.Linear(self.embedding_dim, num_classes) if num_classes else None
 
     @property
@@ -50,7 +58,10 @@ class SkeAttnCLR(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, C, T, V, M) -> (N, D), D = channels of ``embed_blocks`` times the vectors pooled apart; later blocks are not run."""
         maps = self.backbone(x, max(self.embed_blocks))
-        return torch.cat([pool(self.embed_pooling, maps[i], x.shape[0]) for i in self.embed_blocks], 1)
+        vectors = [pool(self.embed_pooling, maps[i], x.shape[0]) for i in self.embed_blocks]
+        if self.embed_input is not None:
+            vectors.append(reduce(self.embed_input(rearrange(x, "n c t v m -> (n m) c t v")), "(n m) d -> n d", "mean", n=len(x)))
+        return torch.cat(vectors, 1)
 
     def forward_head(self, z: Tensor) -> Tensor:
         """(N, D) -> logits (N, classes); (N, 0) without a head."""
@@ -102,6 +113,7 @@ class SkeAttnCLRSTGCN(SkeAttnCLR):
             ``joint_groups``. 1 and ``all`` in the paper.
         embed_blocks: see ``SkeAttnCLR``; block 9 in the paper.
         embed_segments, embed_groups, embed_statistics: how the vector is pooled. 1, ``all`` and ``mean`` in the paper.
+        embed_input: channels of the input, from the first on, whose ``InputStatistics`` end the vector. 0 in the paper.
     """
 
     def __init__(
@@ -123,11 +135,13 @@ class SkeAttnCLRSTGCN(SkeAttnCLR):
         embed_segments: int = 1,
         embed_groups: str = "all",
         embed_statistics: Sequence[str] = ("mean",),
+        embed_input: int = 0,
     ) -> None:
         backbone = STGCN(layout, in_channels, hidden_channels, hidden_dim, dropout, fast)
         pooling = Pooling(pool_segments, joint_groups(layout, pool_groups))
         neck = AttentionMask(hidden_dim, feature_dim, projector_dim or hidden_dim, heads, sharpness, fast, pooling)
-        super().__init__(backbone, neck, num_classes, embed_blocks, Pooling(embed_segments, joint_groups(layout, embed_groups), embed_statistics))
+        embed_pooling = Pooling(embed_segments, joint_groups(layout, embed_groups), embed_statistics)
+        super().__init__(backbone, neck, num_classes, embed_blocks, embed_pooling, InputStatistics(layout, embed_input) if embed_input else None)
 
 
 class SkeAttnCLRBiGRU(SkeAttnCLR):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from skelzoo.nets.gin import GINEncoder, SkeletonMAE
 from skelzoo.nets.graph import undirected_adjacency
+from skelzoo.nets.pooling import Pooling, joint_groups
 from skelzoo.skeleton.layouts import Layout
 
 
@@ -42,13 +44,16 @@ class STRLLayer(nn.Module):
 
     Args:
         dim: channels in and out.
-        hidden_dim: channels of the encoding; mapped to ``dim`` where they differ.
+        hidden_dim: channels of the encoding; mapped to ``dim`` where they differ (ours).
+        joints: V. The map starts that much smaller, so that the sum over joints begins as their mean and does not drown what each of them does.
     """
 
-    def __init__(self, dim: int, hidden_dim: int) -> None:
+    def __init__(self, dim: int, hidden_dim: int, joints: int) -> None:
         super().__init__()
         self.skip = nn.Conv2d(dim, dim, 1)
         self.adapt = nn.Identity() if hidden_dim == dim else nn.Conv2d(hidden_dim, dim, 1)
+        if isinstance(self.adapt, nn.Conv2d):
+            nn.init.uniform_(self.adapt.weight, -1 / (joints * math.sqrt(hidden_dim)), 1 / (joints * math.sqrt(hidden_dim)))
         self.mix, self.norm = nn.Conv2d(dim, dim, 1), nn.BatchNorm2d(dim)
         self.temporal = MultiScaleTemporal(dim)
 
@@ -75,9 +80,12 @@ class STRL(nn.Module):
         num_persons: most persons of the input, 2 in the paper; each has encoders of their own.
         share_persons, share_layers: one encoder for all persons, for all layers. Unknown in the paper.
         torso_links: see ``undirected_adjacency``.
+        embed_layers: layers whose pooled outputs, side by side, are the vector of ``forward_features``; -1, the last one, in the paper.
+        embed_groups, embed_statistics: how they are pooled, see ``joint_groups`` and ``Pooling``; ``all`` and ``mean`` in the paper.
+        head: ``mlp``, Linear-ReLU-Linear (paper), or ``linear``.
 
     Raises:
-        ValueError: sizes below 1, or ``dim`` not a multiple of 4.
+        ValueError: sizes below 1, ``dim`` not a multiple of 4, or no such layers, groups, statistics or head.
     """
 
     def __init__(
@@ -95,13 +103,21 @@ class STRL(nn.Module):
         share_layers: bool = False,
         torso_links: bool = True,
         act: str = "prelu",
+        embed_layers: Sequence[int] = (-1,),
+        embed_groups: str = "all",
+        embed_statistics: Sequence[str] = ("mean",),
+        head: str = "mlp",
     ) -> None:
         super().__init__()
         if min(dim, num_layers, num_frames, num_persons) < 1:
             raise ValueError(f"{dim} channels, {num_layers} layers, {num_frames} frames and {num_persons} persons must be at least 1")
+        if not embed_layers or not -num_layers <= min(embed_layers) <= max(embed_layers) < num_layers:
+            raise ValueError(f"embed_layers are {list(embed_layers)}, the layers are 0 to {num_layers - 1}, or -1 for the last")
         self.layout, self.in_channels, self.torso_links, self.num_persons = layout, in_channels, torso_links, num_persons
         self.encoder_sizes = (dim, hidden_dim, encoder_layers, act)
-        self.embedding_dim = dim
+        self.embed_layers = tuple(i % num_layers for i in embed_layers)
+        self.pooling = Pooling(1, joint_groups(layout, embed_groups), embed_statistics)
+        self.embedding_dim = dim * self.pooling.vectors * len(embed_layers)
         self.neighbours: Tensor
         self.register_buffer("neighbours", undirected_adjacency(layout, torso_links) + torch.eye(len(layout)), persistent=False)
         self.embedding = nn.Conv2d(in_channels, dim, 1)
@@ -109,8 +125,8 @@ class STRL(nn.Module):
         self.encoders = nn.ModuleList(
             nn.ModuleList(GINEncoder(*self.encoder_sizes) for _ in range(1 if share_persons else num_persons)) for _ in range(1 if share_layers else num_layers)
         )
-        self.layers = nn.ModuleList(STRLLayer(dim, hidden_dim) for _ in range(num_layers))
-        self.head = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, num_classes)) if num_classes else None
+        self.layers = nn.ModuleList(STRLLayer(dim, hidden_dim, len(layout)) for _ in range(num_layers))
+        self.head = _head(head, self.embedding_dim, dim, num_classes)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -118,18 +134,27 @@ class STRL(nn.Module):
         return ("embedded", "encoded", *(f"layer{i}" for i in range(len(self.layers))), "pooled")
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> (N, dim).
+        """(N, C, T, V, M) -> (N, D), D = dim times the layers and vectors pooled apart; later layers are not run.
 
         Raises:
             ValueError: more frames or persons than the net was built for.
         """
-        h = self._embed(x)
-        for i, layer in enumerate(self.layers):
+        return self.pooled(self.maps(x, max(self.embed_layers)), x.shape[4])
+
+    def maps(self, x: Tensor, last: int = -1) -> list[Tensor]:
+        """(N, C, T, V, M) -> outputs of the layers up to ``last``, each (M*N, dim, T, V), persons apart. Raises as ``forward_features``."""
+        h, maps = self._embed(x), []
+        for i, layer in enumerate(self.layers[: last % len(self.layers) + 1]):
             h = layer(h, self._encode(i, h, x.shape[4]))
-        return self._pool(h, x.shape[4])
+            maps.append(h)
+        return maps
+
+    def pooled(self, maps: Sequence[Tensor], persons: int) -> Tensor:
+        """``maps`` of N clips -> (N, D), what ``forward_head`` takes."""
+        return torch.cat([pool_persons(self.pooling, maps[i], persons) for i in self.embed_layers], 1)
 
     def forward_head(self, z: Tensor) -> Tensor:
-        """(N, dim) -> logits (N, classes); (N, 0) without a head."""
+        """(N, D) -> logits (N, classes); (N, 0) without a head."""
         return z.new_zeros(len(z), 0) if self.head is None else self.head(z)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,17 +167,13 @@ class STRL(nn.Module):
         Returns:
             ``embedded`` (N, dim, T, V, M), the input of the first layer; ``encoded`` (N, hidden_dim, T, V, M), what its GIN
             encoders make of it (before fine-tuning the one pretrained representation); ``layer0`` .. (N, dim, T, V, M), outputs of
-            the layers; ``pooled`` (N, dim), the vector of ``forward_features``.
+            the layers; ``pooled`` (N, D), the vector of ``forward_features``.
         """
         persons = x.shape[4]
-        h = self._embed(x)
-        maps = {"embedded": h}
-        for i, layer in enumerate(self.layers):
-            encoded = self._encode(i, h, persons)
-            h = layer(h, encoded)
-            maps |= {"encoded": encoded, "layer0": h} if i == 0 else {f"layer{i}": h}
+        embedded, layers = self._embed(x), self.maps(x)
+        maps = {"embedded": embedded, "encoded": self._encode(0, embedded, persons), **{f"layer{i}": h for i, h in enumerate(layers)}}
         out = {name: rearrange(m, "(m n) d t v -> n d t v m", m=persons) for name, m in maps.items()}
-        return {**out, "pooled": self._pool(h, persons)}
+        return {**out, "pooled": self.pooled(layers, persons)}
 
     def autoencoder(self, out_channels: int = 0, remask: bool = True) -> SkeletonMAE:
         """A masked autoencoder with random weights whose embedding and encoder fit ``load_encoder``; arguments as ``SkeletonMAE``."""
@@ -168,13 +189,16 @@ class STRL(nn.Module):
         for encoder in (e for of_layer in self.encoders for e in of_layer):  # type: ignore[attr-defined]
             encoder.load_state_dict(encoder_state)
 
-    def _embed(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> (M*N, dim, T, V), rows ordered m*N + n."""
-        frames, persons = x.shape[2], x.shape[4]
+    def check_size(self, frames: int, persons: int = 1) -> None:
+        """Raises ValueError: more frames or persons than the net was built for."""
         if frames > len(self.position) or persons > self.num_persons:
             raise ValueError(f"{frames} frames and {persons} persons, this STRL was built for at most {len(self.position)} and {self.num_persons}")
+
+    def _embed(self, x: Tensor) -> Tensor:
+        """(N, C, T, V, M) -> (M*N, dim, T, V), rows ordered m*N + n."""
+        self.check_size(x.shape[2], x.shape[4])
         embedded: Tensor = self.embedding(rearrange(x, "n c t v m -> (m n) c t v"))
-        return embedded + self.position[:frames].T[:, :, None]
+        return embedded + self.position[: x.shape[2]].T[:, :, None]
 
     def _encode(self, layer: int, h: Tensor, persons: int) -> Tensor:
         """(M*N, dim, T, V) -> (M*N, hidden_dim, T, V), each person by their own encoder of the layer."""
@@ -186,6 +210,16 @@ class STRL(nn.Module):
         # Fewer persons than encoders: the last encoders are not run.
         return torch.cat([encoder(part, self.neighbours) for encoder, part in zip(encoders, parts.unbind(), strict=False)])
 
-    def _pool(self, h: Tensor, persons: int) -> Tensor:
-        pooled: Tensor = rearrange(h.mean((2, 3)), "(m n) d -> m n d", m=persons).mean(0)
-        return pooled
+
+def pool_persons(pooling: Pooling, feature_map: Tensor, persons: int) -> Tensor:
+    """An output of ``STRL.maps`` (M*N, D, T, V) -> (N, vectors * D)."""
+    pooled: Tensor = pooling(rearrange(feature_map, "(m n) d t v -> (n m) (t v) d", m=persons), feature_map.shape[3], persons)
+    return pooled
+
+
+def _head(name: str, features: int, hidden: int, classes: int) -> nn.Module | None:
+    if name not in ("mlp", "linear"):
+        raise ValueError(f"head {name!r} is not one of mlp, linear")
+    if not classes:
+        return None
+    return nn.Linear(features, classes) if name == "linear" else nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, classes))

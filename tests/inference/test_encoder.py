@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,39 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import CONTRACT, OPTIONS, SMALL, make_clip, make_config, make_encoder, randomise
-from torch import Tensor, nn
+from tiny import CONTRACT, OPTIONS, SMALL, direct, make_clip, make_config, make_encoder, randomise, same
+from torch import nn
 
 import skelzoo
-from skelzoo import Clip, Contract, Encoder, get_layout, prepare
-from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError, CoverageError, DeviceError, LayoutError
-from skelzoo.inference.runner import BATCH
-from skelzoo.nets.skeattnclr import SkeAttnCLRSTGCN
+from skelzoo import Clip, Contract, Encoder, get_layout
+from skelzoo.errors import AxesError, ClipError, ContractError, CoverageError, LayoutError
 from skelzoo.skeleton.prepare import prepare_batch
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
-
-
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return make_encoder()
-
-
-@pytest.fixture(scope="module")
-def clips() -> list[Clip]:
-    """Seven clips of unlike length, persons and layout."""
-    shapes = [(20, 1, "kinect20"), (5, 2, "kinect20"), (90, 1, "ntu25"), (2, 1, "utdmhad20"), (33, 2, "ntu25"), (16, 1, "cmu29"), (20, 1, "kinect20")]
-    return [make_clip(i, frames, persons, layout) for i, (frames, persons, layout) in enumerate(shapes)]
-
-
-def direct(encoder: Encoder, clips: list[Clip]) -> Tensor:
-    """Embeddings by the net alone, clip by clip."""
-    with torch.no_grad():
-        return torch.cat([encoder.net.forward_features(torch.from_numpy(prepare(c, encoder.contract))[None]) for c in clips])
-
-
-def same(a: Any, b: Any) -> None:
-    np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
 
 
 def test_embed_is_the_net_on_prepared_clips_in_order(encoder: Encoder, clips: list[Clip]) -> None:
@@ -165,140 +140,6 @@ def test_clips_that_do_not_fit(encoder: Encoder, clips: Any, settings: dict[str,
         assert says in str(caught.value)
 
 
-class Forgetful(SkeAttnCLRSTGCN):
-    """A net whose memory holds ``limit`` clips."""
-
-    limit = 3
-    error: Callable[[str], RuntimeError] = torch.OutOfMemoryError
-
-    def __init__(self) -> None:
-        super().__init__(get_layout("kinect20"), 3, **OPTIONS)
-        self.sizes: list[int] = []
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        self.sizes.append(len(x))
-        if len(x) > self.limit:
-            raise self.error("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return super().forward_features(x)
-
-
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
-@pytest.mark.parametrize("limit", [1, 2, 3, 5])
-def test_running_out_of_memory_halves_the_batches_and_changes_nothing(clips: list[Clip], limit: int, error: Callable[[str], RuntimeError]) -> None:
-    net = Forgetful()
-    randomise(net)
-    encoder = Encoder(net, make_config(), device="cpu")
-    net.limit = 100
-    expected = encoder.embed(clips, batch_size=7), encoder.classify(clips, batch_size=7)
-    net.limit, net.error, net.sizes = limit, error, []
-    same(encoder.embed(clips, batch_size=7), expected[0])
-    first_fit = next(s for s in net.sizes if s <= limit)
-    assert net.sizes[0] == 7 and max(net.sizes[net.sizes.index(first_fit) :]) == first_fit, "halved once and for all, never raised again"
-    same(encoder.classify(clips, batch_size=7).scores, expected[1].scores)
-
-
-def test_one_clip_that_does_not_fit() -> None:
-    net = Forgetful()
-    net.limit = 0
-    with pytest.raises(DeviceError, match="one clip does not fit into the memory of cpu"):
-        Encoder(net, make_config(), device="cpu").embed([make_clip(s) for s in range(3)])
-    assert net.sizes == [3, 1]
-
-
-def test_other_errors_of_a_net_are_not_swallowed() -> None:
-    net = Forgetful()
-    net.limit, net.error = 0, lambda text: RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        Encoder(net, make_config(), device="cpu").embed(make_clip())
-    assert net.sizes == [1]
-
-
-@pytest.mark.parametrize("device", ["cuda:99", "meta", "tpu", "", None])
-def test_devices_that_are_not_there(device: Any) -> None:
-    with pytest.raises(DeviceError, match=r"Use (auto|device='auto')"):
-        Encoder(make_encoder().net, make_config(), device=device)
-
-
-@pytest.mark.parametrize("dtype", ["float64", torch.float64, torch.int8, "bf16", None])
-def test_types_that_are_not_supported(dtype: Any) -> None:
-    with pytest.raises(DeviceError, match="Use auto, float32, bfloat16, float16"):
-        Encoder(make_encoder().net, make_config(), device="cpu", dtype=dtype)
-
-
-def test_auto_is_a_device_of_this_machine() -> None:
-    encoder = Encoder(make_encoder().net, make_config())
-    assert encoder.device.type in BATCH and encoder.dtype == torch.float32 and next(encoder.net.parameters()).device.type == encoder.device.type
-    assert str(encoder.device) in repr(encoder) and "kinect20" in repr(encoder)
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])
-def test_bfloat16_is_near_and_comes_back_as_float32(clips: list[Clip], dtype: Any) -> None:
-    expected, encoder = make_encoder(), make_encoder(dtype=dtype)
-    assert encoder.dtype == torch.bfloat16 and {p.dtype for p in encoder.net.parameters()} == {torch.bfloat16}
-    z, want = encoder.embed(clips), expected.embed(clips)
-    assert z.dtype == np.float32 and 0 < np.abs(z - want).max() < 0.05 * np.abs(want).max()
-    assert encoder.classify(clips).scores.dtype == np.float32
-    assert all(f.dtype == np.float32 for f in encoder.features(clips, ("block1",)).values())
-
-
-def test_half_precision_is_not_saved_as_if_it_were_the_weights(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="stored in float32"):
-        make_encoder(dtype="bfloat16").save(tmp_path / "half")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """torch.compile with a backend that runs the captured graph as it is and notes the batch size of every call."""
-    calls: list[int] = []
-
-    def record(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
-        def run(*args: Any) -> Any:
-            calls.append(next(a for a in args if isinstance(a, Tensor) and a.ndim == 5).shape[0])
-            return graph(*args)
-
-        return run
-
-    torch._dynamo.reset()
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=record))
-    return calls
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 4, 7, 10])
-def test_compiled_nets_are_entered_with_batches_of_one_size(clips: list[Clip], backend: list[int], batch_size: int) -> None:
-    expected, encoder = make_encoder(), make_encoder(compile=True)
-    same(encoder.embed(clips, batch_size=batch_size), expected.embed(clips))
-    assert backend == [batch_size] * -(-7 // batch_size)
-    same(encoder.classify(clips, batch_size=batch_size).scores, expected.classify(clips).scores)
-    assert len(backend) == 2 * -(-7 // batch_size)
-    assert encoder.embed([], batch_size=batch_size).shape == (0, 16)
-
-
-def test_compiled_nets_halve_their_batches_too(clips: list[Clip]) -> None:
-    net = Forgetful()
-    randomise(net)
-    encoder = Encoder(net, make_config(), device="cpu")
-    net.limit = 100
-    expected = encoder.embed(clips)
-    net.limit, net.sizes = 2, []
-    encoder._compiled = net.forward_features
-    same(encoder.embed(clips, batch_size=8), expected)
-    assert net.sizes == [8, 4, 2, 2, 2, 2]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fast", [False, True])
-def test_compiled_by_inductor(clips: list[Clip], fast: bool) -> None:
-    torch._dynamo.reset()
-    torch.manual_seed(0)
-    net = randomise(skelzoo.create("skeattnclr-stgcn", layout="kinect20", num_classes=3, options={**OPTIONS, "fast": fast}))
-    expected = Encoder(net, make_config(), device="cpu").embed(clips)
-    torch._dynamo.utils.counters.clear()
-    encoder = Encoder(net, make_config(), device="cpu", compile=True)
-    same(encoder.embed(clips, batch_size=3), expected)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1 and not torch._dynamo.utils.counters["graph_break"]
-
-
 def test_the_net_can_be_fine_tuned(clips: list[Clip]) -> None:
     encoder = make_encoder()
     before, x = encoder.embed(clips), torch.from_numpy(prepare_batch(clips, encoder.contract))
@@ -316,6 +157,43 @@ def test_the_net_can_be_fine_tuned(clips: list[Clip]) -> None:
         assert encoder.net.training
     assert losses[-1] < 0.7 * losses[0]
     assert np.abs(encoder.embed(clips) - before).max() > 1e-3
+
+
+def test_changed_weights_are_seen() -> None:
+    encoder, clip = make_encoder(), make_clip()
+    net, other = encoder.net, make_encoder(seed=1).net
+    first: nn.Module = net.backbone.blocks[0]
+
+    def replace_data() -> None:
+        first.temporal_conv.weight.data = first.temporal_conv.weight.data * 2
+
+    def step() -> None:
+        optimiser = torch.optim.AdamW(net.parameters(), 0.1)
+        net(torch.randn(2, 3, 16, 20, 2)).sum().backward()
+        optimiser.step()
+
+    def replace_part() -> None:
+        first.norm2 = nn.BatchNorm2d(4)
+
+    changes: list[Callable[[], Any]] = [
+        lambda: net.load_state_dict(other.state_dict()),
+        lambda: net.load_state_dict({k: v + 0.1 for k, v in other.state_dict().items()}, assign=True),
+        lambda: first.norm1.running_mean.add_(1),
+        lambda: first.temporal_conv.register_forward_hook(lambda _, __, out: 2 * out),
+        replace_data, step, replace_part,
+    ]  # fmt: skip
+    for change in changes:
+        before = encoder.embed(clip)
+        change()
+        z = encoder.embed(clip)
+        assert np.abs(z - before).max() > 1e-3
+        same(z, direct(encoder, [clip]))
+
+
+def test_encoders_made_in_inference_mode_work_too(clips: list[Clip]) -> None:
+    with torch.inference_mode():
+        encoder = make_encoder()
+    same(encoder.embed(clips), make_encoder().embed(clips))
 
 
 def test_embedding_leaves_the_net_as_it_was(clips: list[Clip]) -> None:

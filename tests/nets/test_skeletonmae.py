@@ -176,6 +176,30 @@ def test_strl_is_that_of_the_paper(options: dict[str, Any]) -> None:
         torch.testing.assert_close(net(x), linear(state, "head.2", linear(state, "head.0", z).relu()), atol=1e-4, rtol=1e-4)
 
 
+def test_the_vector_can_be_pooled_from_several_layers_parts_and_statistics() -> None:
+    x, options = batch(), {"embed_layers": [0, -1], "embed_groups": "parts", "embed_statistics": ["mean", "std", "max"], "head": "linear"}
+    net = net_for(**options)
+    with torch.inference_mode():
+        maps, z = net.features(x), net.forward_features(x)
+        expected = []
+        for name in ("layer0", "layer1"):
+            for joints in COCO.part_indices:
+                tracks = maps[name][:, :, :, list(joints)].mean(3)  # N D T M
+                expected += [tracks.mean(2), tracks.std(2, correction=0), tracks.amax(2)]
+        torch.testing.assert_close(z, torch.cat([e.mean(2) for e in expected], 1), atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(maps["pooled"], z)
+        assert z.shape == (3, net.embedding_dim) == (3, 2 * 5 * 3 * 8)
+        torch.testing.assert_close(net(x), linear(net.state_dict(), "head", z), atol=1e-4, rtol=1e-4)
+
+
+def test_layers_after_the_last_one_wanted_are_not_run() -> None:
+    net = net_for(embed_layers=[0])
+    with torch.inference_mode():
+        before = net.forward_features(batch())
+        net.layers[1].mix.weight.fill_(torch.nan)  # type: ignore[union-attr, operator]
+        assert torch.equal(net.forward_features(batch()), before) and net.features(batch())["layer1"].isnan().all()
+
+
 @pytest.mark.parametrize(("options", "layers", "persons"), [({}, 2, 2), ({"share_persons": True}, 2, 1), ({"share_layers": True, "num_persons": 3}, 1, 3)])
 def test_a_pretrained_encoder_goes_into_every_copy(options: dict[str, Any], layers: int, persons: int) -> None:
     net = net_for(**options)
@@ -231,7 +255,22 @@ def test_export_for_any_batch_size(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"dim": 6}, {"dim": 0}, {"hidden_dim": 0}, {"encoder_layers": 0}, {"num_layers": 0}, {"num_frames": 0}, {"num_persons": 0}, {"act": "gelu"}],
+    [
+        {"dim": 6},
+        {"dim": 0},
+        {"hidden_dim": 0},
+        {"encoder_layers": 0},
+        {"num_layers": 0},
+        {"num_frames": 0},
+        {"num_persons": 0},
+        {"act": "gelu"},
+        {"embed_layers": [3]},
+        {"embed_layers": [-4]},
+        {"embed_layers": []},
+        {"embed_groups": "halves"},
+        {"embed_statistics": ["median"]},
+        {"head": "deep"},
+    ],
     ids=str,
 )
 def test_sizes_that_cannot_be_built(options: dict[str, Any]) -> None:

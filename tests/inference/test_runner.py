@@ -1,0 +1,171 @@
+"""Running an encoder: devices, types, memory, batches prepared ahead, compiled nets."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import OPTIONS, direct, make_clip, make_config, make_encoder, randomise, same
+from torch import Tensor
+
+import skelzoo
+from skelzoo import Clip, Encoder, get_layout
+from skelzoo.errors import CheckpointError, ClipError, DeviceError
+from skelzoo.inference.runner import BATCH
+from skelzoo.nets.skeattnclr import SkeAttnCLRSTGCN
+
+
+class Forgetful(SkeAttnCLRSTGCN):
+    """A net whose memory holds ``limit`` clips."""
+
+    limit = 3
+    error: Callable[[str], RuntimeError] = torch.OutOfMemoryError
+
+    def __init__(self) -> None:
+        super().__init__(get_layout("kinect20"), 3, **OPTIONS)
+        self.sizes: list[int] = []
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        if len(x) > self.limit:
+            raise self.error("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().forward_features(x)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+def test_running_out_of_memory_halves_the_batches_and_changes_nothing(clips: list[Clip], limit: int, error: Callable[[str], RuntimeError]) -> None:
+    net = Forgetful()
+    randomise(net)
+    encoder = Encoder(net, make_config(), device="cpu")
+    net.limit = 100
+    expected = encoder.embed(clips, batch_size=7), encoder.classify(clips, batch_size=7)
+    net.limit, net.error, net.sizes = limit, error, []
+    same(encoder.embed(clips, batch_size=7), expected[0])
+    first_fit = next(s for s in net.sizes if s <= limit)
+    assert net.sizes[0] == 7 and max(net.sizes[net.sizes.index(first_fit) :]) == first_fit, "halved once and for all, never raised again"
+    same(encoder.classify(clips, batch_size=7).scores, expected[1].scores)
+
+
+def test_batches_are_prepared_in_order_and_errors_come_through(encoder: Encoder) -> None:
+    many, threads = [make_clip(i % 5, frames=8 + i % 3) for i in range(40)], threading.active_count()
+    z = encoder.embed(many, batch_size=2)
+    same(z, direct(encoder, many))
+    with pytest.raises(ClipError, match="clip99: 1 frame"):
+        encoder.embed([*many[:21], make_clip(99, frames=1), *many], batch_size=2)
+    assert threading.active_count() == threads
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_batches_suit_its_memory(clips: list[Clip]) -> None:
+    z, gpu = make_encoder().embed(clips), Encoder(make_encoder().net, make_config(), device="cuda")
+    same(gpu.embed(clips * 50), np.tile(z, (50, 1)))
+
+
+def test_one_clip_that_does_not_fit() -> None:
+    net = Forgetful()
+    net.limit = 0
+    with pytest.raises(DeviceError, match="one clip does not fit into the memory of cpu"):
+        Encoder(net, make_config(), device="cpu").embed([make_clip(s) for s in range(3)])
+    assert net.sizes == [3, 1]
+
+
+def test_other_errors_of_a_net_are_not_swallowed() -> None:
+    net = Forgetful()
+    net.limit, net.error = 0, lambda text: RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        Encoder(net, make_config(), device="cpu").embed(make_clip())
+    assert net.sizes == [1]
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "meta", "tpu", "", None])
+def test_devices_that_are_not_there(device: Any) -> None:
+    with pytest.raises(DeviceError, match=r"Use (auto|device='auto')"):
+        Encoder(make_encoder().net, make_config(), device=device)
+
+
+@pytest.mark.parametrize("dtype", ["float64", torch.float64, torch.int8, "bf16", None])
+def test_types_that_are_not_supported(dtype: Any) -> None:
+    with pytest.raises(DeviceError, match="Use auto, float32, bfloat16, float16"):
+        Encoder(make_encoder().net, make_config(), device="cpu", dtype=dtype)
+
+
+def test_auto_is_a_device_of_this_machine() -> None:
+    encoder = Encoder(make_encoder().net, make_config())
+    assert encoder.device.type in BATCH and encoder.dtype == torch.float32 and next(encoder.net.parameters()).device.type == encoder.device.type
+    assert str(encoder.device) in repr(encoder) and "kinect20" in repr(encoder)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])
+def test_bfloat16_is_near_and_comes_back_as_float32(clips: list[Clip], dtype: Any) -> None:
+    expected, encoder = make_encoder(), make_encoder(dtype=dtype)
+    assert encoder.dtype == torch.bfloat16 and {p.dtype for p in encoder.net.parameters()} == {torch.bfloat16}
+    z, want = encoder.embed(clips), expected.embed(clips)
+    assert z.dtype == np.float32 and 0 < np.abs(z - want).max() < 0.05 * np.abs(want).max()
+    assert encoder.classify(clips).scores.dtype == np.float32
+    assert all(f.dtype == np.float32 for f in encoder.features(clips, ("block1",)).values())
+
+
+def test_half_precision_is_not_saved_as_if_it_were_the_weights(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="stored in float32"):
+        make_encoder(dtype="bfloat16").save(tmp_path / "half")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """torch.compile with a backend that runs captured graphs as they are and notes for each of them the number of persons of every call."""
+    graphs: list[list[int]] = []
+
+    def record(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
+        calls: list[int] = []
+        graphs.append(calls)
+
+        def run(*args: Any) -> Any:
+            calls.append(next(len(a) for a in args if isinstance(a, Tensor) and a.shape[1:] == (3, 16, 20)))
+            return graph(*args)
+
+        return run
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=record))
+    return graphs
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 10])
+def test_compiled_nets_are_one_graph_for_batches_of_one_size(clips: list[Clip], backend: list[list[int]], batch_size: int) -> None:
+    expected, encoder = make_encoder(), make_encoder(compile=True)
+    same(encoder.embed(clips, batch_size=batch_size), expected.embed(clips))
+    same(encoder.classify(clips, batch_size=batch_size).scores, expected.classify(clips).scores)
+    assert encoder.embed([], batch_size=batch_size).shape == (0, 16)
+    assert len(backend) == 1 and set(backend[0]) == {batch_size}
+
+
+def test_compiled_nets_halve_their_batches_too(clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Forgetful()
+    randomise(net)
+    net.limit = 100
+    expected = Encoder(net, make_config(), device="cpu").embed(clips)
+    net.limit, net.sizes = 2, []
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    same(Encoder(net, make_config(), device="cpu", compile=True).embed(clips, batch_size=8), expected)
+    assert net.sizes == [8, 4, 2, 2, 2, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fast", [False, True])
+def test_compiled_by_inductor(clips: list[Clip], fast: bool) -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    net = randomise(skelzoo.create("skeattnclr-stgcn", layout="kinect20", num_classes=3, options={**OPTIONS, "fast": fast}))
+    expected = Encoder(net, make_config(), device="cpu").embed(clips)
+    torch._dynamo.utils.counters.clear()
+    encoder = Encoder(net, make_config(), device="cpu", compile=True)
+    same(encoder.embed(clips, batch_size=3), expected)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1 and not torch._dynamo.utils.counters["graph_break"]
