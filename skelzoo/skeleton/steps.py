@@ -73,6 +73,26 @@ def drop_empty_frames(keypoints: FloatArray, layout: Layout) -> FloatArray:
     return keypoints[:, is_present(keypoints).any(axis=0)]
 
 
+def fill_gaps(keypoints: FloatArray, layout: Layout) -> FloatArray:
+    """Fill joints at exactly zero, where pose estimators put those they do not find, by linear interpolation over time.
+
+    Before the first and after the last frame that has the joint its nearest position is held; a joint that the person never has
+    goes to the mean of their others in the frame. Frames without the person stay zero.
+    """
+    filled = keypoints.copy()
+    found: NDArray[np.bool_] = np.asarray(keypoints.any(axis=3))
+    here = is_present(keypoints)
+    frames = np.arange(keypoints.shape[1])
+    for person, joint in np.argwhere(found.any(axis=1) & (here[:, :, None] & ~found).any(axis=1)):
+        ok = found[person, :, joint]
+        for track in filled[person, :, joint].T:
+            track[~ok] = np.interp(frames[~ok], frames[ok], track[ok])
+    for person in np.flatnonzero(here.any(axis=1)):
+        ever = found[person].any(axis=0)
+        filled[person][:, ~ever] = filled[person][:, ever].mean(axis=1, keepdims=True)
+    return _where_present(filled, keypoints)
+
+
 def center(keypoints: FloatArray, layout: Layout, point: str | None = None, reference: str = "first_frame") -> FloatArray:
     """Move a point to the origin.
 
@@ -223,7 +243,7 @@ def motion_order(keypoints: FloatArray) -> NDArray[np.intp]:
 STEPS: Mapping[str, Callable[..., FloatArray]] = {
     f.__name__: f
     for f in (
-        drop_empty_frames, first_tracked_frames, center, center_opening, normalize_image, scale_torso, scale_spine, yaw, yaw_every_frame, stand_upright,
+        drop_empty_frames, first_tracked_frames, fill_gaps, center, center_opening, normalize_image, scale_torso, scale_spine, yaw, yaw_every_frame, stand_upright,
         median_filter, resample, most_moving, likely_persons,
     )
 }  # fmt: skip

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import CONTRACT, make_clip, randomise, write_corpus
@@ -16,6 +17,7 @@ from torch import Tensor
 import skelzoo
 from skelzoo import create, get_layout
 from skelzoo.errors import TrainingError
+from skelzoo.learn.cameras import film
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.loop import Run, pretrain
 from skelzoo.learn.pretrain.recipe import Optimiser, Recipe
@@ -52,12 +54,27 @@ def test_every_frame_of_every_person_who_is_there_is_a_graph() -> None:
 
 def test_absent_people_stay_out_whatever_the_augmentations_and_the_noise_is_as_strong_as_said() -> None:
     x = torch.cat([bodies(60), torch.zeros(60, 2, 4, 17, 1)], 4)
-    assert method(augmentations=[{"op": "scale"}, {"op": "joint_offset", "sigma": 1}], noise=0.1).graphs(x).shape == (240, 2, 17)
+    graphs, masked = method(augmentations=[{"op": "scale"}, {"op": "joint_offset", "sigma": 1}], noise=0.1).views(x)
+    assert graphs.shape == (240, 2, 17) and masked.shape == (240, 17)
     noisy, clean = method(noise=0.25).graphs(x), method().graphs(x)
     assert (noisy - clean).std() == pytest.approx(0.25, rel=0.05)
-    scaled = method(augmentations=[{"op": "scale", "amplitude": 0.5}]).graphs(x) / clean
-    assert torch.allclose(scaled, scaled[:, :, :1].expand_as(scaled), atol=1e-4), "one draw per graph and axis"
-    assert scaled[:, 0, 0].std() > 0.1
+    scaled = (method(augmentations=[{"op": "scale", "amplitude": 0.5}]).views(x)[0] / clean).view(60, 4, 2, 17)
+    assert torch.allclose(scaled, scaled[:, :1, :, :1].expand_as(scaled), atol=1e-4), "one draw per clip and axis"
+    assert scaled[:, 0, 0, 0].std() > 0.1
+
+
+def test_streams_are_computed_after_augmentation_and_some_graphs_are_taken() -> None:
+    x = bodies(6)
+    net = create("skeletonmae-strl", layout="coco17", in_channels=4, options=SMALL)
+    assert isinstance(net, STRL)
+    graphs, _ = SkeletonMAEPretraining(net, SkeletonMAEOptions(augmentations=[{"op": "reverse", "probability": 1.0}]), ("joint", "motion")).views(x)
+    back = x.flip(2)[..., 0]
+    motion = torch.cat([back[:, :, 1:] - back[:, :, :-1], torch.zeros_like(back[:, :, :1])], 2)
+    every = torch.cat([back, motion], 1).transpose(1, 2).flatten(0, 1)
+    assert torch.equal(graphs, every)
+    some, masked = SkeletonMAEPretraining(net, SkeletonMAEOptions(graphs=10), ("joint", "motion")).views(x)
+    rows = {row.numpy().tobytes() for row in some}
+    assert len(some) == len(masked) == len(rows) == 10
 
 
 @pytest.mark.parametrize(
@@ -180,6 +197,8 @@ def test_the_targets_collapse_where_gradients_flow_into_them() -> None:
         ({"ratio": 1.0}, "ratio 1.0"),
         ({"beta": 0.5}, "beta 0.5"),
         ({"noise": -1.0}, "noise -1.0"),
+        ({"temporal_share": 1.5}, "temporal_share 1.5"),
+        ({"temperature": 0.0}, "temperature 0.0"),
         ({"augmentations": [{"op": "spin"}]}, "no augmentation 'spin'"),
     ],
     ids=str,
@@ -235,11 +254,78 @@ def test_a_run_puts_what_it_trained_into_every_copy_of_the_encoder(data: Path, t
     assert {k.split(".")[0] for k in others} == {"layers", "position"} and all(torch.equal(state[k], untrained[k]) for k in others)
 
 
+def test_the_contrast_compares_stretches_and_parts_of_the_last_layer() -> None:
+    train = method({**SMALL, "num_frames": 8}, temporal_share=0.5, temperature=0.5)
+    randomise(train.net)
+    train.eval()
+    x = bodies(5, frames=8)
+    pair = x, x.flip(2)
+    with torch.no_grad():
+        found, vectors = train.losses(*pair), []
+        for clip in torch.cat(pair):
+            layer = train.net.features(clip[None])["layer1"][0, ..., 0]
+            parts = [layer[:, 2 * k : 2 * k + 2, list(joints)].mean((1, 2)) for k in range(4) for joints in get_layout("coco17").part_indices]
+            assert train.projector is not None
+            vectors.append(train.projector(torch.cat(parts)))
+    terms = []
+    for i in range(10):
+        scores = [float(torch.cosine_similarity(vectors[i], vectors[j], dim=0)) / 0.5 for j in range(10) if j != i]
+        own = float(torch.cosine_similarity(vectors[i], vectors[(i + 5) % 10], dim=0)) / 0.5
+        terms.append(math.log(sum(math.exp(s) for s in scores)) - own)
+    assert float(found.total) == pytest.approx(sum(terms) / 10, rel=1e-3) and found.total == found.contrast
+
+
+TWO_STAGES = dataclasses.replace(
+    RECIPE, contract=RECIPE.contract.replace(streams=("joint", "motion")), steps=12, checkpoint_every=3,
+    method_options={"mask": "random_regions", "graphs": 32, "augmentations": [{"op": "rotate_yaw"}, {"op": "temporal_crop", "frames": 16}], "temporal_share": 0.5},
+)  # fmt: skip
+
+
+def test_the_second_stage_trains_the_whole_net_and_resumes_exactly(data: Path, tmp_path: Path) -> None:
+    """Stopped in the first stage, at the last step of it, and in the second."""
+    start = Run(TWO_STAGES, tmp_path / "start", data, "cpu").net.state_dict()
+    states = {}
+    for stop in (4, 7, 9, 12):
+        pretrain(TWO_STAGES, data, tmp_path / "stopped", device="cpu", stop_after=stop)
+        states[stop] = Run(TWO_STAGES, tmp_path / "stopped", data, "cpu").encoder().net.state_dict()
+    pretrain(TWO_STAGES, data, tmp_path / "whole", device="cpu")
+    whole = skelzoo.load(f"local:{tmp_path / 'whole/weights'}", device="cpu").net.state_dict()
+    assert (tmp_path / "stopped/log.csv").read_bytes() == (tmp_path / "whole/log.csv").read_bytes()
+    assert all(torch.equal(whole[k], states[12][k]) for k in whole)
+
+    with (tmp_path / "whole/log.csv").open() as f:
+        contrasts = [float(row["loss_contrast"]) for row in csv.DictReader(f)]
+    assert [c > 0 for c in contrasts] == [False] * 7 + [True] * 5
+
+    def layers_differ(a: dict[str, Tensor], b: dict[str, Tensor], prefix: str) -> bool:
+        return any(not torch.equal(a[k], b[k]) for k in a if k.startswith(prefix))
+
+    copies = [k.removeprefix("encoders.0.") for k in whole if k.startswith("encoders.0.")]
+    for stop, stage in ((4, 1), (7, 1), (9, 2), (12, 2)):
+        now = states[stop]
+        assert layers_differ(now, start, "layers.") == layers_differ(now, start, "position") == (stage == 2)
+        assert any(not torch.equal(now[f"encoders.0.{k}"], now[f"encoders.1.{k}"]) for k in copies) == (stage == 2)
+        assert layers_differ(now, start, "embedding.")
+
+
+def test_a_recipe_of_camera_pictures_films_3d_clips(data: Path, tmp_path: Path) -> None:
+    steps = ({"step": "fill_gaps"}, {"step": "center", "reference": "mean"}, {"step": "scale_torso"}, {"step": "resample", "frames": 16})
+    contract = dataclasses.replace(TWO_STAGES.contract, layout="coco17", channels=2, steps=steps)
+    crop = {"op": "temporal_crop", "frames": 16}
+    options = {**TWO_STAGES.method_options, "augmentations": [{"op": "film_joints", "degrees": 60}, crop]}
+    recipe = dataclasses.replace(TWO_STAGES, contract=contract, method_options=options)
+    encoder = skelzoo.load(f"local:{pretrain(recipe, data, tmp_path / 'run', device='cpu')}", device="cpu")
+    assert encoder.contract.shape == (4, 16, 17, 1)
+    z = encoder.embed([film(make_clip(i), i) for i in range(3)])
+    assert z.shape == (3, encoder.embedding_dim) and np.isfinite(z).all() and np.abs(z[0] - z[1]).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"arch": "skeattnclr-stgcn", "options": {}}, "method skeletonmae does not train skeattnclr-stgcn"),
-        ({"contract": RECIPE.contract.replace(streams=("bone",))}, "reads the joint stream alone, not bone"),
+        ({"contract": RECIPE.contract.replace(layout="coco17")}, "film_joints makes coco17 joints"),
+        ({"method_options": {"augmentations": [{"op": "film_joints"}]}}, "leave it out with others"),
         ({"method_options": {"magic": 1}}, "method options do not fit"),
     ],
 )

@@ -89,12 +89,27 @@ def test_every_step_is_tested_here() -> None:
         "yaw",
         "yaw_every_frame",
         "first_tracked_frames",
+        "fill_gaps",
         "median_filter",
         "resample",
         "most_moving",
     }
     of_psp = {"likely_persons", "center_opening", "scale_spine", "stand_upright"}  # in test_psp_data.py
     assert set(STEPS) == tested | of_psp
+
+
+def test_fill_gaps(x: np.ndarray) -> None:
+    filled, gaps = x.copy(), x.copy()
+    gaps[0, [4, 7, 8], 3] = gaps[0, :5, 9] = gaps[1, 6:, 2] = gaps[1, :, 11] = 0
+    for c in range(3):
+        filled[0, 4, 3, c] = x[0, 3, 3, c] + (x[0, 6, 3, c] - x[0, 3, 3, c]) / 3
+        filled[0, 7, 3, c], filled[0, 8, 3, c] = (x[0, 6, 3, c] + k * (x[0, 9, 3, c] - x[0, 6, 3, c]) / 3 for k in (1, 2))
+    filled[0, 3:5, 9] = x[0, 6, 9]
+    filled[1, 6:9, 2] = x[1, 4, 2]
+    for t in frames_of(x, 1):
+        filled[1, t, 11] = np.mean([filled[1, t, v] for v in range(20) if v != 11], axis=0)
+    np.testing.assert_allclose(run(gaps, "fill_gaps"), filled, atol=1e-5)
+    assert np.array_equal(run(x, "fill_gaps"), x)
 
 
 def test_normalize_image() -> None:

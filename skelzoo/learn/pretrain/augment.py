@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from skelzoo.errors import TrainingError
+from skelzoo.learn.cameras import film_joints
 
 
 def _uniform(like: Tensor, shape: tuple[int, ...], low: float, high: float) -> Tensor:
@@ -103,7 +104,7 @@ def random_frames(x: Tensor, frames: int = 50) -> Tensor:
 
 
 OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
-    f.__name__: f for f in (temporal_crop, mirror_pad_crop, random_frames, shear, rotate_yaw, scale, joint_offset, jitter, freeze_joints, reverse)
+    f.__name__: f for f in (temporal_crop, mirror_pad_crop, random_frames, shear, rotate_yaw, scale, joint_offset, jitter, freeze_joints, reverse, film_joints)
 }
 """Augmentations by the name they have in a recipe."""
 

@@ -1,4 +1,4 @@
-"""SkeletonMAE pretraining (ICCV 2023): body parts of single frames are masked, and their embeddings reconstructed."""
+"""SkeletonMAE pretraining (ICCV 2023): body parts of single frames are masked, and their embeddings reconstructed; then time, our own."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from skelzoo.errors import TrainingError
-from skelzoo.learn.pretrain.augment import augment, check_operations
+from skelzoo.learn.pretrain.augment import augment, check_operations, stream_of
 from skelzoo.learn.pretrain.method import Method
-from skelzoo.nets.strl import STRL
+from skelzoo.learn.pretrain.processes import mean
+from skelzoo.learn.pretrain.psp import contrast
+from skelzoo.nets.pooling import Pooling
+from skelzoo.nets.strl import STRL, pool_persons
 
 TARGETS = ("embedding", "embedding_frozen", "embedding_literal", "coords")
 PAIRS = 4096
 """Random pairs of joints that ``spread`` looks at."""
+
+SEGMENTS, PROJECTION = 4, (256, 128)
+"""Stretches of time that the second stage pools apart, and the widths of its projector."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,10 @@ class SkeletonMAEOptions:
         literal: the sum of equation 2, (1/n - cos/n)^beta over n masked joints, instead of their mean of (1 - cos)^beta.
         remask: see ``SkeletonMAE``.
         noise: standard deviation of Gaussian noise on every coordinate, in units of the prepared clip.
-        augmentations: see ``augment``; drawn per graph, which is a clip of one frame to them.
+        graphs: most graphs of a step, drawn from those of its clips; 0 for all. The paper's batch is 1024.
+        augmentations: of the joints before the streams are computed, see ``augment``; drawn per clip.
+        temporal_share: last share of the steps, in which the whole STRL is trained, time included; 0 in the paper.
+        temperature: of the contrast in these steps.
     """
 
     mask: str | Sequence[str] = ("right_arm", "right_leg")
@@ -45,7 +54,10 @@ class SkeletonMAEOptions:
     literal: bool = False
     remask: bool = True
     noise: float = 0.0
+    graphs: int = 0
     augmentations: Sequence[Mapping[str, Any]] = ()
+    temporal_share: float = 0.0
+    temperature: float = 0.1
 
 
 class Losses(NamedTuple):
@@ -56,49 +68,69 @@ class Losses(NamedTuple):
     """Mean cosine of reconstruction and target at the masked joints."""
     spread: Tensor
     """Standard deviation of the cosine between targets of random pairs of joints; falls towards 0 when the embedding collapses."""
+    contrast: Tensor
+    """Contrast of the second stage, whose total it is; 0 in the first, as the other two are in the second."""
 
 
 class SkeletonMAEPretraining(Method):
-    """Trains the joint embedding and one GIN encoder, which ``sync`` copies to every person and layer of the STRL.
+    """Trains the joint embedding and one GIN encoder, which go into every person and layer of the STRL, then, our own, the STRL.
 
-    The STRL's own layers (position embedding, 1x1 and temporal convolutions) play no part and stay random until fine-tuning,
-    so that ``embed`` of the weights that come out is of little use before it; ``features(at=["encoded"])`` is what was trained.
+    First stage (the paper): body parts of single frames are masked. The STRL's own layers (position embedding, 1x1 and temporal
+    convolutions) play no part and stay random, so that ``embed`` of the weights that come out is of little use before fine-tuning;
+    ``features(at=["encoded"])`` is what was trained.
+
+    Second stage (``temporal_share``, not in the paper): two views of every clip go through the whole STRL, and a small projection of
+    its last layer, pooled over stretches of time and body parts, is to tell the clip from the others of the batch.
 
     Args:
         net: the STRL; it stays at ``self.net``.
+        streams: what the net reads; computed after augmentation, concatenated on the channel axis.
 
     Raises:
         TrainingError: options that the net's layout does not have, or that leave nothing masked or nothing to see.
     """
 
-    loss_names: ClassVar[tuple[str, ...]] = ("cosine", "spread")
+    loss_names: ClassVar[tuple[str, ...]] = ("cosine", "spread", "contrast")
+    idle_parameters: ClassVar[bool] = True
 
-    def __init__(self, net: STRL, options: SkeletonMAEOptions) -> None:
+    def __init__(self, net: STRL, options: SkeletonMAEOptions, streams: Sequence[str] = ("joint",)) -> None:
         super().__init__()
         regions = net.layout.region_indices
         _check(options, list(regions))
-        self.net, self.options = net, options
+        self.net, self.options, self.streams = net, options, streams
         self.autoencoder = net.autoencoder(net.in_channels if options.target == "coords" else 0, options.remask)
         if options.target == "embedding_frozen":
             self.autoencoder.embedding.requires_grad_(False)
+        self.pooling, dim = Pooling(SEGMENTS, net.layout.part_indices), net.position.shape[1]
+        hidden, out = PROJECTION
+        self.projector = nn.Sequential(nn.Linear(dim * self.pooling.vectors, hidden), nn.ReLU(), nn.Linear(hidden, out)) if options.temporal_share else None
+        self.temporal: Tensor
+        self.register_buffer("temporal", torch.tensor(False))
         members = torch.zeros(len(regions), len(net.layout))
         for row, joints in zip(members, regions.values(), strict=True):
             row[list(joints)] = 1
         self.members: Tensor
         self.register_buffer("members", members, persistent=False)
 
-    def forward(self, clips: Tensor) -> Losses:
-        """Joints (N, C, T, V, M) -> losses over all frames of all persons that are there."""
-        graphs = self.graphs(clips)
-        return self.losses(graphs, self.draw_masks(len(graphs)))
+    def views(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Joints (N, C, T, V, M) -> graphs (G, C, V) and their masked joints (G, V); in the second stage two views of the clips."""
+        if self.temporal:
+            return self.view(clips), self.view(clips)
+        graphs = self.graphs(self.view(clips))
+        return graphs, self.draw_masks(len(graphs))
+
+    def view(self, clips: Tensor) -> Tensor:
+        """Joints (N, C, T, V, M) -> augmented streams; persons who are not there stay zero."""
+        moved = augment(clips, self.options.augmentations) * clips.flatten(1, 3).any(1)[:, None, None, None]
+        return torch.cat([stream_of(moved, s, self.net.layout.parents) for s in self.streams], 1)
 
     def graphs(self, clips: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> (G, C, V): every frame of every person that is not all zero, augmented, with noise."""
-        graphs = rearrange(clips, "n c t v m -> (n t m) c 1 v 1")
-        graphs = augment(graphs[graphs.flatten(1).any(1)], self.options.augmentations)
-        if self.options.noise:
-            graphs = graphs + self.options.noise * torch.randn_like(graphs)
-        return rearrange(graphs, "g c t v 1 -> (g t) c v")
+        """(N, C, T, V, M) -> (G, C, V): every frame of every person that is not all zero, or some of them, with noise."""
+        graphs = rearrange(clips, "n c t v m -> (n t m) c v")
+        graphs = graphs[graphs.flatten(1).any(1)]
+        if 0 < self.options.graphs < len(graphs):
+            graphs = graphs[torch.randperm(len(graphs), device=graphs.device)[: self.options.graphs]]
+        return graphs + self.options.noise * torch.randn_like(graphs) if self.options.noise else graphs
 
     def draw_masks(self, count: int) -> Tensor:
         """Masked joints of that many graphs: (G, V) bool."""
@@ -113,8 +145,18 @@ class SkeletonMAEPretraining(Method):
             chosen = torch.tensor([name in o.mask for name in self.net.layout.region_indices], device=members.device).expand(count, -1)
         return (chosen.float() @ members) > 0
 
-    def losses(self, graphs: Tensor, masked: Tensor) -> Losses:
-        """Graphs (G, C, V) and their masked joints (G, V) -> losses (paper, section 3.1.3; equation 2)."""
+    def losses(self, first: Tensor, second: Tensor) -> Losses:
+        """What ``views`` gives -> the reconstruction of masked joints, or the contrast of two views."""
+        if self.projector is None or second.dtype == torch.bool:
+            return self.reconstruct(first, second)
+        last = self.net.maps(torch.cat([first, second]))[-1]
+        a, b = self.projector(pool_persons(self.pooling, last, first.shape[4])).chunk(2)
+        total = contrast(a, b, self.options.temperature)
+        zero = total.new_zeros(())
+        return Losses(total, zero, zero, total.detach())
+
+    def reconstruct(self, graphs: Tensor, masked: Tensor) -> Losses:
+        """Graphs (G, C, V) and their masked joints (G, V) -> losses of the first stage (paper, section 3.1.3; equation 2)."""
         o, x = self.options, rearrange(graphs, "g c v -> 1 c g v")
         reconstruction, embedded = self.autoencoder(x, masked[None])
         target = x if o.target == "coords" else embedded if o.target == "embedding_literal" else embedded.detach()
@@ -123,12 +165,19 @@ class SkeletonMAEPretraining(Method):
             found, target = (rearrange(y.float(), "1 d g v -> g v d") for y in (reconstruction, target))
             cosine = F.cosine_similarity(found, target, dim=2)
             error = torch.where(masked, (1 - cosine).clamp(min=0) ** o.beta, 0)
-            total = (error.sum(1) / masked.sum(1) ** o.beta).mean() if o.literal else error.sum() / masked.sum()
-            return Losses(total, cosine.detach()[masked].mean(), _spread(target.detach().flatten(0, 1)))
+            total = (error.sum(1) / masked.sum(1) ** o.beta).mean() if o.literal else error.sum() / mean(masked.sum())
+            return Losses(total, cosine.detach()[masked].mean(), _spread(target.detach().flatten(0, 1)), total.new_zeros(()))
+
+    def after_step(self, losses: Losses, progress: float) -> None:
+        """Begin the second stage when its share of the steps is left."""
+        if not self.temporal and progress >= 1 - self.options.temporal_share:
+            self.sync()
+            self.temporal.fill_(True)
 
     def sync(self) -> None:
-        """Copy what was trained into the STRL."""
-        self.net.load_encoder(self.autoencoder.embedding.state_dict(), self.autoencoder.encoder.state_dict())
+        """Copy the encoder into every person and layer of the STRL; in the second stage each is trained by itself."""
+        if not self.temporal:
+            self.net.load_encoder(self.autoencoder.embedding.state_dict(), self.autoencoder.encoder.state_dict())
 
 
 def _spread(targets: Tensor) -> Tensor:
@@ -144,6 +193,10 @@ def _check(options: SkeletonMAEOptions, regions: Sequence[str]) -> None:
     if not 0 < options.ratio < 1 or options.beta < 1 or options.noise < 0:
         raise TrainingError(
             f"ratio {options.ratio}, beta {options.beta}, noise {options.noise}: give a ratio between 0 and 1, beta of at least 1, noise of 0 or more."
+        )
+    if not 0 <= options.temporal_share <= 1 or options.temperature <= 0:
+        raise TrainingError(
+            f"temporal_share {options.temporal_share}, temperature {options.temperature}: give a share between 0 and 1, and a temperature above 0."
         )
     if options.mask == "random_joints" or (options.mask == "random_regions" and len(regions) > 1):
         return
