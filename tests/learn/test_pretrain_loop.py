@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from skelzoo.errors import TrainingError, UnknownArchError
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.loop import Run, pretrain
 from skelzoo.learn.pretrain.recipe import Optimiser, Recipe
+from skelzoo.learn.pretrain.skeattnclr import Losses, SkeAttnCLRPretraining
 
 STEPS = 60
 RECIPE = Recipe(
@@ -63,7 +65,8 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_leaves_a_log_a_checkpoint_and_loadable_weights(whole: Path, data: Path) -> None:
-    assert {p.name for p in whole.iterdir()} == {"recipe.json", "log.csv", "checkpoint.pt", "weights"}
+    (windows,) = whole.glob("windows-*.npy")
+    assert {p.name for p in whole.iterdir()} == {"recipe.json", "log.csv", "checkpoint.pt", "weights", windows.name}
     assert [int(r["step"]) for r in log(whole)] == list(range(1, STEPS + 1)) and np.isfinite(losses(whole)).all()
     encoder = skelzoo.load(f"local:{whole / 'weights'}", device="cpu")
     assert encoder.contract == RECIPE.contract and encoder.config.num_classes == 0 and encoder.embed(make_clip()).shape == (1, 16)
@@ -94,23 +97,58 @@ def test_stopped_and_resumed_is_the_same_run(data: Path, whole: Path, tmp_path: 
     np.testing.assert_allclose(encoders[1].embed(make_clip()), encoders[0].embed(make_clip()), atol=1e-4)
 
 
-@pytest.mark.parametrize("kill_at", [2, 17])
-def test_killed_without_warning_and_resumed_is_the_same_run(data: Path, whole: Path, tmp_path: Path, kill_at: int) -> None:
-    """Before the first checkpoint (at step 5), and between checkpoints."""
-    recipe, out = write_json(tmp_path / "tiny.json", RECIPE.to_dict()), tmp_path / "run"
-    code = f"from skelzoo.learn.pretrain.loop import pretrain; pretrain({str(recipe)!r}, {str(data)!r}, {str(out)!r}, device='cpu')"
+def start(data: Path, out: Path, before: str = "") -> subprocess.Popen[bytes]:
+    """A process of its own that runs some code and then the recipe."""
+    recipe = write_json(out.with_suffix(".json"), RECIPE.to_dict())
+    code = f"{before}\nfrom skelzoo.learn.pretrain.loop import pretrain\npretrain({str(recipe)!r}, {str(data)!r}, {str(out)!r}, device='cpu')"
     environment = {**os.environ, "PYTHONPATH": str(Path(skelzoo.__file__).parents[1])}
-    with subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and (not (out / "log.csv").exists() or len(log(out)) < kill_at):
-            time.sleep(0.001)
-        os.kill(process.pid, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL and kill_at <= len(log(out)) < STEPS and not (out / "weights").exists()
-    with (out / "log.csv").open("a") as f:
-        f.write("3")  # a line the kill cut short
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
+
+
+def check_goes_on(data: Path, out: Path, whole: Path) -> None:
     run(data, out)
     assert [int(r["step"]) for r in log(out)] == list(range(1, STEPS + 1))
     np.testing.assert_allclose(losses(out), losses(whole), atol=1e-4)
     assert skelzoo.verify(f"local:{out / 'weights'}", device="cpu").ok
+    assert {p.name for p in out.iterdir()} == {p.name for p in whole.iterdir()}
+
+
+@pytest.mark.parametrize("when", ["before the first checkpoint", "at random"])
+def test_killed_without_warning_and_resumed_is_the_same_run(data: Path, whole: Path, tmp_path: Path, when: str) -> None:
+    out, kill_at = tmp_path / "run", 2 if when != "at random" else random.SystemRandom().randrange(1, STEPS // 2)
+    with start(data, out) as process:
+        while process.poll() is None and (not (out / "log.csv").exists() or len(log(out)) < kill_at):
+            time.sleep(0.001)
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL and kill_at <= len(log(out)) < STEPS and not (out / "weights").exists(), kill_at
+    with (out / "log.csv").open("a") as f:
+        f.write("3")  # a line the kill cut short
+    check_goes_on(data, out, whole)
+
+
+DIES_WRITING = """
+import os, signal, torch
+save, calls = torch.save, []
+
+def save_or_die(state, file):
+    calls.append(state["step"])
+    if len(calls) == 3:
+        file.write(b"half a checkpoint")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(state, file)
+
+torch.save = save_or_die
+"""
+
+
+def test_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(data: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with start(data, out, DIES_WRITING) as process:
+        assert process.wait(600) == -signal.SIGKILL
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == 2 * RECIPE.checkpoint_every
+    assert len(log(out)) == 3 * RECIPE.checkpoint_every and len(list(out.glob(".checkpoint.pt.*"))) == 1
+    check_goes_on(data, out, whole)
 
 
 def test_a_finished_run_is_not_run_again(data: Path, whole: Path) -> None:
@@ -136,6 +174,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(data: 
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+\. Lower optimiser\.learning_rate"):
         run(data, tmp_path / "run", recipe)
     assert (tmp_path / "run/checkpoint.pt").is_file() and np.isfinite(losses(tmp_path / "run")).all() and not (tmp_path / "run/weights").exists()
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_too(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses_of = SkeAttnCLRPretraining.losses
+
+    def steep(self: SkeAttnCLRPretraining, *views: torch.Tensor) -> Losses:
+        found = losses_of(self, *views)
+        return found._replace(total=found.total + (0 * found.total).sqrt())
+
+    monkeypatch.setattr(SkeAttnCLRPretraining, "losses", steep)
+    with pytest.raises(TrainingError, match=r"the gradient is nan at step 0\. Lower"):
+        run(data, tmp_path / "run")
+    assert not (tmp_path / "run/checkpoint.pt").exists() and not (tmp_path / "run/log.csv").exists()
 
 
 def test_missing_data(tmp_path: Path) -> None:

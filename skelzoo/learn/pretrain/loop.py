@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,26 +13,38 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 from tqdm import tqdm
 
-from skelzoo.errors import MissingDependencyError, TrainingError
+from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.runner import pick_device
 from skelzoo.learn import probe
+from skelzoo.learn.cameras import stored_contract
 from skelzoo.learn.head import fit_head
+from skelzoo.learn.pretrain import processes
+from skelzoo.learn.pretrain.batches import Batches
 from skelzoo.learn.pretrain.data import pretraining_array
 from skelzoo.learn.pretrain.methods import build_method
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
-from skelzoo.learn.training import computes_bf16, warmup_cosine
-from skelzoo.nets.archs import build
-from skelzoo.skeleton.layouts import get_layout
+from skelzoo.learn.training import warmup_cosine
+from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.writing import whole_file
+from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
 
 LOG, CHECKPOINT, RECIPE, HEAD, RESULT = "log.csv", "checkpoint.pt", "recipe.json", "head.json", "weights"
 
 
-def pretrain(recipe: str | Recipe, data: str | Path, out: str | Path, device: str = "auto", stop_after: int | None = None) -> Path:
+def pretrain(
+    recipe: str | Recipe,
+    data: str | Path,
+    out: str | Path,
+    device: str = "auto",
+    stop_after: int | None = None,
+    devices: int = 1,
+    nodes: int = 1,
+    compile: bool = False,
+) -> Path:
     """Pretrain an encoder; called again with the same ``out`` it goes on where it was stopped.
 
     Every step seeds torch with (seed, step), so that a resumed run draws the same batches, augmentations and
@@ -41,34 +53,80 @@ def pretrain(recipe: str | Recipe, data: str | Path, out: str | Path, device: st
     Args:
         recipe: name, JSON path or Recipe.
         data: folder with the recipe's corpus files.
-        out: folder for ``recipe.json``, ``log.csv``, ``checkpoint.pt`` and, at the end, ``weights/``
+        out: folder for ``recipe.json``, ``log.csv``, ``checkpoint.pt``, the prepared ``windows-*.npy`` and, at the end, ``weights/``
             (and ``head.json``, how its head does on held-out clips).
         stop_after: stop (with a checkpoint) once this many steps are done in all.
+        devices, nodes: devices of each node to train on, and nodes; the program is started again once per device of this
+            node. Started by ``fabric run`` or ``torchrun``, it has the processes that they made instead. Every process
+            calls this function, and must see the same ``data`` and ``out``.
+        compile: run the net and its losses through ``torch.compile``.
 
     Returns:
         The weights folder, for ``skelzoo.load("local:...")``. ``out`` itself when
         stopped before the end.
 
     Raises:
-        TrainingError: data missing, the loss is not finite, or ``out`` holds a run of another recipe.
+        TrainingError: data missing, the loss is not finite, a batch that does not split over the devices, or ``out`` holds a run of another recipe.
+        DeviceError: devices that are not on this machine.
         MissingDependencyError: the ``train`` extra is not installed.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     folder = Path(out)
     _check_claim(folder, recipe)
-    run = Run(recipe, folder, data, device)
-    _write(folder / RECIPE, _recipe_text(recipe))
+    run = Run(recipe, folder, data, device, devices, nodes, compile)
+    if run.fabric.is_global_zero:
+        _write(folder / RECIPE, _recipe_text(recipe))
     last = recipe.steps if stop_after is None else min(recipe.steps, stop_after)
     run.train(last)
-    return folder if last < recipe.steps else _finish(run.encoder(), recipe, folder, data)
+    if last < recipe.steps:
+        return folder
+    if run.fabric.is_global_zero:
+        _finish(run.encoder(), recipe, folder, data)
+    run.fabric.barrier()
+    return folder / RESULT
 
 
-def _finish(encoder: Encoder, recipe: Recipe, folder: Path, data: str | Path) -> Path:
+def _finish(encoder: Encoder, recipe: Recipe, folder: Path, data: str | Path) -> None:
     """Fit the recipe's head, if it has one, and save the weights; the head's held-out result goes to ``head.json``."""
     if recipe.head is not None:
         encoder, result = fit_head(encoder, recipe.head, recipe.data, data)
         _write(folder / HEAD, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
-    return encoder.save(folder / RESULT)
+    encoder.save(folder / RESULT)
+
+
+def refit(recipe: str | Recipe, data: str | Path, out: str | Path, device: str = "auto") -> Path:
+    """Fit the head of a finished run anew, and save its weights with it.
+
+    Args:
+        recipe: as the run's, but for ``head`` and the ``embed_`` options, which no weight depends on.
+        data, out, device: as ``pretrain`` takes them.
+
+    Returns:
+        The weights folder.
+
+    Raises:
+        TrainingError: ``out`` holds no finished run of such a recipe.
+        MissingDependencyError: the ``train`` extra is not installed.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    folder = Path(out)
+    if not (folder / RESULT).is_dir():
+        raise TrainingError(f"{folder} holds no finished run. Finish it with the same command without --refit.")
+    if _body(load_recipe(str(folder / RECIPE))) != _body(recipe):
+        raise TrainingError(f"{folder / RECIPE} differs from {recipe.name} in more than head and embed_ options. Train that in another folder.")
+    trained = Encoder.from_pretrained(f"local:{folder / RESULT}", device=device)
+    config = ModelConfig(recipe.arch, recipe.options, recipe.contract)
+    net = build_net(config)
+    net.load_state_dict({name: value for name, value in trained.net.state_dict().items() if not name.startswith("head.")})
+    _finish(Encoder(net, config, recipe.name, trained.device), recipe, folder, data)
+    _write(folder / RECIPE, _recipe_text(recipe))
+    return folder / RESULT
+
+
+def _body(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides the weights of the net without its head."""
+    options = {name: value for name, value in recipe.options.items() if not name.startswith("embed_")}
+    return dataclasses.replace(recipe, head=None, options=options).to_dict()
 
 
 def _write(path: Path, text: str) -> None:
@@ -86,12 +144,6 @@ def _check_claim(folder: Path, recipe: Recipe) -> None:
         raise TrainingError(f"{folder} holds a run of another recipe (see {path}). Choose another folder with --out, or remove it.")
 
 
-def _precision(name: str, device: torch.device) -> Any:
-    if name != "auto":
-        return name
-    return "bf16-mixed" if computes_bf16(device) else "32-true"
-
-
 class Run:
     """One pretraining run: its state, step by step.
 
@@ -99,35 +151,31 @@ class Run:
         step: steps done so far.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, data: str | Path, device: str) -> None:
-        try:
-            from lightning_fabric import Fabric
-        except ImportError as error:
-            raise MissingDependencyError("lightning-fabric", "train", "pretraining") from error
+    def __init__(self, recipe: Recipe, folder: Path, data: str | Path, device: str, devices: int = 1, nodes: int = 1, compile: bool = False) -> None:
         self.recipe, self.folder, self.step = recipe, folder, 0
-        chosen = pick_device(device)
-        self.fabric = Fabric(
-            accelerator=chosen.type, devices=1 if chosen.type == "cpu" else [chosen.index or 0], precision=_precision(recipe.precision, chosen)
-        )
+        self.config = ModelConfig(recipe.arch, recipe.options, recipe.contract)
         torch.manual_seed(recipe.seed)
-        layout = get_layout(recipe.contract.layout)
-        self.net = build(recipe.arch, layout, recipe.contract.input_channels, 0, recipe.options)
+        self.net = build_net(self.config)
         method = build_method(self.net, recipe)
+        self.fabric = processes.start(device, devices, nodes, recipe.precision, method.idle_parameters)
+        if processes.count() > 1:
+            if recipe.batch_size % processes.count():
+                raise TrainingError(f"{recipe.name}: batch_size {recipe.batch_size} is not a multiple of the {processes.count()} devices.")
+            processes.synchronise_batch_norm(method, self.fabric.device)
+        if compile:
+            method.losses = torch.compile(method.losses)
         trainable = [p for p in method.parameters() if p.requires_grad]
         o = recipe.optimiser
         optimiser = torch.optim.AdamW(trainable, lr=o.learning_rate, weight_decay=o.weight_decay)
         self.method, self.optimiser = self.fabric.setup(method, optimiser)
-        self.clips = torch.from_numpy(self._data(data)).to(self.fabric.device)
+        with self.fabric.rank_zero_first():
+            self.clips = Batches(self._data(data), self.fabric.device)
         self.readings = self._monitor(data)
-        if (folder / CHECKPOINT).is_file():
-            self._resume()
-        self._trim_log()
+        self._resume()
 
-    def _data(self, folder: str | Path) -> Any:
-        stored = [{**s, "frames": self.recipe.stored_frames} if s["step"] == "resample" else s for s in self.recipe.contract.steps]
-        return pretraining_array(
-            folder, self.recipe.data, self.recipe.contract.replace(steps=tuple(stored), frames=self.recipe.stored_frames, streams=("joint",))
-        )
+    def _data(self, folder: str | Path) -> FloatArray:
+        contract = stored_contract(self.recipe.contract, self.recipe.stored_frames)
+        return pretraining_array(folder, self.recipe.data, contract, cache=self.folder)
 
     def _monitor(self, data: str | Path) -> probe.Split | None:
         return None if self.recipe.monitor is None else probe.validation_split(self.recipe.monitor, data, self.recipe.contract)
@@ -135,44 +183,61 @@ class Run:
     def encoder(self) -> Encoder:
         """The encoder as it is now, without a head."""
         self.method.module.sync()
-        config = ModelConfig(self.recipe.arch, self.recipe.options, self.recipe.contract)
-        return Encoder(self.net, config, self.recipe.name, self.fabric.device)
+        net = self.net
+        if processes.count() > 1:  # an encoder knows nothing of other processes, so neither does its net
+            net = build_net(self.config)
+            net.load_state_dict(self.net.state_dict())
+        return Encoder(net, self.config, self.recipe.name, self.fabric.device)
 
     def train(self, last: int) -> None:
         """Go on until ``last`` steps are done; the last of them is always in the checkpoint."""
         r = self.recipe
         self.method.train()
-        with tqdm(total=r.steps, initial=self.step, unit="step", desc=r.name) as bar:
+        with tqdm(total=r.steps, initial=self.step, unit="step", desc=r.name, disable=not self.fabric.is_global_zero) as bar:
             while self.step < last:
-                row = self._one_step()
-                self.step += 1
-                if r.monitor is not None and (self.step % r.monitor_every == 0 or self.step == r.steps):
-                    row["knn"] = self._reading()
-                self._log(row)
+                row = self.one_step()
+                if self.fabric.is_global_zero:
+                    if r.monitor is not None and (self.step % r.monitor_every == 0 or self.step == r.steps):
+                        row["knn"] = self._reading()
+                    self._log(row)
+                    if self.step % r.checkpoint_every == 0 or self.step == last:
+                        self._save()
                 bar.update()
                 bar.set_postfix(loss=f"{row['loss']:.3f}")
-                if self.step % r.checkpoint_every == 0 or self.step == last:
-                    self._save()
 
-    def _one_step(self) -> dict[str, float]:
-        r, o = self.recipe, self.recipe.optimiser
-        progress = self.step / r.steps
+    def one_step(self) -> dict[str, float]:
+        """Do the next step.
+
+        Returns:
+            What the log shows of it: ``loss`` and its parts, of the whole batch.
+
+        Raises:
+            TrainingError: loss or gradient is not finite.
+        """
+        r, o, method = self.recipe, self.recipe.optimiser, self.method.module
         for group in self.optimiser.param_groups:
             group["lr"] = o.learning_rate * warmup_cosine(self.step, r.steps, o.warmup)
-        batch = self.clips[self._indices()]
+        with record_function("data"):
+            batch = self.clips[self._indices()]
         torch.manual_seed(r.seed * 1_000_003 + self.step)
         losses = self.method(batch)
-        if not torch.isfinite(losses.total):
-            raise TrainingError(
-                f"{r.name}: the loss is {losses.total.item()} at step {self.step}. Lower optimiser.learning_rate; {self.folder / CHECKPOINT} is from before."
-            )
-        self.optimiser.zero_grad()
-        self.fabric.backward(losses.total)
-        self.fabric.clip_gradients(self.method, self.optimiser, max_norm=o.clip_norm)
-        self.optimiser.step()
-        self.method.module.after_step(losses, progress)
-        parts = {f"loss_{n}": float(getattr(losses, n).detach()) for n in self.method.module.loss_names}
-        return {"loss": float(losses.total.detach()), **parts}
+        with record_function("backward"):
+            self.optimiser.zero_grad()
+            self.fabric.backward(losses.total)
+        with record_function("optimiser"):
+            length = self.fabric.clip_gradients(self.method, self.optimiser, max_norm=o.clip_norm, error_if_nonfinite=False)
+            self.optimiser.step()
+            method.after_step(losses, self.step / r.steps)
+        # All at once and last, since reading a number waits for the GPU.
+        shown = torch.stack([losses.total, *(getattr(losses, n) for n in method.loss_names), length]).detach()
+        row = dict(zip(("loss", *(f"loss_{n}" for n in method.loss_names), "gradient"), processes.mean(shown).tolist(), strict=True))
+        for name, value in (("loss", row["loss"]), ("gradient", row.pop("gradient"))):
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"{r.name}: the {name} is {value} at step {self.step}. Lower optimiser.learning_rate; {self.folder / CHECKPOINT} is from before."
+                )
+        self.step += 1
+        return row
 
     def _indices(self) -> Tensor:
         """Clips of this step: epochs are permutations drawn from (seed, epoch), short last batches are left out."""
@@ -201,13 +266,21 @@ class Run:
             writer.writerow({"step": self.step, "learning_rate": self.optimiser.param_groups[0]["lr"], **row})
 
     def _save(self) -> None:
-        scratch = self.folder / f".{CHECKPOINT}.tmp"
-        self.fabric.save(scratch, {"method": self.method, "optimiser": self.optimiser, "step": self.step})
-        os.replace(scratch, self.folder / CHECKPOINT)
+        with whole_file(self.folder / CHECKPOINT) as file:
+            torch.save({"method": self.method.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step}, file)
 
     def _resume(self) -> None:
-        rest = self.fabric.load(self.folder / CHECKPOINT, {"method": self.method, "optimiser": self.optimiser})
-        self.step = int(rest["step"])
+        """Go on from the checkpoint, if there is one, and clear away what a kill left of later steps."""
+        path = self.folder / CHECKPOINT
+        if self.fabric.broadcast(path.is_file()):
+            if not path.is_file():
+                raise TrainingError(f"{path} is there for the first process, but not for number {processes.rank()}. Give an --out that all nodes see.")
+            rest = self.fabric.load(path, {"method": self.method, "optimiser": self.optimiser})
+            self.step = int(rest["step"])
+        if self.fabric.is_global_zero:
+            self._trim_log()
+            for scratch in self.folder.glob(f".{CHECKPOINT}.*.part"):
+                scratch.unlink()
 
     def _trim_log(self) -> None:
         """Drop steps that a killed run logged after its last checkpoint; they are run again."""

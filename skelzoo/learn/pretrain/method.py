@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.profiler import record_function
+
+from skelzoo.learn.pretrain import processes
 
 
 class Method(nn.Module):
-    """A pretraining method around the net it trains.
+    """A pretraining method around the net it trains, which stays at ``self.net``.
 
-    ``forward(clips)`` takes joints (N, C, T, V, M), augments them, computes the streams and returns a named tuple with
-    ``total``, the loss to minimise, and one field for each of ``loss_names``. The net stays at ``self.net``.
+    A method says how it makes views of clips and what the losses of views are. With several processes all of them make
+    the views of the whole batch from the same random numbers, and each takes its share of the rows into ``losses``.
     """
 
     loss_names: ClassVar[tuple[str, ...]] = ()
     """Parts of the loss that the log shows."""
+
+    idle_parameters: ClassVar[bool] = False
+    """Whether there are steps in which some parameters play no part."""
+
+    losses: Callable[..., Any]
+    """The views -> a named tuple with ``total``, the loss to minimise, and one field for each of ``loss_names``.
+
+    With several processes the loss of the whole batch is the mean over them of what each returns.
+    """
+
+    def forward(self, clips: Tensor) -> Any:
+        """Joints of the whole batch (N, C, T, V, M) -> what ``losses`` makes of this process's share of it."""
+        with record_function("augmentation"):
+            views = [processes.own_rows(view) for view in self.views(clips)]
+            if processes.count() > 1:
+                # Until here all processes have to draw the same numbers, from here on (dropout) each its own.
+                torch.manual_seed(int(torch.randint(2**62, ())) + processes.rank())
+        with record_function("forward"):
+            return self.losses(*views)
+
+    def views(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Joints (N, C, T, V, M) -> augmented, the streams computed; row i of each view belongs to row i of the others."""
+        raise NotImplementedError
 
     def after_step(self, losses: Any, progress: float) -> None:
         """What follows an optimiser step; ``progress`` is 0 at the first one and below 1 at the last."""

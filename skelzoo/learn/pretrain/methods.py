@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from skelzoo.errors import TrainingError
+from skelzoo.learn.cameras import SEEN
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.psp import PSPOptions, PSPPretraining
 from skelzoo.learn.pretrain.recipe import Recipe
@@ -42,9 +43,7 @@ def _skeattnclr(net: nn.Module, recipe: Recipe) -> Method:
 
 
 def _skeletonmae(net: nn.Module, recipe: Recipe) -> Method:
-    if tuple(recipe.contract.streams) != ("joint",):
-        raise TrainingError(f"{recipe.name}: method {recipe.method} reads the joint stream alone, not {', '.join(recipe.contract.streams)}.")
-    return SkeletonMAEPretraining(_of_family(net, STRL, recipe), _options(SkeletonMAEOptions, recipe))
+    return SkeletonMAEPretraining(_of_family(net, STRL, recipe), _options(SkeletonMAEOptions, recipe), recipe.contract.streams)
 
 
 def _psp(net: nn.Module, recipe: Recipe) -> Method:
@@ -63,8 +62,13 @@ def build_method(net: nn.Module, recipe: Recipe) -> Method:
     """The recipe's method around a net.
 
     Raises:
-        TrainingError: no such method, options it does not take, or a net it does not train.
+        TrainingError: no such method, options it does not take, a net it does not train, or camera pictures that nothing films.
     """
     if recipe.method not in METHODS:
         raise TrainingError(f"{recipe.name}: no pretraining method {recipe.method!r}. Known: {', '.join(METHODS)}.")
+    operations = [row.get("op") for row in recipe.method_options.get("augmentations", ())]
+    if (recipe.contract.layout == SEEN) != (operations[:1] == ["film_joints"]):
+        raise TrainingError(
+            f"{recipe.name}: film_joints makes {SEEN} joints of 3-D clips. Let it be the first augmentation with that layout, and leave it out with others."
+        )
     return METHODS[recipe.method](net, recipe)

@@ -13,6 +13,7 @@ from torch import Tensor
 from skelzoo.errors import TrainingError
 from skelzoo.learn.pretrain.augment import augment, check_operations, random_frames, stream_of
 from skelzoo.learn.pretrain.method import Method
+from skelzoo.learn.pretrain.processes import all_rows
 from skelzoo.nets.psp import PSP
 
 TEMPERATURE, CONTRAST_WEIGHT = 0.07, 0.2
@@ -40,11 +41,12 @@ def contrast(a: Tensor, b: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """InfoNCE of two views: each row's positive is the same clip in the other view, negatives are all other clips in both (NT-Xent).
 
     Args:
-        a, b: (N, D), of any length.
+        a, b: (N, D), of any length; with several processes each gives its rows, and all compare the whole batch.
 
     Raises:
         TrainingError: fewer than two clips.
     """
+    a, b = all_rows(a), all_rows(b)
     if len(a) < 2:
         raise TrainingError(f"the contrast compares clips with each other and got {len(a)}. Give it at least 2: raise the batch size.")
     # Similarities divided by a small temperature need float32, whatever the net ran in.
@@ -120,8 +122,11 @@ class PSPPretraining(Method):
         check_operations(options.augmentations)
         self.net, self.frames, self.options = net, frames, options
 
-    def forward(self, clips: Tensor) -> Losses:
-        """Joints (N, C, T, V, M) at the rate they are stored at -> losses; motion is computed before frames are drawn."""
+    def views(self, clips: Tensor) -> tuple[Tensor]:
+        """Joints (N, C, T, V, M) at the rate they are stored at -> joint and motion; motion is computed before frames are drawn."""
         joints = augment(clips, self.options.augmentations)
-        views = [random_frames(stream_of(joints, stream), self.frames) for stream in ("joint", "motion")]
-        return coarse_to_fine(self.net, self.net.maps(torch.cat(views, 1))[0], clips.shape[-1], self.options.temperature)
+        return (torch.cat([random_frames(stream_of(joints, stream), self.frames) for stream in ("joint", "motion")], 1),)
+
+    def losses(self, both: Tensor) -> Losses:
+        """Joint then motion on the channel axis (N, C, T, V, M) -> the contrast on every level."""
+        return coarse_to_fine(self.net, self.net.maps(both)[0], both.shape[-1], self.options.temperature)

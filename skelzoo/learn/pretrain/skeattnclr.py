@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from skelzoo.learn.pretrain.augment import augment, check_operations, part_swap, stream_of
 from skelzoo.learn.pretrain.method import Method
+from skelzoo.learn.pretrain.processes import all_rows
 from skelzoo.nets.attention_mask import Projection
 from skelzoo.nets.skeattnclr import SkeAttnCLR
 
@@ -80,12 +81,12 @@ class SkeAttnCLRPretraining(Method):
         self.register_buffer("queue", F.normalize(torch.randn(3, dim, options.queue), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
 
-    def forward(self, clips: Tensor) -> Losses:
-        """Joints (N, C, T, V, M) -> losses: two augmented views, the swap of the first, then the streams of each."""
+    def views(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Joints (N, C, T, V, M) -> two augmented views and the swap of the first, the streams of each."""
         o = self.options
         query, key = augment(clips, o.augmentations), augment(clips, o.augmentations)
         swapped = part_swap(query, self.parts, o.part_range, o.span_range)
-        return self.losses(*(torch.cat([stream_of(view, s, self.parents) for s in self.streams], 1) for view in (query, key, swapped)))
+        return tuple(torch.cat([stream_of(view, s, self.parents) for s in self.streams], 1) for view in (query, key, swapped))
 
     def losses(self, query: Tensor, key: Tensor, swapped: Tensor) -> Losses:
         """The losses of two views and the swapped first one (paper, local and global contrast).
@@ -131,10 +132,11 @@ class SkeAttnCLRPretraining(Method):
 
     @torch.no_grad()
     def enqueue(self, keys: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Overwrite the oldest columns of the queues (global, salient, non-salient) with this step's keys."""
+        """Overwrite the oldest columns of the queues (global, salient, non-salient) with this step's keys, those of all processes."""
+        rows = all_rows(torch.stack(keys, 1))
         start = int(self.pointer)
-        stop = start + len(keys[0])
-        self.queue[:, :, start:stop] = torch.stack(keys).transpose(1, 2).to(self.queue.dtype)
+        stop = start + len(rows)
+        self.queue[:, :, start:stop] = rows.permute(1, 2, 0).to(self.queue.dtype)
         self.pointer.fill_(stop % self.queue.shape[2])
 
     def momentum_at(self, progress: float) -> float:
