@@ -72,7 +72,4 @@ def test_default_model_names_the_motions(tmp_path: Path) -> None:
     result = run_demo(picture=tmp_path / "demo.png", device="cpu")
     check(result, tmp_path / "demo.png")
     assert result.matched[0] >= 20
-    top = {row.motion: row.labels for row in result.rows}
-    assert any("walk" in label for label in top["walk"])
-    assert {"deep squat", "sit to stand"} & set(top["squat"])
-    assert "wave-right-hand" in top["wave"]
+    assert {row.motion: row.labels[0] for row in result.rows if row.motion != "kick"} == {"walk": "walk", "squat": "squat", "wave": "wave right hand"}

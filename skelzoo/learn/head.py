@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,52 +12,20 @@ from torch import nn
 
 from skelzoo.errors import MissingDependencyError, TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.learn.pretrain.data import DataOptions, corpora, held_out, windows
-from skelzoo.skeleton.clip import FloatArray
-from skelzoo.skeleton.prepare import prepare
+from skelzoo.learn.head_clips import FOLDS, HeadOptions, LabelledClips, labelled_clips
+from skelzoo.learn.head_result import TEMPERATURES, Floats, HeadResult, HeadScore, Ints, calibration_error, confusions, per_class, score, surprise
+from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.weights.checkpoint import build_net
 
-
-@dataclass(frozen=True)
-class HeadOptions:
-    """Which labels a head learns.
-
-    Attributes:
-        labels: corpus file -> {source label: class name}; ``"*"`` takes every label under its own name.
-        fewest: classes with fewer training clips than this are left out.
-        strength: inverse L2 penalty of the logistic regression.
-    """
-
-    labels: Mapping[str, str | Mapping[str, str]]
-    fewest: int = 12
-    strength: float = 0.05
-
-
-@dataclass(frozen=True)
-class HeadResult:
-    """How a head does on held-out clips.
-
-    Attributes:
-        accuracy, balanced_accuracy: top-1 over clips and mean over classes, percent; a clip's scores are the mean
-            over its windows.
-        top3: share of clips whose class is among the best three, percent.
-        per_class: class -> (held-out clips, percent right).
-    """
-
-    classes: int
-    train_clips: int
-    test_clips: int
-    accuracy: float
-    balanced_accuracy: float
-    top3: float
-    per_class: Mapping[str, tuple[int, float]]
+Bools = NDArray[np.bool_]
 
 
 def fit_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: str | Path) -> tuple[Encoder, HeadResult]:
-    """Fit a linear head by logistic regression on frozen embeddings, and measure it on the held-out clips.
+    """Fit a linear head by logistic regression on frozen embeddings, calibrate its scores, and measure it on the held-out clips.
 
-    Training uses the labelled clips that pretraining used, cut into the same windows; the clips held out of
-    pretraining are the test.
+    Training uses the labelled clips that pretraining used, whole, as ``classify`` gets them; the clips held out of
+    pretraining are the test. The logits are divided by a temperature: the median over folds of the one at which a fold's clips are
+    least surprising to a head that saw none of their subjects or styles. The head that is kept is fitted on all folds.
 
     Args:
         folder: with the corpus files.
@@ -68,25 +34,32 @@ def fit_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: 
         A new encoder with the head and the class names, and its result on the held-out clips.
 
     Raises:
-        TrainingError: a file is missing or fewer than two classes are left.
+        TrainingError: a file is missing, fewer than two classes are left, or no clips to calibrate or measure the head on.
         MissingDependencyError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        raise MissingDependencyError("scikit-learn", "train", "fitting a head") from error
-    train, test = _labelled_windows(encoder, options, data, folder)
-    names = sorted(n for n in set(train.labels) if len(set(train.clips[train.labels == n])) >= options.fewest)
-    if len(names) < 2:
-        raise TrainingError(f"{len(names)} class(es) with at least {options.fewest} clips: a head needs two. Check the labels of the recipe's head.")
     shared = _streams_of_head(encoder)
-    z, kept = encoder.embed(train.x, prepared=True), np.isin(train.labels, names)
-    z = z.reshape(len(z), shared, -1).sum(1)
-    mean, std = z[kept].mean(0), z[kept].std(0) + 1e-6
-    regression = LogisticRegression(C=options.strength, max_iter=2000, class_weight="balanced").fit((z[kept] - mean) / std, train.labels[kept])
-    bias = (regression.intercept_ - regression.coef_ @ (mean / std)) / shared
-    headed = _with_linear_head(encoder, regression.coef_ / std, bias, [str(c) for c in regression.classes_])
-    return headed, _measure(headed, test, len(set(train.clips[kept])))
+    clips = labelled_clips(encoder.contract, options, data, folder)
+    task = _Task(encoder.embed(clips.x, prepared=True).reshape(len(clips.x), shared, -1).sum(1), clips, options)
+    train = clips.held == ""
+    names = task.classes(train)
+    raw = task.fit(train, names)
+    if raw is None:
+        raise TrainingError(f"{len(names)} class(es) with at least {options.fewest} clips: a head needs two. Check the labels of the recipe's head.")
+    folds = task.cross_validated(train, names)
+    if not folds or not task.known(raw, ~train).any():
+        raise TrainingError("no labelled clips are left to calibrate the head on, or to measure it on. Check head.labels and data.held_out of the recipe.")
+    temperature = float(np.median([TEMPERATURES[surprise(*fold).argmin()] for fold in folds]))
+    unseen, unseen_truth = (np.concatenate(part) for part in zip(*folds, strict=True))
+    head = raw.divided(temperature)
+    logits, truth = task.measured(head, ~train)
+    kinds = {**task.by_kind(head), **task.by_source(train, temperature), "cross-validated": score(unseen / temperature, unseen_truth)}
+    headed = _with_linear_head(encoder, head, shared)
+    labels = headed.labels or ()
+    result = HeadResult(
+        **asdict(score(logits, truth)), classes=len(labels), train_clips=int(task.known(head, train & ~clips.copies).sum()), temperature=temperature,
+        error_before=calibration_error(*task.measured(raw, ~train)), kinds=kinds, per_class=per_class(logits, truth, labels), confusions=confusions(logits, truth, labels),
+    )  # fmt: skip
+    return headed, result
 
 
 def _streams_of_head(encoder: Encoder) -> int:
@@ -97,50 +70,87 @@ def _streams_of_head(encoder: Encoder) -> int:
     return encoder.embedding_dim // head.in_features
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """Prepared windows with the class name and source clip of each."""
+@dataclass(frozen=True, eq=False)
+class _Head:
+    weight: Floats
+    bias: Floats
+    names: NDArray[np.str_]
 
-    x: FloatArray
-    labels: NDArray[np.str_]
-    clips: NDArray[np.str_]
-
-
-def _labelled_windows(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: str | Path) -> tuple[_Windows, _Windows]:
-    rows: tuple[list[Any], list[Any]] = ([], [])
-    for file, corpus in corpora(folder, [f for f in data.files if f in options.labels]):
-        mapping = options.labels[file]
-        for clip, out in zip(corpus.clips, held_out(corpus, data.held_out.get(file)), strict=True):
-            name = clip.label if mapping == "*" else mapping.get(clip.label or "") if isinstance(mapping, Mapping) else None
-            if name is not None:
-                rows[bool(out)].extend((prepare(w, encoder.contract), name, f"{file}:{clip.name}") for w in windows(clip, data) if w.frames >= data.shortest)
-    if not rows[0] or not rows[1]:
-        raise TrainingError("no labelled clips to train a head on, or none held out to measure it. Check head.labels and data.held_out of the recipe.")
-    train, test = (_Windows(np.stack([r[0] for r in part]), np.array([r[1] for r in part]), np.array([r[2] for r in part])) for part in rows)
-    return train, test
+    def divided(self, temperature: float) -> _Head:
+        return _Head(self.weight / temperature, self.bias / temperature, self.names)
 
 
-def _with_linear_head(encoder: Encoder, weight: NDArray[np.float64], bias: NDArray[np.float64], names: Sequence[str]) -> Encoder:
-    if len(names) == 2:  # scikit-learn gives one row for two classes
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    config = replace(encoder.config, num_classes=len(names), labels=tuple(names))
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Vectors (N, D) of labelled clips. Masks are over the clips."""
+
+    z: NDArray[np.float32]
+    clips: LabelledClips
+    options: HeadOptions
+
+    def classes(self, train: Bools) -> NDArray[np.str_]:
+        """Names of the classes with enough training clips, in order."""
+        names, counts = np.unique(self.clips.labels[train & ~self.clips.copies], return_counts=True)
+        return names[counts >= self.options.fewest]
+
+    def fit(self, train: Bools, names: NDArray[np.str_]) -> _Head | None:
+        """A head for those of the classes that are there, None where these are fewer than two."""
+        try:
+            from sklearn.linear_model import LogisticRegression
+        except ImportError as error:
+            raise MissingDependencyError("scikit-learn", "train", "fitting a head") from error
+        used = train & np.isin(self.clips.labels, names)
+        z, labels = self.z[used], self.clips.labels[used]
+        if len(np.unique(labels)) < 2:
+            return None
+        mean, std = z.mean(0), z.std(0) + 1e-6
+        model = LogisticRegression(C=self.options.strength, max_iter=2000, class_weight="balanced").fit((z - mean) / std, labels)
+        weight, bias = model.coef_ / std, model.intercept_ - model.coef_ @ (mean / std)
+        if len(model.classes_) == 2:  # scikit-learn gives one row for two classes
+            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+        return _Head(weight, bias, model.classes_)
+
+    def known(self, head: _Head, mask: Bools) -> Bools:
+        return mask & np.isin(self.clips.labels, head.names)
+
+    def measured(self, head: _Head, mask: Bools) -> tuple[Floats, Ints]:
+        """Logits and true classes of the clips whose class the head knows."""
+        chosen = self.known(head, mask)
+        return self.z[chosen] @ head.weight.T + head.bias, np.searchsorted(head.names, self.clips.labels[chosen])
+
+    def cross_validated(self, train: Bools, names: NDArray[np.str_]) -> list[tuple[Floats, Ints]]:
+        """Per fold logits of the classes and true classes of its training clips, by a head of the other folds; -inf for classes that it did not see."""
+        parts = []
+        for fold in range(FOLDS):
+            out = train & ~self.clips.copies & (self.clips.folds == fold)
+            head = self.fit(train & (self.clips.folds != fold), names)
+            if head is not None and self.known(head, out).any():
+                own, true = self.measured(head, out)
+                columns = np.searchsorted(names, head.names)
+                logits = np.full((len(own), len(names)), -np.inf)
+                logits[:, columns] = own
+                parts.append((logits, columns[true]))
+        return parts
+
+    def by_kind(self, head: _Head) -> dict[str, HeadScore]:
+        """Scores on the held-out clips by kind of holding out."""
+        masks = {str(kind): self.clips.held == kind for kind in np.unique(self.clips.held) if kind}
+        return {kind: score(*self.measured(head, mask)) for kind, mask in masks.items() if self.known(head, mask).any()}
+
+    def by_source(self, train: Bools, temperature: float) -> dict[str, HeadScore]:
+        """Scores of heads fitted without one corpus file, on its held-out clips."""
+        scores = {}
+        for file in np.unique(self.clips.files):
+            here = self.clips.files == file
+            head = self.fit(train & ~here, self.classes(train & ~here))
+            if head is not None and self.known(head, ~train & here).any():
+                scores[f"source {file}"] = score(*self.measured(head.divided(temperature), ~train & here))
+        return scores
+
+
+def _with_linear_head(encoder: Encoder, head: _Head, shared: int) -> Encoder:
+    config = replace(encoder.config, num_classes=len(head.names), labels=tuple(str(n) for n in head.names))
     net = build_net(config)
-    state = {**encoder.net.state_dict(), "head.weight": torch.tensor(weight, dtype=torch.float32), "head.bias": torch.tensor(bias, dtype=torch.float32)}
-    net.load_state_dict(state)
+    new = {"head.weight": torch.tensor(head.weight, dtype=torch.float32), "head.bias": torch.tensor(head.bias / shared, dtype=torch.float32)}
+    net.load_state_dict({**encoder.net.state_dict(), **new})
     return Encoder(net, config, encoder.name, encoder.device)
-
-
-def _measure(encoder: Encoder, test: _Windows, train_clips: int) -> HeadResult:
-    labels = list(encoder.labels or ())
-    known = np.isin(test.labels, labels)
-    scores = np.zeros((int(known.sum()), len(labels)), np.float32)
-    result = encoder.classify(test.x[known], top_k=len(labels), prepared=True)
-    np.put_along_axis(scores, result.indices, result.scores, axis=1)
-    clips, first, member = np.unique(test.clips[known], return_index=True, return_inverse=True)
-    per_clip = np.stack([scores[member == i].mean(0) for i in range(len(clips))])
-    truth = np.array([labels.index(n) for n in test.labels[known][first]])
-    ranks = (-per_clip).argsort(1).argsort(1)[np.arange(len(truth)), truth]
-    right = ranks == 0
-    per_class = {n: (int((truth == i).sum()), 100 * float(right[truth == i].mean())) for i, n in enumerate(labels) if (truth == i).any()}
-    balanced = float(np.mean([accuracy for _, accuracy in per_class.values()]))
-    return HeadResult(len(labels), train_clips, len(clips), 100 * float(right.mean()), balanced, 100 * float((ranks < 3).mean()), per_class)

@@ -17,6 +17,9 @@ from skelzoo.weights.manifest import Metric, ModelConfig, manifest, manifest_pat
 from skelzoo.weights.places import NAME_PATTERN, models_folder
 from skelzoo.weights.sources import read_config
 
+CONFUSED = "head, clips taken for "
+"""Starts the protocol of a metric that counts the held-out clips of one class (its dataset) that got another; the card has them in a table of their own."""
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -142,17 +145,19 @@ def card(name: str, provenance: Provenance, metrics: Sequence[Metric], parameter
     Raises:
         ManifestError: there is no measured number, or no licence.
     """
-    if not metrics:
-        raise ManifestError(f"{name}: a card without a measured number is not published. Run skelzoo probe first.")
+    confused = [m for m in metrics if m.protocol.startswith(CONFUSED)]
+    measured = [m for m in metrics if m not in confused]
+    if not measured:
+        raise ManifestError(f"{name}: a card without a measured number is not published. Run skelzoo eval first.")
     if provenance.license.lower() in ("", "unknown"):
         raise ManifestError(f"{name}: weights without a licence are not published. Say which, and why, after the data they were trained on.")
-    rows = "\n".join(f"| {m.dataset} | {m.protocol} | {m.value:.1f} | `{m.source}` |" for m in metrics)
+    rows = "\n".join(f"| {m.dataset} | {m.protocol} | {m.value:.1f} | `{m.source}` |" for m in measured)
     metadata = card_metadata(
         name,
         provenance.license.lower(),
         ("skeleton", "action-recognition", "self-supervised", _slug(provenance.family)),
         [_slug(re.split("[,(]", data)[0]) for data in provenance.trained_on],
-        [(m.dataset, _slug(m.dataset), m.protocol, m.value) for m in metrics],
+        [(m.dataset, _slug(m.dataset), m.protocol, m.value) for m in measured],
     )
     return f"""---
 {metadata.strip()}
@@ -185,11 +190,16 @@ def card(name: str, provenance: Provenance, metrics: Sequence[Metric], parameter
 ## Classes
 
 {", ".join(labels) or "No classification head."}
-
+{_confusions(confused)}
 ## Notes
 
 {chr(10).join(f"- {n}" for n in provenance.notes)}
 """
+
+
+def _confusions(metrics: Sequence[Metric]) -> str:
+    rows = [f"| {m.dataset} | {m.protocol.removeprefix(CONFUSED)} | {m.value:.0f} |" for m in metrics]
+    return "\n".join(["", "What the head confuses:", "", "| held out | taken for | clips |", "| --- | --- | --- |", *rows, ""]) if rows else ""
 
 
 def _slug(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from tiny import make_clip, make_encoder, write_corpus
 
 import skelzoo
 from skelzoo.errors import TrainingError
-from skelzoo.learn.head import HeadOptions, fit_head
-from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.learn.head import fit_head
+from skelzoo.learn.head_clips import HeadOptions
+from skelzoo.learn.pretrain.data import DataOptions, held_out
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io.corpus import read_table
 
 DATA = DataOptions(["a.npz", "b.npz"], window=30, hop=20, shortest=5, max_step=100.0, held_out={"a.npz": {"subjects": [3]}})
 
@@ -48,22 +51,79 @@ def test_a_head_tells_held_out_clips_apart(tmp_path: Path, classes: int) -> None
     assert again.labels == headed.labels and np.array_equal(again.classify(make_clip()).scores, headed.classify(make_clip()).scores)
 
 
-def test_the_head_is_the_logistic_regression_of_scikit_learn(tmp_path: Path) -> None:
+def test_the_head_is_the_logistic_regression_of_scikit_learn_at_a_temperature(tmp_path: Path) -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     body = make_encoder(labels=None)
     write(tmp_path, 3)
-    headed, _ = fit_head(body, HeadOptions({"a.npz": "*"}, fewest=3, strength=0.5), DATA, tmp_path)
+    headed, result = fit_head(body, HeadOptions({"a.npz": "*"}, fewest=3, strength=0.5), DATA, tmp_path)
     clips = [c for c in skelzoo.read(tmp_path / "a.npz") if int(c.name.split("_")[1]) % 4 != 3]
     expected = make_pipeline(StandardScaler(), LogisticRegression(C=0.5, max_iter=2000, class_weight="balanced"))
     expected.fit(body.embed(clips), [c.label for c in clips])
     tried = [make_clip(s) for s in range(6)]
-    result = headed.classify(tried)
-    p = expected.predict_proba(body.embed(tried))
-    np.testing.assert_allclose(result.scores, np.take_along_axis(p, result.indices, 1), atol=1e-3)
+    scores = headed.classify(tried)
+    logits = torch.from_numpy(expected.predict_log_proba(body.embed(tried))) / result.temperature
+    np.testing.assert_allclose(scores.scores, np.take_along_axis(logits.softmax(1).numpy(), scores.indices, 1), atol=1e-3)
     assert [str(x) for x in expected.classes_] == list(headed.labels or ())
+
+
+def test_what_is_measured_is_what_classify_says(tmp_path: Path) -> None:
+    """Also for clips that pretraining would cut into windows: a user's clip comes whole."""
+    headed, result = fit_head(make_encoder(labels=None), HeadOptions({"a.npz": "*"}, fewest=3), DATA, write(tmp_path, 4, mislabelled=3, frames=80))
+    out = [c for c in skelzoo.read(tmp_path / "a.npz") if int(c.name.split("_")[1]) % 4 == 3]
+    said = headed.classify(out, top_k=1)
+    right = said.labels[:, 0] == np.array([c.label for c in out])
+    assert result.test_clips == len(out) == 8 and result.accuracy == pytest.approx(100 * right.mean()) == pytest.approx(62.5)
+    assert sum(n for _, _, n in result.confusions) == 3 == (~right).sum()
+    assert {(true, taken) for true, taken, _ in result.confusions} == {
+        (c.label, str(s)) for c, s, ok in zip(out, said.labels[:, 0], right, strict=True) if not ok
+    }
+    bins = np.minimum((said.scores[:, 0] * 15).astype(int), 14)
+    expected = sum(abs(said.scores[bins == b, 0].mean() - right[bins == b].mean()) * (bins == b).mean() for b in set(bins))
+    assert result.calibration_error == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_temperature_takes_back_what_a_head_believes_without_reason(tmp_path: Path) -> None:
+    """Labels by chance: what a head learns of them by heart holds for no other subject."""
+    count = 72
+    write_corpus(tmp_path / "a.npz", [make_clip(i) for i in range(count)], labels=np.arange(count) % 3, subject=np.arange(count, dtype=np.int32) // 3 % 4)
+    write_corpus(tmp_path / "b.npz", [make_clip(count)])
+    _, result = fit_head(make_encoder(labels=None), HeadOptions({"a.npz": "*"}, fewest=3, strength=10.0), DATA, tmp_path)
+    assert result.temperature > 2 and result.accuracy < 70
+    assert result.calibration_error < 0.7 * result.error_before and result.kinds["cross-validated"].calibration_error < 0.2
+
+
+def write_kinds(folder: Path) -> DataOptions:
+    """Two files: a.npz holds out a subject, b.npz a share and a style; class0 and class1 are in both, class2 in a.npz alone."""
+    for file, classes, seed in (("a.npz", 3, 0), ("b.npz", 2, 100)):
+        labels = np.repeat(np.arange(classes), 12)
+        clips = [clip_of(label, seed + i) for label in range(classes) for i in range(12)]
+        number = np.tile(np.arange(12, dtype=np.int32) % 4, classes)
+        write_corpus(folder / file, clips, labels=labels, **({"subject": number} if file == "a.npz" else {"style": number}))
+    return dataclasses.replace(DATA, held_out={"a.npz": {"subjects": [3]}, "b.npz": {"share": 0.3, "style": [2]}})
+
+
+def test_every_kind_of_holding_out_is_measured_apart(tmp_path: Path) -> None:
+    data = write_kinds(tmp_path)
+    _, result = fit_head(make_encoder(labels=None), HeadOptions({"a.npz": "*", "b.npz": "*"}, fewest=3), data, tmp_path)
+    by_hash = held_out(read_table(tmp_path / "b.npz"), {"share": 0.3}) & (np.tile(np.arange(12) % 4, 2) != 2)
+    clips = {kind: s.test_clips for kind, s in result.kinds.items()}
+    assert 0 < by_hash.sum() < 18
+    assert clips == {
+        "clip": by_hash.sum(), "style": 6, "subject": 9, "source a.npz": 6, "source b.npz": 6 + by_hash.sum(), "cross-validated": result.train_clips,
+    }  # fmt: skip
+    assert result.test_clips == clips["clip"] + clips["style"] + clips["subject"] and result.train_clips == 60 - result.test_clips
+    assert all(s.accuracy == 100 for s in result.kinds.values())
+
+
+def test_a_source_of_its_own_is_not_predicted_by_a_head_that_saw_it(tmp_path: Path) -> None:
+    """Where the other file has the two classes the other way round, only a head fitted without this one is always wrong."""
+    data = write_kinds(tmp_path)
+    labels = {"a.npz": {"class0": "left", "class1": "right"}, "b.npz": {"class0": "right", "class1": "left"}}
+    _, result = fit_head(make_encoder(labels=None), HeadOptions(labels, fewest=3), data, tmp_path)
+    assert result.kinds["source a.npz"].accuracy == result.kinds["source b.npz"].accuracy == 0
 
 
 def test_mistakes_on_held_out_clips_count(tmp_path: Path) -> None:
@@ -71,11 +131,6 @@ def test_mistakes_on_held_out_clips_count(tmp_path: Path) -> None:
     assert result.accuracy == pytest.approx(100 * 5 / 8) and result.test_clips == 8
     assert result.balanced_accuracy == pytest.approx(np.mean([a for _, a in result.per_class.values()])) and result.balanced_accuracy < 100
     assert sum(n for n, _ in result.per_class.values()) == 8
-
-
-def test_windows_of_one_clip_are_one_vote(tmp_path: Path) -> None:
-    _, result = fit_head(make_encoder(labels=None), HeadOptions({"a.npz": "*"}, fewest=3), DATA, write(tmp_path, 3, frames=80))
-    assert (result.train_clips, result.test_clips) == (18, 6)
 
 
 def test_labels_can_be_renamed_left_out_and_be_too_few(tmp_path: Path) -> None:
@@ -94,6 +149,7 @@ def test_nothing_to_train_or_measure_on(tmp_path: Path) -> None:
         (HeadOptions({"a.npz": {"class7": "x"}}), DATA),
         (HeadOptions({"a.npz": "*"}), DataOptions(["a.npz", "b.npz"], max_step=100.0)),
         (HeadOptions({"c.npz": "*"}), DATA),
+        (HeadOptions({"a.npz": "*"}, fewest=2), dataclasses.replace(DATA, held_out={"a.npz": {"subjects": [0, 1, 2]}})),
     ):
         with pytest.raises(TrainingError, match="no labelled clips"):
             fit_head(make_encoder(labels=None), options, data, tmp_path)

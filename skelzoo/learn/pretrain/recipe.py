@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from skelzoo.errors import SkelzooError, TrainingError
-from skelzoo.learn.head import HeadOptions
+from skelzoo.learn.head_clips import HeadOptions, head_options
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.skeleton.prepare import Contract
+
+_SHIPPED = resources.files("skelzoo.learn.pretrain").joinpath("recipes")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Recipe:
         steps, batch_size, seed: length of the run.
         checkpoint_every: steps between checkpoints.
         monitor_every: steps between kNN readings on ``monitor``.
-        monitor: benchmark of ``skelzoo.learn.probe`` whose training part is split for the readings; None for none.
+        monitor: benchmark of ``skelzoo.learn.benchmarks`` whose training part is split for the readings; None for none.
         precision: ``auto`` is bf16 where the device computes in it, else 32-bit.
         head: labels of a classification head fitted on the frozen encoder at the end; None for no head.
     """
@@ -72,6 +74,11 @@ class Recipe:
         return {**dataclasses.asdict(self), "contract": self.contract.to_dict()}
 
 
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that ship with skelzoo."""
+    return sorted(f.name.removesuffix(".json") for f in _SHIPPED.iterdir() if f.name.endswith(".json"))
+
+
 def load_recipe(name: str) -> Recipe:
     """A recipe that ships with skelzoo, or a JSON file.
 
@@ -81,16 +88,14 @@ def load_recipe(name: str) -> Recipe:
     Raises:
         TrainingError: unknown, or not a recipe.
     """
-    shipped = resources.files("skelzoo.learn.pretrain").joinpath("recipes")
-    source = Path(name) if name.endswith(".json") else shipped.joinpath(f"{name}.json")
+    source = Path(name) if name.endswith(".json") else _SHIPPED.joinpath(f"{name}.json")
     if not source.is_file():
-        known = sorted(f.name.removesuffix(".json") for f in shipped.iterdir() if f.name.endswith(".json"))
-        raise TrainingError(f"no recipe {name!r}. Recipes that ship: {', '.join(known)}; or give a path to a .json file.")
+        raise TrainingError(f"no recipe {name!r}. Recipes that ship: {', '.join(shipped_recipes())}; or give a path to a .json file.")
     try:
         row = json.loads(source.read_text(encoding="utf-8"))
         row["contract"], row["data"] = Contract.from_dict(row["contract"]), DataOptions(**row["data"])
         row["optimiser"] = Optimiser(**row.get("optimiser", {}))
-        row["head"] = HeadOptions(**row["head"]) if row.get("head") else None
+        row["head"] = head_options(row["head"]) if row.get("head") else None
         return Recipe(**row)
     except (ValueError, TypeError, KeyError, AttributeError, SkelzooError) as error:
         raise TrainingError(f"{name}: not a recipe ({error}). Copy a shipped one from skelzoo/learn/pretrain/recipes and change it.") from error

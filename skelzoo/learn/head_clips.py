@@ -1,0 +1,144 @@
+"""The labelled clips that a classification head is fitted on and measured on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import TrainingError
+from skelzoo.learn.cameras import STORED, as_read
+from skelzoo.learn.pretrain.data import DataOptions, columns, corpora, evaluation_joints, joints_hash, matching
+from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.io.corpus import Corpus
+from skelzoo.skeleton.layouts import get_layout
+from skelzoo.skeleton.prepare import Contract, prepare
+
+FOLDS = 8
+"""Parts of the training clips; each is predicted by a head that did not see it."""
+
+KINDS: Mapping[str, str] = {"share": "clip", "subjects": "subject"}
+"""Key of a rule of ``held_out`` -> kind of holding out; a column of the file is a kind of its own name."""
+
+BODY = Contract(
+    STORED, 3, 1, 96,
+    ({"step": "drop_empty_frames"}, {"step": "center", "point": "hip_center"}, {"step": "scale_torso"}, {"step": "yaw"}, {"step": "resample", "frames": 96}),
+)  # fmt: skip
+"""How two bodies are laid over each other: hips at the origin, trunks of one length, facing one way, equally long."""
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """Which labels a head learns.
+
+    Attributes:
+        labels: corpus file -> {source label: class name}; ``"*"`` takes every label under its own name.
+        legs: classes that the legs decide; their clips are learned a second time with the arms of other clips.
+        fewest: classes with fewer training clips than this are left out.
+        strength: inverse L2 penalty of the logistic regression.
+    """
+
+    labels: Mapping[str, str | Mapping[str, str]]
+    legs: Sequence[str] = ()
+    fewest: int = 12
+    strength: float = 0.05
+
+
+def head_options(row: Mapping[str, Any]) -> HeadOptions:
+    """The ``head`` of a recipe. Its ``labels`` may name a label set that ships with skelzoo, which brings its ``legs`` along.
+
+    Raises:
+        TrainingError: no such label set.
+    """
+    if not isinstance(row["labels"], str):
+        return HeadOptions(**row)
+    sets = json.loads(resources.files("skelzoo.learn").joinpath("labels.json").read_text(encoding="utf-8"))
+    if row["labels"] not in sets:
+        raise TrainingError(f"no label set {row['labels']!r}. There are: {', '.join(sets)}; or give a table corpus file -> {{source label: class name}}.")
+    return HeadOptions(**{**row, **sets[row["labels"]]})
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledClips:
+    """N clips with their classes.
+
+    Attributes:
+        x: (N, C, T, V, M), prepared.
+        labels: class names.
+        files: corpus files.
+        held: how each was held out: "" for training clips, else ``clip``, ``subject`` or a column such as ``style``.
+        folds: 0 to FOLDS - 1; training clips of one subject (or of one value of the column by which the rule holds out) are in one.
+        copies: whether it is a training clip once more, with other arms.
+    """
+
+    x: FloatArray
+    labels: NDArray[np.str_]
+    files: NDArray[np.str_]
+    held: NDArray[np.str_]
+    folds: NDArray[np.int64]
+    copies: NDArray[np.bool_]
+
+
+def labelled_clips(contract: Contract, options: HeadOptions, data: DataOptions, folder: str | Path) -> LabelledClips:
+    """The labelled clips that pretraining used, and those that it held out.
+
+    Raises:
+        TrainingError: a file is missing, or there are no labelled clips to train on or to measure on.
+    """
+    clips, rows = [], []
+    kept_back = evaluation_joints(folder, data)
+    for file, corpus in corpora(folder, [f for f in data.files if f in options.labels]):
+        table, rule = options.labels[file], data.held_out.get(file, {})
+        held, folds = _held(corpus, rule), _folds(corpus, rule)
+        for i, clip in enumerate(corpus.clips):
+            label = clip.label if table == "*" else table.get(clip.label or "") if isinstance(table, Mapping) else None
+            if label is not None and clip.frames >= data.shortest and (held[i] or joints_hash(clip) not in kept_back):
+                clips.append(clip)
+                rows.append((label, file, held[i], folds[i], False))
+    train = [i for i, row in enumerate(rows) if not row[2]]
+    if not train or len(train) == len(rows):
+        raise TrainingError("no labelled clips to train a head on, or none held out to measure it. Check head.labels and data.held_out of the recipe.")
+    draw = np.random.default_rng(0)
+    for i in train:
+        if rows[i][0] in options.legs:
+            clips.append(with_arms_of(clips[i], clips[train[draw.integers(len(train))]]))
+            rows.append((*rows[i][:4], True))
+    x = np.stack([prepare(as_read(clip, contract, seed), contract) for seed, clip in enumerate(clips)])
+    labels, files, kinds, parts, copies = (np.array(column) for column in zip(*rows, strict=True))
+    return LabelledClips(x, labels, files, kinds, parts, copies)
+
+
+def _held(corpus: Corpus, rule: Mapping[str, Any]) -> NDArray[np.str_]:
+    kinds = np.full(len(corpus), "", dtype=object)
+    for key in sorted(rule, key=lambda k: k != "share"):  # who is of a held-out style was held out with it, chosen by the hash or not
+        kinds[matching(corpus, key, rule[key])] = KINDS.get(key, key)
+    return kinds.astype(str)
+
+
+def _folds(corpus: Corpus, rule: Mapping[str, Any]) -> NDArray[np.int64]:
+    keys = [k for k in rule if k != "share"]
+    groups = columns(corpus)[keys[-1]] if keys else np.array(corpus.clip_names)
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64) % FOLDS
+
+
+def with_arms_of(clip: Clip, donor: Clip) -> Clip:
+    """A clip of one person whose arms, from the shoulders on, move as those of another clip, that one played at the same length.
+
+    Returns:
+        A clip of ``BODY.frames`` frames in layout ``kinect20``, trunks long.
+
+    Raises:
+        CoverageError, ClipError: a clip that ``BODY`` does not take.
+    """
+    layout = get_layout(BODY.layout)
+    joints, lent = prepare(clip, BODY), prepare(donor, BODY)
+    for arm in ("left_arm", "right_arm"):
+        shoulder, *rest = (layout.index(joint) for joint in layout.parts[arm])
+        joints[:, :, rest] = lent[:, :, rest] + (joints - lent)[:, :, [shoulder]]
+    return Clip(joints.transpose(3, 1, 2, 0), layout, label=clip.label, name=clip.name)
