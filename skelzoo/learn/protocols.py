@@ -14,6 +14,8 @@ from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.benchmarks import Bools, ClipSplit, draw_labels
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.probe import CLASSIFIERS, Embedder, Split, average_precision, embed_split, prepare_split, right
+from skelzoo.learn.semi import PER_CLASS, SEEDS, labelled, semi
+from skelzoo.nets.psp import PSP
 from skelzoo.skeleton.prepare import prepare_batch
 
 ALL, WITHOUT_COPIES = "all test clips", "without the copied test clips"
@@ -112,12 +114,25 @@ def _finetune(trial: Trial) -> list[Measured]:
 def finetuned(trial: Trial, options: FinetuneOptions, mode: str = "full") -> Bools:
     """Which test clips are right after fine-tuning on the training clips without a validation part: (test clips,) bool. Errors as ``finetune``."""
     assert isinstance(trial.encoder, Encoder)
-    contract, test = trial.encoder.contract, trial.clips.test
-    train = trial.clips.of_at_least(contract.min_frames).train
-    tuned = finetune(trial.encoder, train, mode=mode, validation=0.0, options=options).encoder
+    train = trial.clips.of_at_least(trial.encoder.contract.min_frames).train
+    return _tested(trial, finetune(trial.encoder, train, mode=mode, validation=0.0, options=options).encoder)
+
+
+def _tested(trial: Trial, tuned: Encoder) -> Bools:
     # Every test clip counts, also one of a single frame.
-    given = tuned.classify(prepare_batch(test, contract.replace(min_frames=1)), 1, prepared=True).labels[:, 0]
+    test, contract = trial.clips.test, tuned.contract.replace(min_frames=1)
+    given = tuned.classify(prepare_batch(test, contract), 1, prepared=True).labels[:, 0]
     return np.asarray(given == np.array([c.label for c in test]))
+
+
+def _semi(trial: Trial) -> list[Measured]:
+    assert isinstance(trial.encoder, Encoder)
+    train, out = trial.clips.of_at_least(trial.encoder.contract.min_frames).train, []
+    for count in PER_CLASS if trial.labels is None else (trial.labels,):
+        known = [labelled(trial.benchmark, count, seed) for seed in SEEDS]
+        rights = [_tested(trial, semi(trial.encoder, train, names, seed)) for seed, names in zip(SEEDS, known, strict=True)]
+        out += accuracies(trial, rights, len(known[0]), SEEDS, f"{count:g} % of labels")
+    return out
 
 
 def _any_model(trial: Trial) -> bool:
@@ -126,6 +141,11 @@ def _any_model(trial: Trial) -> bool:
 
 def _has_net(trial: Trial) -> bool:
     return isinstance(trial.encoder, Encoder)
+
+
+def _is_psp(trial: Trial) -> bool:
+    net = trial.encoder.net if isinstance(trial.encoder, Encoder) else None
+    return isinstance(net, PSP) and net.pyramid is not None and net.streams == 2
 
 
 @dataclass(frozen=True)
@@ -158,6 +178,10 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "finetune": Protocol(
         "all of the net fine-tuned on the training clips with the default options of skelzoo finetune, no validation part, last epoch",
         _finetune, _has_net, "a net", cheap=False,
+    ),
+    "semi": Protocol(
+        "PSP's objective on 5, 15, 30 or 40 labelled clips of each class for as many percent, drawn once (skelzoo/learn/labelled), and all training clips without labels; last step",
+        _semi, _is_psp, "a PSP net with two streams and a pyramid", cheap=False, takes_labels=True,
     ),
 }  # fmt: skip
 """Protocols by name."""
