@@ -29,11 +29,19 @@ from skelzoo.loading import RANDOM
 from skelzoo.publishing import known_provenance
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import Metric, ModelEntry, manifest
-from skelzoo.weights.publish import Provenance, bundle
+from skelzoo.weights.publish import CONFUSED, Provenance, bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs/results"
 MARK = "<!-- models: tools/bundle.py -->\n", "<!-- /models -->"
+KINDS = {
+    "clip": "held out by clip",
+    "subject": "held out by subject",
+    "style": "held out by style",
+    "cross-validated": "trained on without labels, each classified by a head that saw none of its subject or style",
+}
+"""Kind of holding out -> what is said of it; the others are names of sources that the head was fitted without."""
+ERROR = "head, calibration error in percent"
 TWIN, BASELINE = ", random weights", ", coordinates baseline"
 """What follows the protocol of a metric that is not the model's own."""
 
@@ -72,14 +80,19 @@ def bundle_run(run: Path, data: str) -> None:
 
 
 def head_metrics(run: Path, name: str) -> list[Metric]:
-    """How a run's head does on the clips held out of everything."""
+    """How a run's head does on the clips held out of everything, by kind of holding out, and which of them it confuses."""
     path = run / "head.json"
     if not path.is_file():
         return []
     head = json.loads(path.read_text(encoding="utf-8"))
     where, command = f"openskel, {head['test_clips']} held-out clips, {head['classes']} classes", f"skelzoo pretrain {name} --data DATA --out RUN"
     labels = {"accuracy": "head, top-1", "top3": "head, top-3", "balanced_accuracy": "head, mean over classes"}
-    return [Metric(where, label, round(head[key], 1), command) for key, label in labels.items()]
+    values = [(where, label, head[key]) for key, label in labels.items()]
+    values.append((where, ERROR, 100 * head["calibration_error"]))
+    for kind, score in head["kinds"].items():
+        values.append((f"openskel, {score['test_clips']} clips, {KINDS.get(kind, f'without {kind}')}", "head, top-1", score["accuracy"]))
+    values += [(true, CONFUSED + other, clips) for true, other, clips in head["confusions"]]
+    return [Metric(dataset, label, round(value, 1), command) for dataset, label, value in values]
 
 
 def refresh() -> None:
@@ -137,9 +150,10 @@ def write_readme() -> None:
         "cameras (`nwucla-2d`, `utdmhad-2d`). `skelzoo eval MODEL --on nwucla --protocol linear --data DATA` gives a number again, `skelzoo info MODEL` shows every number with its command, and",
         "[docs/evaluation.md](docs/evaluation.md) says how they are measured.",
         "",
-        "The heads, on clips held out of everything:",
+        "Top-1 accuracy in percent of the heads, on clips held out of everything, by what was held out; and on the training clips, each by a head that saw none of its subject or style",
+        "(the encoder saw them, without labels). Calibration error: of the best class's score, in percent.",
         "",
-        *(head_line(name, entry) for name, entry in models.items() if any(m.protocol.startswith("head") for m in entry.metrics)),
+        *head_table(models),
     ]
     readme = ROOT / "README.md"
     before, rest = readme.read_text(encoding="utf-8").split(MARK[0])
@@ -179,11 +193,18 @@ def result_line(name: str, entry: ModelEntry, kind: str, brackets: str | None = 
     return f"| {' | '.join(cells)} |"
 
 
-def head_line(name: str, entry: ModelEntry) -> str:
-    """How a model's head does, in a line of the README."""
-    head = [m for m in entry.metrics if m.protocol.startswith("head")]
-    numbers = ", ".join(f"{m.protocol.removeprefix('head, ')} {m.value:.1f}" for m in head)
-    return f"- `{name}` ({head[0].dataset}): {numbers}"
+def head_table(models: dict[str, ModelEntry]) -> list[str]:
+    """How the models' heads do."""
+    kinds = ("clip", "subject", "style", "cross-validated")
+    lines = ["| model | classes | held-out clips | top-1 | by clip | by subject | by style | head did not see | calibration error |", "| --- |" + " --- |" * 8]
+    for name, entry in models.items():
+        head = {(m.dataset, m.protocol): m.value for m in entry.metrics if m.protocol.startswith("head, ")}
+        if head:
+            where = next(iter(head))[0]
+            by_kind = [next((f"{v:.1f}" for (dataset, _), v in head.items() if dataset.endswith(KINDS[kind])), "") for kind in kinds]
+            numbers = [f"{head[where, 'head, top-1']:.1f}", *by_kind, f"{head.get((where, ERROR), float('nan')):.1f}".replace("nan", "")]
+            lines.append(f"| `{name}` | {entry.config.num_classes} | {where.split()[1]} | {' | '.join(numbers)} |")
+    return lines
 
 
 if __name__ == "__main__":

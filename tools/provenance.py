@@ -89,7 +89,8 @@ def _vector(options: Mapping[str, Any], what: str) -> str:
     """How the vector is pooled, in words."""
     statistics = _listed([{"std": "standard deviation", "max": "maximum"}.get(s, s) for s in options["embed_statistics"]])
     parts = {"subparts": "ten body parts' features", "parts": "five body parts' features", "all": "the features"}[options["embed_groups"]]
-    return f"the vector is {statistics} over time of {parts} after {what} {_listed([str(i) for i in options[f'embed_{what}']])}"
+    inputs = ", and of the joints and limbs that come in" if options.get("embed_input") else ""
+    return f"the vector is {statistics} over time of {parts} after {what} {_listed([str(i) for i in options[f'embed_{what}']])}{inputs}"
 
 
 def _listed(words: Sequence[str]) -> str:
