@@ -135,6 +135,21 @@ def test_the_vector_may_hold_statistics_of_several_blocks() -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters()), "a clip at rest has no deviation and no gradient of it"
 
 
+def test_the_vector_may_end_with_statistics_of_joints_and_limbs() -> None:
+    """Per joint mean, deviation, maximum and minimum over time of the first channels, and of their difference from the parent; mean over persons."""
+    layout, x = get_layout("kinect20"), inputs("skeattnclr-stgcn", frames=16)
+    net = net_for("skeattnclr-stgcn", options={"embed_input": 2}).eval()
+    joints = x[:, :2]
+    limbs = joints - joints[:, :, :, [p if p >= 0 else i for i, p in enumerate(layout.parents)]]
+    tracks = torch.cat([joints, limbs], 1)
+    statistics = torch.stack([tracks.mean(2), tracks.std(2, correction=0), tracks.amax(2), tracks.amin(2)], 1).mean(-1)  # (N, 4, 2 * 2, V)
+    with torch.inference_mode():
+        z, plain = net.forward_features(x), net.pooled(x)
+    assert z.shape == (3, net.embedding_dim) and net.embedding_dim == plain.shape[1] + 2 * 2 * 4 * 20
+    torch.testing.assert_close(z[:, : plain.shape[1]], plain)
+    torch.testing.assert_close(z[:, plain.shape[1] :], statistics.permute(0, 3, 1, 2).flatten(1), atol=2e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 7])
 @pytest.mark.parametrize("segments", [1, 2, 3, 4, 7])
 def test_segments_of_short_clips_are_never_empty(segments: int, frames: int) -> None:

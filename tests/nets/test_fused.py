@@ -15,7 +15,10 @@ from skelzoo.nets.archs import ARCHS
 from skelzoo.nets.fused import PersonWise, fuse
 
 MORE: dict[str, list[dict[str, Any]]] = {
-    "skeattnclr-stgcn": [{"embed_blocks": [3, 9], "embed_groups": "subparts", "embed_statistics": ["mean", "std", "max"], "embed_segments": 2}],
+    "skeattnclr-stgcn": [
+        {"embed_blocks": [3, 9], "embed_groups": "subparts", "embed_statistics": ["mean", "std", "max"], "embed_segments": 2},
+        {"embed_input": 2},
+    ],
     "skeattnclr-dsta": [{"global_temporal": True, "num_frames": 14}],
     "psp": [
         {"attend_spatial": False, "code_temporal": False},
