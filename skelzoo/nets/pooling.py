@@ -56,7 +56,7 @@ def _statistic(name: str, tracks: Tensor) -> Tensor:
         return tracks.mean(1)
     if name == "std":
         # The square root has no gradient at zero, which the features of an absent person are at.
-        return (tracks.var(1, correction=0) + 1e-8).sqrt()
+        return tracks.var(1, correction=0).clamp(min=1e-8).sqrt()
     return tracks.amax(1) if name == "max" else tracks.amin(1)
 
 
@@ -90,7 +90,7 @@ class InputStatistics(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Rows of one person each, (B, C, T, V) -> (B, dim)."""
         x = x[:, : self.channels]
-        return pool(self.pooling, torch.cat([x, x - x[:, :, :, self.parents]], 1), len(x))
+        return pool(self.pooling, torch.cat([x, x - x[:, :, :, self.parents]], 1), x.shape[0])
 
 
 class LastStep(nn.Module):

@@ -60,7 +60,7 @@ class SkeAttnCLR(nn.Module):
         maps = self.backbone(x, max(self.embed_blocks))
         vectors = [pool(self.embed_pooling, maps[i], x.shape[0]) for i in self.embed_blocks]
         if self.embed_input is not None:
-            vectors.append(reduce(self.embed_input(rearrange(x, "n c t v m -> (n m) c t v")), "(n m) d -> n d", "mean", n=len(x)))
+            vectors.append(reduce(self.embed_input(rearrange(x, "n c t v m -> (n m) c t v")), "(n m) d -> n d", "mean", m=x.shape[-1]))
         return torch.cat(vectors, 1)
 
     def forward_head(self, z: Tensor) -> Tensor:
