@@ -10,12 +10,22 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 import skelzoo
 from skelzoo.inference.output import table
 
+if TYPE_CHECKING:
+    from skelzoo.inference.encoder import Encoder
+    from skelzoo.skeleton.clip import Clip
+
 PAPER_SIZED = "skeattnclr-ntu60"
 """A net of 12 MB; without weights, so its files are made up."""
+
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+"""Where Linux tells a process what memory it takes; writing 5 to the second lets VmHWM begin anew."""
 
 LOAD = """
 import hashlib, json, sys, time
@@ -42,6 +52,61 @@ imported = time.perf_counter()
 skelzoo.list_models()
 print(json.dumps({"import": imported - start, "list": time.perf_counter() - imported}))
 """
+
+
+BULK = """
+import json, sys, time
+import skelzoo.inference.bulk
+from skelzoo.bench import RESET, STATUS, memory
+from skelzoo.inference.store import Job
+before = memory("VmRSS") if STATUS.exists() else 0
+if STATUS.exists():
+    RESET.write_text("5")
+model, folder = json.loads(sys.argv[1])
+start = time.perf_counter()
+skelzoo.inference.bulk.embed_store(Job(model), [f"{folder}/clips/*.npz"], f"{folder}/store", devices=["cpu"])
+print(json.dumps({"seconds": time.perf_counter() - start, "peak": memory("VmHWM") - before if STATUS.exists() else 0}))
+"""
+
+FILE = 1000
+"""Clips per file of ``bench_bulk``."""
+
+
+def memory(field: str) -> int:
+    """MiB of this process, on Linux: VmRSS what it takes now, VmHWM what it took at most."""
+    line = next(line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) >> 10
+
+
+def bench_bulk(model: str, counts: Sequence[int]) -> str:
+    """A table of what ``embed --out`` takes for so many made-up clips on the CPU: seconds, clips per second, and memory beyond the imports.
+
+    Args:
+        counts: rounded up to thousands, the clips of a file.
+    """
+    encoder = skelzoo.load(model, device="cpu")
+    rows = []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as scratch:
+            files = -(-count // FILE)
+            (Path(scratch) / "clips").mkdir()
+            first = Path(scratch) / "clips" / "0.npz"
+            skelzoo.save_clips(first, made_up(encoder, 1, FILE))
+            for i in range(1, files):  # the same bytes under other names
+                first.with_name(f"{i}.npz").hardlink_to(first)
+            (taken,) = _cold(BULK, json.dumps([model, scratch]), 1)
+        clips = files * FILE
+        rows.append([str(clips), f"{taken['seconds']:.1f}", f"{clips / taken['seconds']:.0f}", f"{taken['peak']:.0f}" if taken["peak"] else "-"])
+    return table(["clips", "s", "clips per s", "peak, MiB"], rows)
+
+
+def made_up(encoder: Encoder, persons: int, count: int) -> list[Clip]:
+    """Motions of that many persons, no two alike."""
+    from skelzoo.inference.golden import golden_clip
+
+    golden = golden_clip(encoder)
+    sizes = 1 + 0.5 * np.arange(count * persons, dtype=np.float32).reshape(count, persons, 1, 1, 1) / (count * persons)
+    return [golden.replace(keypoints=clip, name=str(i)) for i, clip in enumerate(golden.keypoints * sizes)]
 
 
 def bench_load(models: Sequence[str], runs: int) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import skelzoo
+from skelzoo.cli_bench import bench_group
 from skelzoo.cli_bulk import embed_to_store, export_command, store_options
 from skelzoo.cli_models import COMMANDS, fail, pretty_json
 from skelzoo.errors import SkelzooError
@@ -47,7 +48,7 @@ def main() -> None:
     """
 
 
-for _command in (*COMMANDS, export_command):
+for _command in (*COMMANDS, export_command, bench_group):
     main.add_command(_command)
 
 
@@ -73,8 +74,9 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options shared by embed and classify."""
     for option in (
         click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most."),
-        click.option("--compile", is_flag=True, help="Use torch.compile."),
-        click.option("--dtype", default="auto", show_default=True, help="float32 (auto), bfloat16 or float16."),
+        click.option("--max-autotune", "compile", flag_value="max-autotune", help="As --compile, with the fastest kernels it finds, in minutes."),
+        click.option("--compile", "compile", flag_value="default", default="", help="Use torch.compile; the first batch takes long."),
+        click.option("--dtype", default="auto", show_default=True, help="float32 (auto), tf32, bfloat16 or float16."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
         click.option("--batch-size", type=click.IntRange(1), help="Clips per batch; the default suits the device."),
     ):
@@ -90,7 +92,7 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
 @_encoder_options
 def embed_command(
     model: str, paths: tuple[str, ...], output: str | None, out: str | None, devices: str | None, workers: int | None, shard_size: int | None, parquet: bool,
-    batch_size: int | None, device: str, dtype: str, compile: bool, select_persons: bool,
+    batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool,
 ) -> None:  # fmt: skip
     """Write one vector per clip: with -o to one file, with --out to a folder, for more clips than memory holds."""
     from skelzoo.inference.output import EMBEDDING_SUFFIXES, check_output, write_embeddings
@@ -117,7 +119,7 @@ def embed_command(
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Classes per clip.")
 @_encoder_options
 def classify_command(
-    model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: str, compile: bool, select_persons: bool
+    model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool
 ) -> None:
     """Name the likeliest classes of each clip."""
     from skelzoo.inference.output import CLASS_SUFFIXES, check_output, classes_table, write_classes

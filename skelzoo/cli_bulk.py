@@ -24,7 +24,7 @@ def store_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def embed_to_store(
     model: str, paths: tuple[str, ...], out: str, devices: str, workers: int | None, shard_size: int | None, parquet: bool,
-    batch_size: int | None, dtype: str, compile: bool, select_persons: bool,
+    batch_size: int | None, dtype: str, compile: str, select_persons: bool,
 ) -> None:  # fmt: skip
     """What ``embed --out`` does."""
     from skelzoo.inference.bulk import embed_store

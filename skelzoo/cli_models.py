@@ -233,30 +233,6 @@ def publish_command(folder: str, repo: str, name: str | None, about: str | None,
         click.echo(f"{done.name}: {done.pinned}, pinned in {done.manifest}")
 
 
-@click.group("bench")
-def bench_group() -> None:
-    """Measure skelzoo on this machine."""
-
-
-@bench_group.command("load")
-@click.argument("models", nargs=-1)
-@click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Cold processes per model.")
-def bench_load_command(models: tuple[str, ...], runs: int) -> None:
-    """Time skelzoo.load in cold processes that have imported torch: MODELS, or those of the package and a made-up one of 12 MB."""
-    from skelzoo.bench import bench_load
-
-    click.echo(bench_load(models, runs))
-
-
-@bench_group.command("import")
-@click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Cold processes.")
-def bench_import_command(runs: int) -> None:
-    """Time `import skelzoo`, and what it takes to list the models."""
-    from skelzoo.bench import bench_import
-
-    click.echo(bench_import(runs))
-
-
 COMMANDS = (
-    list_command, info_command, where_command, fetch_command, cache_group, verify_command, convert_command, publish_command, bench_group,
+    list_command, info_command, where_command, fetch_command, cache_group, verify_command, convert_command, publish_command,
 )  # fmt: skip

@@ -47,7 +47,7 @@ class Settings:
     """
 
     device: str = "auto"
-    compile: bool = False
+    compile: bool | str = False
     batch_size: int | None = None
     threads: int | None = None
 
@@ -59,7 +59,7 @@ def embed_store(
     *,
     devices: Sequence[str] = ("auto",),
     workers: int = 1,
-    compile: bool = False,
+    compile: bool | str = False,
     batch_size: int | None = None,
 ) -> Store:
     """Embed more clips than memory holds, or go on where an earlier call was interrupted.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
-from skelzoo.inference.runner import pick_device, pick_dtype, run
+from skelzoo.inference.runner import TF32, pick_compile, pick_device, pick_dtype, run, tf32_products
 from skelzoo.nets.fused import state_of, vectors_of
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clips_from_array
 from skelzoo.skeleton.prepare import Contract, prepare_batch
@@ -50,14 +50,15 @@ class Encoder:
         config: arch, options, contract and labels.
         name: shown in messages.
         device: ``auto`` (CUDA, then MPS, then CPU) or a torch device.
-        dtype: ``auto`` (float32), ``bfloat16`` or ``float16``.
-        compile: run the net through ``torch.compile``; batches are then padded to one size.
+        dtype: ``auto`` (float32), ``tf32``, ``bfloat16`` or ``float16``. Only ``tf32`` lets CUDA round factors of float32 products to TF32.
+        compile: run the net through ``torch.compile``; True, or its mode (``reduce-overhead``, ``max-autotune``). Batches are then padded
+            to one size, and the first one takes long.
 
     ``embed`` and ``classify`` run a fused copy of the net, see ``skelzoo.nets.fused``, made at first use and again whenever weights of
     ``net`` have changed. It goes by PyTorch's version counters: a change behind their back (``p.data.add_(1)``) goes unseen.
 
     Raises:
-        DeviceError: the device is not there.
+        DeviceError: the device is not there; another dtype or mode.
     """
 
     def __init__(
@@ -67,12 +68,12 @@ class Encoder:
         name: str = "encoder",
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
-        compile: bool = False,
+        compile: bool | str = False,
     ) -> None:
         self.device, self.dtype = pick_device(device), pick_dtype(dtype)
         self.net = net.to(self.device, self.dtype).eval()
         self.config, self.name = config, name
-        self._compile = compile
+        self._compile, self._tf32 = pick_compile(compile), dtype == TF32
         self._fused: tuple[Hashable, Callable[[Tensor], Tensor]] | None = None
 
     @classmethod
@@ -82,7 +83,7 @@ class Encoder:
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
-        compile: bool = False,
+        compile: bool | str = False,
         num_classes: int | None = None,
         endpoint: str | None = None,
         cache_dir: str | Path | None = None,
@@ -237,7 +238,8 @@ class Encoder:
         was_training = self.net.training
         self.net.eval()
         try:
-            rows = run(function, batch, count, self.device, self.dtype, batch_size, progress, same_size=self._compile)
+            with tf32_products(self._tf32):
+                rows = run(function, batch, count, self.device, self.dtype, batch_size, progress, same_size=bool(self._compile))
         finally:
             self.net.train(was_training)
         return {name: values[:0] for name, values in rows.items()} if nothing else rows

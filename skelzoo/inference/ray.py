@@ -30,7 +30,7 @@ class EmbedActor:
     """
 
     def __init__(
-        self, model: str, device: str = "auto", dtype: str = "auto", compile: bool = False, batch_size: int | None = None, most_moving: bool = False
+        self, model: str, device: str = "auto", dtype: str = "auto", compile: bool | str = False, batch_size: int | None = None, most_moving: bool = False
     ) -> None:
         self.encoder = Encoder.from_pretrained(model, device=device, dtype=dtype, compile=compile)
         self.batch_size, self.most_moving = batch_size, most_moving
@@ -70,7 +70,7 @@ def embed_dataset(
     gpus: float | None = None,
     device: str = "auto",
     dtype: str = "auto",
-    compile: bool = False,
+    compile: bool | str = False,
     batch_size: int | None = None,
     most_moving: bool = False,
 ) -> Dataset:

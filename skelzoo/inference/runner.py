@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,10 @@ PROBE = 32
 
 AHEAD = 2
 """Batches prepared in advance."""
+
+TF32 = "tf32"
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+"""Of torch.compile; reduce-overhead and max-autotune use CUDA graphs."""
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -50,17 +55,53 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def pick_dtype(dtype: str | torch.dtype = "auto") -> torch.dtype:
-    """``auto`` is float32: vectors then agree between devices; bfloat16 and float16 are faster on GPUs.
+    """The type a net computes in, by its name. ``auto`` is float32, and ``tf32`` float32 with products that ``tf32_products`` allows.
 
     Raises:
         DeviceError: another name.
     """
-    known = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    known = {"auto": torch.float32, "float32": torch.float32, TF32: torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if isinstance(dtype, torch.dtype) and dtype in known.values():
         return dtype
     if dtype not in known:
         raise DeviceError(f"dtype {dtype!r} is not supported. Use {', '.join(known)}.")
     return known[str(dtype)]
+
+
+def pick_compile(mode: bool | str) -> str:
+    """The mode of ``torch.compile``; "" for none, and True is ``default``.
+
+    Raises:
+        DeviceError: another mode.
+    """
+    chosen = mode if isinstance(mode, str) else "default" if mode else ""
+    if chosen and chosen not in COMPILE_MODES:
+        raise DeviceError(f"compile {mode!r} is not supported. Use True, False, {', '.join(COMPILE_MODES)}.")
+    return chosen
+
+
+@contextlib.contextmanager
+def tf32_products(allowed: bool) -> Iterator[None]:
+    """Whether CUDA may round the factors of float32 products and convolutions to TF32 (10 bits); torch's own setting comes back afterwards.
+
+    Left alone, torch allows it in convolutions and not in products.
+    """
+    backends: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [_allows_tf32(backend) for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = allowed
+        yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
+
+
+def _allows_tf32(backend: Any) -> bool:
+    try:
+        return bool(backend.allow_tf32)
+    except RuntimeError:  # torch's newer way of setting it, after which the older one cannot be read, only set
+        return bool(getattr(backend, "conv", backend).fp32_precision == TF32)
 
 
 def run(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 from collections import Counter
@@ -22,7 +20,7 @@ from skelzoo.learn.pretrain.data import joints_hash, matching
 from skelzoo.learn.pretrain.recipe import load_recipe
 from skelzoo.skeleton.io import PathLike, find_files
 from skelzoo.skeleton.io.corpus import Corpus, read_table, write_table
-from skelzoo.skeleton.writing import whole_file
+from skelzoo.skeleton.writing import whole_file, write_csv
 
 TABLE = "clips.csv"
 """One row per clip of a corpus, beside its files."""
@@ -235,9 +233,4 @@ def _rows(corpus: CorpusDefinition, tables: Mapping[str, Corpus]) -> Iterator[Cl
 
 
 def _write(path: Path, rows: Sequence[ClipRow]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(ClipRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    with whole_file(path) as file:
-        file.write(text.getvalue().encode())
+    write_csv(path, [f.name for f in fields(ClipRow)], map(asdict, rows))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from skelzoo.learn.pretrain.recipe import Recipe, load_recipe, shipped_recipes
 from skelzoo.learn.probe import Coordinates, Embedder
 from skelzoo.learn.protocols import LABEL_SEEDS, PROTOCOLS, Trial, find_protocol
 from skelzoo.loading import RANDOM, load
-from skelzoo.skeleton.writing import check_place, whole_file
+from skelzoo.skeleton.writing import check_place, write_csv
 from skelzoo.weights.manifest import manifest
 
 CHEAP = tuple(name for name, p in PROTOCOLS.items() if p.cheap)
@@ -148,7 +147,7 @@ def measure(trial: Trial, protocols: Sequence[str]) -> list[Row]:
             encoder.name, trial.benchmark, name, m.variant, round(float(np.mean(m.values)), 3),
             round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, classes,
             f"{BENCHMARKS[trial.benchmark].title}; {PROTOCOLS[name].description}{drawn}", command(encoder.name, trial.benchmark, name, trial.labels),
-            commit, _device_name(encoder.device),
+            commit, device_name(encoder.device),
         )
         for name in protocols
         for m in PROTOCOLS[name].run(trial)
@@ -210,7 +209,8 @@ def revision() -> str:
     return commit + "+" * bool(changes)
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """As tables call it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
@@ -249,9 +249,5 @@ def merge_rows(path: str | Path, rows: Sequence[Row]) -> None:
         WriteError: it cannot be written.
     """
     merged = {row.key: row for row in (*read_rows(path), *rows)}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**asdict(merged[key]), "seeds": " ".join(map(str, merged[key].seeds))} for key in sorted(merged))
-    with whole_file(path) as file:
-        file.write(text.getvalue().encode())
+    rows_of = ({**asdict(merged[key]), "seeds": " ".join(map(str, merged[key].seeds))} for key in sorted(merged))
+    write_csv(path, [f.name for f in fields(Row)], rows_of)

@@ -120,7 +120,12 @@ CLASSIFIERS: Mapping[str, str] = {
 
 
 def right(vectors: Split, protocol: str) -> Bools:
-    """Which test clips get their class from a classifier fitted on the training clips' vectors: (test clips,) bool.
+    """Which test clips get their own class: (test clips,) bool. Arguments and errors as ``predicted``."""
+    return np.asarray(predicted(vectors, protocol) == vectors.test_labels)
+
+
+def predicted(vectors: Split, protocol: str) -> Ints:
+    """Classes that a classifier fitted on the training clips' vectors gives the test clips: (test clips,).
 
     Args:
         protocol: ``linear`` or ``knn``, see ``CLASSIFIERS``.
@@ -131,8 +136,7 @@ def right(vectors: Split, protocol: str) -> Bools:
     """
     if protocol not in CLASSIFIERS:
         raise TrainingError(f"no classifier {protocol!r}. Known: {', '.join(CLASSIFIERS)}.")
-    fitted = _classifier(protocol).fit(vectors.train, vectors.train_labels)
-    return np.asarray(fitted.predict(vectors.test) == vectors.test_labels)
+    return np.asarray(_classifier(protocol).fit(vectors.train, vectors.train_labels).predict(vectors.test))
 
 
 def _classifier(protocol: str) -> Any:

@@ -45,11 +45,11 @@ class PersonWise(nn.Module):
         self.persons, self.width, self.check_frames, self.compiled = nn.ModuleList(persons), width, check_frames, False
         self._absent: dict[tuple[int, int], Tensor] = {}
 
-    def compile_persons(self) -> None:
+    def compile_persons(self, mode: str) -> None:
         """Run ``persons`` through ``torch.compile``, always with the same number of persons at a time."""
         self.compiled = True
         for net in self.persons:
-            net.compile()
+            net.compile(mode=mode)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, C, T, V, M) -> (N, D).
@@ -87,7 +87,8 @@ class PersonWise(nn.Module):
         net, count = self.persons[which], len(rows)
         if self.compiled:
             rows = torch.cat([rows, rows.new_zeros(-count % size, *rows.shape[1:])])
-        return torch.cat([net(part) for part in rows.chunk(math.ceil(count / size))])[:count]
+        # Copied, since CUDA graphs write the vectors of every call to one place.
+        return torch.cat([net(part).clone() for part in rows.chunk(math.ceil(count / size))])[:count]
 
 
 class SideBySide(nn.Module):
@@ -145,16 +146,16 @@ def state_of(net: nn.Module) -> Hashable:
     return tuple(tensors), tuple(_hooks(module) for module in net.modules())
 
 
-def vectors_of(net: nn.Module, compile: bool = False) -> Callable[[Tensor], Tensor]:
-    """``forward_features`` of the fused form, with ``compile`` through ``torch.compile``."""
+def vectors_of(net: nn.Module, compile: str = "") -> Callable[[Tensor], Tensor]:
+    """``forward_features`` of the fused form; with ``compile``, a mode of ``torch.compile``, through that."""
     form = fuse(net)
     person_wise = [module for module in form.modules() if isinstance(module, PersonWise)]
     forward_features: Callable[[Tensor], Tensor] = form.forward_features  # type: ignore[assignment]
     if not compile:
         return forward_features
     for module in person_wise:
-        module.compile_persons()
-    return forward_features if person_wise else torch.compile(forward_features)
+        module.compile_persons(compile)
+    return forward_features if person_wise else torch.compile(forward_features, mode=compile)
 
 
 def _hooks(module: nn.Module) -> int:

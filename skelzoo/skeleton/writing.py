@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from skelzoo.errors import WriteError
 
@@ -59,3 +61,13 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 def cannot_write(target: Path, error: OSError) -> WriteError:
     """What is said when the system refuses to write a file."""
     return WriteError(f"{target}: cannot be written ({error.strerror or error}); nothing was changed. Choose another place, or make room there.")
+
+
+def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table with a line of names on top. Errors as ``whole_file``."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with whole_file(path) as file:
+        file.write(text.getvalue().encode())

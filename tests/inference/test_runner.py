@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def test_devices_that_are_not_there(device: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["float64", torch.float64, torch.int8, "bf16", None])
 def test_types_that_are_not_supported(dtype: Any) -> None:
-    with pytest.raises(DeviceError, match="Use auto, float32, bfloat16, float16"):
+    with pytest.raises(DeviceError, match="Use auto, float32, tf32, bfloat16, float16"):
         Encoder(make_encoder().net, make_config(), device="cpu", dtype=dtype)
 
 
@@ -116,6 +116,50 @@ def test_half_precision_is_not_saved_as_if_it_were_the_weights(tmp_path: Path) -
     with pytest.raises(CheckpointError, match="stored in float32"):
         make_encoder(dtype="bfloat16").save(tmp_path / "half")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def backends() -> Iterator[tuple[Any, Any]]:
+    """Where torch keeps what CUDA may do, put back afterwards."""
+    both: tuple[Any, Any] = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [one.allow_tf32 for one in both]
+    yield both
+    for one, value in zip(both, before, strict=True):
+        one.allow_tf32 = value
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [("float32", False), ("tf32", True), ("bfloat16", False)])
+@pytest.mark.parametrize("before", [False, True])
+def test_tf32_is_allowed_where_it_is_asked_for_only(
+    clips: list[Clip], dtype: str, allowed: bool, before: bool, backends: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for one in backends:
+        one.allow_tf32 = before
+    encoder = make_encoder(dtype=dtype)
+    seen = []
+    encoder.net.register_forward_hook(lambda *_: None)  # so that the net itself runs
+    original = encoder.net.forward_features
+    monkeypatch.setattr(encoder.net, "forward_features", lambda x: seen.append([b.allow_tf32 for b in backends]) or original(x))
+    z = encoder.embed(clips)
+    assert seen == [[allowed, allowed]] and [b.allow_tf32 for b in backends] == [before, before]
+    if dtype == "tf32":
+        assert encoder.dtype == torch.float32
+        same(z, make_encoder().embed(clips))
+
+
+def test_tf32_set_in_torchs_newer_way_comes_back(clips: list[Clip], backends: tuple[Any, Any]) -> None:
+    matmul, _ = backends
+    if not hasattr(matmul, "fp32_precision"):
+        pytest.skip("this torch has one way of setting it")
+    matmul.fp32_precision = "tf32"
+    make_encoder().embed(clips)
+    assert matmul.fp32_precision == "tf32"
+
+
+@pytest.mark.parametrize("setting", [{"dtype": "int8"}, {"compile": "fastest"}])
+def test_unknown_settings(setting: dict[str, str]) -> None:
+    with pytest.raises(DeviceError, match=f"{next(iter(setting))} '{next(iter(setting.values()))}' is not supported"):
+        make_encoder(**setting)
 
 
 @pytest.fixture
@@ -153,7 +197,7 @@ def test_compiled_nets_halve_their_batches_too(clips: list[Clip], monkeypatch: p
     net.limit = 100
     expected = Encoder(net, make_config(), device="cpu").embed(clips)
     net.limit, net.sizes = 2, []
-    monkeypatch.setattr(torch, "compile", lambda function: function)
+    monkeypatch.setattr(torch, "compile", lambda function, mode: function)
     same(Encoder(net, make_config(), device="cpu", compile=True).embed(clips, batch_size=8), expected)
     assert net.sizes == [8, 4, 2, 2, 2, 2]
 

@@ -198,7 +198,8 @@ def test_views_are_those_of_one_process_and_dropout_is_each_process_s_own(monkey
         monkeypatch.setattr(processes, "count", lambda: count)
         monkeypatch.setattr(processes, "rank", lambda: rank)
         torch.manual_seed(0)
-        out: tuple[Tensor, Tensor] = Draws()(torch.arange(12.0).reshape(6, 2))
+        method = Draws()
+        out: tuple[Tensor, Tensor] = method(*method.own_views(torch.arange(12.0).reshape(6, 2)))
         return out
 
     whole, (first, one), (second, other) = draws(1, 0)[0], draws(2, 0), draws(2, 1)

@@ -19,7 +19,7 @@ from skelzoo import Contract, create
 from skelzoo.errors import TrainingError
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.loop import pretrain
-from skelzoo.learn.pretrain.psp import PSPOptions, PSPPretraining, coarse_to_fine, contrast, semi_supervised_losses
+from skelzoo.learn.pretrain.psp import Losses, PSPOptions, PSPPretraining, coarse_to_fine, contrast, semi_supervised_losses
 from skelzoo.learn.pretrain.recipe import Optimiser, Recipe
 from skelzoo.nets.psp import PSP
 
@@ -86,7 +86,8 @@ def seen_by(net: PSP, joints: Tensor, options: PSPOptions | None = None) -> Tens
     """What the backbone is given in one step: rows joint, then motion."""
     rows: list[Tensor] = []
     hook = net.backbone.register_forward_pre_hook(lambda _, inputs: rows.append(inputs[0]))
-    PSPPretraining(net, 16, options or PSPOptions())(joints)
+    method = PSPPretraining(net, 16, options or PSPOptions())
+    method(*method.own_views(joints))
     hook.remove()
     return rows[0]
 
@@ -117,11 +118,42 @@ def test_augmentations_come_before_the_streams() -> None:
         PSPPretraining(make_net(), 16, PSPOptions(augmentations=[{"op": "spin"}]))
 
 
+def test_augmentations_of_the_streams_apart() -> None:
+    torch.manual_seed(0)
+    joints, options = clips(frames=16), {"augmentations": [{"op": "scale", "amplitude": 0.5}]}
+    for apart in (False, True):
+        joint, motion = seen_by(make_net(), joints, PSPOptions(**options, apart=apart)).chunk(2)
+        factor = joint[:, :, :1, :1, :1] / joints[:, :, :1, :1, :1]
+        others = motion[:, :, :-1] / joints.diff(dim=2)
+        torch.testing.assert_close(others, others[:, :, :1, :1, :1].expand_as(others), atol=1e-3, rtol=1e-3)
+        assert torch.allclose(others[:, :, 0, 0, 0], factor[:, :, 0, 0, 0], atol=1e-3) == (not apart)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_corpus(folder / "a.npz", [make_clip(i, frames=16 + i) for i in range(24)])
     return folder
+
+
+def test_views_are_made_in_float32_whatever_the_net_runs_in(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.dtype] = []
+    views, losses = PSPPretraining.views, PSPPretraining.losses
+
+    def see_views(self: PSPPretraining, clips: Tensor) -> tuple[Tensor]:
+        seen.append(clips.dtype)
+        made = views(self, clips)
+        seen.append(made[0].dtype)
+        return made
+
+    def see_losses(self: PSPPretraining, both: Tensor) -> Losses:
+        seen.append(both.dtype)
+        return losses(self, both)
+
+    monkeypatch.setattr(PSPPretraining, "views", see_views)
+    monkeypatch.setattr(PSPPretraining, "losses", see_losses)
+    pretrain(dataclasses.replace(RECIPE, precision="bf16-mixed"), data, tmp_path / "run", device="cpu", stop_after=1)
+    assert seen == [torch.float32, torch.float32, torch.bfloat16]
 
 
 def test_a_run_of_the_loop(data: Path, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def spread_after(target: str, steps: int = 200) -> tuple[float, float]:
     train = method({}, target=target)
     optimiser, spreads = torch.optim.Adam([p for p in train.autoencoder.parameters() if p.requires_grad], lr=1e-2), []
     for step in range(steps):
-        losses = train(bodies(seed=step))
+        losses = train(*train.views(bodies(seed=step)))
         optimiser.zero_grad()
         losses.total.backward()
         optimiser.step()

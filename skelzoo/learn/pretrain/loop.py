@@ -220,7 +220,7 @@ class Run:
         with record_function("data"):
             batch = self.clips[self._indices()]
         torch.manual_seed(r.seed * 1_000_003 + self.step)
-        losses = self.method(batch)
+        losses = self.method(*method.own_views(batch))
         with record_function("backward"):
             self.optimiser.zero_grad()
             self.fabric.backward(losses.total)

@@ -31,13 +31,21 @@ class Method(nn.Module):
     With several processes the loss of the whole batch is the mean over them of what each returns.
     """
 
-    def forward(self, clips: Tensor) -> Any:
-        """Joints of the whole batch (N, C, T, V, M) -> what ``losses`` makes of this process's share of it."""
+    def own_views(self, clips: Tensor) -> list[Tensor]:
+        """Joints of the whole batch (N, C, T, V, M), float32 -> this process's share of their views.
+
+        Apart from ``forward``, whose inputs Fabric casts to the precision of the run: frames are placed and differences
+        taken in float32.
+        """
         with record_function("augmentation"):
             views = [processes.own_rows(view) for view in self.views(clips)]
             if processes.count() > 1:
                 # Until here all processes have to draw the same numbers, from here on (dropout) each its own.
                 torch.manual_seed(int(torch.randint(2**62, ())) + processes.rank())
+            return views
+
+    def forward(self, *views: Tensor) -> Any:
+        """What ``own_views`` gives -> what ``losses`` makes of it."""
         with record_function("forward"):
             return self.losses(*views)
 

@@ -101,10 +101,13 @@ class PSPOptions:
     Attributes:
         temperature: of the InfoNCE.
         augmentations: of the joints before the streams are computed, see ``augment``; the authors use none.
+        apart: draw them for each stream anew, so that a clip's joint and motion share no rotation, scale or noise to be
+            told by; ours.
     """
 
     temperature: float = TEMPERATURE
     augmentations: Sequence[Mapping[str, Any]] = ()
+    apart: bool = False
 
 
 class PSPPretraining(Method):
@@ -124,8 +127,11 @@ class PSPPretraining(Method):
 
     def views(self, clips: Tensor) -> tuple[Tensor]:
         """Joints (N, C, T, V, M) at the rate they are stored at -> joint and motion; motion is computed before frames are drawn."""
-        joints = augment(clips, self.options.augmentations)
-        return (torch.cat([random_frames(stream_of(joints, stream), self.frames) for stream in ("joint", "motion")], 1),)
+        o = self.options
+        for_joint = augment(clips, o.augmentations)
+        for_motion = augment(clips, o.augmentations) if o.apart else for_joint
+        streams = stream_of(for_joint, "joint"), stream_of(for_motion, "motion")
+        return (torch.cat([random_frames(stream, self.frames) for stream in streams], 1),)
 
     def losses(self, both: Tensor) -> Losses:
         """Joint then motion on the channel axis (N, C, T, V, M) -> the contrast on every level."""
