@@ -162,6 +162,16 @@ def test_another_seed_is_another_run(data: Path, whole: Path, tmp_path: Path) ->
     assert np.abs(losses(tmp_path / "run") - losses(whole)[:3]).max() > 1e-3
 
 
+def test_a_run_that_starts_with_a_model_goes_on_from_its_weights(data: Path, whole: Path, tmp_path: Path) -> None:
+    still = dataclasses.replace(RECIPE, optimiser=Optimiser(learning_rate=0.0), steps=1, start=f"local:{whole / 'weights'}")
+    weights = [skelzoo.load(f"local:{folder}", device="cpu").net for folder in (whole / "weights", run(data, tmp_path / "same", still))]
+    before, after = (dict(net.named_parameters()) for net in weights)
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    wider = dataclasses.replace(still, options={**RECIPE.options, "hidden_channels": 8})
+    with pytest.raises(TrainingError, match=r"is another net than arch and options of the recipe describe. Take them from its config.json"):
+        run(data, tmp_path / "wider", wider)
+
+
 def test_the_folder_of_another_recipe_is_refused(data: Path, whole: Path) -> None:
     before = (whole / "recipe.json").read_bytes()
     with pytest.raises(TrainingError, match="holds a run of another recipe"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.profiler import record_function
 from tqdm import tqdm
 
@@ -117,7 +117,7 @@ def refit(recipe: str | Recipe, data: str | Path, out: str | Path, device: str =
     trained = Encoder.from_pretrained(f"local:{folder / RESULT}", device=device)
     config = ModelConfig(recipe.arch, recipe.options, recipe.contract)
     net = build_net(config)
-    net.load_state_dict({name: value for name, value in trained.net.state_dict().items() if not name.startswith("head.")})
+    net.load_state_dict(_without_head(trained.net))
     _finish(Encoder(net, config, recipe.name, trained.device), recipe, folder, data)
     _write(folder / RECIPE, _recipe_text(recipe))
     return folder / RESULT
@@ -140,8 +140,22 @@ def _recipe_text(recipe: Recipe) -> str:
 
 def _check_claim(folder: Path, recipe: Recipe) -> None:
     path = folder / RECIPE
-    if path.is_file() and path.read_text(encoding="utf-8") != _recipe_text(recipe):
+    if path.is_file() and _recipe_text(load_recipe(str(path))) != _recipe_text(recipe):
         raise TrainingError(f"{folder} holds a run of another recipe (see {path}). Choose another folder with --out, or remove it.")
+
+
+def _begin_with(net: nn.Module, recipe: Recipe) -> None:
+    """Give a net the weights of the model that the recipe starts with."""
+    start = Encoder.from_pretrained(str(recipe.start), device="cpu")
+    body = _without_head(start.net)
+    shapes = ({name: t.shape for name, t in state.items()} for state in (body, _without_head(net)))
+    if start.config.arch != recipe.arch or next(shapes) != next(shapes):
+        raise TrainingError(f"{recipe.name}: {recipe.start} is another net than arch and options of the recipe describe. Take them from its config.json.")
+    net.load_state_dict(body, strict=False)
+
+
+def _without_head(net: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in net.state_dict().items() if not name.startswith("head.")}
 
 
 class Run:
@@ -156,6 +170,8 @@ class Run:
         self.config = ModelConfig(recipe.arch, recipe.options, recipe.contract)
         torch.manual_seed(recipe.seed)
         self.net = build_net(self.config)
+        if recipe.start is not None:
+            _begin_with(self.net, recipe)
         method = build_method(self.net, recipe)
         self.fabric = processes.start(device, devices, nodes, recipe.precision, method.idle_parameters)
         if processes.count() > 1:

@@ -49,6 +49,7 @@ class Recipe:
         monitor: benchmark of ``skelzoo.learn.benchmarks`` whose training part is split for the readings; None for none.
         precision: ``auto`` is bf16 where the device computes in it, else 32-bit.
         head: labels of a classification head fitted on the frozen encoder at the end; None for no head.
+        start: model whose weights the net begins with, as ``skelzoo.load`` takes it, to go on with other clips; None for random ones.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Recipe:
     monitor: str | None = None
     precision: str = "auto"
     head: HeadOptions | None = None
+    start: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
