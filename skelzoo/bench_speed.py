@@ -54,7 +54,8 @@ class Row:
         first_seconds: of the first call, which makes what later ones keep; of a compiled form, the compiling.
         gflop_per_clip: of products and convolutions that the form does, by 10^9; two for a multiplication with addition.
         of_peak: these per second, as a share of the largest matrix product of the same type, timed in the same rounds.
-        peak_mib: on a CPU what a process of its own takes at most beyond its imports, net included; on a GPU what torch allocates at most. By 2^20 bytes.
+        peak_mib: on a CPU what a process of its own takes at most beyond its imports, net included, but not of compiled forms, which
+            have the compiler in it; on a GPU what torch allocates at most. By 2^20 bytes.
         difference: of the vectors to those of the plain form in float32, relative to the largest value; of ``embed``, those of its clips.
         rounds: that all forms took turns in.
     """
@@ -214,7 +215,7 @@ def _peak(case: _Case, key: Key) -> int | None:
         torch.cuda.reset_peak_memory_stats(case.device)
         case.run(key)
         return torch.cuda.max_memory_allocated(case.device) >> 20
-    if case.device.type != "cpu" or not STATUS.exists():
+    if case.device.type != "cpu" or not STATUS.exists() or COMPILE_MODE.get(key[0]):
         return None
     context = multiprocessing.get_context("spawn")
     answer, answers = context.Pipe(duplex=False)

@@ -63,6 +63,20 @@ def test_pt2_of_every_architecture(arch: str, tmp_path: Path) -> None:
     assert done.files == (tmp_path / "net.pt2", tmp_path / "net.pt2.json") and done.difference <= 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", manifest().pretrained)
+def test_aotinductor_packages_of_the_published_models(name: str, tmp_path: Path) -> None:
+    encoder = skelzoo.load(name, device="cpu")
+    export(encoder, "pt2", tmp_path / "net.pt2")
+    program = torch.export.load(str(tmp_path / "net.pt2"))
+    package = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "compiled.pt2"))
+    module = torch._inductor.aoti_load_package(package)
+    for count in (1, 5):
+        golden = load_golden(name)["prepared"].numpy()
+        clips = np.concatenate([golden * (1 - 0.05 * i) for i in range(count)])
+        same([t.detach().numpy() for t in module(torch.from_numpy(clips))], encoder, clips)
+
+
 def run_onnx(path: Path, clips: np.ndarray) -> list[np.ndarray]:
     session = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed").InferenceSession(path, providers=["CPUExecutionProvider"])
     return list(session.run(["embedding", "logits"], {"clips": clips}))
