@@ -40,9 +40,16 @@ CAMERAS = (
 
 
 def provenance(recipe: Recipe) -> Provenance:
-    """Provenance of the weights that a recipe gives."""
+    """Provenance of the weights that a recipe gives.
+
+    Raises:
+        SystemExit: it trains on data whose licence is not known to allow weights of it to be published.
+    """
+    unknown = [f for f in recipe.data.files if f not in TRAINED_ON]
+    if unknown:
+        raise SystemExit(f"{recipe.name} trains on {', '.join(unknown)}: weights of it are not published. Its recipe and its results are.")
     free = "bandai_namco.npz" not in recipe.data.files
-    family, net, notes = {"skeattnclr": _skeattnclr, "psp": _psp, "skeletonmae": _skeletonmae}[recipe.method](recipe.options)
+    family, net, notes = {"skeattnclr": _skeattnclr, "psp": _psp, "skeletonmae": _skeletonmae}[recipe.method](recipe)
     streams, filmed = _listed(recipe.contract.streams), recipe.contract.layout == "coco17"
     summary = (
         f"{family} ({net}, {streams} stream{'s' * (len(recipe.contract.streams) > 1)}) pretrained on {'the part of openskel that is free for any use' if free else 'openskel'}"
@@ -56,8 +63,8 @@ def provenance(recipe: Recipe) -> Provenance:
     return Provenance(family, f"{summary}{head}.", *(FREE if free else NON_COMMERCIAL), tuple(dict.fromkeys(trained_on)), command, said)
 
 
-def _skeattnclr(options: Mapping[str, Any]) -> tuple[str, str, Sequence[str]]:
-    channels = options["hidden_channels"]
+def _skeattnclr(recipe: Recipe) -> tuple[str, str, Sequence[str]]:
+    options, channels = recipe.options, recipe.options["hidden_channels"]
     return "SkeAttnCLR", f"ST-GCN, {channels} channels", (
         f"Narrower than the paper's net ({channels} instead of 64 channels): it was trained on a CPU.",
         "Departures from the paper, all in the recipe: the contrast pools four stretches of time and five body parts apart (the paper pools once); "
@@ -66,28 +73,29 @@ def _skeattnclr(options: Mapping[str, Any]) -> tuple[str, str, Sequence[str]]:
     )  # fmt: skip
 
 
-def _psp(options: Mapping[str, Any]) -> tuple[str, str, Sequence[str]]:
+def _psp(recipe: Recipe) -> tuple[str, str, Sequence[str]]:
+    options, apart = recipe.options, recipe.method_options.get("apart")
     first, last = options["blocks"][0][0], options["blocks"][-1][1]
     return "PSP", f"DSTA-Net, {first} to {last} channels", (
         f"Narrower than the paper's net ({first} to {last} instead of 64 to 256 channels, {len(options['blocks'])} blocks instead of eight): it was trained on a CPU.",
-        "Departures from the paper, all in the recipe: only the contrast without labels; clips are turned, sheared and scaled before the streams are computed; "
-        f"{_vector(options, 'blocks')}, as chosen for skeattnclr-openskel; AdamW; one person.",
+        "Departures from the paper, all in the recipe: only the contrast without labels; clips are turned, sheared and scaled before the streams are computed"
+        f"{', joint and motion apart' if apart else ''}; {_vector(options, 'blocks')}, chosen on splits inside the training parts of NW-UCLA and UTD-MHAD; AdamW; one person.",
     )  # fmt: skip
 
 
-def _skeletonmae(options: Mapping[str, Any]) -> tuple[str, str, Sequence[str]]:
-    return "SkeletonMAE", f"STRL, {options['dim']} channels", (
+def _skeletonmae(recipe: Recipe) -> tuple[str, str, Sequence[str]]:
+    return "SkeletonMAE", f"STRL, {recipe.options['dim']} channels", (
         "The paper's pretraining, masked body parts of single frames, leaves STRL's temporal layers random. Its last part here is this project's own, not the paper's: "
         "two augmented views of every clip go through the whole STRL, and a projection of its last layer, pooled over four stretches of time and five body parts, is to tell the "
-        "clip from the others of the batch, while the masked reconstruction goes on.",
-        f"Further departures from the paper, all in the recipe: {_vector(options, 'layers')}; AdamW; one person.",
+        "clip from the others of the batch.",
+        f"Further departures from the paper, all in the recipe: {_vector(recipe.options, 'layers')}; AdamW; one person.",
         "The authors published neither code nor weights; docs/skeletonmae.md lists what was built where the paper is silent.",
     )  # fmt: skip
 
 
 def _vector(options: Mapping[str, Any], what: str) -> str:
     """How the vector is pooled, in words."""
-    statistics = _listed([{"std": "standard deviation", "max": "maximum"}.get(s, s) for s in options["embed_statistics"]])
+    statistics = _listed([{"std": "standard deviation", "max": "maximum", "min": "minimum"}.get(s, s) for s in options["embed_statistics"]])
     parts = {"subparts": "ten body parts' features", "parts": "five body parts' features", "all": "the features"}[options["embed_groups"]]
     inputs = ", and of the joints and limbs that come in" if options.get("embed_input") else ""
     return f"the vector is {statistics} over time of {parts} after {what} {_listed([str(i) for i in options[f'embed_{what}']])}{inputs}"

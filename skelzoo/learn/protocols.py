@@ -14,8 +14,8 @@ from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.benchmarks import Bools, ClipSplit, draw_labels
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.probe import CLASSIFIERS, Embedder, Split, average_precision, embed_split, prepare_split, right
-from skelzoo.learn.semi import PER_CLASS, SEEDS, labelled, semi
-from skelzoo.nets.psp import PSP
+from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, labelled, vectors_of_copies
+from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.prepare import prepare_batch
 
 ALL, WITHOUT_COPIES = "all test clips", "without the copied test clips"
@@ -127,12 +127,21 @@ def _tested(trial: Trial, tuned: Encoder) -> Bools:
 
 def _semi(trial: Trial) -> list[Measured]:
     assert isinstance(trial.encoder, Encoder)
-    train, out = trial.clips.of_at_least(trial.encoder.contract.min_frames).train, []
+    by_name, out = {clip.name: clip for clip in trial.clips.train}, []
     for count in PER_CLASS if trial.labels is None else (trial.labels,):
-        known = [labelled(trial.benchmark, count, seed) for seed in SEEDS]
-        rights = [_tested(trial, semi(trial.encoder, train, names, seed)) for seed, names in zip(SEEDS, known, strict=True)]
+        known = [[by_name[name] for name in labelled(trial.benchmark, count, seed)] for seed in SEEDS]
+        rights = [_few(trial, clips, seed) for seed, clips in zip(SEEDS, known, strict=True)]
         out += accuracies(trial, rights, len(known[0]), SEEDS, f"{count:g} % of labels")
     return out
+
+
+def _few(trial: Trial, clips: Sequence[Clip], seed: int) -> Bools:
+    """Which test clips are right after learning from a few training clips and their copies: (test clips,) bool."""
+    assert isinstance(trial.encoder, Encoder)
+    vectors = vectors_of_copies(trial.encoder, clips, seed)
+    ids = {str(clip.label): int(number) for clip, number in zip(trial.clips.train, trial.clips.train_labels, strict=True)}
+    labels = np.tile([ids[str(clip.label)] for clip in clips], len(vectors))
+    return right(dataclasses.replace(trial.vectors, train=np.concatenate(list(vectors)), train_labels=labels), "linear")
 
 
 def _any_model(trial: Trial) -> bool:
@@ -141,11 +150,6 @@ def _any_model(trial: Trial) -> bool:
 
 def _has_net(trial: Trial) -> bool:
     return isinstance(trial.encoder, Encoder)
-
-
-def _is_psp(trial: Trial) -> bool:
-    net = trial.encoder.net if isinstance(trial.encoder, Encoder) else None
-    return isinstance(net, PSP) and net.pyramid is not None and net.streams == 2
 
 
 @dataclass(frozen=True)
@@ -180,8 +184,9 @@ PROTOCOLS: Mapping[str, Protocol] = {
         _finetune, _has_net, "a net", cheap=False,
     ),
     "semi": Protocol(
-        "PSP's objective on 5, 15, 30 or 40 labelled clips of each class for as many percent, drawn once (skelzoo/learn/labelled), and all training clips without labels; last step",
-        _semi, _is_psp, "a PSP net with two streams and a pyramid", cheap=False, takes_labels=True,
+        f"5, 15, 30 or 40 labelled clips of each class for as many percent, drawn once (skelzoo/learn/labelled): the linear protocol on frozen vectors of these, of their "
+        f"mirror images and of {COPIES} augmented copies of each",
+        _semi, _has_net, "a net", cheap=False, takes_labels=True,
     ),
 }  # fmt: skip
 """Protocols by name."""

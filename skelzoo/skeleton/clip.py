@@ -99,6 +99,14 @@ class Clip:
         return f"Clip({self.name!r}: {self.persons} person(s), {self.frames} frames, {self.layout.name}, {self.channels}-D{fps}{label})"
 
 
+def mirrored(clip: Clip) -> Clip:
+    """A clip of the person in the mirror: left and right joints exchanged, x the other way round; joints that were not found, all zero, stay so."""
+    order, keypoints = list(clip.layout.mirror_permutation), clip.keypoints.copy()
+    width = 0 if clip.image_size is None else clip.image_size[1]
+    keypoints[..., 0] = np.where(keypoints.any(-1), width - keypoints[..., 0], 0)
+    return clip.replace(keypoints=keypoints[:, :, order], scores=None if clip.scores is None else clip.scores[:, :, order])
+
+
 def _numbers(values: Any, name: str) -> FloatArray:
     """Anything array-like (torch tensors on any device too) as float32."""
     if hasattr(values, "detach"):

@@ -1,9 +1,8 @@
-"""Semi-supervised learning: draws that anyone can repeat, and training that reads no label it was not given."""
+"""Semi-supervised learning: draws that anyone can repeat, and no label read that was not given."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,15 +17,13 @@ from skelzoo.errors import TrainingError
 from skelzoo.learn import protocols
 from skelzoo.learn.benchmarks import standard_clips
 from skelzoo.learn.evaluate import measure
-from skelzoo.learn.finetune import finetune
 from skelzoo.learn.protocols import ALL, Trial
-from skelzoo.learn.semi import OPTIONS, PER_CLASS, SEEDS, SHORTEST, draw, labelled, semi
-from skelzoo.skeleton.clip import Clip
+from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, SHORTEST, draw, labelled, vectors_of_copies
+from skelzoo.skeleton.clip import Clip, mirrored
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
 
 CLASSES = ("bow", "kick", "wave")
-QUICK = replace(OPTIONS, augmentations=(), learning_rate=2e-2, precision="32-true")
 
 
 def clips_of(per_class: int, first: int = 0, frames: int = 20) -> list[Clip]:
@@ -48,64 +45,18 @@ def encoder_of(arch: str = "psp") -> skelzoo.Encoder:
     return skelzoo.Encoder(build_net(config), config, "tiny psp", "cpu")
 
 
-def state_of(encoder: skelzoo.Encoder) -> dict[str, np.ndarray]:
-    return {k: v.numpy().copy() for k, v in encoder.net.state_dict().items()}
-
-
-def same(a: skelzoo.Encoder, b: skelzoo.Encoder) -> bool:
-    left, right = state_of(a), state_of(b)
-    return all(np.array_equal(left[k], right[k]) for k in left)
-
-
-def right(encoder: skelzoo.Encoder, clips: Sequence[Clip]) -> float:
-    return 100 * float(np.mean(encoder.classify(clips, 1).labels[:, 0] == np.array([c.label for c in clips])))
-
-
-KNOWN = [f"{label}-{i}" for label in CLASSES for i in range(2)]
-
-
-@pytest.fixture(scope="module")
-def trained() -> skelzoo.Encoder:
-    return semi(encoder_of(), clips_of(6), KNOWN, 3, QUICK, 16)
-
-
-def test_few_labels_are_learned(trained: skelzoo.Encoder) -> None:
-    assert trained.labels == CLASSES
-    assert right(trained, clips_of(10, 100)) > 70
-
-
-def test_a_seed_gives_the_same_weights_and_another_one_others(trained: skelzoo.Encoder) -> None:
-    start = encoder_of()
-    before = state_of(start)
-    assert same(semi(start, clips_of(6), KNOWN, 3, QUICK, 16), trained)
-    assert not same(semi(start, clips_of(6), KNOWN, 4, QUICK, 16), trained)
-    assert all(np.array_equal(before[k], v) for k, v in state_of(start).items())
-
-
-def test_only_the_known_labels_are_read_and_the_other_clips_count(trained: skelzoo.Encoder) -> None:
-    start, clips = encoder_of(), clips_of(6)
-    hidden = [c if c.name in KNOWN else c.replace(label=None) for c in clips]
-    assert same(semi(start, hidden, KNOWN, 3, QUICK, 16), trained)
-    moved = [c if c.name in KNOWN else c.replace(keypoints=c.keypoints[:, ::-1]) for c in clips]
-    assert not same(semi(start, moved, KNOWN, 3, QUICK, 16), trained)
-
-
-def test_body_and_pyramid_learn_after_the_head(trained: skelzoo.Encoder) -> None:
-    start, known = encoder_of(), [c for c in clips_of(6) if c.name in KNOWN]
-    headed = finetune(start, known, mode="linear", validation=0.0, options=replace(QUICK, seed=3, epochs=60)).encoder
-    before, after = state_of(headed), state_of(trained)
-    changed = {k.split(".")[0] for k in before if not np.array_equal(before[k], after[k])}
-    assert changed == {"backbone", "pyramid", "projector", "head"}
-
-
-def test_what_cannot_be_trained_is_refused() -> None:
-    clips = clips_of(3)
-    with pytest.raises(TrainingError, match=r"2 of the labelled clips are not among the clips, the first is 'bow-7'"):
-        semi(encoder_of(), clips, ["kick-7", "bow-0", "bow-7"], options=QUICK)
-    with pytest.raises(TrainingError, match="Give unlabelled="):
-        semi(encoder_of(), clips, [c.name for c in clips], options=QUICK)
-    with pytest.raises(TrainingError, match="semi is PSP's objective"):
-        semi(encoder_of("skeattnclr"), clips, KNOWN, options=QUICK)
+@pytest.mark.parametrize("arch", ["psp", "skeattnclr"])
+def test_copies_are_the_clips_their_mirror_images_and_augmented_ones(arch: str) -> None:
+    encoder, clips = encoder_of(arch), clips_of(2)
+    vectors = vectors_of_copies(encoder, clips, 3)
+    assert vectors.shape == (2 + COPIES, len(clips), encoder.embedding_dim)
+    np.testing.assert_allclose(vectors[0], encoder.embed(clips), atol=1e-5)
+    np.testing.assert_allclose(vectors[1], encoder.embed([mirrored(clip) for clip in clips]), atol=1e-5)
+    distances = np.abs(vectors[:, None] - vectors[None]).max((2, 3))
+    assert (distances + np.eye(len(vectors)) > 1e-3).all()
+    state = torch.random.get_rng_state()
+    assert np.array_equal(vectors_of_copies(encoder, clips, 3), vectors) and not np.allclose(vectors_of_copies(encoder, clips, 4)[2:], vectors[2:])
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_a_draw_takes_as_many_of_every_class_whatever_the_order() -> None:
@@ -136,16 +87,34 @@ def test_draws_that_do_not_exist_are_named() -> None:
         labelled("utdmhad", 5, 0)
 
 
-def test_the_protocol_gives_a_number_per_share_and_is_of_psp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("arch", ["psp", "skeattnclr"])
+def test_the_protocol_gives_a_number_per_share(arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = standard_clips("nwucla", write_benchmarks(tmp_path))
+    drawn: list[int] = []
+
+    def known(benchmark: str, count: float, seed: int) -> tuple[str, ...]:
+        drawn.append(seed)
+        return tuple(name for names in draw(clips.train, int(count), seed).values() for name in names)
+
     monkeypatch.setattr(protocols, "SEEDS", (0, 1))
-    monkeypatch.setattr(protocols, "labelled", lambda benchmark, count, seed: [n for names in draw(clips.train, count, seed).values() for n in names])
-    monkeypatch.setattr(protocols, "semi", lambda encoder, train, names, seed: semi(encoder, train, names, seed, QUICK, 20))
-    (row,) = measure(Trial(encoder_of(), "nwucla", clips, labels=3), ["semi"])
-    assert (row.variant, row.seeds, row.train_clips) == (f"3 % of labels, {ALL}", (0, 1), 3 * len(set(clips.train_labels)))
-    assert row.value > 50
-    with pytest.raises(TrainingError, match="semi needs a PSP net"):
-        measure(Trial(encoder_of("skeattnclr"), "nwucla", clips), ["semi"])
+    monkeypatch.setattr(protocols, "labelled", known)
+    (row,) = measure(Trial(encoder_of(arch), "nwucla", clips, labels=3), ["semi"])
+    assert (row.variant, row.seeds, row.train_clips) == (f"3 % of labels, {ALL}", (0, 1), 3 * len(set(clips.train_labels))) and drawn == [0, 1]
+    assert row.value > 70
+
+
+def test_labels_that_are_not_known_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = standard_clips("nwucla", write_benchmarks(tmp_path))
+    known = [name for names in draw(clips.train, 2, 0).values() for name in names]
+    monkeypatch.setattr(protocols, "SEEDS", (0,))
+    monkeypatch.setattr(protocols, "labelled", lambda *_: tuple(known))
+    hidden = replace(
+        clips,
+        train=tuple(c if c.name in known else c.replace(label=None) for c in clips.train),
+        train_labels=np.array([k if c.name in known else 0 for c, k in zip(clips.train, clips.train_labels, strict=True)]),
+    )
+    values = [measure(Trial(encoder_of(), "nwucla", part, labels=2), ["semi"])[0].value for part in (clips, hidden)]
+    assert values[0] == values[1]
 
 
 @pytest.mark.needs_shared

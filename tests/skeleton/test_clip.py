@@ -12,6 +12,7 @@ import torch
 import skelzoo
 from skelzoo import Clip, clips_from_array
 from skelzoo.errors import AxesError, ClipError, LayoutError, SkelzooError
+from skelzoo.skeleton.clip import mirrored
 
 
 def joints(*shape: int, seed: int = 0) -> np.ndarray:
@@ -165,3 +166,26 @@ def test_a_sample_of_an_array_is_named() -> None:
     x[2] = 0
     with pytest.raises(ClipError, match=r"array\[2\]: every coordinate"):
         clips_from_array(x, "kinect20", "n t v c")
+
+
+def test_the_mirror_image_of_a_clip() -> None:
+    layout = skelzoo.get_layout("kinect20")
+    clip = Clip(joints(2, 7, 20, 3), layout, fps=25, scores=np.random.default_rng(1).uniform(size=(2, 7, 20)), label="wave", name="a")
+    image = mirrored(clip)
+    left, right = (layout.joints.index(name) for name in layout.mirror[0])
+    assert np.array_equal(image.keypoints[:, :, left], clip.keypoints[:, :, right] * np.array([-1, 1, 1], np.float32))
+    assert image.scores is not None and clip.scores is not None and np.array_equal(image.scores[:, :, left], clip.scores[:, :, right])
+    assert (image.label, image.name, image.fps) == ("wave", "a", 25) and np.array_equal(mirrored(image).keypoints, clip.keypoints)
+
+
+def test_the_mirror_image_of_a_picture_keeps_what_was_not_found() -> None:
+    x = np.random.default_rng(0).uniform(1, 640, (1, 5, 17, 2)).astype(np.float32)
+    x[0, 2, 9] = 0
+    clip = Clip(x, "coco17", image_size=(480, 640))
+    image = mirrored(clip).keypoints
+    assert (
+        np.array_equal(image[0, 2, 10], [0, 0])
+        and image[0, 2, 9, 0] == 640 - x[0, 2, 10, 0]
+        and np.array_equal(image[..., 1], x[:, :, list(clip.layout.mirror_permutation), 1])
+    )
+    np.testing.assert_allclose(mirrored(mirrored(clip)).keypoints, x, atol=1e-4)
