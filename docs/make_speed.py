@@ -41,9 +41,9 @@ skelzoo bench import
 ```
 
 In `bench speed` all forms take turns in one run; the median counts. `plain` is the trained net in evaluation mode on the whole batch, which has the structure of the authors'
-code, without its heads for pretraining. `embed` starts from clips in memory and prepares them. One-person clips are clips whose other persons are absent.
+code, without its heads for pretraining. `embed` starts from clips in memory and prepares them. `of peak` is operations per second as a share of a large matrix product or convolution, the faster one, of the same type. One-person clips are clips whose other persons are absent.
 """
-SPEED = ("model", "persons", "batch", "form", "dtype", "clips/s", "x plain", "of matmul peak", "GFLOP per clip", "peak MiB", "first call, s", "difference")
+SPEED = ("model", "persons", "batch", "form", "dtype", "clips/s", "x plain", "of peak", "GFLOP per clip", "peak MiB", "first call, s", "difference")
 PRECISION = ("model", "dtype", "cosine", "worst", "same nearest neighbour's class, %", "same class, linear, %", "right, knn, %", "right, linear, %")
 
 

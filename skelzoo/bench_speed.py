@@ -6,12 +6,13 @@ import multiprocessing
 import shlex
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -27,15 +28,18 @@ from skelzoo.skeleton.prepare import prepare_batch
 PAPER_SIZED = ("skeattnclr-ntu60", "psp-ntu60", "skeletonmae-ntu60")
 """One model of each family at the width of its paper; speed does not depend on weights, which they have not."""
 
-PLAIN, EMBED, MATMUL, FLOAT32 = "plain", "embed", "matmul", "float32"
+PLAIN, EMBED, FLOAT32 = "plain", "embed", "float32"
 COMPILE_MODE = {"fused": "", "compiled": "default", "max-autotune": "max-autotune"}
 FORMS = (PLAIN, *COMPILE_MODE, EMBED)
 """The trained net on the whole batch; its fused form; that through torch.compile, and with its slowest search; ``Encoder.embed`` of clips in memory."""
 
 DEFAULT_FORMS, DTYPES = (PLAIN, "fused", "compiled", EMBED), (FLOAT32, "bfloat16")
 
-MATMUL_SIZE = {"cpu": 2048, "mps": 4096, "cuda": 8192}
-"""Rows and columns of the product that is taken for the peak."""
+PRODUCT_SIZE = {"cpu": 2048, "mps": 4096, "cuda": 8192}
+"""Rows and columns of a matrix product; a 3x3 convolution of an image of 64x64 has a quarter of them as channels."""
+
+PRODUCTS: Mapping[str, Callable[[int], int]] = {"matmul": lambda size: 2 * size**3, "convolution": lambda size: 2 * 9 * (size // 4) ** 2 * 62**2}
+"""What is timed for the peak, and the operations in it, by size. Torch gives the two to different libraries: on AMD CPUs convolutions are over twice as fast in float32."""
 
 SHORTEST = 0.2
 """Seconds of a timing at least: faster calls are repeated."""
@@ -53,7 +57,7 @@ class Row:
         ratio: to the plain form in float32 at the same batch and persons.
         first_seconds: of the first call, which makes what later ones keep; of a compiled form, the compiling.
         gflop_per_clip: of products and convolutions that the form does, by 10^9; two for a multiplication with addition.
-        of_peak: these per second, as a share of the largest matrix product of the same type, timed in the same rounds.
+        of_peak: these per second, as a share of those of a large matrix product or convolution of the same type, the faster one, timed in the same rounds.
         peak_mib: on a CPU what a process of its own takes at most beyond its imports, net included, but not of compiled forms, which
             have the compiler in it; on a GPU what torch allocates at most. By 2^20 bytes.
         difference: of the vectors to those of the plain form in float32, relative to the largest value; of ``embed``, those of its clips.
@@ -79,7 +83,7 @@ class Row:
     command: str
 
     def __str__(self) -> str:
-        share = "" if self.of_peak is None else f", {self.of_peak:.0%} of the matmul peak"
+        share = "" if self.of_peak is None else f", {self.of_peak:.0%} of the peak"
         memory = "" if self.peak_mib is None else f", {self.peak_mib} MiB"
         return (
             f"{self.model}, {self.persons} person(s), batch {self.batch}, {self.form} {self.dtype}: "
@@ -113,7 +117,7 @@ def bench_speed(
     options = [word for name, values in (("form", forms), ("dtype", dtypes), ("batch", batches)) for value in values for word in (f"--{name}", str(value))]
     command = shlex.join(["skelzoo", "bench", "speed", *models, *options, "--rounds", str(rounds), "--device", device])
     keys = [(PLAIN, FLOAT32)] + [(form, dtype) for form in forms for dtype in dtypes if form in COMPILE_MODE or (form == EMBED and dtype == FLOAT32)]
-    keys += [(MATMUL, dtype) for dtype in dict.fromkeys((FLOAT32, *dtypes))]
+    keys += [(product, dtype) for product in PRODUCTS for dtype in dict.fromkeys((FLOAT32, *dtypes))]
     for model in models:
         persons = _load(model, "float32", device).contract.persons
         for batch in batches:
@@ -146,18 +150,22 @@ class _Case:
         self.calls = {key: self._call(*key) for key in keys}
 
     def _call(self, form: str, dtype: str) -> Call:
-        if form == MATMUL:
-            return self._matmul(dtype)
+        if form in PRODUCTS:
+            return self._product(form, dtype)
         encoder, x = self.encoders[dtype], self.prepared.to(pick_dtype(dtype))
         if form == EMBED:
             return lambda: torch.from_numpy(encoder.embed(self.clips, progress=False))
         vectors: Any = encoder.net.forward_features if form == PLAIN else vectors_of(encoder.net, COMPILE_MODE.get(form, ""))
         return lambda: vectors(x)
 
-    def _matmul(self, dtype: str) -> Call:
-        size = MATMUL_SIZE[self.device.type]
-        a, b = torch.randn(2, size, size, device=self.device, dtype=pick_dtype(dtype)).unbind()
-        return lambda: a @ b
+    def _product(self, form: str, dtype: str) -> Call:
+        size, settings = PRODUCT_SIZE[self.device.type], dict[str, Any](device=self.device, dtype=pick_dtype(dtype))
+        if form == "matmul":
+            a, b = torch.randn(2, size, size, **settings).unbind()
+            return lambda: a @ b
+        image, kernel = torch.randn(1, size // 4, 64, 64, **settings), torch.randn(size // 4, size // 4, 3, 3, **settings)
+        image, kernel = (x.contiguous(memory_format=torch.channels_last) for x in (image, kernel))
+        return lambda: F.conv2d(image, kernel)
 
     def run(self, key: Key, times: int = 1) -> tuple[float, Tensor]:
         """Seconds of one call, the mean, and what it gives."""
@@ -174,7 +182,7 @@ class _Case:
         form, dtype = key
         if form == EMBED:
             return None
-        call = self.calls[key] if form in (PLAIN, MATMUL) else self._call("fused", dtype)
+        call = self.calls[key] if form == PLAIN else self._call("fused", dtype)
         with torch.inference_mode():
             call()  # what is computed once, absent persons, is not counted
             with FlopCounterMode(display=False) as counter:
@@ -193,9 +201,9 @@ def _rows(case: _Case, rounds: int, peaks: bool, command: str) -> Iterator[Row]:
     seconds = {key: statistics.median(samples) for key, samples in taken.items()}
     for key in case.calls:
         form, dtype = key
-        if form == MATMUL:
+        if form in PRODUCTS:
             continue
-        flop, peak = case.flop(key), (2 * MATMUL_SIZE[case.device.type] ** 3) / seconds[MATMUL, dtype]
+        flop, peak = case.flop(key), max(count(PRODUCT_SIZE[case.device.type]) / seconds[product, dtype] for product, count in PRODUCTS.items())
         difference = (first[key][1].float().cpu() - expected).abs().max() / expected.abs().max()
         yield Row(
             case.model, case.persons, case.batch, form, dtype, round(case.batch / seconds[key], 2), round(seconds[PLAIN, FLOAT32] / seconds[key], 3),
