@@ -115,7 +115,8 @@ def bench_speed(
     if unknown:
         raise DeviceError(f"no form {', '.join(unknown)}. Known: {', '.join(FORMS)}.")
     options = [word for name, values in (("form", forms), ("dtype", dtypes), ("batch", batches)) for value in values for word in (f"--{name}", str(value))]
-    command = shlex.join(["skelzoo", "bench", "speed", *models, *options, "--rounds", str(rounds), "--device", device])
+    options += ["--rounds", str(rounds), "--device", device, *([] if peaks else ["--no-memory"])]
+    command = shlex.join(["skelzoo", "bench", "speed", *models, *options])
     keys = [(PLAIN, FLOAT32)] + [(form, dtype) for form in forms for dtype in dtypes if form in COMPILE_MODE or (form == EMBED and dtype == FLOAT32)]
     keys += [(product, dtype) for product in PRODUCTS for dtype in dict.fromkeys((FLOAT32, *dtypes))]
     for model in models:
