@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
-from skelzoo.inference.runner import TF32, pick_compile, pick_device, pick_dtype, run, tf32_products
-from skelzoo.nets.fused import state_of, vectors_of
+from skelzoo.inference.runner import SPLIT, TF32, pick_compile, pick_device, pick_dtype, run, tf32_products
+from skelzoo.nets.fused import splits_batches, state_of, vectors_of
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clips_from_array
 from skelzoo.skeleton.prepare import Contract, prepare_batch
 from skelzoo.weights.checkpoint import read_net, save_folder
@@ -132,7 +132,7 @@ class Encoder:
             AxesError, ClipError, CoverageError: a clip that does not fit; the message names it.
         """
         vectors = self._vectors()
-        return self._run(lambda x: {"z": vectors(x)}, clips, axes, prepared, batch_size, progress)["z"]
+        return self._run(lambda x: {"z": vectors(x)}, clips, axes, prepared, self._batch_size() if batch_size is None else batch_size, progress)["z"]
 
     def classify(
         self, clips: Clips, top_k: int = 5, axes: str = AXES, *, prepared: bool = False, batch_size: int | None = None, progress: bool | None = None
@@ -146,7 +146,9 @@ class Encoder:
             raise ContractError(f"{self.name} has no classification head. Load it with num_classes=N and fine-tune, or use embed and skelzoo.learn.probe.")
         count = min(max(int(top_k), 1), self.config.num_classes)
         vectors = self._vectors()
-        p = self._run(lambda x: {"p": self._logits(vectors(x)).softmax(-1)}, clips, axes, prepared, batch_size, progress)["p"]
+        p = self._run(
+            lambda x: {"p": self._logits(vectors(x)).softmax(-1)}, clips, axes, prepared, self._batch_size() if batch_size is None else batch_size, progress
+        )["p"]
         indices = np.argsort(-p, axis=1, kind="stable")[:, :count].astype(np.int64)
         names = np.array(self.labels or [f"class_{i}" for i in range(self.config.num_classes)])
         return Classification(names[indices], np.take_along_axis(p, indices, 1), indices)
@@ -218,6 +220,10 @@ class Encoder:
         if self._fused is None or self._fused[0] != state:
             self._fused = state, vectors_of(self.net, self._compile)
         return self._fused[1]
+
+    def _batch_size(self) -> int | None:
+        """Clips per batch of ``embed`` and ``classify`` when nobody says; None for the device's default. Compiled nets would fill up few clips to that many."""
+        return SPLIT if self.device.type == "cpu" and not self._compile and splits_batches(self.net) else None
 
     def _logits(self, z: Tensor) -> Tensor:
         logits: Tensor = self.net.forward_head(z)  # type: ignore[operator]

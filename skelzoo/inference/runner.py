@@ -18,7 +18,10 @@ from tqdm import tqdm
 from skelzoo.errors import ContractError, DeviceError
 
 BATCH = {"cuda": 256, "mps": 64, "cpu": 16}
-"""Clips per batch by device; small on CPUs, where larger temporaries fall out of the cache."""
+"""Clips per batch by device; small on CPUs, where larger temporaries fall out of the cache and take memory."""
+
+SPLIT = 64
+"""Clips per batch on a CPU for nets that split them further."""
 
 LARGEST = {"cuda": 1024, "cpu": 128}
 """Most clips per batch: on CUDA by default, on a CPU whatever is asked for, so that memory is bounded. Nets split them further."""

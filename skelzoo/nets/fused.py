@@ -129,7 +129,7 @@ def fuse(net: nn.Module) -> nn.Module:
     if type(net) is StreamEnsemble:
         members = [fuse(member) for member in net.members.values()]
         return net if any(member in members for member in net.members.values()) else Ensemble(members)
-    if type(net) not in FORMS or not all(_as_made(module) for module in net.modules()):
+    if not _has_form(net):
         return net
     dtype = next(net.parameters()).dtype
     # glibc returns freed memory to the system from twice the largest block freed so far, 32 MiB at most. Once such a block has been
@@ -138,6 +138,15 @@ def fuse(net: nn.Module) -> nn.Module:
     with torch.no_grad():
         exact = copy.deepcopy(net)
         return FORMS[type(net)](net, exact if dtype == torch.float64 else exact.float()).to(dtype).eval()
+
+
+def splits_batches(net: nn.Module) -> bool:
+    """Whether the fused form of a net computes a few persons at a time on a CPU, so that a large batch takes no more memory."""
+    return all(map(_has_form, net.members.values() if type(net) is StreamEnsemble else [net]))
+
+
+def _has_form(net: nn.Module) -> bool:
+    return type(net) in FORMS and all(_as_made(module) for module in net.modules())
 
 
 def state_of(net: nn.Module) -> Hashable:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 import skelzoo
 from skelzoo import Clip, Encoder, get_layout
-from skelzoo.errors import CheckpointError, ClipError, DeviceError
-from skelzoo.inference.runner import BATCH
+from skelzoo.errors import CheckpointError, ClipError, ContractError, DeviceError
+from skelzoo.inference.runner import BATCH, SPLIT, run
 from skelzoo.nets.skeattnclr import SkeAttnCLRSTGCN
 
 
@@ -154,6 +154,24 @@ def test_tf32_set_in_torchs_newer_way_comes_back(clips: list[Clip], backends: tu
     matmul.fp32_precision = "tf32"
     make_encoder().embed(clips)
     assert matmul.fp32_precision == "tf32"
+
+
+def test_batches_are_large_only_where_the_net_splits_them(clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int | None] = []
+
+    def recorded(*arguments: Any, **named: Any) -> Any:
+        asked.append(arguments[5])
+        return run(*arguments, **named)
+
+    monkeypatch.setattr("skelzoo.inference.encoder.run", recorded)
+    encoder, hooked = make_encoder(), make_encoder()
+    hooked.net.register_forward_hook(lambda *_: None)
+    for call in (encoder.embed, encoder.classify, encoder.features, hooked.embed, hooked.classify):
+        call(clips)
+    encoder.embed(clips, batch_size=3)
+    assert asked == [SPLIT, SPLIT, None, None, None, 3]
+    with pytest.raises(ContractError, match="batch_size is 0"):
+        encoder.embed(clips, batch_size=0)
 
 
 @pytest.mark.parametrize("setting", [{"dtype": "int8"}, {"compile": "fastest"}])
