@@ -10,9 +10,7 @@ median counts. Then each form runs ``--steps`` steps under torch.profiler, which
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
-import io
 import shlex
 import statistics
 import sys
@@ -27,10 +25,11 @@ from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
+from skelzoo.bench_speed import described
 from skelzoo.learn.evaluate import revision
 from skelzoo.learn.pretrain.loop import Run
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
-from skelzoo.skeleton.writing import whole_file
+from skelzoo.skeleton.writing import write_csv
 
 FORMS = [(precision, compiled) for compiled in (False, True) for precision in ("32-true", "bf16-mixed")]
 STAGES = ("data", "augmentation", "forward", "backward", "optimiser")
@@ -92,11 +91,10 @@ def measure(recipe: Recipe, batch: int, a: argparse.Namespace, folder: Path) -> 
     rows = []
     for (precision, compiled), run in runs.items():
         step, device = statistics.median(times[precision, compiled]), run.fabric.device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {torch.get_num_threads()} thread(s)"
         found = {stage: round(share, 3) for stage, share in shares(run, a.steps).items()}
         rows.append(
             {"recipe": recipe.name, "batch_size": batch, "precision": precision, "compiled": compiled, "clips_per_second": round(batch / step, 1),
-             "step_seconds": round(step, 5), **found, "rounds": a.rounds, "steps": a.steps, "device": name, "torch": torch.__version__,
+             "step_seconds": round(step, 5), **found, "rounds": a.rounds, "steps": a.steps, "device": described(device), "torch": torch.__version__,
              "commit": revision(), "command": shlex.join(["python", *sys.argv])}
         )  # fmt: skip
         print(", ".join(f"{key} {value}" for key, value in list(rows[-1].items())[1:-5]), flush=True)
@@ -116,12 +114,7 @@ def main() -> None:
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:  # the prepared windows, which all runs share
         rows = [row for batch in a.batch for row in measure(load_recipe(a.recipe), batch, a, Path(scratch))]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with whole_file(a.out) as file:
-        file.write(text.getvalue().encode())
+    write_csv(a.out, list(rows[0]), rows)
 
 
 if __name__ == "__main__":
