@@ -283,7 +283,7 @@ def _command_line(context: click.Context) -> str:
 @click.option("--on", "benchmark", help="Benchmark: nwucla, utdmhad, uiprmd, hdm05; nwucla-2d and utdmhad-2d for models of 2-D joints.")
 @click.option("--data", required=True, help="Folder with the benchmarks' corpus files.")
 @click.option("--protocol", "protocols", multiple=True, help="linear, knn, retrieval (these three by default), finetune, semi; may be given again.")
-@click.option("--labels", type=float, metavar="PERCENT", help="Use this share of every class's labels: mean over five draws; for linear, knn and semi.")
+@click.option("--labels", type=float, metavar="PERCENT", help="Use this share of every class's labels: mean over five draws; not for retrieval.")
 @click.option("--random-weights", is_flag=True, help="Measure the same net untrained, with torch seed 0.")
 @click.option("--all", "everything", is_flag=True, help="Every model with published weights, its untrained twin and the coordinates, on every benchmark.")
 @click.option("--out", metavar="TABLE", help="Merge the numbers into this .csv; with --all into one .csv per benchmark in this folder.")

@@ -85,7 +85,7 @@ def evaluate(
         model: as ``skelzoo.load`` takes it, or ``coordinates`` for the baseline without a net.
         data: folder with the benchmark's corpus file.
         protocols: names of ``skelzoo.learn.protocols.PROTOCOLS``; () for the cheap ones.
-        labels: percent of the training labels, drawn in every class; for ``linear``, ``knn`` and ``semi``.
+        labels: percent of the training labels, drawn in every class; not for ``retrieval``.
         random_weights: the same net untrained, with torch seed 0.
 
     Raises:

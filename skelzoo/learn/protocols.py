@@ -44,6 +44,11 @@ class Trial:
         return embed_split(self.encoder, prepare_split(self.clips, self.encoder.contract))
 
     @property
+    def share(self) -> str:
+        """The labels used, as a variant begins; "" for all."""
+        return "" if self.labels is None else f"{self.labels:g} % of labels"
+
+    @property
     def test_parts(self) -> list[tuple[str, Bools]]:
         """Test clips that numbers are given for, (test clips,) each: all and, where some are copies, without those."""
         copies = self.clips.copies
@@ -95,7 +100,7 @@ def _classified(trial: Trial, classifier: str) -> list[Measured]:
         return accuracies(trial, [right(vectors, classifier)], len(vectors.train))
     drawn = [draw_labels(trial.clips, trial.labels, seed) for seed in LABEL_SEEDS]
     rights = [right(dataclasses.replace(vectors, train=vectors.train[d], train_labels=vectors.train_labels[d]), classifier) for d in drawn]
-    return accuracies(trial, rights, int(drawn[0].sum()), LABEL_SEEDS, f"{trial.labels:g} % of labels")
+    return accuracies(trial, rights, int(drawn[0].sum()), LABEL_SEEDS, trial.share)
 
 
 def _retrieval(trial: Trial) -> list[Measured]:
@@ -107,15 +112,21 @@ def _retrieval(trial: Trial) -> list[Measured]:
 
 
 def _finetune(trial: Trial) -> list[Measured]:
-    rights = [finetuned(trial, FinetuneOptions(seed=seed)) for seed in FINETUNE_SEEDS]
-    return accuracies(trial, rights, len(trial.clips.of_at_least(trial.encoder.contract.min_frames).train), FINETUNE_SEEDS)
+    seeds = FINETUNE_SEEDS if trial.labels is None else LABEL_SEEDS
+    rights = [finetuned(trial, FinetuneOptions(seed=seed)) for seed in seeds]
+    return accuracies(trial, rights, len(_trained_on(trial, 0)), seeds, trial.share)
 
 
 def finetuned(trial: Trial, options: FinetuneOptions, mode: str = "full") -> Bools:
     """Which test clips are right after fine-tuning on the training clips without a validation part: (test clips,) bool. Errors as ``finetune``."""
     assert isinstance(trial.encoder, Encoder)
-    train = trial.clips.of_at_least(trial.encoder.contract.min_frames).train
-    return _tested(trial, finetune(trial.encoder, train, mode=mode, validation=0.0, options=options).encoder)
+    return _tested(trial, finetune(trial.encoder, _trained_on(trial, options.seed), mode=mode, validation=0.0, options=options).encoder)
+
+
+def _trained_on(trial: Trial, seed: int) -> Sequence[Clip]:
+    """Training clips that are long enough for the net; with a share of the labels those drawn with the seed."""
+    clips = trial.clips.of_at_least(trial.encoder.contract.min_frames)
+    return (clips if trial.labels is None else clips.keep(draw_labels(clips, trial.labels, seed))).train
 
 
 def _tested(trial: Trial, tuned: Encoder) -> Bools:
@@ -181,7 +192,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     ),
     "finetune": Protocol(
         "all of the net fine-tuned on the training clips with the default options of skelzoo finetune, no validation part, last epoch",
-        _finetune, _has_net, "a net", cheap=False,
+        _finetune, _has_net, "a net", cheap=False, takes_labels=True,
     ),
     "semi": Protocol(
         f"5, 15, 30 or 40 labelled clips of each class for as many percent, drawn once (skelzoo/learn/labelled): the linear protocol on frozen vectors of these, of their "

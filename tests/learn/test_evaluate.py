@@ -117,6 +117,18 @@ def test_fine_tuning_is_that_of_the_package_without_a_validation_part(trial: Tri
         assert row.value == pytest.approx(100 * np.mean([r[kept].mean() for r in rights]), abs=1e-3) and row.seeds == (0, 1)
 
 
+def test_fine_tuning_takes_the_labels_that_the_other_protocols_take(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocols, "LABEL_SEEDS", (0, 1))
+    learned: list[list[str]] = []
+    monkeypatch.setattr(protocols, "finetune", lambda encoder, clips, **options: learned.append([c.name for c in clips]) or finetune(encoder, clips, **options))
+    monkeypatch.setattr(FinetuneOptions.__init__, "__defaults__", (2, *(FinetuneOptions.__init__.__defaults__ or ())[1:]))  # 2 epochs
+    rows = measure(dataclasses.replace(trial, labels=30.0), ["finetune"])
+    drawn = [[trial.clips.train[i].name for i in np.flatnonzero(draw_labels(trial.clips, 30, seed))] for seed in (0, 1)]
+    assert learned == drawn and drawn[0] != drawn[1]
+    assert [(r.variant, r.seeds, r.train_clips) for r in rows] == [(f"30 % of labels, {part}", (0, 1), len(drawn[0])) for part, _ in trial.test_parts]
+    assert rows[0].command.endswith("--protocol finetune --labels 30 --data DATA")
+
+
 def test_what_does_not_go_together_is_refused(model: str, data: Path) -> None:
     with pytest.raises(TrainingError, match=r"no protocol 'svm'\. Known: linear, knn, retrieval, finetune"):
         evaluate(model, "nwucla", data, ["svm"], device="cpu")
