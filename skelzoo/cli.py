@@ -285,7 +285,7 @@ def _command_line(context: click.Context) -> str:
 @click.option("--protocol", "protocols", multiple=True, help="linear, knn, retrieval (these three by default), finetune, semi; may be given again.")
 @click.option("--labels", type=float, metavar="PERCENT", help="Use this share of every class's labels: mean over five draws; not for retrieval.")
 @click.option("--random-weights", is_flag=True, help="Measure the same net untrained, with torch seed 0.")
-@click.option("--all", "everything", is_flag=True, help="Every model with published weights, its untrained twin and the coordinates, on every benchmark.")
+@click.option("--all", "everything", is_flag=True, help="Every model with published weights, its untrained twin and the baselines, on every benchmark.")
 @click.option("--out", metavar="TABLE", help="Merge the numbers into this .csv; with --all into one .csv per benchmark in this folder.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -293,7 +293,7 @@ def eval_command(
     model: str | None, benchmark: str | None, data: str, protocols: tuple[str, ...], labels: float | None, random_weights: bool, everything: bool,
     out: str | None, device: str, as_json: bool,
 ) -> None:  # fmt: skip
-    """Measure MODEL on a benchmark as the papers do; `coordinates` is the baseline without a net."""
+    """Measure MODEL on a benchmark as the papers do; `coordinates` and `statistics` are baselines without a net."""
     from skelzoo.inference.output import check_output
     from skelzoo.learn.evaluate import Row, evaluate, evaluate_all, merge_rows, read_rows
 

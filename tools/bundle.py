@@ -4,7 +4,7 @@
     python tools/bundle.py --refresh
 
 RUN is the --out folder of the run, DATA the folder with the benchmark files. Bundling measures the weights, their untrained twin
-and the coordinates as `skelzoo eval` does, into docs/results. The metrics of the manifest, the cards and the README's tables come from there, each
+and the baselines as `skelzoo eval` does, into docs/results. The metrics of the manifest, the cards and the README's tables come from there, each
 number beside the command that gives it again; --refresh measures nothing.
 """
 
@@ -20,10 +20,10 @@ from provenance import provenance
 
 import skelzoo
 from skelzoo.inference.encoder import Encoder
+from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, standard_clips
 from skelzoo.learn.evaluate import CHEAP, Row, check_recipe, measure, merge_rows, read_rows
 from skelzoo.learn.pretrain.recipe import load_recipe
-from skelzoo.learn.probe import Coordinates
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES, Trial
 from skelzoo.loading import RANDOM
 from skelzoo.publishing import known_provenance
@@ -42,7 +42,7 @@ KINDS = {
 }
 """Kind of holding out -> what is said of it; the others are names of sources that the head was fitted without."""
 ERROR = "head, calibration error in percent"
-TWIN, BASELINE = ", random weights", ", coordinates baseline"
+TWIN, BASELINE = ", random weights", ", {} baseline"
 """What follows the protocol of a metric that is not the model's own."""
 
 
@@ -74,7 +74,7 @@ def bundle_run(run: Path, data: str) -> None:
         if benchmark.dimension == encoder.contract.channels:
             check_recipe(f"local:{run / 'weights'}", name, data)
             clips = standard_clips(name, data)
-            for each in (encoder, twin, Coordinates(benchmark.dimension)):
+            for each in (encoder, twin, *(baseline(benchmark.dimension) for baseline in BASELINES.values())):
                 merge_rows(RESULTS / f"{name}.csv", measure(Trial(each, name, clips), CHEAP))
     write_model(recipe.name, run / "weights", provenance(recipe), head_metrics(run, recipe.name))
 
@@ -111,11 +111,11 @@ def write_model(name: str, source: Path, about: Provenance, heads: Sequence[Metr
 
 
 def measured(name: str, dimension: int) -> list[Metric]:
-    """The numbers of a model, of its untrained twin and of the coordinates, from the tables of results."""
+    """The numbers of a model, of its untrained twin and of the baselines, from the tables of results."""
     rows = [row for key, b in BENCHMARKS.items() if b.dimension == dimension for row in read_rows(RESULTS / f"{key}.csv")]
     if not any(row.model == name for row in rows):
         raise SystemExit(f"docs/results has no numbers of {name}. Run skelzoo eval --all --data DATA --out docs/results first.")
-    kinds = {name: "", name + RANDOM: TWIN, Coordinates.name: BASELINE}
+    kinds = {name: "", name + RANDOM: TWIN, **{baseline: BASELINE.format(baseline) for baseline in BASELINES}}
     return [
         Metric(_dataset(row), row.protocol + suffix, round(row.value, 1), row.command) for kind, suffix in kinds.items() for row in rows if row.model == kind
     ]
@@ -171,13 +171,14 @@ def model_line(name: str) -> str:
 
 
 def result_table(models: dict[str, ModelEntry]) -> list[str]:
-    """The README's table of numbers: published models, then the coordinates."""
+    """The README's table of numbers: published models, then the baselines."""
     lines = ["| model | NW-UCLA linear | knn | linear, without copies | UTD-MHAD linear | knn |", "| --- | --- | --- | --- | --- | --- |"]
     baselines = {}
     for name, entry in models.items():
         dimension = entry.config.contract.channels
         lines.append(result_line(f"`{name}`", entry, "", TWIN))
-        baselines[dimension] = result_line("coordinates, no net" if dimension == 3 else "2-D coordinates, no net", entry, BASELINE)
+        for baseline in BASELINES:
+            baselines[dimension, baseline] = result_line(f"{'' if dimension == 3 else '2-D '}{baseline}, no net", entry, BASELINE.format(baseline))
     return [*lines, *baselines.values()]
 
 

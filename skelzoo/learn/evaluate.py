@@ -14,10 +14,11 @@ import torch
 
 from skelzoo import __version__
 from skelzoo.errors import ReadError, TrainingError
+from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, check_unseen, find_benchmark, standard_clips
 from skelzoo.learn.pretrain.data import held_out
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe, shipped_recipes
-from skelzoo.learn.probe import Coordinates, Embedder
+from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import LABEL_SEEDS, PROTOCOLS, Trial, find_protocol
 from skelzoo.loading import RANDOM, load
 from skelzoo.skeleton.writing import check_place, write_csv
@@ -32,7 +33,7 @@ class Row:
     """One number, with all that decides it.
 
     Attributes:
-        model: its name; ``NAME (random weights)`` is the same net untrained, ``coordinates`` the baseline without a net.
+        model: its name; ``NAME (random weights)`` is the same net untrained, one of ``BASELINES`` has no net.
         variant: which test clips, after which labels if not all.
         value: percent, the mean over the seeds.
         spread: standard deviation over the seeds (n - 1), None for fewer than two.
@@ -82,7 +83,7 @@ def evaluate(
     """Measure a model on a benchmark's standard split.
 
     Args:
-        model: as ``skelzoo.load`` takes it, or ``coordinates`` for the baseline without a net.
+        model: as ``skelzoo.load`` takes it, or the name of one of ``BASELINES``, without a net.
         data: folder with the benchmark's corpus file.
         protocols: names of ``skelzoo.learn.protocols.PROTOCOLS``; () for the cheap ones.
         labels: percent of the training labels, drawn in every class; not for ``retrieval``.
@@ -96,13 +97,13 @@ def evaluate(
     found = find_benchmark(benchmark)
     if not random_weights:
         check_recipe(model, benchmark, data)
-    encoder: Embedder = Coordinates(found.dimension) if model == Coordinates.name else _load(model, random_weights, device)
+    encoder: Embedder = BASELINES[model](found.dimension) if model in BASELINES else _load(model, random_weights, device)
     wanted = protocols or [name for name in CHEAP if labels is None or PROTOCOLS[name].takes_labels]
     return measure(Trial(encoder, benchmark, standard_clips(benchmark, data), labels), wanted)
 
 
 def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] = (), device: str | torch.device = "auto") -> Iterator[Row]:
-    """Measure every model with published weights, its twin with random weights and the coordinates on every benchmark of its dimension.
+    """Measure every model with published weights, its twin with random weights and the baselines on every benchmark of its dimension.
 
     Each model's rows are merged into ``folder/BENCHMARK.csv`` as soon as they are there. Protocols that a model does not go with are left out.
 
@@ -124,7 +125,8 @@ def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] 
 
 
 def _candidates(benchmark: str, data: str | Path, device: str | torch.device) -> Iterator[Embedder]:
-    yield Coordinates(BENCHMARKS[benchmark].dimension)
+    for baseline in BASELINES.values():
+        yield baseline(BENCHMARKS[benchmark].dimension)
     for model in manifest().pretrained:
         check_recipe(model, benchmark, data)
         yield _load(model, False, device)

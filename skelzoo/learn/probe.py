@@ -19,7 +19,7 @@ from skelzoo.skeleton.prepare import Contract, prepare_batch
 
 
 class Embedder(Protocol):
-    """What can be probed: an Encoder, or ``Coordinates``."""
+    """What can be probed: an Encoder, or a baseline without a net."""
 
     device: torch.device
 
@@ -33,39 +33,6 @@ class Embedder(Protocol):
 
     def embed(self, clips: FloatArray, *, prepared: bool, progress: bool | None) -> FloatArray:
         """Prepared clips (N, C, T, V, M) -> (N, D)."""
-
-
-class Coordinates:
-    """The baseline without a net: joints, hip-centred in every frame, torso-scaled, 32 frames, flattened.
-
-    3-D ones are turned to face +z; 2-D ones that were not found are interpolated over time.
-
-    Args:
-        dimension: of the clips, 2 or 3.
-    """
-
-    name = "coordinates"
-    device = torch.device("cpu")
-
-    def __init__(self, dimension: int = 3) -> None:
-        self.contract = Contract(
-            "kinect20" if dimension == 3 else "coco17",
-            channels=dimension,
-            persons=1,
-            frames=32,
-            steps=(
-                {"step": "drop_empty_frames"},
-                *([] if dimension == 3 else [{"step": "fill_gaps"}]),
-                {"step": "center", "point": "hip_center", "reference": "every_frame"},
-                {"step": "scale_torso"},
-                *([{"step": "yaw"}] if dimension == 3 else []),
-                {"step": "resample", "frames": 32},
-            ),
-        )
-
-    def embed(self, clips: FloatArray, *, prepared: bool, progress: bool | None) -> FloatArray:
-        """(N, C, T, V, M) -> (N, C*T*V*M)."""
-        return clips.reshape(len(clips), -1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -137,7 +137,6 @@ def _tested(trial: Trial, tuned: Encoder) -> Bools:
 
 
 def _semi(trial: Trial) -> list[Measured]:
-    assert isinstance(trial.encoder, Encoder)
     by_name, out = {clip.name: clip for clip in trial.clips.train}, []
     for count in PER_CLASS if trial.labels is None else (trial.labels,):
         known = [[by_name[name] for name in labelled(trial.benchmark, count, seed)] for seed in SEEDS]
@@ -148,7 +147,6 @@ def _semi(trial: Trial) -> list[Measured]:
 
 def _few(trial: Trial, clips: Sequence[Clip], seed: int) -> Bools:
     """Which test clips are right after learning from a few training clips and their copies: (test clips,) bool."""
-    assert isinstance(trial.encoder, Encoder)
     vectors = vectors_of_copies(trial.encoder, clips, seed)
     ids = {str(clip.label): int(number) for clip, number in zip(trial.clips.train, trial.clips.train_labels, strict=True)}
     labels = np.tile([ids[str(clip.label)] for clip in clips], len(vectors))
@@ -197,7 +195,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "semi": Protocol(
         f"5, 15, 30 or 40 labelled clips of each class for as many percent, drawn once (skelzoo/learn/labelled): the linear protocol on frozen vectors of these, of their "
         f"mirror images and of {COPIES} augmented copies of each",
-        _semi, _has_net, "a net", cheap=False, takes_labels=True,
+        _semi, cheap=False, takes_labels=True,
     ),
 }  # fmt: skip
 """Protocols by name."""

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from skelzoo.errors import TrainingError
-from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.inputs import Inputs
+from skelzoo.learn.probe import Embedder
 from skelzoo.learn.splits import class_ids
 from skelzoo.skeleton.clip import Clip, FloatArray, mirrored
 
@@ -69,7 +69,7 @@ def labelled(benchmark: str, per_class: float, seed: int) -> tuple[str, ...]:
     return tuple(name for names in classes.values() for name in names[: int(per_class)])
 
 
-def vectors_of_copies(encoder: Encoder, clips: Sequence[Clip], seed: int) -> FloatArray:
+def vectors_of_copies(encoder: Embedder, clips: Sequence[Clip], seed: int) -> FloatArray:
     """Vectors of clips as they are, mirrored, and COPIES times augmented, mirrored or not by chance: (2 + COPIES, N, D).
 
     Raises:
@@ -80,4 +80,4 @@ def vectors_of_copies(encoder: Encoder, clips: Sequence[Clip], seed: int) -> Flo
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         drawn = [inputs.augmented(torch.where(torch.rand(len(plain), 1, 1, 1, 1) < 0.5, plain, other)) for _ in range(COPIES)]
-    return np.stack([encoder.embed(x, prepared=True, progress=False) for x in (inputs.plain(plain), inputs.plain(other), *drawn)])
+    return np.stack([encoder.embed(x.numpy(), prepared=True, progress=False) for x in (inputs.plain(plain), inputs.plain(other), *drawn)])

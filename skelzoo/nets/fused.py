@@ -16,7 +16,7 @@ from skelzoo.nets.ensemble import StreamEnsemble
 from skelzoo.nets.fused_dsta import Streams, dsta_stack
 from skelzoo.nets.fused_stgcn import stgcn_stack
 from skelzoo.nets.fused_strl import strl_stack
-from skelzoo.nets.pooling import Pooling
+from skelzoo.nets.pooling import InputStatistics, Pooling
 from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLR, SkeAttnCLRDSTA, SkeAttnCLRSTGCN
 from skelzoo.nets.stgcn import STGCN, STGCNClassifier
@@ -175,6 +175,10 @@ def _as_made(module: nn.Module) -> bool:
     return type(module).__module__.startswith(("torch.nn.modules.", "skelzoo.nets.")) and not _hooks(module)
 
 
+def _with_inputs(stack: nn.Module, statistics: InputStatistics | None) -> nn.Module:
+    return stack if statistics is None else SideBySide([stack, statistics])
+
+
 def _stgcn(net: STGCNClassifier, exact: STGCNClassifier) -> PersonWise:
     return PersonWise([stgcn_stack(exact.backbone, Pooling(), [len(net.backbone.blocks) - 1])], 3 * net.backbone.widths[0])
 
@@ -182,8 +186,7 @@ def _stgcn(net: STGCNClassifier, exact: STGCNClassifier) -> PersonWise:
 def _skeattnclr(net: SkeAttnCLR, exact: SkeAttnCLR) -> PersonWise:
     backbone, pooling, wanted = exact.backbone, exact.embed_pooling, exact.embed_blocks
     if isinstance(backbone, STGCN):
-        stack = stgcn_stack(backbone, pooling, wanted)
-        return PersonWise([SideBySide([stack, exact.embed_input]) if exact.embed_input else stack], 3 * backbone.widths[0])
+        return PersonWise([_with_inputs(stgcn_stack(backbone, pooling, wanted), exact.embed_input)], 3 * backbone.widths[0])
     assert isinstance(backbone, DSTA) and isinstance(net.backbone, DSTA)
     return PersonWise([dsta_stack(backbone, pooling, wanted)], backbone.num_subsets * backbone.widths[0], net.backbone.check_frames)
 
@@ -191,11 +194,11 @@ def _skeattnclr(net: SkeAttnCLR, exact: SkeAttnCLR) -> PersonWise:
 def _psp(net: PSP, exact: PSP) -> PersonWise:
     stack = dsta_stack(exact.backbone, exact.pooling, [i % len(net.backbone.blocks) for i in net.embed_blocks])
     width = net.streams * net.backbone.num_subsets * net.backbone.widths[0]
-    return PersonWise([Streams(stack, net.streams)], width, net.backbone.check_frames)
+    return PersonWise([Streams(_with_inputs(stack, exact.embed_input), net.streams)], width, net.backbone.check_frames)
 
 
 def _strl(net: STRL, exact: STRL) -> PersonWise:
-    persons = [strl_stack(exact, i) for i in range(len(exact.encoders[0]))]  # type: ignore[arg-type]
+    persons = [_with_inputs(strl_stack(exact, i), exact.embed_input) for i in range(len(exact.encoders[0]))]  # type: ignore[arg-type]
     return PersonWise(persons, 2 * max(net.encoder_sizes[:2]), net.check_size)
 
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 import torch
-from einops import rearrange
+from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from skelzoo.skeleton.layouts import Layout
@@ -91,6 +91,11 @@ class InputStatistics(nn.Module):
         """Rows of one person each, (B, C, T, V) -> (B, dim)."""
         x = x[:, : self.channels]
         return pool(self.pooling, torch.cat([x, x - x[:, :, :, self.parents]], 1), x.shape[0])
+
+    def of_clips(self, x: Tensor) -> Tensor:
+        """Mean over persons, absent ones included: (N, C, T, V, M) -> (N, dim)."""
+        vectors: Tensor = reduce(self(rearrange(x, "n c t v m -> (n m) c t v")), "(n m) d -> n d", "mean", m=x.shape[-1])
+        return vectors
 
 
 class LastStep(nn.Module):

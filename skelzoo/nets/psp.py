@@ -10,7 +10,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from skelzoo.nets.dsta import DSTA, PAPER_BLOCKS, conv_norm, leaky
-from skelzoo.nets.pooling import Pooling, joint_groups, pool
+from skelzoo.nets.pooling import InputStatistics, Pooling, joint_groups, pool
 from skelzoo.skeleton.layouts import Layout
 
 LEVELS = ("body", "part", "joint")
@@ -130,6 +130,7 @@ class PSP(nn.Module):
         coefficients: see ``Pyramid``; the authors give largest group size over number of nodes on 25 joints.
         embed_blocks: blocks whose pooled outputs make up the vector of a stream; -1, the last one, for the authors.
         embed_segments, embed_groups, embed_statistics: how they are pooled, see ``Pooling`` and ``joint_groups``; 1, ``all`` and ``mean`` for the authors.
+        embed_input: channels of each stream, from the first on, whose ``InputStatistics`` end its vector. 0 for the authors.
 
     Raises:
         ValueError: channels or streams of a wrong number; see also ``DSTA`` and ``Pyramid``.
@@ -158,6 +159,7 @@ class PSP(nn.Module):
         embed_segments: int = 1,
         embed_groups: str = "all",
         embed_statistics: Sequence[str] = ("mean",),
+        embed_input: int = 0,
     ) -> None:
         super().__init__()
         if streams not in (1, 2) or in_channels % streams:
@@ -172,7 +174,8 @@ class PSP(nn.Module):
             raise ValueError(f"embed_blocks are {list(embed_blocks)}, the blocks are 0 to {count - 1}, or -1 for the last")
         self.embed_blocks = tuple(embed_blocks)
         self.pooling = Pooling(embed_segments, joint_groups(layout, embed_groups), embed_statistics)
-        vector = sum(self.backbone.widths[i] for i in embed_blocks) * self.pooling.vectors
+        self.embed_input = InputStatistics(layout, embed_input) if embed_input else None
+        vector = sum(self.backbone.widths[i] for i in embed_blocks) * self.pooling.vectors + (self.embed_input.dim if self.embed_input else 0)
         self.embedding_dim = streams * vector
         self.head = nn.Linear(vector, num_classes) if num_classes else None
         self.pyramid = Pyramid(layout, dim, num_subsets, coefficients) if pyramid else None
@@ -191,7 +194,7 @@ class PSP(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, C, T, V, M) -> (N, streams * D): the pooled vectors of joint and motion side by side."""
-        return self.pooled(self.maps(x)[0], x.shape[-1])
+        return self.pooled(self.maps(x)[0], x)
 
     def forward_head(self, z: Tensor) -> Tensor:
         """(N, streams * D) -> logits (N, classes), the sum over the streams, bias included; (N, 0) without a head."""
@@ -214,9 +217,14 @@ class PSP(nn.Module):
         streams = [list(maps) for maps in zip(*(torch.split(block, rows) for block in self._blocks(*batches)), strict=True)]
         return [streams[i : i + self.streams] for i in range(0, len(streams), self.streams)]
 
-    def pooled(self, maps: Sequence[Sequence[Tensor]], persons: int) -> Tensor:
-        """Maps of the streams' blocks, each (N*M, D_j, T_j, V) -> (N, streams * D), what ``forward_head`` takes."""
-        return torch.cat([pool(self.pooling, stream[i], stream[i].shape[0] // persons) for stream in maps for i in self.embed_blocks], 1)
+    def pooled(self, maps: Sequence[Sequence[Tensor]], x: Tensor) -> Tensor:
+        """Maps of the streams' blocks, each (N*M, D_j, T_j, V), of clips (N, C, T, V, M) -> (N, streams * D), what ``forward_head`` takes."""
+        vectors = []
+        for blocks, stream in zip(maps, x.chunk(self.streams, 1), strict=True):
+            vectors += [pool(self.pooling, blocks[i], x.shape[0]) for i in self.embed_blocks]
+            if self.embed_input is not None:
+                vectors.append(self.embed_input.of_clips(stream))
+        return torch.cat(vectors, 1)
 
     def levels(self, maps: Sequence[Sequence[Tensor]], persons: int) -> dict[str, Level]:
         """Maps of the streams' blocks, the last one (N*M, D, T', V) -> body, part and joint level, means over persons, frames and nodes.
@@ -243,7 +251,7 @@ class PSP(nn.Module):
         maps, persons = self.maps(x)[0], x.shape[-1]
         blocks = [torch.cat(streams, 1) for streams in zip(*maps, strict=True)]
         out = {f"block{i}": rearrange(b, "(n m) d t v -> n d t v m", m=persons) for i, b in enumerate(blocks)}
-        out["pooled"] = self.pooled(maps, persons)
+        out["pooled"] = self.pooled(maps, x)
         if self.streams == 2:
             out |= zip(("joint_stream", "motion_stream"), out["pooled"].chunk(2, 1), strict=True)
         levels = self.levels(maps, persons) if self.pyramid else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from torch import Tensor, nn
 
 from skelzoo.nets.attention_mask import AttentionMask, Masked
@@ -60,7 +60,7 @@ class SkeAttnCLR(nn.Module):
         maps = self.backbone(x, max(self.embed_blocks))
         vectors = [pool(self.embed_pooling, maps[i], x.shape[0]) for i in self.embed_blocks]
         if self.embed_input is not None:
-            vectors.append(reduce(self.embed_input(rearrange(x, "n c t v m -> (n m) c t v")), "(n m) d -> n d", "mean", m=x.shape[-1]))
+            vectors.append(self.embed_input.of_clips(x))
         return torch.cat(vectors, 1)
 
     def forward_head(self, z: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from skelzoo.nets.gin import GINEncoder, SkeletonMAE
 from skelzoo.nets.graph import undirected_adjacency
-from skelzoo.nets.pooling import Pooling, joint_groups
+from skelzoo.nets.pooling import InputStatistics, Pooling, joint_groups
 from skelzoo.skeleton.layouts import Layout
 
 
@@ -82,6 +82,7 @@ class STRL(nn.Module):
         torso_links: see ``undirected_adjacency``.
         embed_layers: layers whose pooled outputs, side by side, are the vector of ``forward_features``; -1, the last one, in the paper.
         embed_groups, embed_statistics: how they are pooled, see ``joint_groups`` and ``Pooling``; ``all`` and ``mean`` in the paper.
+        embed_input: channels of the input, from the first on, whose ``InputStatistics`` end the vector. 0 in the paper.
         head: ``mlp``, Linear-ReLU-Linear (paper), or ``linear``.
 
     Raises:
@@ -106,6 +107,7 @@ class STRL(nn.Module):
         embed_layers: Sequence[int] = (-1,),
         embed_groups: str = "all",
         embed_statistics: Sequence[str] = ("mean",),
+        embed_input: int = 0,
         head: str = "mlp",
     ) -> None:
         super().__init__()
@@ -117,7 +119,8 @@ class STRL(nn.Module):
         self.encoder_sizes = (dim, hidden_dim, encoder_layers, act)
         self.embed_layers = tuple(i % num_layers for i in embed_layers)
         self.pooling = Pooling(1, joint_groups(layout, embed_groups), embed_statistics)
-        self.embedding_dim = dim * self.pooling.vectors * len(embed_layers)
+        self.embed_input = InputStatistics(layout, embed_input) if embed_input else None
+        self.embedding_dim = dim * self.pooling.vectors * len(embed_layers) + (self.embed_input.dim if self.embed_input else 0)
         self.neighbours: Tensor
         self.register_buffer("neighbours", undirected_adjacency(layout, torso_links) + torch.eye(len(layout)), persistent=False)
         self.embedding = nn.Conv2d(in_channels, dim, 1)
@@ -134,12 +137,12 @@ class STRL(nn.Module):
         return ("embedded", "encoded", *(f"layer{i}" for i in range(len(self.layers))), "pooled")
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> (N, D), D = dim times the layers and vectors pooled apart; later layers are not run.
+        """(N, C, T, V, M) -> (N, D), D = dim times the layers and vectors pooled apart, and the input's statistics; later layers are not run.
 
         Raises:
             ValueError: more frames or persons than the net was built for.
         """
-        return self.pooled(self.maps(x, max(self.embed_layers)), x.shape[4])
+        return self.pooled(self.maps(x, max(self.embed_layers)), x)
 
     def maps(self, x: Tensor, last: int = -1) -> list[Tensor]:
         """(N, C, T, V, M) -> outputs of the layers up to ``last``, each (M*N, dim, T, V), persons apart. Raises as ``forward_features``."""
@@ -149,9 +152,10 @@ class STRL(nn.Module):
             maps.append(h)
         return maps
 
-    def pooled(self, maps: Sequence[Tensor], persons: int) -> Tensor:
-        """``maps`` of N clips -> (N, D), what ``forward_head`` takes."""
-        return torch.cat([pool_persons(self.pooling, maps[i], persons) for i in self.embed_layers], 1)
+    def pooled(self, maps: Sequence[Tensor], x: Tensor) -> Tensor:
+        """``maps`` of clips (N, C, T, V, M) -> (N, D), what ``forward_head`` takes."""
+        vectors = [pool_persons(self.pooling, maps[i], x.shape[4]) for i in self.embed_layers]
+        return torch.cat([*vectors, self.embed_input.of_clips(x)] if self.embed_input is not None else vectors, 1)
 
     def forward_head(self, z: Tensor) -> Tensor:
         """(N, D) -> logits (N, classes); (N, 0) without a head."""
@@ -173,7 +177,7 @@ class STRL(nn.Module):
         embedded, layers = self._embed(x), self.maps(x)
         maps = {"embedded": embedded, "encoded": self._encode(0, embedded, persons), **{f"layer{i}": h for i, h in enumerate(layers)}}
         out = {name: rearrange(m, "(m n) d t v -> n d t v m", m=persons) for name, m in maps.items()}
-        return {**out, "pooled": self.pooled(layers, persons)}
+        return {**out, "pooled": self.pooled(layers, x)}
 
     def autoencoder(self, out_channels: int = 0, remask: bool = True) -> SkeletonMAE:
         """A masked autoencoder with random weights whose embedding and encoder fit ``load_encoder``; arguments as ``SkeletonMAE``."""

@@ -17,6 +17,7 @@ import skelzoo
 from skelzoo.errors import ReadError, TrainingError
 from skelzoo.learn import evaluate as module
 from skelzoo.learn import protocols
+from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, draw_labels, standard_clips
 from skelzoo.learn.evaluate import CHEAP, Row, evaluate, evaluate_all, measure, merge_rows, read_rows, revision
 from skelzoo.learn.finetune import FinetuneOptions, finetune
@@ -169,13 +170,13 @@ def test_what_is_no_table_is_left_alone(tmp_path: Path, text: str) -> None:
     assert table.read_text() == text
 
 
-def test_all_measures_every_model_its_twin_and_the_coordinates(model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_measures_every_model_its_twin_and_the_baselines(model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "manifest", lambda: SimpleNamespace(pretrained=[model], aliases={}))
     merge_rows(tmp_path / "nwucla.csv", [ROW])
     rows = list(evaluate_all(data, tmp_path, ["knn", "retrieval"], "cpu"))
-    three = {"coordinates", model, f"{model} (random weights)"}
+    every = {*BASELINES, model, f"{model} (random weights)"}
     expected = {
-        (name, b, p) for b, benchmark in BENCHMARKS.items() for name in (three if benchmark.dimension == 3 else {"coordinates"}) for p in ("knn", "retrieval")
+        (name, b, p) for b, benchmark in BENCHMARKS.items() for name in (every if benchmark.dimension == 3 else BASELINES) for p in ("knn", "retrieval")
     }
     assert {r.key[:3] for r in rows} == expected
     for name in BENCHMARKS:

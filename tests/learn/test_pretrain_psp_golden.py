@@ -61,7 +61,7 @@ def test_outputs_with_batch_statistics(golden: dict[str, Any]) -> None:
     net, (labelled, unlabelled) = psp_net(golden).train(), psp_clips(golden)
     with torch.no_grad():
         known, unknown = net.maps(labelled, unlabelled)
-        vectors, levels = net.pooled(known, 2), net.levels(unknown, 2)
+        vectors, levels = net.pooled(known, labelled), net.levels(unknown, 2)
         close(net.forward_head(vectors), golden["train/out/logits"])
     close(vectors, torch.cat([golden["train/out/yj"], golden["train/out/ym"]], 1))
     for name, level in levels.items():
@@ -102,5 +102,5 @@ def test_training_step_in_float64(golden: dict[str, Any]) -> None:
 def test_a_second_pass_of_the_labelled_clips_is_not_the_authors_step(golden: dict[str, Any]) -> None:
     """Negative control: statistics that do not mix labelled and unlabelled clips give other losses and gradients."""
     net, (labelled, _) = psp_net(golden).train(), psp_clips(golden)
-    apart = net.pooled(net.maps(labelled)[0], 2)
+    apart = net.pooled(net.maps(labelled)[0], labelled)
     assert (apart - torch.cat([golden["train/out/yj"], golden["train/out/ym"]], 1)).abs().max() > 1e-2

@@ -11,9 +11,11 @@ from tiny import make_encoder
 
 import skelzoo
 from skelzoo.errors import TrainingError
+from skelzoo.learn.baselines import BASELINES, Coordinates, Statistics
 from skelzoo.learn.benchmarks import BENCHMARKS
-from skelzoo.learn.probe import CLASSIFIERS, Coordinates, Split, average_precision, embed_split, right, score, standard_split, validation_split
+from skelzoo.learn.probe import CLASSIFIERS, Split, average_precision, embed_split, right, score, standard_split, validation_split
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.prepare import prepare
 
 
@@ -101,12 +103,24 @@ def test_clips_of_one_frame_count(tmp_path: Path, encoder: skelzoo.Encoder) -> N
     assert len(split.train) + len(split.test) == len(VIEW)
 
 
+@pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("benchmark", ["nwucla", "nwucla-2d"])
-def test_the_baseline_without_a_net(data: Path, benchmark: str) -> None:
-    baseline = Coordinates(BENCHMARKS[benchmark].dimension)
+def test_the_baselines_without_a_net(data: Path, benchmark: str, name: str) -> None:
+    baseline = BASELINES[name](BENCHMARKS[benchmark].dimension)
     split = standard_split(benchmark, data, baseline.contract)
-    assert baseline.name == "coordinates" and score(baseline, split, "linear") > 60
-    assert embed_split(baseline, split).train.shape == (28, 32 * 17 * 2 if benchmark == "nwucla-2d" else 32 * 20 * 3)
+    assert score(baseline, split, "linear") > 60
+    # Coordinates: frames, joints, channels. Statistics: joints and limbs, two streams, four of them.
+    each = {"coordinates": 32, "statistics": 2 * 2 * 4}[name]
+    assert embed_split(baseline, split).train.shape == (28, each * (17 * 2 if benchmark == "nwucla-2d" else 20 * 3))
+
+
+def test_the_statistics_are_those_of_joints_motion_and_limbs() -> None:
+    baseline, x = Statistics(), np.random.default_rng(0).normal(size=(2, 6, 64, 20, 1)).astype(np.float32)
+    joint = x[:, :, :, 7, 0]
+    limb = joint - x[:, :, :, get_layout("kinect20").parents[7], 0]
+    tracks = np.concatenate([joint, limb], 1)
+    expected = np.concatenate([tracks.mean(2), tracks.std(2), tracks.max(2), tracks.min(2)], 1)
+    np.testing.assert_allclose(baseline.embed(x, prepared=True, progress=False)[:, 7 * 48 : 8 * 48], expected, atol=1e-4)
 
 
 def test_joints_that_were_not_found_are_interpolated_for_the_baseline() -> None:

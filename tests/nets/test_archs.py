@@ -135,19 +135,26 @@ def test_the_vector_may_hold_statistics_of_several_blocks() -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters()), "a clip at rest has no deviation and no gradient of it"
 
 
-def test_the_vector_may_end_with_statistics_of_joints_and_limbs() -> None:
-    """Per joint mean, deviation, maximum and minimum over time of the first channels, and of their difference from the parent; mean over persons."""
-    layout, x = get_layout("kinect20"), inputs("skeattnclr-stgcn", frames=16)
-    net = net_for("skeattnclr-stgcn", options={"embed_input": 2}).eval()
-    joints = x[:, :2]
-    limbs = joints - joints[:, :, :, [p if p >= 0 else i for i, p in enumerate(layout.parents)]]
-    tracks = torch.cat([joints, limbs], 1)
-    statistics = torch.stack([tracks.mean(2), tracks.std(2, correction=0), tracks.amax(2), tracks.amin(2)], 1).mean(-1)  # (N, 4, 2 * 2, V)
+@pytest.mark.parametrize("arch", ["skeattnclr-stgcn", "psp", "skeletonmae-strl"])
+def test_the_vector_may_end_with_statistics_of_joints_and_limbs(arch: str) -> None:
+    """Per joint mean, deviation, maximum and minimum over time of a stream's first channels, and of their difference from the parent; mean over persons."""
+    layout, x = get_layout("kinect20"), inputs(arch, frames=16)
+    net, plain = (net_for(arch, options=options).eval() for options in ({"embed_input": 2}, {}))
+    plain.load_state_dict({k: v for k, v in net.state_dict().items() if not k.startswith("head.")}, strict=False)
+    streams, tails = getattr(net, "streams", 1), []
+    for stream in x.chunk(streams, 1):
+        joints = stream[:, :2]
+        tracks = torch.cat([joints, joints - joints[:, :, :, [p if p >= 0 else i for i, p in enumerate(layout.parents)]]], 1)
+        statistics = torch.stack([tracks.mean(2), tracks.std(2, correction=0), tracks.amax(2), tracks.amin(2)], 1).mean(-1)  # (N, 4, 2 * 2, V)
+        tails.append(statistics.permute(0, 3, 1, 2).flatten(1))
     with torch.inference_mode():
-        z, plain = net.forward_features(x), net.pooled(x)
-    assert z.shape == (3, net.embedding_dim) and net.embedding_dim == plain.shape[1] + 2 * 2 * 4 * 20
-    torch.testing.assert_close(z[:, : plain.shape[1]], plain)
-    torch.testing.assert_close(z[:, plain.shape[1] :], statistics.permute(0, 3, 1, 2).flatten(1), atol=2e-4, rtol=1e-4)
+        z, features = net.forward_features(x), plain.forward_features(x)
+        pooled = net.features(x)["pooled"]
+    assert z.shape == (3, net.embedding_dim) and net.embedding_dim == plain.embedding_dim + streams * 2 * 2 * 4 * 20
+    expected = torch.cat([part for pair in zip(features.chunk(streams, 1), tails, strict=True) for part in pair], 1)
+    torch.testing.assert_close(z, expected, atol=2e-4, rtol=1e-4)
+    if arch != "skeattnclr-stgcn":  # whose pooled feature is the contrast's
+        torch.testing.assert_close(pooled, z)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 7])

@@ -25,8 +25,9 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"temporal": "attention", "attend_temporal": False, "global_temporal": True, "num_frames": 14},
         {"temporal": "attention", "code_temporal": False},
         {"global_spatial": False, "code_spatial": False, "embed_blocks": [-1, 0], "embed_groups": "parts"},
+        {"embed_input": 2},
     ],
-    "skeletonmae-strl": [{"embed_layers": [1, 0], "embed_groups": "parts", "embed_statistics": ["mean", "max"]}],
+    "skeletonmae-strl": [{"embed_layers": [1, 0], "embed_groups": "parts", "embed_statistics": ["mean", "max"]}, {"embed_input": 2}],
 }
 EVERY = [(arch, options) for arch in ARCHS for options in VARIANTS[arch] + MORE.get(arch, [])]
 WITHOUT = {"skeattnclr-bigru"}

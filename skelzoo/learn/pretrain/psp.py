@@ -89,7 +89,7 @@ def semi_supervised_losses(
         raise TrainingError("the net has no head to learn the labels. Create it with num_classes=N.")
     persons = labelled.shape[-1]
     known, unknown = net.maps(labelled, unlabelled)
-    classification = F.cross_entropy(net.forward_head(net.pooled(known, persons)).float(), labels)
+    classification = F.cross_entropy(net.forward_head(net.pooled(known, labelled)).float(), labels)
     contrasted = coarse_to_fine(net, unknown, persons, temperature)
     return SemiSupervisedLosses(classification + weight * contrasted.total, classification, contrasted)
 
