@@ -1,4 +1,4 @@
-"""SkeletonMAE pretraining (ICCV 2023): body parts of single frames are masked, and their embeddings reconstructed; then time, our own."""
+"""SkeletonMAE pretraining (ICCV 2023): body parts of single frames are masked, and their embeddings reconstructed; then over time, our own."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from skelzoo.errors import TrainingError
 from skelzoo.learn.pretrain.augment import augment, check_operations, stream_of
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.processes import mean
-from skelzoo.learn.pretrain.psp import contrast
-from skelzoo.nets.pooling import Pooling
-from skelzoo.nets.strl import STRL, pool_persons
+from skelzoo.nets.strl import STRL
 
 TARGETS = ("embedding", "embedding_frozen", "embedding_literal", "coords")
 PAIRS = 4096
 """Random pairs of joints that ``spread`` looks at."""
 
-SEGMENTS, PROJECTION = 4, (256, 128)
-"""Stretches of time that the second stage pools apart, and the widths of its projector."""
+HIDDEN, SHORTEST = 0.4, 0.25
+"""Second stage: the chance of a region to be hidden, and the shortest stretch for which it is, as a share of the clip."""
+
+SCALES, SMOOTH = {"motion": 10.0}, 0.1
+"""Second stage: differences of frames count this many times as much as positions, and errors below this are squared (smooth L1)."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,10 @@ class SkeletonMAEOptions:
         beta: exponent of the loss.
         literal: the sum of equation 2, (1/n - cos/n)^beta over n masked joints, instead of their mean of (1 - cos)^beta.
         remask: see ``SkeletonMAE``.
-        noise: standard deviation of Gaussian noise on every coordinate, in units of the prepared clip.
+        noise: standard deviation of Gaussian noise on every coordinate that is seen, in units of the prepared clip.
         graphs: most graphs of a step, drawn from those of its clips; 0 for all. The paper's batch is 1024.
         augmentations: of the joints before the streams are computed, see ``augment``; drawn per clip.
         temporal_share: last share of the steps, in which the whole STRL is trained, time included; 0 in the paper.
-        temperature: of the contrast in these steps.
     """
 
     mask: str | Sequence[str] = ("right_arm", "right_leg")
@@ -57,7 +57,6 @@ class SkeletonMAEOptions:
     graphs: int = 0
     augmentations: Sequence[Mapping[str, Any]] = ()
     temporal_share: float = 0.0
-    temperature: float = 0.1
 
 
 class Losses(NamedTuple):
@@ -68,8 +67,8 @@ class Losses(NamedTuple):
     """Mean cosine of reconstruction and target at the masked joints."""
     spread: Tensor
     """Standard deviation of the cosine between targets of random pairs of joints; falls towards 0 when the embedding collapses."""
-    contrast: Tensor
-    """Contrast of the second stage, whose total it is; 0 in the first, as the other two are in the second."""
+    error: Tensor
+    """Error of the second stage, whose total it is; 0 in the first, as the other two are in the second."""
 
 
 class SkeletonMAEPretraining(Method):
@@ -79,8 +78,8 @@ class SkeletonMAEPretraining(Method):
     convolutions) play no part and stay random, so that ``embed`` of the weights that come out is of little use before fine-tuning;
     ``features(at=["encoded"])`` is what was trained.
 
-    Second stage (``temporal_share``, not in the paper): two views of every clip go through the whole STRL, and a small projection of
-    its last layer, pooled over stretches of time and body parts, is to tell the clip from the others of the batch.
+    Second stage (``temporal_share``, not in the paper): regions are hidden for a stretch of the clip, each joint held at its mean position,
+    and a linear map of the STRL's last layer is to give all joints and their motion as they were.
 
     Args:
         net: the STRL; it stays at ``self.net``.
@@ -90,7 +89,7 @@ class SkeletonMAEPretraining(Method):
         TrainingError: options that the net's layout does not have, or that leave nothing masked or nothing to see.
     """
 
-    loss_names: ClassVar[tuple[str, ...]] = ("cosine", "spread", "contrast")
+    loss_names: ClassVar[tuple[str, ...]] = ("cosine", "spread", "error")
     idle_parameters: ClassVar[bool] = True
 
     def __init__(self, net: STRL, options: SkeletonMAEOptions, streams: Sequence[str] = ("joint",)) -> None:
@@ -101,9 +100,7 @@ class SkeletonMAEPretraining(Method):
         self.autoencoder = net.autoencoder(net.in_channels if options.target == "coords" else 0, options.remask)
         if options.target == "embedding_frozen":
             self.autoencoder.embedding.requires_grad_(False)
-        self.pooling, dim = Pooling(SEGMENTS, net.layout.part_indices), net.position.shape[1]
-        hidden, out = PROJECTION
-        self.projector = nn.Sequential(nn.Linear(dim * self.pooling.vectors, hidden), nn.ReLU(), nn.Linear(hidden, out)) if options.temporal_share else None
+        self.decoder = nn.Conv2d(net.position.shape[1], net.in_channels, 1) if options.temporal_share else None
         self.temporal: Tensor
         self.register_buffer("temporal", torch.tensor(False))
         members = torch.zeros(len(regions), len(net.layout))
@@ -113,24 +110,26 @@ class SkeletonMAEPretraining(Method):
         self.register_buffer("members", members, persistent=False)
 
     def views(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints (N, C, T, V, M) -> graphs (G, C, V) and their masked joints (G, V); in the second stage two views of the clips."""
+        """Joints (N, C, T, V, M) -> graphs (G, C, V) and their masked joints (G, V); in the second stage clips, partly hidden and whole."""
+        present = clips.flatten(1, 3).any(1)[:, None, None, None]
+        joints = augment(clips, self.options.augmentations) * present
+        seen = joints + self.options.noise * torch.randn_like(joints) * present if self.options.noise else joints
         if self.temporal:
-            return self.view(clips), self.view(clips)
-        graphs = self.graphs(self.view(clips))
+            return self.read(torch.where(self.draw_hidden(joints), joints.mean(2, keepdim=True), seen)), self.read(joints)
+        graphs = self.graphs(self.read(seen))
         return graphs, self.draw_masks(len(graphs))
 
-    def view(self, clips: Tensor) -> Tensor:
-        """Joints (N, C, T, V, M) -> augmented streams; persons who are not there stay zero."""
-        moved = augment(clips, self.options.augmentations) * clips.flatten(1, 3).any(1)[:, None, None, None]
-        return torch.cat([stream_of(moved, s, self.net.layout.parents) for s in self.streams], 1)
+    def read(self, joints: Tensor) -> Tensor:
+        """Joints (N, C, T, V, M) -> the streams that the net reads, on the channel axis."""
+        return torch.cat([stream_of(joints, s, self.net.layout.parents) for s in self.streams], 1)
 
     def graphs(self, clips: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> (G, C, V): every frame of every person that is not all zero, or some of them, with noise."""
+        """(N, C, T, V, M) -> (G, C, V): every frame of every person that is not all zero, or some of them."""
         graphs = rearrange(clips, "n c t v m -> (n t m) c v")
         graphs = graphs[graphs.flatten(1).any(1)]
         if 0 < self.options.graphs < len(graphs):
             graphs = graphs[torch.randperm(len(graphs), device=graphs.device)[: self.options.graphs]]
-        return graphs + self.options.noise * torch.randn_like(graphs) if self.options.noise else graphs
+        return graphs
 
     def draw_masks(self, count: int) -> Tensor:
         """Masked joints of that many graphs: (G, V) bool."""
@@ -145,15 +144,30 @@ class SkeletonMAEPretraining(Method):
             chosen = torch.tensor([name in o.mask for name in self.net.layout.region_indices], device=members.device).expand(count, -1)
         return (chosen.float() @ members) > 0
 
+    def draw_hidden(self, joints: Tensor) -> Tensor:
+        """What the second stage hides of joints (N, C, T, V, M): (N, 1, T, V, 1) bool, regions for one stretch of each clip."""
+        count, frames, members = joints.shape[0], joints.shape[2], self.members
+        hidden = (torch.rand(count, len(members), device=joints.device) < HIDDEN).float() @ members > 0
+        share = SHORTEST + (1 - SHORTEST) * torch.rand(count, 1, device=joints.device)
+        start = torch.rand(count, 1, device=joints.device) * (1 - share)
+        time = torch.linspace(0, 1, frames, device=joints.device)
+        stretch = (time >= start) & (time <= start + share)
+        return (stretch[:, :, None] & hidden[:, None])[:, None, :, :, None]
+
     def losses(self, first: Tensor, second: Tensor) -> Losses:
-        """What ``views`` gives -> the reconstruction of masked joints, or the contrast of two views."""
-        if self.projector is None or second.dtype == torch.bool:
+        """What ``views`` gives -> the reconstruction of masked joints, or of clips that were partly hidden."""
+        if self.decoder is None or second.dtype == torch.bool:
             return self.reconstruct(first, second)
-        last = self.net.maps(torch.cat([first, second]))[-1]
-        a, b = self.projector(pool_persons(self.pooling, last, first.shape[4])).chunk(2)
-        total = contrast(a, b, self.options.temperature)
-        zero = total.new_zeros(())
-        return Losses(total, zero, zero, total.detach())
+        last = self.net.maps(first)[-1]
+        scales = torch.tensor([SCALES.get(s, 1.0) for s in self.streams], device=first.device).repeat_interleave(second.shape[1] // len(self.streams))
+        # Small errors need float32, whatever the net ran in.
+        with torch.autocast(first.device.type, enabled=False):
+            whole = rearrange(second.float(), "n c t v m -> (m n) c t v")
+            error = F.smooth_l1_loss(self.decoder(last.float()), whole * scales[:, None, None], beta=SMOOTH, reduction="none").mean((1, 2, 3))
+            present = whole.flatten(1).any(1)
+            total = (error * present).sum() / mean(present.sum())
+            zero = total.new_zeros(())
+            return Losses(total, zero, zero, total.detach())
 
     def reconstruct(self, graphs: Tensor, masked: Tensor) -> Losses:
         """Graphs (G, C, V) and their masked joints (G, V) -> losses of the first stage (paper, section 3.1.3; equation 2)."""
@@ -194,10 +208,8 @@ def _check(options: SkeletonMAEOptions, regions: Sequence[str]) -> None:
         raise TrainingError(
             f"ratio {options.ratio}, beta {options.beta}, noise {options.noise}: give a ratio between 0 and 1, beta of at least 1, noise of 0 or more."
         )
-    if not 0 <= options.temporal_share <= 1 or options.temperature <= 0:
-        raise TrainingError(
-            f"temporal_share {options.temporal_share}, temperature {options.temperature}: give a share between 0 and 1, and a temperature above 0."
-        )
+    if not 0 <= options.temporal_share <= 1:
+        raise TrainingError(f"temporal_share {options.temporal_share}: give a share between 0 and 1.")
     if options.mask == "random_joints" or (options.mask == "random_regions" and len(regions) > 1):
         return
     masked = [] if isinstance(options.mask, str) else list(options.mask)
