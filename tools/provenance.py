@@ -83,10 +83,18 @@ def _psp(recipe: Recipe) -> tuple[str, str, Sequence[str]]:
     )  # fmt: skip
 
 
+STAGES = {
+    "reconstruction": "body regions are hidden for a stretch of every clip, and a linear map of the last layer of the whole STRL is to give all joints and their motion as they were.",
+    "contrast": "two augmented views of every clip go through the whole STRL, and a projection of its last layer, pooled over four stretches of time and five body parts, is to tell "
+    "the clip from the others of the batch.",
+}
+"""What the second stage of SkeletonMAE's recipes does."""
+
+
 def _skeletonmae(recipe: Recipe) -> tuple[str, str, Sequence[str]]:
     return "SkeletonMAE", f"STRL, {recipe.options['dim']} channels", (
         "The paper's pretraining, masked body parts of single frames, leaves STRL's temporal layers random. Its last part here is this project's own, not the paper's: "
-        "body regions are hidden for a stretch of every clip, and a linear map of the last layer of the whole STRL is to give all joints and their motion as they were.",
+        + STAGES[recipe.method_options.get("temporal", "reconstruction")],
         f"Further departures from the paper, all in the recipe: {_vector(recipe.options, 'layers')}; AdamW; one person.",
         "The authors published neither code nor weights; docs/skeletonmae.md lists what was built where the paper is silent.",
     )  # fmt: skip

@@ -198,6 +198,8 @@ def test_the_targets_collapse_where_gradients_flow_into_them() -> None:
         ({"beta": 0.5}, "beta 0.5"),
         ({"noise": -1.0}, "noise -1.0"),
         ({"temporal_share": 1.5}, "temporal_share 1.5"),
+        ({"temporal": "magic"}, "temporal 'magic'.* one of reconstruction, contrast"),
+        ({"temperature": 0.0}, "temperature 0.0"),
         ({"augmentations": [{"op": "spin"}]}, "no augmentation 'spin'"),
     ],
     ids=str,
@@ -294,6 +296,30 @@ def test_what_is_hidden_stands_still_and_the_whole_clip_is_to_be_given_back() ->
     seen, whole = noisy.views(x.repeat(50, 1, 1, 1, 1))
     off = (seen - whole)[:, :2, ..., 0]
     assert off[off.abs() > 0].std() == pytest.approx(0.25, rel=0.15) and torch.equal(whole[:6, :2], x)
+
+
+def test_the_contrast_compares_stretches_and_parts_of_the_last_layer() -> None:
+    train = method({**SMALL, "num_frames": 8}, temporal_share=0.5, temporal="contrast", temperature=0.5)
+    randomise(train.net)
+    train.eval()
+    x = bodies(5, frames=8)
+    pair = x, x.flip(2)
+    with torch.no_grad():
+        found, vectors = train.losses(*pair), []
+        for clip in torch.cat(pair):
+            layer = train.net.features(clip[None])["layer1"][0, ..., 0]
+            parts = [layer[:, 2 * k : 2 * k + 2, list(joints)].mean((1, 2)) for k in range(4) for joints in get_layout("coco17").part_indices]
+            assert train.projector is not None
+            vectors.append(train.projector(torch.cat(parts)))
+    terms = []
+    for i in range(10):
+        scores = [float(torch.cosine_similarity(vectors[i], vectors[j], dim=0)) / 0.5 for j in range(10) if j != i]
+        own = float(torch.cosine_similarity(vectors[i], vectors[(i + 5) % 10], dim=0)) / 0.5
+        terms.append(math.log(sum(math.exp(s) for s in scores)) - own)
+    train.temporal.fill_(True)
+    views = train.views(x)
+    assert torch.equal(views[0], x) and torch.equal(views[1], x), "no augmentations, two views of each clip"
+    assert float(found.total) == pytest.approx(sum(terms) / 10, rel=1e-3) and found.total == found.error
 
 
 TWO_STAGES = dataclasses.replace(

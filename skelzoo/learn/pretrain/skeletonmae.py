@@ -15,11 +15,19 @@ from skelzoo.errors import TrainingError
 from skelzoo.learn.pretrain.augment import augment, check_operations, stream_of
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.processes import mean
-from skelzoo.nets.strl import STRL
+from skelzoo.learn.pretrain.psp import contrast
+from skelzoo.nets.pooling import Pooling
+from skelzoo.nets.strl import STRL, pool_persons
 
 TARGETS = ("embedding", "embedding_frozen", "embedding_literal", "coords")
 PAIRS = 4096
 """Random pairs of joints that ``spread`` looks at."""
+
+TEMPORAL = ("reconstruction", "contrast")
+"""What the second stage trains by."""
+
+SEGMENTS, PROJECTION = 4, (256, 128)
+"""Stretches of time that the contrast pools apart, and the widths of its projector."""
 
 HIDDEN, SHORTEST = 0.4, 0.25
 """Second stage: the chance of a region to be hidden, and the shortest stretch for which it is, as a share of the clip."""
@@ -45,6 +53,8 @@ class SkeletonMAEOptions:
         graphs: most graphs of a step, drawn from those of its clips; 0 for all. The paper's batch is 1024.
         augmentations: of the joints before the streams are computed, see ``augment``; drawn per clip.
         temporal_share: last share of the steps, in which the whole STRL is trained, time included; 0 in the paper.
+        temporal: by what: ``reconstruction`` of hidden stretches, or ``contrast`` of two views of a clip with the other clips of the batch.
+        temperature: of the contrast.
     """
 
     mask: str | Sequence[str] = ("right_arm", "right_leg")
@@ -57,6 +67,8 @@ class SkeletonMAEOptions:
     graphs: int = 0
     augmentations: Sequence[Mapping[str, Any]] = ()
     temporal_share: float = 0.0
+    temporal: str = "reconstruction"
+    temperature: float = 0.1
 
 
 class Losses(NamedTuple):
@@ -68,7 +80,7 @@ class Losses(NamedTuple):
     spread: Tensor
     """Standard deviation of the cosine between targets of random pairs of joints; falls towards 0 when the embedding collapses."""
     error: Tensor
-    """Error of the second stage, whose total it is; 0 in the first, as the other two are in the second."""
+    """Reconstruction or contrast of the second stage, whose total it is; 0 in the first, as the other two are in the second."""
 
 
 class SkeletonMAEPretraining(Method):
@@ -79,7 +91,8 @@ class SkeletonMAEPretraining(Method):
     ``features(at=["encoded"])`` is what was trained.
 
     Second stage (``temporal_share``, not in the paper): regions are hidden for a stretch of the clip, each joint held at its mean position,
-    and a linear map of the STRL's last layer is to give all joints and their motion as they were.
+    and a linear map of the STRL's last layer is to give all joints and their motion as they were. Or, by ``contrast``, a small projection
+    of the last layer, pooled over stretches of time and body parts, is to tell two views of a clip from those of the others.
 
     Args:
         net: the STRL; it stays at ``self.net``.
@@ -100,7 +113,11 @@ class SkeletonMAEPretraining(Method):
         self.autoencoder = net.autoencoder(net.in_channels if options.target == "coords" else 0, options.remask)
         if options.target == "embedding_frozen":
             self.autoencoder.embedding.requires_grad_(False)
-        self.decoder = nn.Conv2d(net.position.shape[1], net.in_channels, 1) if options.temporal_share else None
+        self.pooling, dim = Pooling(SEGMENTS, net.layout.part_indices), net.position.shape[1]
+        self.decoder = nn.Conv2d(dim, net.in_channels, 1) if options.temporal_share and options.temporal == "reconstruction" else None
+        hidden, out = PROJECTION
+        contrasted = options.temporal_share and options.temporal == "contrast"
+        self.projector = nn.Sequential(nn.Linear(dim * self.pooling.vectors, hidden), nn.ReLU(), nn.Linear(hidden, out)) if contrasted else None
         self.temporal: Tensor
         self.register_buffer("temporal", torch.tensor(False))
         members = torch.zeros(len(regions), len(net.layout))
@@ -110,14 +127,20 @@ class SkeletonMAEPretraining(Method):
         self.register_buffer("members", members, persistent=False)
 
     def views(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints (N, C, T, V, M) -> graphs (G, C, V) and their masked joints (G, V); in the second stage clips, partly hidden and whole."""
-        present = clips.flatten(1, 3).any(1)[:, None, None, None]
-        joints = augment(clips, self.options.augmentations) * present
-        seen = joints + self.options.noise * torch.randn_like(joints) * present if self.options.noise else joints
+        """Joints (N, C, T, V, M) -> graphs (G, C, V) and their masked joints (G, V); in the second stage clips, partly hidden and whole, or two views."""
+        joints, seen = self.moved(clips)
+        if self.temporal and self.projector is not None:
+            return self.read(seen), self.read(self.moved(clips)[1])
         if self.temporal:
             return self.read(torch.where(self.draw_hidden(joints), joints.mean(2, keepdim=True), seen)), self.read(joints)
         graphs = self.graphs(self.read(seen))
         return graphs, self.draw_masks(len(graphs))
+
+    def moved(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Joints (N, C, T, V, M) -> augmented, without and with noise; persons who are not there stay zero."""
+        present = clips.flatten(1, 3).any(1)[:, None, None, None]
+        joints = augment(clips, self.options.augmentations) * present
+        return joints, joints + self.options.noise * torch.randn_like(joints) * present if self.options.noise else joints
 
     def read(self, joints: Tensor) -> Tensor:
         """Joints (N, C, T, V, M) -> the streams that the net reads, on the channel axis."""
@@ -155,9 +178,14 @@ class SkeletonMAEPretraining(Method):
         return (stretch[:, :, None] & hidden[:, None])[:, None, :, :, None]
 
     def losses(self, first: Tensor, second: Tensor) -> Losses:
-        """What ``views`` gives -> the reconstruction of masked joints, or of clips that were partly hidden."""
-        if self.decoder is None or second.dtype == torch.bool:
+        """What ``views`` gives -> the reconstruction of masked joints, or the second stage's loss."""
+        if second.dtype == torch.bool:
             return self.reconstruct(first, second)
+        if self.projector is not None:
+            last = self.net.maps(torch.cat([first, second]))[-1]
+            a, b = self.projector(pool_persons(self.pooling, last, first.shape[4])).chunk(2)
+            return _second_stage(contrast(a, b, self.options.temperature))
+        assert self.decoder is not None
         last = self.net.maps(first)[-1]
         scales = torch.tensor([SCALES.get(s, 1.0) for s in self.streams], device=first.device).repeat_interleave(second.shape[1] // len(self.streams))
         # Small errors need float32, whatever the net ran in.
@@ -165,9 +193,7 @@ class SkeletonMAEPretraining(Method):
             whole = rearrange(second.float(), "n c t v m -> (m n) c t v")
             error = F.smooth_l1_loss(self.decoder(last.float()), whole * scales[:, None, None], beta=SMOOTH, reduction="none").mean((1, 2, 3))
             present = whole.flatten(1).any(1)
-            total = (error * present).sum() / mean(present.sum())
-            zero = total.new_zeros(())
-            return Losses(total, zero, zero, total.detach())
+            return _second_stage((error * present).sum() / mean(present.sum()))
 
     def reconstruct(self, graphs: Tensor, masked: Tensor) -> Losses:
         """Graphs (G, C, V) and their masked joints (G, V) -> losses of the first stage (paper, section 3.1.3; equation 2)."""
@@ -194,6 +220,11 @@ class SkeletonMAEPretraining(Method):
             self.net.load_encoder(self.autoencoder.embedding.state_dict(), self.autoencoder.encoder.state_dict())
 
 
+def _second_stage(total: Tensor) -> Losses:
+    zero = total.new_zeros(())
+    return Losses(total, zero, zero, total.detach())
+
+
 def _spread(targets: Tensor) -> Tensor:
     """Standard deviation of the cosine between random pairs of rows of (nodes, D)."""
     a, b = targets[torch.randint(len(targets), (2, PAIRS), device=targets.device)]
@@ -208,8 +239,11 @@ def _check(options: SkeletonMAEOptions, regions: Sequence[str]) -> None:
         raise TrainingError(
             f"ratio {options.ratio}, beta {options.beta}, noise {options.noise}: give a ratio between 0 and 1, beta of at least 1, noise of 0 or more."
         )
-    if not 0 <= options.temporal_share <= 1:
-        raise TrainingError(f"temporal_share {options.temporal_share}: give a share between 0 and 1.")
+    if not 0 <= options.temporal_share <= 1 or options.temporal not in TEMPORAL or options.temperature <= 0:
+        raise TrainingError(
+            f"temporal_share {options.temporal_share}, temporal {options.temporal!r}, temperature {options.temperature}: "
+            f"give a share between 0 and 1, one of {', '.join(TEMPORAL)}, and a temperature above 0."
+        )
     if options.mask == "random_joints" or (options.mask == "random_regions" and len(regions) > 1):
         return
     masked = [] if isinstance(options.mask, str) else list(options.mask)
