@@ -3,7 +3,7 @@
     python tools/measure_finetuning.py nwucla|utdmhad --data DATA [--model NAME] [--mode full|linear] [--share 0.1] [--seed 0] [--epochs 60] [--random-weights]
 
 Trains on the training part, or a share of each class of it, without a validation part, and classifies the test part once.
-`skelzoo eval MODEL --on nwucla|utdmhad --protocol finetune` does it with all labels, the default options and three seeds.
+`skelzoo eval MODEL --on nwucla|utdmhad --protocol finetune [--labels PERCENT]` does it with the default options and several seeds.
 """
 
 from __future__ import annotations
