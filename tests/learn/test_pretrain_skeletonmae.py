@@ -298,6 +298,17 @@ def test_what_is_hidden_stands_still_and_the_whole_clip_is_to_be_given_back() ->
     assert off[off.abs() > 0].std() == pytest.approx(0.25, rel=0.15) and torch.equal(whole[:6, :2], x)
 
 
+def test_a_net_that_went_through_the_first_stage_can_go_on_with_the_second() -> None:
+    train = method({**SMALL, "num_frames": 16}, temporal_share=1)
+    before = {key: value.clone() for key, value in train.net.state_dict().items()}
+    seen, whole = train.views(bodies(4, frames=16))
+    assert seen.shape == whole.shape == (4, 2, 16, 17, 1)
+    train.after_step(train.losses(seen, whole), 0.0)
+    train.sync()
+    after = train.net.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items() if not key.endswith(("_mean", "_var", "_tracked")))
+
+
 def test_the_contrast_compares_stretches_and_parts_of_the_last_layer() -> None:
     train = method({**SMALL, "num_frames": 8}, temporal_share=0.5, temporal="contrast", temperature=0.5)
     randomise(train.net)

@@ -52,7 +52,8 @@ class SkeletonMAEOptions:
         noise: standard deviation of Gaussian noise on every coordinate that is seen, in units of the prepared clip.
         graphs: most graphs of a step, drawn from those of its clips; 0 for all. The paper's batch is 1024.
         augmentations: of the joints before the streams are computed, see ``augment``; drawn per clip.
-        temporal_share: last share of the steps, in which the whole STRL is trained, time included; 0 in the paper.
+        temporal_share: last share of the steps, in which the whole STRL is trained, time included; 0 in the paper. 1 leaves the first
+            stage out, for an STRL that has been through it.
         temporal: by what: ``reconstruction`` of hidden stretches, or ``contrast`` of two views of a clip with the other clips of the batch.
         temperature: of the contrast.
     """
@@ -119,7 +120,7 @@ class SkeletonMAEPretraining(Method):
         contrasted = options.temporal_share and options.temporal == "contrast"
         self.projector = nn.Sequential(nn.Linear(dim * self.pooling.vectors, hidden), nn.ReLU(), nn.Linear(hidden, out)) if contrasted else None
         self.temporal: Tensor
-        self.register_buffer("temporal", torch.tensor(False))
+        self.register_buffer("temporal", torch.tensor(options.temporal_share == 1))
         members = torch.zeros(len(regions), len(net.layout))
         for row, joints in zip(members, regions.values(), strict=True):
             row[list(joints)] = 1
