@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from skelzoo.learn.cameras import SEEN
 from skelzoo.learn.pretrain.recipe import Recipe
 from skelzoo.weights.publish import Provenance
 
@@ -50,7 +51,7 @@ def provenance(recipe: Recipe) -> Provenance:
         raise SystemExit(f"{recipe.name} trains on {', '.join(unknown)}: weights of it are not published. Its recipe and its results are.")
     free = "bandai_namco.npz" not in recipe.data.files
     family, net, notes = {"skeattnclr": _skeattnclr, "psp": _psp, "skeletonmae": _skeletonmae}[recipe.method](recipe)
-    streams, filmed = _listed(recipe.contract.streams), recipe.contract.layout == "coco17"
+    streams, filmed = _listed(recipe.contract.streams), _filmed(recipe)
     summary = (
         f"{family} ({net}, {streams} stream{'s' * (len(recipe.contract.streams) > 1)}) pretrained on {'the part of openskel that is free for any use' if free else 'openskel'}"
         f"{', filmed by simulated cameras,' if filmed else ''} without labels"
@@ -78,7 +79,7 @@ def _psp(recipe: Recipe) -> tuple[str, str, Sequence[str]]:
     first, last = options["blocks"][0][0], options["blocks"][-1][1]
     return "PSP", f"DSTA-Net, {first} to {last} channels", (
         f"Narrower than the paper's net ({first} to {last} instead of 64 to 256 channels, {len(options['blocks'])} blocks instead of eight): it was trained on a CPU.",
-        "Departures from the paper, all in the recipe: only the contrast without labels; clips are turned, sheared and scaled before the streams are computed"
+        "Departures from the paper, all in the recipe: only the contrast without labels; clips are {'filmed' if _filmed(recipe) else 'turned'}, sheared and scaled before the streams are computed"
         f"{', joint and motion apart' if apart else ''}; {_vector(options, 'blocks')}, chosen on splits inside the training parts of NW-UCLA and UTD-MHAD; AdamW; one person.",
     )  # fmt: skip
 
@@ -98,6 +99,10 @@ def _skeletonmae(recipe: Recipe) -> tuple[str, str, Sequence[str]]:
         f"Further departures from the paper, all in the recipe: {_vector(recipe.options, 'layers')}; AdamW; one person.",
         "The authors published neither code nor weights; docs/skeletonmae.md lists what was built where the paper is silent.",
     )  # fmt: skip
+
+
+def _filmed(recipe: Recipe) -> bool:
+    return recipe.contract.layout == SEEN
 
 
 def _vector(options: Mapping[str, Any], what: str) -> str:

@@ -157,7 +157,8 @@ def _present_persons(clip: Clip, contract: Contract) -> FloatArray:
 def _take_channels(keypoints: FloatArray, channels: int, name: str) -> FloatArray:
     if keypoints.shape[-1] < channels:
         raise ClipError(
-            f"{name}: the clip is {keypoints.shape[-1]}-D, the encoder needs {channels}-D joints. Use a {keypoints.shape[-1]}-D encoder or lift the pose to 3-D first."
+            f"{name}: the clip is {keypoints.shape[-1]}-D, the encoder needs {channels}-D joints. "
+            f"Use a {keypoints.shape[-1]}-D encoder (`skelzoo list` shows which) or lift the pose to 3-D first."
         )
     return keypoints[..., :channels]
 
