@@ -79,8 +79,8 @@ def _psp(recipe: Recipe) -> tuple[str, str, Sequence[str]]:
     first, last = options["blocks"][0][0], options["blocks"][-1][1]
     return "PSP", f"DSTA-Net, {first} to {last} channels", (
         f"Narrower than the paper's net ({first} to {last} instead of 64 to 256 channels, {len(options['blocks'])} blocks instead of eight): it was trained on a CPU.",
-        "Departures from the paper, all in the recipe: only the contrast without labels; clips are {'filmed' if _filmed(recipe) else 'turned'}, sheared and scaled before the streams are computed"
-        f"{', joint and motion apart' if apart else ''}; {_vector(options, 'blocks')}, chosen on splits inside the training parts of NW-UCLA and UTD-MHAD; AdamW; one person.",
+        f"Departures from the paper, all in the recipe: only the contrast without labels; clips are {'filmed' if _filmed(recipe) else 'turned'}, sheared and scaled "
+        f"before the streams are computed{', joint and motion apart' if apart else ''}; {_vector(options, 'blocks')}, chosen on splits inside the training parts of NW-UCLA and UTD-MHAD; AdamW; one person.",
     )  # fmt: skip
 
 
