@@ -98,6 +98,20 @@ class InputStatistics(nn.Module):
         return vectors
 
 
+def input_statistics(layout: Layout, channels: int, there: int) -> InputStatistics | None:
+    """The statistics of an option ``embed_input``, None for 0.
+
+    Args:
+        there: channels that the input has.
+
+    Raises:
+        ValueError: more channels than those, or fewer than none.
+    """
+    if not 0 <= channels <= there:
+        raise ValueError(f"embed_input is {channels}, the input (PSP: each stream) has {there} channels; give 0 to {there}")
+    return InputStatistics(layout, channels) if channels else None
+
+
 class LastStep(nn.Module):
     """The last time step instead of a mean, as SkeAttnCLR's BiGRU does. Its tokens are time steps of one row per clip."""
 

@@ -10,7 +10,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from skelzoo.nets.dsta import DSTA, PAPER_BLOCKS, conv_norm, leaky
-from skelzoo.nets.pooling import InputStatistics, Pooling, joint_groups, pool
+from skelzoo.nets.pooling import Pooling, input_statistics, joint_groups, pool
 from skelzoo.skeleton.layouts import Layout
 
 LEVELS = ("body", "part", "joint")
@@ -133,7 +133,7 @@ class PSP(nn.Module):
         embed_input: channels of each stream, from the first on, whose ``InputStatistics`` end its vector. 0 for the authors.
 
     Raises:
-        ValueError: channels or streams of a wrong number; see also ``DSTA`` and ``Pyramid``.
+        ValueError: channels or streams of a wrong number; see also ``DSTA``, ``Pyramid`` and ``input_statistics``.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class PSP(nn.Module):
             raise ValueError(f"embed_blocks are {list(embed_blocks)}, the blocks are 0 to {count - 1}, or -1 for the last")
         self.embed_blocks = tuple(embed_blocks)
         self.pooling = Pooling(embed_segments, joint_groups(layout, embed_groups), embed_statistics)
-        self.embed_input = InputStatistics(layout, embed_input) if embed_input else None
+        self.embed_input = input_statistics(layout, embed_input, in_channels // streams)
         vector = sum(self.backbone.widths[i] for i in embed_blocks) * self.pooling.vectors + (self.embed_input.dim if self.embed_input else 0)
         self.embedding_dim = streams * vector
         self.head = nn.Linear(vector, num_classes) if num_classes else None

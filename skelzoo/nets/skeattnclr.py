@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from skelzoo.nets.attention_mask import AttentionMask, Masked
 from skelzoo.nets.bigru import BiGRU
 from skelzoo.nets.dsta import DSTA, PAPER_BLOCKS
-from skelzoo.nets.pooling import InputStatistics, LastStep, Pooling, joint_groups, pool
+from skelzoo.nets.pooling import InputStatistics, LastStep, Pooling, input_statistics, joint_groups, pool
 from skelzoo.nets.stgcn import STGCN
 from skelzoo.skeleton.layouts import Layout
 
@@ -141,7 +141,7 @@ class SkeAttnCLRSTGCN(SkeAttnCLR):
         pooling = Pooling(pool_segments, joint_groups(layout, pool_groups))
         neck = AttentionMask(hidden_dim, feature_dim, projector_dim or hidden_dim, heads, sharpness, fast, pooling)
         embed_pooling = Pooling(embed_segments, joint_groups(layout, embed_groups), embed_statistics)
-        super().__init__(backbone, neck, num_classes, embed_blocks, embed_pooling, InputStatistics(layout, embed_input) if embed_input else None)
+        super().__init__(backbone, neck, num_classes, embed_blocks, embed_pooling, input_statistics(layout, embed_input, in_channels))
 
 
 class SkeAttnCLRBiGRU(SkeAttnCLR):

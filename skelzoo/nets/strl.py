@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from skelzoo.nets.gin import GINEncoder, SkeletonMAE
 from skelzoo.nets.graph import undirected_adjacency
-from skelzoo.nets.pooling import InputStatistics, Pooling, joint_groups
+from skelzoo.nets.pooling import Pooling, input_statistics, joint_groups
 from skelzoo.skeleton.layouts import Layout
 
 
@@ -86,7 +86,7 @@ class STRL(nn.Module):
         head: ``mlp``, Linear-ReLU-Linear (paper), or ``linear``.
 
     Raises:
-        ValueError: sizes below 1, ``dim`` not a multiple of 4, or no such layers, groups, statistics or head.
+        ValueError: sizes below 1, ``dim`` not a multiple of 4, or no such layers, groups, statistics, channels or head.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class STRL(nn.Module):
         self.encoder_sizes = (dim, hidden_dim, encoder_layers, act)
         self.embed_layers = tuple(i % num_layers for i in embed_layers)
         self.pooling = Pooling(1, joint_groups(layout, embed_groups), embed_statistics)
-        self.embed_input = InputStatistics(layout, embed_input) if embed_input else None
+        self.embed_input = input_statistics(layout, embed_input, in_channels)
         self.embedding_dim = dim * self.pooling.vectors * len(embed_layers) + (self.embed_input.dim if self.embed_input else 0)
         self.neighbours: Tensor
         self.register_buffer("neighbours", undirected_adjacency(layout, torso_links) + torch.eye(len(layout)), persistent=False)

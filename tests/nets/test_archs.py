@@ -157,6 +157,13 @@ def test_the_vector_may_end_with_statistics_of_joints_and_limbs(arch: str) -> No
         torch.testing.assert_close(pooled, z)
 
 
+@pytest.mark.parametrize("arch", ["skeattnclr-stgcn", "psp", "skeletonmae-strl"])
+def test_statistics_of_more_channels_than_there_are_are_refused(arch: str) -> None:
+    for channels in (4, -1):
+        with pytest.raises(CheckpointError, match=f"embed_input is {channels}, .* has 3 channels; give 0 to 3"):
+            net_for(arch, options={"embed_input": channels})
+
+
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 7])
 @pytest.mark.parametrize("segments", [1, 2, 3, 4, 7])
 def test_segments_of_short_clips_are_never_empty(segments: int, frames: int) -> None:
