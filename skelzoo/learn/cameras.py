@@ -1,4 +1,4 @@
-"""Simulated cameras: 3-D clips as a pose estimator would report them from a video, COCO joints with scores. This project's own.
+"""Simulated cameras: 3-D clips as a pose estimator would report them from a video, or a depth camera's tracker. This project's own.
 
 Batches are (N, C, T, V, M) with y up, and everything is drawn per clip. Lengths are in trunks, the median distance from hip centre to
 shoulder centre (about half a metre), so that clips of any unit will do.
@@ -94,8 +94,7 @@ def film_joints(x: Tensor, degrees: float = 90.0) -> Tensor:
     Raises:
         TrainingError: joints of another shape.
     """
-    if x.shape[1] != 3 or x.shape[3] != len(get_layout(STORED)):
-        raise TrainingError(f"film_joints films 3-D joints of {STORED}, these are {x.shape[3]} of {x.shape[1]} coordinates. Let it be the first augmentation.")
+    _check_stored("film_joints", x)
     seen = watch(coco_body(x, get_layout(STORED)), degrees)
     points = _fill_gaps(seen[:, :2], seen[:, 2:] > 0)
     hips, shoulders = (points[:, :, :, _pair(part), :1].mean(3, keepdim=True) for part in ("hip", "shoulder"))
@@ -104,6 +103,11 @@ def film_joints(x: Tensor, degrees: float = 90.0) -> Tensor:
     trunk = _median_where((shoulders - hips).norm(dim=1, keepdim=True), here)
     there = points.any(1, keepdim=True).any(3, keepdim=True)
     return torch.where(there, (points - origin) / trunk, 0)
+
+
+def _check_stored(name: str, x: Tensor) -> None:
+    if x.shape[1] != 3 or x.shape[3] != len(get_layout(STORED)):
+        raise TrainingError(f"{name} takes 3-D joints of {STORED}, these are {x.shape[3]} of {x.shape[1]} coordinates. Let it be the first augmentation.")
 
 
 def coco_body(x: Tensor, layout: Layout) -> Tensor:
@@ -142,19 +146,45 @@ def watch(body: Tensor, degrees: float = 90.0, generator: torch.Generator | None
         x to the right, y down, in trunks at the people's distance; absent people and lost joints are zero.
     """
     draw = _Draw(body, generator)
-    n, _, frames, joints, persons = body.shape
     there = body.any(1, keepdim=True).any(3, keepdim=True)
     x, y, z = _before_camera(body, there, draw, degrees)
-    distance = torch.maximum(draw.uniform((n, 1, 1, 1, 1), *DISTANCE), (z * there).amax((1, 2, 3, 4), keepdim=True) + NEAREST)
+    distance = torch.maximum(draw.uniform((len(body), 1, 1, 1, 1), *DISTANCE), (z * there).amax((1, 2, 3, 4), keepdim=True) + NEAREST)
     points = torch.cat([x, -y], 1) * distance / (distance - z)
 
-    middle = z[:, :, :, [*_pair("hip"), *_pair("shoulder")]].mean(3, keepdim=True)
-    score = (0.95 - 0.4 * (middle - z).clamp(0, 1) - 0.15 * draw.drift((n, 1, frames, joints, persons)).abs()).clamp(min=0.05)
+    return _reported(points, z, there, get_layout(SEEN), draw)
+
+
+def sense_joints(x: Tensor, degrees: float = 90.0) -> Tensor:
+    """What a depth camera's tracker reports of ``kinect20`` joints (N, 3, T, 20, M), as steps ``center``, ``scale_torso`` and ``yaw`` leave them.
+
+    The camera stands up to ``degrees`` to either side of where people face; errors are those of ``watch``, in depth too, and lost joints are interpolated.
+
+    Raises:
+        TrainingError: joints of another shape.
+    """
+    _check_stored("sense_joints", x)
+    draw = _Draw(x, None)
+    there = x.any(1, keepdim=True).any(3, keepdim=True)
+    yaw = draw.uniform((len(x), 1, 1, 1, 1), -degrees, degrees) * math.pi / 180
+    seen = _reported(x, yaw.sin() * x[:, :1] + yaw.cos() * x[:, 2:], there, get_layout(STORED), draw)
+    return _fill_gaps(seen[:, :3], seen[:, 3:] > 0)
+
+
+def _reported(points: Tensor, depth: Tensor, there: Tensor, layout: Layout, draw: _Draw) -> Tensor:
+    """Joints (N, C, T, V, M) with an estimator's errors, then scores: (N, C + 1, T, V, M), zero for absent people and lost joints.
+
+    Args:
+        depth: how far towards the camera each joint is, (N, 1, T, V, M).
+    """
+    n, _, frames, joints, persons = points.shape
+    trunk = [joint for part in ("hip", "shoulder") for side in ("left", "right") for joint in layout.mix(f"{side}_{part}") or ()]
+    middle = depth[:, :, :, trunk].mean(3, keepdim=True)
+    score = (0.95 - 0.4 * (middle - depth).clamp(0, 1) - 0.15 * draw.drift((n, 1, frames, joints, persons)).abs()).clamp(min=0.05)
     error = 0.7 * (draw.drift(tuple(points.shape)) + draw.normal(tuple(points.shape)))
     seen = torch.cat([points + draw.uniform((n, 1, 1, 1, 1), 0.01, 0.04) * (5 - 4 * score) * error, score], 1)
 
     exchanged = draw.stretch((n, 1, frames, 1, 1), 0.1, 0.1)
-    seen = torch.where(exchanged, seen[:, :, :, list(get_layout(SEEN).mirror_permutation)], seen)
+    seen = torch.where(exchanged, seen[:, :, :, list(layout.mirror_permutation)], seen)
     lost = draw.stretch((n, 1, frames, joints, persons), 0.05, 0.5)
     return torch.where(there & ~lost, seen, 0)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 import skelzoo
 from skelzoo import Clip, Contract, get_layout, prepare
 from skelzoo.errors import ClipError, CoverageError, TrainingError
-from skelzoo.learn.cameras import as_read, coco_body, film, film_joints, watch
+from skelzoo.learn.cameras import as_read, coco_body, film, film_joints, sense_joints, watch
 
 COCO = get_layout("coco17")
 CONTRACT = Contract("coco17", 2, 1, 24, ({"step": "fill_gaps"}, {"step": "center", "point": "hip_center", "reference": "mean"}, {"step": "scale_torso"}))
@@ -175,6 +175,21 @@ def test_people_who_are_absent_are_not_filmed() -> None:
     assert out[1, ..., 1].any(0).all() and out[1, :, 5:, :, 0].any(0).all()
 
 
+def test_a_depth_camera_misses_more_what_is_behind_the_body() -> None:
+    kinect = get_layout("kinect20")
+    front, back, hip = (kinect.index(name) for name in ("LeftHand", "RightHand", "LeftHip"))
+    still = torch.from_numpy(make_clip(1).keypoints[:1, :1]).permute(3, 1, 2, 0)[None].repeat(400, 1, 24, 1, 1)
+    still[:, 2] = 0
+    still[:, 2, :, front], still[:, 2, :, back] = 1, -1
+    torch.manual_seed(0)
+    ahead, around = ((sense_joints(still, degrees) - still).abs().median(2).values.median(0).values for degrees in (0.0, 180.0))
+    assert (ahead[:, back] > 1.3 * ahead[:, hip]).all() and (ahead[:, front] < 1.2 * ahead[:, hip]).all()
+    assert (around[:, front] > 1.3 * ahead[:, front]).all(), "a camera behind hides what is in front"
+    still[0, ..., 0] = still[1, :, :5] = 0
+    seen = sense_joints(still)
+    assert not seen[0].any() and not seen[1, :, :5].any() and seen[1, :, 5:].any(0).all(), "lost joints are interpolated, absent people stay absent"
+
+
 def test_the_yaw_of_the_camera_is_as_wide_as_asked() -> None:
     wrist = COCO.index("left_wrist")
     ahead, around = (watch(standing(8, copies=200), degrees, torch.Generator().manual_seed(0))[:, 0, 0, wrist, 0] for degrees in (1.0, 180.0))
@@ -190,6 +205,8 @@ def test_what_cannot_be_filmed() -> None:
     for shape in ((1, 3, 4, 17, 1), (1, 2, 4, 20, 1)):
         with pytest.raises(TrainingError, match=f"these are {shape[3]} of {shape[1]} coordinates"):
             film_joints(torch.zeros(shape))
+        with pytest.raises(TrainingError, match=f"sense_joints takes 3-D joints of kinect20, these are {shape[3]} of {shape[1]}"):
+            sense_joints(torch.zeros(shape))
 
 
 def test_only_3d_clips_are_filmed_and_only_for_contracts_of_pictures() -> None:

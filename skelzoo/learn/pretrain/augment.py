@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from skelzoo.errors import TrainingError
-from skelzoo.learn.cameras import film_joints
+from skelzoo.learn.cameras import film_joints, sense_joints
 
 
 def _uniform(like: Tensor, shape: tuple[int, ...], low: float, high: float) -> Tensor:
@@ -104,7 +104,8 @@ def random_frames(x: Tensor, frames: int = 50) -> Tensor:
 
 
 OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
-    f.__name__: f for f in (temporal_crop, mirror_pad_crop, random_frames, shear, rotate_yaw, scale, joint_offset, jitter, freeze_joints, reverse, film_joints)
+    f.__name__: f
+    for f in (temporal_crop, mirror_pad_crop, random_frames, shear, rotate_yaw, scale, joint_offset, jitter, freeze_joints, reverse, film_joints, sense_joints)
 }
 """Augmentations by the name they have in a recipe."""
 
