@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import MissingDependencyError
 from skelzoo.inference.output import check_output, table
+from skelzoo.learn.cameras import as_read
 from skelzoo.loading import load
 from skelzoo.skeleton import procedural
 from skelzoo.skeleton.clip import Clip
@@ -93,7 +94,7 @@ def run_demo(model: str = "skeattnclr-openskel", picture: str | Path = "skelzoo_
     """Make motions, embed and classify them, and draw poses, classes and vectors.
 
     Args:
-        model: as ``skelzoo.load`` takes it; it needs a classification head and 3-D or 2-D joints that ``kinect20`` gives.
+        model: as ``skelzoo.load`` takes it; it needs a classification head and joints that ``kinect20`` gives; motions are filmed for COCO's.
         picture: .png, .svg or .pdf; written whole or not at all.
         device: as ``skelzoo.load`` takes it.
 
@@ -107,8 +108,9 @@ def run_demo(model: str = "skeattnclr-openskel", picture: str | Path = "skelzoo_
     encoder = load(model, device=device)
     names = list(procedural.motions())
     clips = [procedural.make(name, seed=seed) for name in names for seed in range(SEEDS)]
-    result = encoder.classify(clips[::SEEDS], top_k=3, progress=False)
-    vectors = encoder.embed(clips, progress=False).astype(np.float64)
+    seen = [as_read(clip, encoder.contract, seed) for seed, clip in enumerate(clips)]
+    result = encoder.classify(seen[::SEEDS], top_k=3, progress=False)
+    vectors = encoder.embed(seen, progress=False).astype(np.float64)
     norms = np.linalg.norm(vectors, axis=1)
     # Vectors of pooled positive features all point nearly the same way; what tells motions apart is how they differ from the mean.
     centred = vectors - vectors.mean(0)

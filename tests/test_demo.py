@@ -40,6 +40,12 @@ def test_any_encoder_with_a_head(model: str, tmp_path: Path) -> None:
     assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_encoder_of_filmed_joints_gets_the_motions_filmed(tmp_path: Path) -> None:
+    result = run_demo("psp-openskel-free-2d", tmp_path / "demo.png", device="cpu")
+    check(result, tmp_path / "demo.png")
+    assert {row.motion: row.labels[0] for row in result.rows}["squat"] == "squat" and result.matched[0] > result.matched[1] / 2
+
+
 def test_leaves_pyplot_alone(model: str, tmp_path: Path) -> None:
     loaded = "matplotlib.pyplot" in sys.modules
     run_demo(model, tmp_path / "demo.svg", device="cpu")
