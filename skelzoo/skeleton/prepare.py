@@ -158,7 +158,7 @@ def _take_channels(keypoints: FloatArray, channels: int, name: str) -> FloatArra
     if keypoints.shape[-1] < channels:
         raise ClipError(
             f"{name}: the clip is {keypoints.shape[-1]}-D, the encoder needs {channels}-D joints. "
-            f"Use a {keypoints.shape[-1]}-D encoder (`skelzoo list` shows which) or lift the pose to 3-D first."
+            f"Use a {keypoints.shape[-1]}-D encoder (`skelzoo list`: names that end in -{keypoints.shape[-1]}d) or lift the pose to 3-D first."
         )
     return keypoints[..., :channels]
 
