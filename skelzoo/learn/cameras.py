@@ -154,10 +154,13 @@ def watch(body: Tensor, degrees: float = 90.0, generator: torch.Generator | None
     return _reported(points, z, there, get_layout(SEEN), draw)
 
 
-def sense_joints(x: Tensor, degrees: float = 90.0) -> Tensor:
+def sense_joints(x: Tensor, degrees: float = 90.0, probability: float = 1.0) -> Tensor:
     """What a depth camera's tracker reports of ``kinect20`` joints (N, 3, T, 20, M), as steps ``center``, ``scale_torso`` and ``yaw`` leave them.
 
     The camera stands up to ``degrees`` to either side of where people face; errors are those of ``watch``, in depth too, and lost joints are interpolated.
+
+    Args:
+        probability: that a clip gets them; else it stays as it is.
 
     Raises:
         TrainingError: joints of another shape.
@@ -167,7 +170,8 @@ def sense_joints(x: Tensor, degrees: float = 90.0) -> Tensor:
     there = x.any(1, keepdim=True).any(3, keepdim=True)
     yaw = draw.uniform((len(x), 1, 1, 1, 1), -degrees, degrees) * math.pi / 180
     seen = _reported(x, yaw.sin() * x[:, :1] + yaw.cos() * x[:, 2:], there, get_layout(STORED), draw)
-    return _fill_gaps(seen[:, :3], seen[:, 3:] > 0)
+    sensed = draw.uniform((len(x), 1, 1, 1, 1)) < probability
+    return torch.where(sensed, _fill_gaps(seen[:, :3], seen[:, 3:] > 0), x)
 
 
 def _reported(points: Tensor, depth: Tensor, there: Tensor, layout: Layout, draw: _Draw) -> Tensor:

@@ -22,7 +22,7 @@ from skelzoo.nets.skeattnclr import SkeAttnCLR, SkeAttnCLRDSTA, SkeAttnCLRSTGCN
 from skelzoo.nets.stgcn import STGCN, STGCNClassifier
 from skelzoo.nets.strl import STRL
 
-TEMPORARY = 8 << 20
+TEMPORARY = 10 << 20
 """Bytes of the largest temporary of a micro-batch on a CPU: much more falls out of the cache, much less leaves the products too small (measured)."""
 
 KEPT = 31 << 20

@@ -188,6 +188,8 @@ def test_a_depth_camera_misses_more_what_is_behind_the_body() -> None:
     still[0, ..., 0] = still[1, :, :5] = 0
     seen = sense_joints(still)
     assert not seen[0].any() and not seen[1, :, :5].any() and seen[1, :, 5:].any(0).all(), "lost joints are interpolated, absent people stay absent"
+    spared = (sense_joints(still, probability=0.3) == still).flatten(1).all(1)[1:]
+    assert 0.6 < spared.float().mean() < 0.8, "a share of the clips stays as it is"
 
 
 def test_the_yaw_of_the_camera_is_as_wide_as_asked() -> None:
