@@ -320,6 +320,7 @@ def test_changed_files_are_refused_by_name(author_file: dict[str, Tensor], tmp_p
         ({"arch": "psp"}, CheckpointError, "not tensors of the authors' psp network.*They are those of skeattnclr-stgcn or stgcn"),
         ({"arch": "skeattnclr-dsta"}, CheckpointError, "not tensors of the authors' skeattnclr-dsta network"),
         ({"arch": "skeletonmae-strl"}, CheckpointError, "no checkpoints of the authors' code are known for skeletonmae-strl. They are for skeattnclr-stgcn,"),
+        ({"arch": "psp-ensemble"}, CheckpointError, "no checkpoints of the authors' code are known for psp-ensemble"),
         ({"arch": "skeattnclr"}, UnknownArchError, "Did you mean"),
         ({}, CheckpointError, "needs an arch or the name of a model"),
         ({"arch": "stgcn", "name": "skeattnclr-ntu60"}, CheckpointError, "and not both"),

@@ -16,18 +16,20 @@ from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
 
 OPTIONS = {"hidden_channels": 4, "hidden_dim": 16, "feature_dim": 8, "heads": 2, "dropout": 0.0}
+PSP_OPTIONS = {"blocks": [[4, 4, 2, 1], [4, 8, 2, 2], [8, 16, 4, 1]], "num_frames": 24, "num_subsets": 2}
 SMALL: dict[str, dict[str, Any]] = {
     "skeattnclr-stgcn": OPTIONS,
     "skeattnclr-stgcn-3s": OPTIONS,
     "skeattnclr-bigru": {"hidden_size": 8, "num_layers": 2, "feature_dim": 8, "heads": 2},
     "skeattnclr-dsta": {"blocks": [[4, 4, 2, 1], [4, 8, 2, 2], [8, 16, 4, 1]], "num_frames": 24, "feature_dim": 8, "heads": 2},
-    "psp": {"blocks": [[4, 4, 2, 1], [4, 8, 2, 2], [8, 16, 4, 1]], "num_frames": 24, "num_subsets": 2},
+    "psp": PSP_OPTIONS,
+    "psp-ensemble": PSP_OPTIONS,
     "stgcn": {"hidden_channels": 4, "hidden_dim": 16},
     "skeletonmae-strl": {"dim": 8, "hidden_dim": 8, "encoder_layers": 2, "num_layers": 2, "num_frames": 24, "embed_layers": [0, 1]},
 }
 """Options of a small net of every architecture."""
 
-UNUSED = {"skeattnclr": r"(members\.\w+\.)?neck\..+", "psp": r"(pyramid|projector)\..+"}
+UNUSED = {"skeattnclr": r"(members\.\w+\.)?neck\..+", "psp": r"(members\.\d\.)?(pyramid|projector)\..+"}
 """Family -> parameters that classification does not reach: neck, pyramid and projectors serve the contrast alone."""
 
 CONTRACT = Contract("kinect20", 3, 2, 16, ({"step": "drop_empty_frames"}, {"step": "center"}, {"step": "resample", "frames": 16}))

@@ -11,15 +11,12 @@ from typing import Any
 from torch import nn
 
 from skelzoo.errors import CheckpointError, UnknownArchError
-from skelzoo.nets.ensemble import StreamEnsemble
+from skelzoo.nets.ensemble import Ensemble, StreamEnsemble
 from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLRBiGRU, SkeAttnCLRDSTA, SkeAttnCLRSTGCN
 from skelzoo.nets.stgcn import STGCNClassifier
 from skelzoo.nets.strl import STRL
 from skelzoo.skeleton.layouts import Layout
-
-FUSION = {"weights": (0.5, 0.5, 0.5)}
-"""Options of an ensemble, with the fusion weights that SkeAttnCLR's scripts try first."""
 
 
 @dataclass(frozen=True)
@@ -30,36 +27,37 @@ class Arch:
         net: class; its constructor takes layout, num_classes, in_channels and the options.
         head: prefix of the head's tensors, the only ones that may be left out when a new head is asked for.
         summary: one line.
-        ensemble: one net for each of the three streams, see ``StreamEnsemble``.
+        ensemble: how several such nets are put together, where they are.
     """
 
     net: Callable[..., nn.Module]
     head: str
     summary: str
-    ensemble: bool = False
+    ensemble: type[StreamEnsemble] | type[Ensemble] | None = None
 
     @property
     def options(self) -> Mapping[str, Any]:
         """Options and their defaults."""
         parameters = inspect.signature(self.net).parameters
         options = {n: p.default for n, p in parameters.items() if n not in ("layout", "num_classes", "in_channels")}
-        return options | (FUSION if self.ensemble else {})
+        return options | (dict(self.ensemble.OPTIONS) if self.ensemble else {})
 
     def build(self, layout: Layout, in_channels: int, num_classes: int, options: Mapping[str, Any]) -> nn.Module:
         """A net with random weights; the options are taken as they are."""
-        if not self.ensemble:
+        if self.ensemble is None:
             return self.net(layout, num_classes=num_classes, in_channels=in_channels, **options)
-        members = {n: v for n, v in options.items() if n not in FUSION}
-        weights = options.get("weights", FUSION["weights"])
-        return StreamEnsemble(lambda channels: self.net(layout, num_classes=0, in_channels=channels, **members), num_classes, in_channels, weights)
+        own = {n: v for n, v in options.items() if n in self.ensemble.OPTIONS}
+        rest = {n: v for n, v in options.items() if n not in own}
+        return self.ensemble(lambda channels: self.net(layout, num_classes=0, in_channels=channels, **rest), num_classes, in_channels, **own)
 
 
 ARCHS: Mapping[str, Arch] = {
     "skeattnclr-stgcn": Arch(SkeAttnCLRSTGCN, "head.", "SkeAttnCLR: ST-GCN backbone with the multi-head attention-mask neck"),
     "skeattnclr-bigru": Arch(SkeAttnCLRBiGRU, "head.", "SkeAttnCLR: BiGRU backbone, attention mask over time steps"),
     "skeattnclr-dsta": Arch(SkeAttnCLRDSTA, "head.", "SkeAttnCLR: DSTA-Net transformer backbone with the attention-mask neck"),
-    "skeattnclr-stgcn-3s": Arch(SkeAttnCLRSTGCN, "heads.", "SkeAttnCLR: three ST-GCNs for the joint, bone and motion streams, scores fused", True),
+    "skeattnclr-stgcn-3s": Arch(SkeAttnCLRSTGCN, "heads.", "SkeAttnCLR: three ST-GCNs for the joint, bone and motion streams, scores fused", StreamEnsemble),
     "psp": Arch(PSP, "head.", "PSP Learning: one DSTA-Net for the joint and motion streams; body, part and joint attention for pretraining"),
+    "psp-ensemble": Arch(PSP, "head.", "PSP Learning: several such nets side by side, each trained in its own way", Ensemble),
     "stgcn": Arch(STGCNClassifier, "head.", "ST-GCN alone: the encoder of SkeletonCLR, CrosSCLR and AimCLR"),
     "skeletonmae-strl": Arch(STRL, "head.", "SkeletonMAE: STRL, spatial modelling by pretrained GIN encoders and multi-scale temporal convolution"),
 }

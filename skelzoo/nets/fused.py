@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from skelzoo.nets.dsta import DSTA
-from skelzoo.nets.ensemble import StreamEnsemble
+from skelzoo.nets.ensemble import Ensemble, Members, StreamEnsemble
 from skelzoo.nets.fused_dsta import Streams, dsta_stack
 from skelzoo.nets.fused_stgcn import stgcn_stack
 from skelzoo.nets.fused_strl import strl_stack
@@ -103,17 +103,20 @@ class SideBySide(nn.Module):
         return torch.cat([part(x) for part in self.parts], 1)
 
 
-class Ensemble(nn.Module):
-    """The fused members of a ``StreamEnsemble``."""
+class FusedMembers(nn.Module):
+    """The fused members of an ensemble, and what each of them reads of the clips."""
 
-    def __init__(self, members: Sequence[nn.Module]) -> None:
+    def __init__(self, members: Sequence[nn.Module], parts: Callable[[Tensor, int], Sequence[Tensor]]) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members, self.parts = nn.ModuleList(members), parts
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(N, 3C, T, V, M) -> (N, D)."""
-        parts = x.chunk(len(self.members), 1)
+        """(N, C, T, V, M) -> (N, D)."""
+        parts = self.parts(x, len(self.members))
         return torch.cat([member.forward_features(part) for member, part in zip(self.members, parts, strict=True)], 1)  # type: ignore[operator]
+
+
+ENSEMBLES: tuple[type[Members], ...] = (StreamEnsemble, Ensemble)
 
 
 def fuse(net: nn.Module) -> nn.Module:
@@ -126,9 +129,9 @@ def fuse(net: nn.Module) -> nn.Module:
         The net itself where there is no such form: for BiGRU, which reads persons side by side and has nothing to fold, and for nets
         that are not, in all their parts, as this package makes them (classes of one's own, adapters, hooks).
     """
-    if type(net) is StreamEnsemble:
+    if isinstance(net, Members) and type(net) in ENSEMBLES:
         members = [fuse(member) for member in net.members.values()]
-        return net if any(member in members for member in net.members.values()) else Ensemble(members)
+        return net if any(member in members for member in net.members.values()) else FusedMembers(members, net.parts)
     if not _has_form(net):
         return net
     dtype = next(net.parameters()).dtype
@@ -142,7 +145,7 @@ def fuse(net: nn.Module) -> nn.Module:
 
 def splits_batches(net: nn.Module) -> bool:
     """Whether the fused form of a net computes a few persons at a time on a CPU, so that a large batch takes no more memory."""
-    return all(map(_has_form, net.members.values() if type(net) is StreamEnsemble else [net]))
+    return all(map(_has_form, net.members.values() if isinstance(net, Members) and type(net) in ENSEMBLES else [net]))
 
 
 def _has_form(net: nn.Module) -> bool:

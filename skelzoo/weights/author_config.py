@@ -8,7 +8,7 @@ from typing import Any
 
 from skelzoo.errors import CheckpointError
 from skelzoo.nets.archs import ARCHS, check_options, find_arch
-from skelzoo.nets.ensemble import STREAMS
+from skelzoo.nets.ensemble import STREAMS, StreamEnsemble
 from skelzoo.skeleton.prepare import Contract
 from skelzoo.weights.author_keys import RULES
 from skelzoo.weights.infer_options import Sizes
@@ -65,8 +65,8 @@ class Wanted:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """One name per checkpoint; empty for a net that is not an ensemble."""
-        return STREAMS if find_arch(self.arch).ensemble else ()
+        """One name per checkpoint; empty for a net that is not an ensemble of streams."""
+        return STREAMS if find_arch(self.arch).ensemble is StreamEnsemble else ()
 
     @property
     def named(self) -> dict[str, Any]:
@@ -85,8 +85,8 @@ class Wanted:
             CheckpointError: no rules for the arch, a wrong number of files, options it does not have, another layout than the entry's.
             UnknownArchError: with near names.
         """
-        known = find_arch(self.arch).options
-        if self.member not in RULES:
+        known, ensemble = find_arch(self.arch).options, find_arch(self.arch).ensemble
+        if self.member not in RULES or ensemble not in (None, StreamEnsemble):
             raise CheckpointError(f"no checkpoints of the authors' code are known for {self.arch}. They are for {', '.join(RULES)}.")
         if files != max(len(self.streams), 1):
             order = f" in the order {', '.join(self.streams)}" if self.streams else ""

@@ -18,6 +18,7 @@ from skelzoo.cli import main
 from skelzoo.errors import ExportError, WriteError
 from skelzoo.inference.export import OPSET, export
 from skelzoo.nets.archs import ARCHS
+from skelzoo.nets.psp import PSP
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.files import bytes_info
 from skelzoo.weights.manifest import ModelConfig, manifest
@@ -31,7 +32,7 @@ def archs() -> list[Any]:
 
 
 def encoder_of(arch: str) -> Encoder:
-    streams = {"psp": ("joint", "motion")}.get(arch, ("joint", "bone", "motion") if ARCHS[arch].ensemble else ("joint",))
+    streams = ("joint", "motion") if ARCHS[arch].net is PSP else ("joint", "bone", "motion") if ARCHS[arch].ensemble else ("joint",)
     contract = CONTRACT.replace(frames=24, streams=streams, steps=({"step": "center"}, {"step": "resample", "frames": 24}))
     config = ModelConfig(arch, SMALL[arch], contract, 3, ("sit", "stand", "wave"))
     torch.manual_seed(0)

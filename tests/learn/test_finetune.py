@@ -150,7 +150,7 @@ def test_a_head_of_the_same_classes_goes_on_learning(start: skelzoo.Encoder) -> 
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_rates_fall_block_by_block(arch: str) -> None:
-    channels = {"skeattnclr-stgcn-3s": 9, "psp": 6}.get(arch, 3)
+    channels = {"skeattnclr-stgcn-3s": 9, "psp": 6, "psp-ensemble": 6}.get(arch, 3)
     net = skelzoo.create(arch, layout="kinect20", num_classes=3, in_channels=channels, options=SMALL[arch])
     rows = parameter_groups(net, 0.1, 0.5, 0.01, ARCHS[arch].head)
     row_of = {id(p): row for row in rows for p in row["params"]}

@@ -19,6 +19,7 @@ from skelzoo import Contract, create
 from skelzoo.errors import TrainingError
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.loop import pretrain
+from skelzoo.learn.pretrain.methods import build_method
 from skelzoo.learn.pretrain.psp import Losses, PSPOptions, PSPPretraining, coarse_to_fine, contrast, semi_supervised_losses
 from skelzoo.learn.pretrain.recipe import Optimiser, Recipe
 from skelzoo.nets.psp import PSP
@@ -169,6 +170,31 @@ def test_a_run_of_the_loop(data: Path, tmp_path: Path) -> None:
     assert skelzoo.verify(f"local:{weights}", device="cpu").ok
 
 
+ENSEMBLE = dataclasses.replace(
+    RECIPE, name="tiny-ensemble", method="psp-ensemble", arch="psp-ensemble",
+    method_options={"temperature": 0.2, "members": [{}, {"apart": True, "augmentations": [{"op": "scale", "amplitude": 0.5}]}]},
+)  # fmt: skip
+
+
+def test_members_of_an_ensemble_are_trained_each_in_its_own_way(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = create("psp-ensemble", layout="kinect20", in_channels=6, options={**SMALL["psp"], "num_frames": 16})
+    method, joints = build_method(net, ENSEMBLE), clips(frames=16)
+    plain, apart = method.own_views(joints)
+    assert torch.equal(plain[:, :3], joints) and not torch.allclose(apart[:, :3], joints, atol=0.1)
+    ours = method(plain, apart)
+    alone = [coarse_to_fine(m, m.maps(x)[0], 2, temperature=0.2) for m, x in zip(net.members.values(), (plain, apart), strict=True)]
+    torch.testing.assert_close(torch.stack(ours), torch.stack(alone[0]) + torch.stack(alone[1]))
+
+    weights = pretrain(ENSEMBLE, data, tmp_path / "run", device="cpu")
+    encoder = skelzoo.load(f"local:{weights}", device="cpu")
+    assert encoder.embed(make_clip()).shape == (1, 64) and skelzoo.verify(f"local:{weights}", device="cpu").ok
+    torch.manual_seed(RECIPE.seed)
+    start = create("psp-ensemble", layout="kinect20", in_channels=6, options=dict(ENSEMBLE.options))
+    for (name, before), after in zip(start.named_parameters(), encoder.net.parameters(), strict=True):
+        assert not torch.equal(before, after), name
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -178,6 +204,10 @@ def test_a_run_of_the_loop(data: Path, tmp_path: Path) -> None:
         ({"method_options": {"queue": 4}}, "method options do not fit psp"),
         ({"batch_size": 1}, "at least 2"),
         ({"method": "skeattnclr"}, "does not train psp"),
+        ({"method": "psp-ensemble"}, "does not train psp"),
+        ({"arch": "psp-ensemble"}, "does not train psp-ensemble"),
+        ({"arch": "psp-ensemble", "method": "psp-ensemble"}, "1 rows of method_options.members for 2 members"),
+        ({"arch": "psp-ensemble", "method": "psp-ensemble", "method_options": {"members": [{}, {"queue": 4}]}}, "method options do not fit psp"),
     ],
 )
 def test_recipes_that_do_not_fit(data: Path, tmp_path: Path, changes: dict[str, Any], says: str) -> None:

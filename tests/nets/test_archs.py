@@ -27,10 +27,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "skeattnclr-bigru": [{}, {"projector_dim": 5}],
     "skeattnclr-dsta": [{}, {"num_subsets": 2}],
     "psp": [{}, {"pyramid": False}, {"streams": 1}, {"temporal": "attention"}, {"spatial": "conv"}],
+    "psp-ensemble": [{}, {"members": 3}],
     "stgcn": [{}, {"graph": "agcn"}, {"fast": True}],
     "skeletonmae-strl": [{}, {"share_persons": True}, {"share_layers": True, "torso_links": False}, {"hidden_dim": 12, "act": "relu"}],
 }
-CHANNELS = {"skeattnclr-stgcn-3s": 9, "psp": 6}
+CHANNELS = {"skeattnclr-stgcn-3s": 9, "psp": 6, "psp-ensemble": 6}
 """Input channels where they are not 3."""
 
 PERSONS_TOGETHER = {"skeattnclr-bigru"}
@@ -290,6 +291,17 @@ def test_ensemble_is_its_members_side_by_side_with_weighted_scores() -> None:
         scores = [net.heads[s](z) for s, z in zip(("joint", "bone", "motion"), vectors, strict=True)]
         torch.testing.assert_close(net.forward_features(x), torch.cat(vectors, 1))
         torch.testing.assert_close(net(x), scores[0] + 0.2 * scores[1] + 0.3 * scores[2])
+
+
+def test_members_of_an_ensemble_read_the_same_clips_and_share_one_head() -> None:
+    net, x = net_for("psp-ensemble", options={"members": 3}).eval(), inputs("psp-ensemble")
+    with torch.inference_mode():
+        vectors = [member.forward_features(x) for member in net.members.values()]
+        torch.testing.assert_close(net.forward_features(x), torch.cat(vectors, 1))
+        torch.testing.assert_close(net(x), net.head(torch.cat(vectors, 1)))
+    assert len(vectors) == 3 and (vectors[0] - vectors[1]).abs().max() > 0.1
+    with pytest.raises(CheckpointError, match="at least 2 members, not 1"):
+        create("psp-ensemble", layout="kinect20", in_channels=6, options={**SMALL["psp"], "members": 1})
 
 
 def test_attention_over_frames_says_how_many_it_was_built_for() -> None:

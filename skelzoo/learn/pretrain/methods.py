@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from torch import nn
@@ -10,10 +11,11 @@ from torch import nn
 from skelzoo.errors import TrainingError
 from skelzoo.learn.cameras import SEEN
 from skelzoo.learn.pretrain.method import Method
-from skelzoo.learn.pretrain.psp import PSPOptions, PSPPretraining
+from skelzoo.learn.pretrain.psp import PSPEnsemblePretraining, PSPOptions, PSPPretraining
 from skelzoo.learn.pretrain.recipe import Recipe
 from skelzoo.learn.pretrain.skeattnclr import SkeAttnCLROptions, SkeAttnCLRPretraining
 from skelzoo.learn.pretrain.skeletonmae import SkeletonMAEOptions, SkeletonMAEPretraining
+from skelzoo.nets.ensemble import Ensemble
 from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLR
 from skelzoo.nets.strl import STRL
@@ -46,7 +48,7 @@ def _skeletonmae(net: nn.Module, recipe: Recipe) -> Method:
     return SkeletonMAEPretraining(_of_family(net, STRL, recipe), _options(SkeletonMAEOptions, recipe), recipe.contract.streams)
 
 
-def _psp(net: nn.Module, recipe: Recipe) -> Method:
+def _psp(net: nn.Module, recipe: Recipe) -> PSPPretraining:
     net = _of_family(net, PSP, recipe)
     if tuple(recipe.contract.streams) != ("joint", "motion") or net.streams != 2 or net.pyramid is None:
         raise TrainingError(
@@ -55,7 +57,21 @@ def _psp(net: nn.Module, recipe: Recipe) -> Method:
     return PSPPretraining(net, recipe.contract.frames, _options(PSPOptions, recipe))
 
 
-METHODS: Mapping[str, Callable[[Any, Recipe], Method]] = {"skeattnclr": _skeattnclr, "skeletonmae": _skeletonmae, "psp": _psp}
+def _psp_ensemble(net: nn.Module, recipe: Recipe) -> Method:
+    net, ways = _of_family(net, Ensemble, recipe), members_options(recipe)
+    if len(ways) != len(net.members):
+        raise TrainingError(f"{recipe.name}: {len(ways)} rows of method_options.members for {len(net.members)} members of the net. Give one for each.")
+    methods = [_psp(member, replace(recipe, method_options=way)) for member, way in zip(net.members.values(), ways, strict=True)]
+    return PSPEnsemblePretraining(net, methods)
+
+
+METHODS: Mapping[str, Callable[[Any, Recipe], Method]] = {"skeattnclr": _skeattnclr, "skeletonmae": _skeletonmae, "psp": _psp, "psp-ensemble": _psp_ensemble}
+
+
+def members_options(recipe: Recipe) -> list[dict[str, Any]]:
+    """Options of the method for each member of an ensemble: the common ones, and over them its own row of ``members``; else the options alone."""
+    common = {name: value for name, value in recipe.method_options.items() if name != "members"}
+    return [{**common, **own} for own in recipe.method_options.get("members", [{}])]
 
 
 def build_method(net: nn.Module, recipe: Recipe) -> Method:
@@ -66,8 +82,8 @@ def build_method(net: nn.Module, recipe: Recipe) -> Method:
     """
     if recipe.method not in METHODS:
         raise TrainingError(f"{recipe.name}: no pretraining method {recipe.method!r}. Known: {', '.join(METHODS)}.")
-    operations = [row.get("op") for row in recipe.method_options.get("augmentations", ())]
-    if (recipe.contract.layout == SEEN) != (operations[:1] == ["film_joints"]):
+    first = [[row.get("op") for row in way.get("augmentations", ())][:1] for way in members_options(recipe)]
+    if any((recipe.contract.layout == SEEN) != (operation == ["film_joints"]) for operation in first):
         raise TrainingError(
             f"{recipe.name}: film_joints makes {SEEN} joints of 3-D clips. Let it be the first augmentation with that layout, and leave it out with others."
         )

@@ -14,6 +14,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.learn.pretrain.augment import augment, check_operations, random_frames, stream_of
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.processes import all_rows
+from skelzoo.nets.ensemble import Ensemble
 from skelzoo.nets.psp import PSP
 
 TEMPERATURE, CONTRAST_WEIGHT = 0.07, 0.2
@@ -136,3 +137,26 @@ class PSPPretraining(Method):
     def losses(self, both: Tensor) -> Losses:
         """Joint then motion on the channel axis (N, C, T, V, M) -> the contrast on every level."""
         return coarse_to_fine(self.net, self.net.maps(both)[0], both.shape[-1], self.options.temperature)
+
+
+class PSPEnsemblePretraining(Method):
+    """Several nets, each contrasting joint with motion in its own way on the same clips; their losses are added. Ours.
+
+    Args:
+        net: its members are those of ``methods``.
+        methods: one for each member.
+    """
+
+    loss_names: ClassVar[tuple[str, ...]] = PSPPretraining.loss_names
+
+    def __init__(self, net: Ensemble, methods: Sequence[PSPPretraining]) -> None:
+        super().__init__()
+        self.net, self.methods = net, methods
+
+    def views(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Joints (N, C, T, V, M) -> joint and motion for each member, drawn anew."""
+        return tuple(method.views(clips)[0] for method in self.methods)
+
+    def losses(self, *views: Tensor) -> Losses:
+        """What the members see, each (N, 2C, T, V, M) -> the sums of their contrasts."""
+        return Losses(*torch.stack([torch.stack(method.losses(both)) for method, both in zip(self.methods, views, strict=True)]).sum(0))
