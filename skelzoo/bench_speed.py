@@ -6,6 +6,7 @@ import multiprocessing
 import shlex
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -184,9 +185,11 @@ class _Case:
         if form == EMBED:
             return None
         call = self.calls[key] if form == PLAIN else self._call("fused", dtype)
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "TF32 acceleration on top of oneDNN")  # that switch's, without an Intel GPU
             call()  # what is computed once, absent persons, is not counted
-            with FlopCounterMode(display=False) as counter:
+            # The counter does not know convolutions whose weights were laid out beforehand.
+            with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
                 call()
         return int(counter.get_total_flops())
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skelzoo.learn.cameras import SEEN
+from skelzoo.learn.pretrain.methods import members_options
 from skelzoo.learn.pretrain.recipe import Recipe
 from skelzoo.weights.publish import Provenance
 
@@ -50,7 +51,7 @@ def provenance(recipe: Recipe) -> Provenance:
     if unknown:
         raise SystemExit(f"{recipe.name} trains on {', '.join(unknown)}: weights of it are not published. Its recipe and its results are.")
     free = "bandai_namco.npz" not in recipe.data.files
-    family, net, notes = {"skeattnclr": _skeattnclr, "psp": _psp, "skeletonmae": _skeletonmae}[recipe.method](recipe)
+    family, net, notes = {"skeattnclr": _skeattnclr, "psp": _psp, "psp-ensemble": _psp, "skeletonmae": _skeletonmae}[recipe.method](recipe)
     streams, filmed = _listed(recipe.contract.streams), _filmed(recipe)
     summary = (
         f"{family} ({net}, {streams} stream{'s' * (len(recipe.contract.streams) > 1)}) pretrained on {'the part of openskel that is free for any use' if free else 'openskel'}"
@@ -75,13 +76,20 @@ def _skeattnclr(recipe: Recipe) -> tuple[str, str, Sequence[str]]:
 
 
 def _psp(recipe: Recipe) -> tuple[str, str, Sequence[str]]:
-    options, apart = recipe.options, recipe.method_options.get("apart")
+    options, ways = recipe.options, [_way(way) for way in members_options(recipe)]
     first, last = options["blocks"][0][0], options["blocks"][-1][1]
-    return "PSP", f"DSTA-Net, {first} to {last} channels", (
+    ensemble = f"{len(ways)} nets side by side on the same clips, one trained with {' and one with '.join(ways)}; " if len(ways) > 1 else ""
+    return "PSP", f"{f'{len(ways)} DSTA-Nets' if ensemble else 'DSTA-Net'}, {first} to {last} channels", (
         f"Narrower than the paper's net ({first} to {last} instead of 64 to 256 channels, {len(options['blocks'])} blocks instead of eight): it was trained on a CPU.",
-        f"Departures from the paper, all in the recipe: only the contrast without labels; clips are {'filmed' if _filmed(recipe) else 'turned'}, sheared and scaled "
-        f"before the streams are computed{', joint and motion apart' if apart else ''}; {_vector(options, 'blocks')}, chosen on splits inside the training parts of NW-UCLA and UTD-MHAD; AdamW; one person.",
+        f"Departures from the paper, all in the recipe: only the contrast without labels; {ensemble}clips are {'filmed' if _filmed(recipe) else 'turned'}, sheared and scaled "
+        f"before the streams are computed{'' if ensemble else f', {ways[0]}'}; {_vector(options, 'blocks')}, chosen on splits inside the training parts of NW-UCLA and UTD-MHAD; AdamW; one person.",
     )  # fmt: skip
+
+
+def _way(options: Mapping[str, Any]) -> str:
+    """How a PSP net's clips are augmented, in words."""
+    sensed = any(row["op"] == "sense_joints" for row in options["augmentations"])
+    return f"joint and motion {'apart' if options.get('apart') else 'together'}{' and the errors of a depth camera' if sensed else ''}"
 
 
 STAGES = {

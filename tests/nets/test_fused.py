@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 import skelzoo.nets.fused
 from skelzoo.nets.archs import ARCHS
+from skelzoo.nets.folding import KEPT, LAYS_OUT, Kept
 from skelzoo.nets.fused import PersonWise, fuse
 
 MORE: dict[str, list[dict[str, Any]]] = {
@@ -99,6 +102,37 @@ def test_micro_batches_change_nothing(arch: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(skelzoo.nets.fused, "TEMPORARY", 1)
     torch.testing.assert_close(form.forward_features(x), expected, atol=1e-5, rtol=1e-5)
     assert set(calls) == {1} and len(calls) == len(person_wise(form)) * 6
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+@pytest.mark.parametrize("arch", FUSED)
+def test_what_is_kept_for_a_shape_changes_nothing_and_stays_little(arch: str) -> None:
+    """Not for other shapes, without oneDNN, nor in copies."""
+    form, x = fuse(net_for(arch).eval()), inputs(arch)
+    counts = [1, 2, 3, 2, 1]
+    vectors = [form.forward_features(x[:n]) for n in counts]
+    kept = [len(kept) for module in form.modules() for kept in vars(module).values() if isinstance(kept, Kept)]
+    assert set(kept) <= {0, KEPT} and (not LAYS_OUT or KEPT in kept)
+    for twin in (copy.deepcopy(form), pickle.loads(pickle.dumps(form))):
+        assert not any(kept for module in twin.modules() for kept in vars(module).values() if isinstance(kept, Kept))
+        assert torch.equal(twin.forward_features(x), vectors[2])
+    with torch.backends.mkldnn.flags(enabled=False):
+        for n, z in zip(counts, vectors, strict=True):
+            assert (form.forward_features(x[:n]) - z).abs().max() <= 1e-5 * z.abs().max()
+
+
+def test_gradients_reach_the_input_of_the_form() -> None:
+    net, x = net_for("skeattnclr-stgcn").eval(), inputs("skeattnclr-stgcn")
+    form = fuse(net)
+    with torch.inference_mode():
+        form.forward_features(x)
+    gradients = []
+    for each in (net, form):
+        leaf = x.clone().requires_grad_()
+        with torch.enable_grad():
+            each.forward_features(leaf).square().sum().backward()
+        gradients.append(leaf.grad)
+    assert (gradients[1] - gradients[0]).abs().max() <= 1e-4 * gradients[0].abs().max()
 
 
 @pytest.mark.parametrize("arch", FUSED)
