@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from skelzoo.nets.dsta import DSTA
-from skelzoo.nets.ensemble import Ensemble, Members, StreamEnsemble
+from skelzoo.nets.ensemble import Members
 from skelzoo.nets.fused_dsta import Streams, dsta_stack
 from skelzoo.nets.fused_stgcn import stgcn_stack
 from skelzoo.nets.fused_strl import strl_stack
@@ -116,9 +116,6 @@ class FusedMembers(nn.Module):
         return torch.cat([member.forward_features(part) for member, part in zip(self.members, parts, strict=True)], 1)  # type: ignore[operator]
 
 
-ENSEMBLES: tuple[type[Members], ...] = (StreamEnsemble, Ensemble)
-
-
 def fuse(net: nn.Module) -> nn.Module:
     """A form of a net for inference: its ``forward_features`` is that of the net in evaluation mode, up to rounding.
 
@@ -129,7 +126,7 @@ def fuse(net: nn.Module) -> nn.Module:
         The net itself where there is no such form: for BiGRU, which reads persons side by side and has nothing to fold, and for nets
         that are not, in all their parts, as this package makes them (classes of one's own, adapters, hooks).
     """
-    if isinstance(net, Members) and type(net) in ENSEMBLES:
+    if isinstance(net, Members) and _as_made(net):
         members = [fuse(member) for member in net.members.values()]
         return net if any(member in members for member in net.members.values()) else FusedMembers(members, net.parts)
     if not _has_form(net):
@@ -145,7 +142,7 @@ def fuse(net: nn.Module) -> nn.Module:
 
 def splits_batches(net: nn.Module) -> bool:
     """Whether the fused form of a net computes a few persons at a time on a CPU, so that a large batch takes no more memory."""
-    return all(map(_has_form, net.members.values() if isinstance(net, Members) and type(net) in ENSEMBLES else [net]))
+    return all(map(_has_form, net.members.values() if isinstance(net, Members) and _as_made(net) else [net]))
 
 
 def _has_form(net: nn.Module) -> bool:

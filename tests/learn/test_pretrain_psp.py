@@ -207,6 +207,8 @@ def test_members_of_an_ensemble_are_trained_each_in_its_own_way(data: Path, tmp_
         ({"method": "psp-ensemble"}, "does not train psp"),
         ({"arch": "psp-ensemble"}, "does not train psp-ensemble"),
         ({"arch": "psp-ensemble", "method": "psp-ensemble"}, "1 rows of method_options.members for 2 members"),
+        ({"arch": "psp-ensemble", "method": "psp-ensemble", "method_options": {"members": 2}}, "members is 2. Give a list"),
+        ({"arch": "psp-ensemble", "method": "psp-ensemble", "method_options": {"members": [{}, "apart"]}}, "Give a list with a row of options"),
         ({"arch": "psp-ensemble", "method": "psp-ensemble", "method_options": {"members": [{}, {"queue": 4}]}}, "method options do not fit psp"),
     ],
 )

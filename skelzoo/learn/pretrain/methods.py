@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -69,9 +69,16 @@ METHODS: Mapping[str, Callable[[Any, Recipe], Method]] = {"skeattnclr": _skeattn
 
 
 def members_options(recipe: Recipe) -> list[dict[str, Any]]:
-    """Options of the method for each member of an ensemble: the common ones, and over them its own row of ``members``; else the options alone."""
+    """Options of the method for each member of an ensemble: the common ones, and over them its own row of ``members``; else the options alone.
+
+    Raises:
+        TrainingError: ``members`` is no list of such rows.
+    """
+    rows = recipe.method_options.get("members", [{}])
+    if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
+        raise TrainingError(f"{recipe.name}: method_options.members is {rows!r}. Give a list with a row of options for each member.")
     common = {name: value for name, value in recipe.method_options.items() if name != "members"}
-    return [{**common, **own} for own in recipe.method_options.get("members", [{}])]
+    return [{**common, **own} for own in rows]
 
 
 def build_method(net: nn.Module, recipe: Recipe) -> Method:
