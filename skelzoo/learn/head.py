@@ -23,7 +23,7 @@ Bools = NDArray[np.bool_]
 def fit_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: str | Path) -> tuple[Encoder, HeadResult]:
     """Fit a linear head by logistic regression on frozen embeddings, calibrate its scores, and measure it on the held-out clips.
 
-    Training uses the labelled clips that pretraining used, whole, as ``classify`` gets them; the clips held out of
+    Training uses the labelled clips of the files that pretraining used, whole, as ``classify`` gets them; the clips held out of
     pretraining are the test. The logits are divided by a temperature: the median over folds of the one at which a fold's clips are
     least surprising to a head that saw none of their subjects or styles. The head that is kept is fitted on all folds.
 
@@ -94,12 +94,12 @@ class _Task:
         return names[counts >= self.options.fewest]
 
     def fit(self, train: Bools, names: NDArray[np.str_]) -> _Head | None:
-        """A head for those of the classes that are there, None where these are fewer than two."""
+        """A head for those of the classes that are there, None where these are fewer than two; copies with arms of other clips than these are left out."""
         try:
             from sklearn.linear_model import LogisticRegression
         except ImportError as error:
             raise MissingDependencyError("scikit-learn", "train", "fitting a head") from error
-        used = train & np.isin(self.clips.labels, names)
+        used = train & train[self.clips.lenders] & np.isin(self.clips.labels, names)
         z, labels = self.z[used], self.clips.labels[used]
         if len(np.unique(labels)) < 2:
             return None

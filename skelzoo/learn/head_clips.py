@@ -75,6 +75,7 @@ class LabelledClips:
         held: how each was held out: "" for training clips, else ``clip``, ``subject`` or a column such as ``style``.
         folds: 0 to FOLDS - 1; training clips of one subject (or of one value of the column by which the rule holds out) are in one.
         copies: whether it is a training clip once more, with other arms.
+        lenders: index of the clip whose arms it has, for all but copies its own.
     """
 
     x: FloatArray
@@ -83,10 +84,11 @@ class LabelledClips:
     held: NDArray[np.str_]
     folds: NDArray[np.int64]
     copies: NDArray[np.bool_]
+    lenders: NDArray[np.int64]
 
 
 def labelled_clips(contract: Contract, options: HeadOptions, data: DataOptions, folder: str | Path) -> LabelledClips:
-    """The labelled clips that pretraining used, and those that it held out.
+    """The labelled clips of the files that pretraining used, jumps of the tracking (``max_step``) among them, and those that it held out.
 
     Raises:
         TrainingError: a file is missing, or there are no labelled clips to train on or to measure on.
@@ -100,18 +102,18 @@ def labelled_clips(contract: Contract, options: HeadOptions, data: DataOptions, 
             label = clip.label if table == "*" else table.get(clip.label or "") if isinstance(table, Mapping) else None
             if label is not None and clip.frames >= data.shortest and (held[i] or joints_hash(clip) not in kept_back):
                 clips.append(clip)
-                rows.append((label, file, held[i], folds[i], False))
+                rows.append((label, file, held[i], folds[i], False, len(rows)))
     train = [i for i, row in enumerate(rows) if not row[2]]
     if not train or len(train) == len(rows):
         raise TrainingError("no labelled clips to train a head on, or none held out to measure it. Check head.labels and data.held_out of the recipe.")
     draw = np.random.default_rng(0)
     for i in train:
         if rows[i][0] in options.legs:
-            clips.append(with_arms_of(clips[i], clips[train[draw.integers(len(train))]]))
-            rows.append((*rows[i][:4], True))
+            lender = train[draw.integers(len(train))]
+            clips.append(with_arms_of(clips[i], clips[lender]))
+            rows.append((*rows[i][:4], True, lender))
     x = np.stack([prepare(as_read(clip, contract, seed), contract) for seed, clip in enumerate(clips)])
-    labels, files, kinds, parts, copies = (np.array(column) for column in zip(*rows, strict=True))
-    return LabelledClips(x, labels, files, kinds, parts, copies)
+    return LabelledClips(x, *(np.array(column) for column in zip(*rows, strict=True)))
 
 
 def _held(corpus: Corpus, rule: Mapping[str, Any]) -> NDArray[np.str_]:

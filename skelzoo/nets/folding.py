@@ -137,7 +137,7 @@ class Mix(nn.Module):
         rows, joints = matrix.nonzero(as_tuple=True)
         self.register_buffer("matrix", matrix)
         self.register_buffer("joints", joints.int())
-        self.register_buffer("starts", torch.searchsorted(rows, torch.arange(len(matrix))).int())
+        self.register_buffer("starts", torch.searchsorted(rows, torch.arange(len(matrix), device=rows.device)).int())
         self.register_buffer("weights", matrix[rows, joints])
         self._bags = Kept()
 

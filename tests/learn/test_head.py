@@ -126,6 +126,25 @@ def test_a_source_of_its_own_is_not_predicted_by_a_head_that_saw_it(tmp_path: Pa
     assert result.kinds["source a.npz"].accuracy == result.kinds["source b.npz"].accuracy == 0
 
 
+def test_a_head_that_did_not_see_a_source_did_not_see_its_arms_either(tmp_path: Path) -> None:
+    """Arms of another world in the training clips of one file would spoil every head that learns copies with them."""
+    arms = [skelzoo.get_layout("kinect20").index(f"{side}{joint}") for side in ("Left", "Right") for joint in ("Elbow", "Wrist", "Hand")]
+    for file, seed in (("a.npz", 0), ("b.npz", 100)):
+        clips = [clip_of(label, seed + i) for label in range(2) for i in range(12)]
+        number = np.tile(np.arange(12, dtype=np.int32) % 4, 2)
+        for i in np.flatnonzero(number != 3) if file == "b.npz" else ():
+            keypoints = clips[i].keypoints.copy()
+            keypoints[:, :, arms] += 20
+            clips[i] = clips[i].replace(keypoints=keypoints)
+        write_corpus(tmp_path / file, clips, labels=np.repeat(np.arange(2), 12), subject=number)
+    data = dataclasses.replace(DATA, held_out={"a.npz": {"subjects": [3]}, "b.npz": {"subjects": [3]}})
+    plain, legs = (
+        fit_head(make_encoder(labels=None), HeadOptions({"a.npz": "*", "b.npz": "*"}, fewest=3, legs=legs), data, tmp_path)[1].kinds["source b.npz"]
+        for legs in ([], ["class0", "class1"])
+    )
+    assert plain.accuracy == legs.accuracy == 100
+
+
 def test_mistakes_on_held_out_clips_count(tmp_path: Path) -> None:
     _, result = fit_head(make_encoder(labels=None), HeadOptions({"a.npz": "*"}, fewest=3), DATA, write(tmp_path, 4, mislabelled=3))
     assert result.accuracy == pytest.approx(100 * 5 / 8) and result.test_clips == 8

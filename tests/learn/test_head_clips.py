@@ -47,6 +47,8 @@ def test_only_training_clips_of_classes_of_the_legs_come_twice(tmp_path: Path) -
     assert list(found.held) == [*[""] * 6, "subject", "subject"] * 2 + [""] * 6
     assert list(found.folds[:8]) == list(range(8)) and np.array_equal(found.folds[found.copies], found.folds[:6])
     assert not np.allclose(found.x[found.copies][:, :, :, ARMS], found.x[:6][:, :, :, ARMS], atol=0.1)
+    own = np.arange(16)
+    assert np.array_equal(found.lenders[:16], own) and set(found.lenders[16:]) <= set(own[found.held[:16] == ""]) and len(set(found.lenders[16:])) > 1
 
 
 def test_a_held_out_clip_stored_under_another_name_is_not_trained_on(tmp_path: Path) -> None:
