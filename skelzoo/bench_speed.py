@@ -21,7 +21,8 @@ import skelzoo
 from skelzoo.bench import RESET, STATUS, made_up, memory
 from skelzoo.errors import DeviceError, WeightsUnavailableError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.runner import TF32, pick_dtype, tf32_products
+from skelzoo.inference.runner import pick_dtype
+from skelzoo.inference.tf32 import TF32, tf32_products
 from skelzoo.learn.evaluate import device_name, revision
 from skelzoo.nets.fused import vectors_of
 from skelzoo.skeleton.prepare import prepare_batch
@@ -60,7 +61,7 @@ class Row:
         gflop_per_clip: of products and convolutions that the form does, by 10^9; two for a multiplication with addition.
         of_peak: these per second, as a share of those of a large matrix product or convolution of the same type, the faster one, timed in the same rounds.
         peak_mib: on a CPU what a process of its own takes at most beyond its imports, net included, but not of compiled forms, which
-            have the compiler in it; on a GPU what torch allocates at most. By 2^20 bytes.
+            have the compiler in it; on CUDA what a call allocates at most, net and clips not included. By 2^20 bytes.
         difference: of the vectors to those of the plain form in float32, relative to the largest value; of ``embed``, those of its clips.
         rounds: that all forms took turns in.
     """
@@ -177,6 +178,8 @@ class _Case:
                 out: Tensor = self.calls[key]()
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
+            elif self.device.type == "mps":
+                torch.mps.synchronize()
             return (time.perf_counter() - start) / times, out
 
     def flop(self, key: Key) -> int | None:
@@ -225,8 +228,9 @@ def _peak(case: _Case, key: Key) -> int | None:
     """MiB that a form takes at most, see ``Row``; None where the system does not tell."""
     if case.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(case.device)
+        others = torch.cuda.memory_allocated(case.device)
         case.run(key)
-        return torch.cuda.max_memory_allocated(case.device) >> 20
+        return (torch.cuda.max_memory_allocated(case.device) - others) >> 20
     if case.device.type != "cpu" or not STATUS.exists() or COMPILE_MODE.get(key[0]):
         return None
     context = multiprocessing.get_context("spawn")

@@ -174,7 +174,7 @@ def verify_command(name: str | None, everything: bool, device: str) -> None:
             click.echo(f"FAILED {each}: {error}", err=True)
             continue
         bad += not result.ok
-        worst = f"on {result.device}, largest difference {max(result.differences.values(), default=0.0):.1e}, tolerance {result.tolerance:.0e}"
+        worst = f"on {result.device}, largest difference {result.worst:.1e}, tolerance {result.tolerance:.0e}"
         checks = (
             ("hash  ", result.hash, f"{result.files} files"),
             ("load  ", result.load, "every tensor there and of its shape"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -117,6 +118,11 @@ class Verification:
     tolerance: float = TOLERANCE
 
     @property
+    def worst(self) -> float:
+        """The largest difference, NaN if one is; 0 where none was computed."""
+        return float(np.max([0.0, *self.differences.values()]))
+
+    @property
     def ok(self) -> bool:
         """Whether nothing is wrong."""
         return not (self.hash or self.load or self.golden)
@@ -155,5 +161,5 @@ def verify(name: str, device: str | torch.device = "auto", hub: Hub = HUB) -> Ve
         differences = golden_differences(encoder, parse_tensors(data[GOLDEN], located.folder / GOLDEN))
     except CheckpointError as error:
         return replace(result, golden=str(error))
-    worst = max(differences.values())
-    return replace(result, differences=differences, golden="" if worst <= TOLERANCE else f"differs by {worst:.1e}, more than {TOLERANCE:.0e}")
+    result = replace(result, differences=differences)
+    return replace(result, golden="" if result.worst <= TOLERANCE else f"differs by {result.worst:.1e}, more than {TOLERANCE:.0e}")

@@ -79,12 +79,14 @@ def embed_store(
         The store, complete.
 
     Raises:
-        StoreError: as ``open_store``; or a worker failed, or died too often on the same shard.
+        StoreError: as ``open_store``; no devices or workers; or a worker failed, or died too often on the same shard.
         DeviceError: a device is not there.
         WriteError: the store cannot be written.
         UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
     """
     names = [str(pick_device(device)) for device in devices for _ in range(workers)]
+    if not names:
+        raise StoreError(f"{out}: {len(devices)} devices and {workers} workers. Give at least one of each.")
     with open_store(out, job, paths) as store:
         left = [i for i in range(store.shards) if not store.has(i)]
         threads = max(1, torch.get_num_threads() // len(names)) if len(names) > 1 else None

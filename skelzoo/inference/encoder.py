@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
-from skelzoo.inference.runner import SPLIT, TF32, pick_compile, pick_device, pick_dtype, run, tf32_products
+from skelzoo.inference.runner import SPLIT, pick_compile, pick_device, pick_dtype, run
+from skelzoo.inference.tf32 import TF32, tf32_products
 from skelzoo.nets.fused import splits_batches, state_of, vectors_of
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clips_from_array
 from skelzoo.skeleton.prepare import Contract, prepare_batch
@@ -70,8 +71,7 @@ class Encoder:
         dtype: str | torch.dtype = "auto",
         compile: bool | str = False,
     ) -> None:
-        self.device, self.dtype = pick_device(device), pick_dtype(dtype)
-        self.net = net.to(self.device, self.dtype).eval()
+        self.net = net.to(pick_device(device), pick_dtype(dtype)).eval()
         self.config, self.name = config, name
         self._compile, self._tf32 = pick_compile(compile), dtype == TF32
         self._fused: tuple[Hashable, Callable[[Tensor], Tensor]] | None = None
@@ -94,6 +94,16 @@ class Encoder:
         located = locate(name, Hub(endpoint, cache_dir, local_files_only, token))
         config, net = read_net(located, located.read(CONFIG), located.read(MODEL), num_classes)
         return cls(net, config, located.source.name, device, dtype, compile)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the net computes: where its parameters are, also after ``encoder.net.to(...)``."""
+        return next(self.net.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the net computes in: the type of its parameters."""
+        return next(self.net.parameters()).dtype
 
     @property
     def contract(self) -> Contract:
@@ -156,7 +166,7 @@ class Encoder:
     def features(
         self,
         clips: Clips,
-        at: Sequence[str] = ("pooled",),
+        at: str | Sequence[str] = ("pooled",),
         axes: str = AXES,
         *,
         prepared: bool = False,
@@ -171,6 +181,7 @@ class Encoder:
         Raises:
             ContractError: a name the net does not have.
         """
+        at = (at,) if isinstance(at, str) else at
         known: tuple[str, ...] = self.net.feature_names  # type: ignore[assignment]
         unknown = [n for n in at if n not in known]
         if unknown:
@@ -189,7 +200,7 @@ class Encoder:
 
         Raises:
             CheckpointError: the folder exists and is something else, or cannot be written; or the encoder does not
-                compute in float32, in which weights are stored.
+                compute in float32, in which weights are stored, or gives NaN.
         """
         from skelzoo.inference.golden import make_golden
 
@@ -241,13 +252,14 @@ class Encoder:
         nothing = count == 0
         if nothing:  # a clip of zeros tells the shapes of the outputs
             count, batch = 1, lambda start, stop: np.zeros((1, *self.contract.shape), np.float32)
-        was_training = self.net.training
+        training = [module for module in self.net.modules() if module.training]
         self.net.eval()
         try:
             with tf32_products(self._tf32):
                 rows = run(function, batch, count, self.device, self.dtype, batch_size, progress, same_size=bool(self._compile))
         finally:
-            self.net.train(was_training)
+            for module in training:
+                module.training = True
         return {name: values[:0] for name, values in rows.items()} if nothing else rows
 
     def _clips(self, clips: Clips, axes: str) -> list[Clip]:
@@ -264,11 +276,16 @@ class Encoder:
         return items
 
     def _check_prepared(self, clips: Any) -> FloatArray:
-        array = clips.detach().cpu().float().numpy() if isinstance(clips, Tensor) else np.asarray(clips, np.float32)
+        try:
+            array = clips.detach().cpu().float().numpy() if isinstance(clips, Tensor) else np.asarray(clips, np.float32)
+        except (TypeError, ValueError) as error:
+            raise AxesError(
+                f"prepared clips are one array of numbers (N, C, T, V, M), not {type(clips).__name__}. Stack what skelzoo.prepare gives, or leave prepared out."
+            ) from error
         if array.shape[1:] != self.contract.shape:
             raise AxesError(
                 f"prepared clips have shape {array.shape}, {self.name} needs (N, {', '.join(map(str, self.contract.shape))}) = (N, C, T, V, M). Use skelzoo.prepare(clip, encoder.contract)."
             )
         if not np.isfinite(array).all():
             raise ClipError("prepared clips hold NaN or infinite values. Use skelzoo.fill_missing before preparing.")
-        return array
+        return np.ascontiguousarray(array)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import os
@@ -70,7 +71,7 @@ def export(encoder: Encoder, to: str, path: str | os.PathLike[str]) -> Export:
     if encoder.device.type != "cpu" or encoder.dtype != torch.float32:
         raise ExportError(f"{encoder.name} is on {encoder.device} in {encoder.dtype}. Load it with device='cpu' and dtype='float32' to export it.")
     names = ["embedding", "logits"] if encoder.config.num_classes else ["embedding"]
-    net = _Outputs(encoder.net, names)
+    net = _Outputs(copy.deepcopy(encoder.net).eval(), names)  # the encoder's own may be in training
     clip = prepare(golden_clip(encoder), encoder.contract)
     clips = np.stack([clip, clip * 0.9, clip[:, ::-1]])
     with _quiet():

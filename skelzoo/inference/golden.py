@@ -25,9 +25,17 @@ TOLERANCE = 1e-4
 
 
 def make_golden(encoder: Encoder) -> dict[str, Tensor]:
-    """A golden of an encoder: ``keypoints``, ``prepared``, ``embedding`` and, with a head, ``logits``."""
+    """A golden of an encoder: ``keypoints``, ``prepared``, ``embedding`` and, with a head, ``logits``.
+
+    Raises:
+        CheckpointError: what it computes is not finite.
+    """
     clip = golden_clip(encoder)
-    return {"keypoints": torch.from_numpy(clip.keypoints), **_outputs(encoder, clip)}
+    golden = {"keypoints": torch.from_numpy(clip.keypoints), **_outputs(encoder, clip)}
+    lost = [name for name, tensor in golden.items() if not tensor.isfinite().all()]
+    if lost:
+        raise CheckpointError(f"{encoder.name}: {' and '.join(lost)} of a made-up clip are NaN or infinite. Its weights are spoilt; go back to those before.")
+    return golden
 
 
 def golden_clip(encoder: Encoder) -> Clip:

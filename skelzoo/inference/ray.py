@@ -54,7 +54,7 @@ class EmbedActor:
         return {**batch, "embedding": vectors, "error": np.array(["" if isinstance(item, PreparedClip) else item for item in items])}
 
     def _prepare(self, row: Mapping[str, Any], name: str) -> PreparedClip | str:
-        known = {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in row.items()}
+        known = {key: None if isinstance(value, (float, np.floating)) and np.isnan(value) else value for key, value in row.items()}
         try:
             item = prepare_clip(FileClip(clip_of(known, name), ""), self.encoder.contract, self.most_moving)
         except SkelzooError as error:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from skelzoo.errors import ContractError, DeviceError
+from skelzoo.inference.tf32 import TF32
 
 BATCH = {"cuda": 256, "mps": 64, "cpu": 16}
 """Clips per batch by device; small on CPUs, where larger temporaries fall out of the cache and take memory."""
@@ -32,7 +32,6 @@ PROBE = 32
 AHEAD = 2
 """Batches prepared in advance."""
 
-TF32 = "tf32"
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 """Of torch.compile; reduce-overhead and max-autotune use CUDA graphs."""
 
@@ -83,30 +82,6 @@ def pick_compile(mode: bool | str) -> str:
     return chosen
 
 
-@contextlib.contextmanager
-def tf32_products(allowed: bool) -> Iterator[None]:
-    """Whether CUDA may round the factors of float32 products and convolutions to TF32 (10 bits); torch's own setting comes back afterwards.
-
-    Left alone, torch allows it in convolutions and not in products.
-    """
-    backends: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [_allows_tf32(backend) for backend in backends]
-    try:
-        for backend in backends:
-            backend.allow_tf32 = allowed
-        yield
-    finally:
-        for backend, value in zip(backends, before, strict=True):
-            backend.allow_tf32 = value
-
-
-def _allows_tf32(backend: Any) -> bool:
-    try:
-        return bool(backend.allow_tf32)
-    except RuntimeError:  # torch's newer way of setting it, after which the older one cannot be read, only set
-        return bool(getattr(backend, "conv", backend).fp32_precision == TF32)
-
-
 def run(
     function: Callable[[Tensor], dict[str, Tensor]],
     prepared: Callable[[int, int], NDArray[np.float32]],
@@ -132,18 +107,20 @@ def run(
         One float32 array of ``count`` rows per output.
 
     Raises:
-        DeviceError: one clip alone does not fit into memory.
-        ContractError: a batch size below 1.
+        DeviceError: one clip alone does not fit into memory, or another kind of device.
+        ContractError: a batch size that is no whole number of at least 1.
     """
-    if batch_size is not None and batch_size < 1:
-        raise ContractError(f"batch_size is {batch_size}. Give a whole number of at least 1, or None for the device's default.")
+    if batch_size is not None and not (isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
+        raise ContractError(f"batch_size is {batch_size!r}. Give a whole number of at least 1, or None for the device's default.")
+    if device.type not in BATCH:
+        raise DeviceError(f"the net is on {device}, where clips cannot be run. Move it to one of {', '.join(BATCH)}.")
     out: dict[str, NDArray[np.float32]] = {}
     with tqdm(total=count, unit="clip", disable=progress is False, delay=0 if progress else 2) as bar, torch.inference_mode():
         size, start = batch_size or BATCH[device.type], 0
         if device.type == "cpu":
             size = min(size, LARGEST["cpu"])
         elif batch_size is None and device.type == "cuda" and count > size and not same_size:
-            size = _fitting(function, torch.from_numpy(prepared(0, PROBE)).to(device, dtype))
+            size = _fitting(function, prepared, device, dtype)
         with contextlib.closing(_ahead(prepared, count, size, device)) as batches:
             for batch in batches:
                 while len(batch):
@@ -170,7 +147,10 @@ def _ahead(prepared: Callable[[int, int], NDArray[np.float32]], count: int, size
 
     def batch(start: int) -> Tensor:
         tensor = torch.from_numpy(prepared(start, min(start + size, count)))
-        return tensor.pin_memory() if device.type == "cuda" else tensor
+        if device.type == "cuda":
+            with contextlib.suppress(RuntimeError):  # no memory left that can be pinned: slower, and no less right
+                return tensor.pin_memory()
+        return tensor
 
     starts = iter(range(0, count, size))
     if count <= size:
@@ -187,13 +167,21 @@ def _ahead(prepared: Callable[[int, int], NDArray[np.float32]], count: int, size
         pool.shutdown(cancel_futures=True)
 
 
-def _fitting(function: Callable[[Tensor], dict[str, Tensor]], x: Tensor) -> int:
+def _fitting(
+    function: Callable[[Tensor], dict[str, Tensor]], prepared: Callable[[int, int], NDArray[np.float32]], device: torch.device, dtype: torch.dtype
+) -> int:
     """Clips that take half of the free memory of a CUDA device, as measured on some; at most ``LARGEST``."""
-    torch.cuda.reset_peak_memory_stats(x.device)
-    before = torch.cuda.memory_allocated(x.device)
-    function(x)
-    each = max(1, (torch.cuda.max_memory_allocated(x.device) - before) // len(x))
-    free = torch.cuda.mem_get_info(x.device)[0] + torch.cuda.memory_reserved(x.device) - before
+    try:
+        x = torch.from_numpy(prepared(0, PROBE)).to(device, dtype)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        function(x)
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+        return PROBE // 2
+    each = max(1, (torch.cuda.max_memory_allocated(device) - before) // len(x))
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - before
     return min(max(1, free // 2 // each), LARGEST["cuda"])
 
 

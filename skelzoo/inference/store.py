@@ -187,7 +187,7 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
         paths: files, folders and globs.
 
     Raises:
-        StoreError: the folder holds something else or another run, or another process works on it.
+        StoreError: the folder holds something else or another run, another process works on it, or there are no files to begin one with.
         WriteError: it cannot be written.
         UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
         MissingDependencyError: parquet is asked for without pyarrow.
@@ -203,13 +203,17 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
     begun = (folder / STORE).is_file()
     if not begun and folder.is_dir() and {p.name for p in folder.iterdir()} - {PLAN, LOCK}:
         raise StoreError(f"{folder}: exists and is no store of embeddings. Choose another name; nothing was written.")
+    files = list_files(paths)
+    first = None if begun else next(files, None)
+    if isinstance(first, Refusal) and all(isinstance(file, Refusal) for file in files):
+        raise StoreError(f"{folder}: there is nothing to embed ({first.error}). Nothing was written.")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(folder / LOCK, timeout=0).acquire()
     except Timeout:
         raise StoreError(f"{folder}: another process works on it. Wait for it, or stop it.") from None
     with lock:
-        for scratch in folder.rglob(".*.part"):  # of processes that were killed; a later one of the same number could not write
+        for scratch in folder.rglob(".*.part"):  # of processes that were killed
             scratch.unlink()
         if begun:
             store = read_store(folder)
@@ -224,7 +228,7 @@ def read_store(folder: str | Path) -> Store:
     """A store that was begun, for further processes of the same run or to look at.
 
     Raises:
-        StoreError: it is none.
+        StoreError: it is none, or files of a complete one are gone.
     """
     path = Path(folder) / STORE
     try:
@@ -233,7 +237,11 @@ def read_store(folder: str | Path) -> Store:
         raise StoreError(f"{path}: no store of embeddings ({error}). They are written by skelzoo embed --out.") from error
     if not isinstance(row, dict) or row.get("format") != 1 or "shards" not in row:
         raise StoreError(f"{path}: no store of embeddings of format 1. They are written by skelzoo embed --out.")
-    return Store(Path(folder), row)
+    store = Store(Path(folder), row)
+    lost = [name for name in (VECTORS, IDS, REFUSED, *([PARQUET] if row["parquet"] else [])) if store.complete and not (store.folder / name).is_file()]
+    if lost:
+        raise StoreError(f"{path}: was complete, but {', '.join(lost)} is gone. Put it back, or remove the folder and embed the clips again.")
+    return store
 
 
 def check_pyarrow() -> None:

@@ -177,14 +177,16 @@ def command(model: str, benchmark: str, protocol: str, labels: float | None = No
 
 
 def check_recipe(model: str, benchmark: str, data: str | Path) -> None:
-    """Check that the recipe of a model, where it is known, holds out the test clips of a benchmark.
+    """Check that the recipe of a model, where it is known, holds out the test clips of a benchmark, and so does that of the model it starts with.
 
     Raises:
-        TrainingError: it trains on some of them; or an unknown benchmark, a missing file.
+        TrainingError: one trains on some of them; or an unknown benchmark, a missing file.
     """
     recipe, file = _recipe(model), find_benchmark(benchmark).file
     if recipe is not None and file in recipe.data.files:
         check_unseen(benchmark, data, model, lambda corpus: held_out(corpus, recipe.data.held_out.get(file)))
+    if recipe is not None and recipe.start is not None:
+        check_recipe(recipe.start, benchmark, data)
 
 
 def _recipe(model: str) -> Recipe | None:

@@ -91,8 +91,9 @@ class FinetuneOptions:
             "label_smoothing": (0, 0.99), "patience": (0, 1e6), "contrast_weight": (0, 1e3), "temperature": (1e-3, 1e3), "unlabelled_ratio": (1, 1e3),
         }  # fmt: skip
         for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise TrainingError(f"{name} is {getattr(self, name)!r}. Give a number from {low:g} to {high:g}.")
+            value, whole = getattr(self, name), type(getattr(FinetuneOptions, name)) is int
+            if not isinstance(value, (int, np.integer) if whole else (int, float, np.number)) or not low <= value <= high:
+                raise TrainingError(f"{name} is {value!r}. Give a {'whole ' * whole}number from {low:g} to {high:g}.")
         if self.precision not in ("auto", "bf16-mixed", "32-true"):
             raise TrainingError(f"precision is {self.precision!r}. Give auto, bf16-mixed or 32-true.")
 
@@ -186,7 +187,10 @@ def finetune(
         TrainingError: labels, classes, groups or options that cannot be trained with, or a loss that is not finite.
         ClipError, CoverageError: a clip does not fit the encoder's contract; the message names it.
     """
-    o = options or FinetuneOptions()
+    o, clips, unlabelled = FinetuneOptions() if options is None else options, list(clips), list(unlabelled)
+    if not isinstance(o, FinetuneOptions):
+        raise TrainingError(f"options are of type {type(o).__name__}. Give skelzoo.learn.finetune.FinetuneOptions(...).")
+    groups = None if groups is None else [str(group) for group in groups]
     _check_mode(encoder, mode, unlabelled)
     names, truth = class_ids(clips, labels)
     inputs = Inputs(encoder.contract, _augmentations(o, mode))

@@ -93,7 +93,8 @@ def labelled_clips(contract: Contract, options: HeadOptions, data: DataOptions, 
     Raises:
         TrainingError: a file is missing, or there are no labelled clips to train on or to measure on.
     """
-    clips, rows = [], []
+    clips: list[Clip] = []
+    rows: list[tuple[Any, ...]] = []
     kept_back = evaluation_joints(folder, data)
     for file, corpus in corpora(folder, [f for f in data.files if f in options.labels]):
         table, rule = options.labels[file], data.held_out.get(file, {})

@@ -21,7 +21,9 @@ from skelzoo.skeleton.prepare import Contract, prepare_batch
 class Embedder(Protocol):
     """What can be probed: an Encoder, or a baseline without a net."""
 
-    device: torch.device
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import TrainingError
-from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.clip import Clip, label_of
 
 Ints = NDArray[np.int64]
 
@@ -22,7 +22,7 @@ def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None) -> tup
     Raises:
         TrainingError: no clips, clips without a label, another number of labels than clips, or fewer than two classes.
     """
-    found = [c.label for c in clips] if labels is None else list(labels)
+    found = [c.label for c in clips] if labels is None else [label_of(label) for label in labels]
     if not clips or len(found) != len(clips):
         raise TrainingError(f"{len(found)} labels for {len(clips)} clips. Give at least two labelled clips and one label for each.")
     unnamed = [clip.name for clip, label in zip(clips, found, strict=True) if not label]

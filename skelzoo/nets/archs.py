@@ -68,9 +68,12 @@ def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options
 
     Raises:
         UnknownArchError: with near names.
-        CheckpointError: an option the arch does not have, or a value it cannot take.
+        CheckpointError: an option the arch does not have, a value it cannot take, or channels or classes that are no whole numbers.
     """
     check_options(arch, options)
+    for what, number, least in (("channels", in_channels, 1), ("classes", num_classes, 0)):
+        if not isinstance(number, int) or number < least:
+            raise CheckpointError(f"{arch}: a net of {number!r} {what} cannot be built. Give a whole number of at least {least}.")
     try:
         return ARCHS[arch].build(layout, in_channels, num_classes, options)
     except (ValueError, RuntimeError, ZeroDivisionError) as error:

@@ -19,6 +19,9 @@ FloatArray = NDArray[np.float32]
 AXES = "n c t v m"
 """Default axes of an array of clips: samples, coordinates, frames, joints, persons."""
 
+LARGEST = 1e15
+"""Coordinates beyond this are refused: distances would overflow."""
+
 
 @dataclass(frozen=True, eq=False)
 class Clip:
@@ -26,17 +29,17 @@ class Clip:
 
     Args:
         keypoints: (M persons, T frames, V joints, C coordinates) or (T, V, C); metres for 3-D, y up;
-            pixels for 2-D. An absent person is all zero. Kept as float32.
+            pixels for 2-D. An absent person is all zero. Copied as float32.
         layout: layout name or Layout; its joints are the V axis.
         fps: frames per second, None when unknown.
         scores: confidence (M, T, V) or (T, V), optional.
-        label: class name, optional.
+        label: class name, optional; a number becomes text, and NaN, as tables have it for no label, None.
         name: where the clip comes from, used in messages and outputs.
         image_size: (height, width) in pixels of the picture that 2-D joints were found in, None when unknown.
 
     Raises:
         LayoutError: unknown layout, or V is not the layout's number of joints.
-        ClipError: wrong number of axes, no persons, no frames, NaN or infinite values, all zero, no such picture.
+        ClipError: wrong number of axes, no persons, no frames, NaN, infinite or absurdly large values, all zero, no such picture.
     """
 
     keypoints: FloatArray
@@ -58,19 +61,19 @@ class Clip:
         image_size: Sequence[int] | None = None,
     ) -> None:
         layout = get_layout(layout)
-        array = _numbers(keypoints, name)
+        array = numbers(keypoints, name)
         if array.ndim == 3:
             array = array[None]
         _check_keypoints(array, layout, name)
         if scores is not None:
-            scores = _numbers(scores, name)
+            scores = numbers(scores, name)
             scores = scores[None] if scores.ndim == 2 else scores
             if scores.shape != array.shape[:3]:
                 raise ClipError(f"{name}: scores have shape {scores.shape}, keypoints {array.shape}. Give scores as (M, T, V) = {array.shape[:3]}.")
-        if fps is not None and not fps > 0:
-            raise ClipError(f"{name}: fps is {fps}. Give a positive number of frames per second, or None when unknown.")
+        if fps is not None and not (isinstance(fps, (int, float, np.integer, np.floating)) and fps > 0):
+            raise ClipError(f"{name}: fps is {fps!r}. Give a positive number of frames per second, or None when unknown.")
         size = None if image_size is None else _image_size(image_size, array.shape[3], name)
-        for field, value in dict(keypoints=array, layout=layout, fps=fps, scores=scores, label=label, name=name, image_size=size).items():
+        for field, value in dict(keypoints=array, layout=layout, fps=fps, scores=scores, label=label_of(label), name=name, image_size=size).items():
             object.__setattr__(self, field, value)
 
     @property
@@ -107,15 +110,25 @@ def mirrored(clip: Clip) -> Clip:
     return clip.replace(keypoints=keypoints[:, :, order], scores=None if clip.scores is None else clip.scores[:, :, order])
 
 
-def _numbers(values: Any, name: str) -> FloatArray:
-    """Anything array-like (torch tensors on any device too) as float32."""
+def label_of(value: Any) -> str | None:
+    """A label as text; None where there is none, or NaN in its place."""
+    return None if value is None or (isinstance(value, (float, np.floating)) and np.isnan(value)) else str(value)
+
+
+def numbers(values: Any, name: str) -> FloatArray:
+    """Anything array-like (torch tensors on any device too) as float32, a copy: what is checked stays as it is."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().float().numpy()
-    array = np.asarray(values)
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.ma.filled(values.astype(np.float32), np.nan)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ClipError(f"{name}: keypoints are lists of unequal lengths ({error}). Give an array of floats of shape (M, T, V, C) or (T, V, C).") from error
     if array.dtype.kind not in "fiu":
         raise ClipError(f"{name}: keypoints of type {array.dtype} are not numbers. Give an array of floats of shape (M, T, V, C) or (T, V, C).")
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is refused
-        return np.ascontiguousarray(array, dtype=np.float32)
+        return np.array(array, dtype=np.float32, order="C")
 
 
 def _image_size(size: Sequence[int], channels: int, name: str) -> tuple[int, int]:
@@ -140,12 +153,14 @@ def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
         raise ClipError(f"{name}: no persons. A clip needs at least one; leave out recordings in which nobody was tracked.")
     if frames == 0:
         raise ClipError(f"{name}: no frames. Leave out empty recordings.")
-    bad = ~np.isfinite(array)
+    bad = ~(np.abs(array) <= LARGEST)
     if bad.any():
         m, t, v, _ = (int(i) for i in np.argwhere(bad)[0])
+        where = f"the first at person {m}, frame {t}, joint {layout.joints[v]!r} ({v})"
+        if np.isfinite(array[bad]).all():
+            raise ClipError(f"{name}: coordinates beyond {LARGEST:g} are too large, {where}. Check their unit.")
         raise ClipError(
-            f"{name}: {int(bad.any(-1).sum())} joint positions are NaN or infinite, the first at person {m}, frame {t}, "
-            f"joint {layout.joints[v]!r} ({v}). Fill them first: skelzoo.fill_missing(keypoints) interpolates over time."
+            f"{name}: {int(bad.any(-1).sum())} joint positions are NaN or infinite, {where}. Fill them first: skelzoo.fill_missing(keypoints) interpolates over time."
         )
     if not array.any():
         raise ClipError(f"{name}: every coordinate of all {frames} frames is zero: nobody was tracked. Leave this recording out.")
@@ -217,7 +232,7 @@ def clips_from_array(array: Any, layout: str | Layout, axes: str = AXES, fps: fl
         ClipError: a sample with NaN, or all zero.
     """
     layout = get_layout(layout)
-    x = _numbers(array, "array")
+    x = numbers(array, "array")
     check_axes(x.shape, axes, layout)
     full = einops.rearrange(x, f"{axes} -> {' '.join(a if a in axes.split() else '1' for a in 'nmtvc')}")
     return [Clip(sample, layout, fps=fps, name=f"array[{i}]", image_size=image_size) for i, sample in enumerate(full)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
@@ -159,18 +159,17 @@ def make_layout(
         points: further body points as a joint name or {joint: weight}.
 
     Raises:
-        LayoutError: repeated names, a parent that is not a joint, a cycle, weights that do not sum to 1.
+        LayoutError: repeated names or points, a point that looks like another one misspelt, a parent that is not a joint, a cycle, weights that do not sum to 1, mirror or links that are no pairs.
     """
     own = {j: p for j, p in joints.items() if p} if isinstance(joints, Mapping) else {}
     names = tuple(joints)
-    if len(set(names)) != len(names):
-        raise LayoutError(f"layout {name!r}: joint names repeat. Give every joint a name of its own.")
+    _check_given(name, names, [*own.values()], points or {}, [*mirror, *links])
     if len(parents) != len(names):
         raise LayoutError(f"layout {name!r}: {len(names)} joints but {len(parents)} parents. Give one parent per joint.")
     order = {j: i for i, j in enumerate(names)}
 
     def parent_index(parent: str | int | None) -> int:
-        index = -1 if parent is None else order.get(parent, -2) if isinstance(parent, str) else parent
+        index = -1 if parent is None else order.get(parent, -2) if isinstance(parent, str) else int(parent)
         if not -1 <= index < len(names):
             raise LayoutError(f"layout {name!r}: parent {parent!r} is not one of its joints.")
         return index
@@ -185,6 +184,25 @@ def make_layout(
     )  # fmt: skip
     _check(layout)
     return layout
+
+
+def _check_given(name: str, joints: Sequence[str], own: Sequence[str], points: Iterable[str], pairs: Sequence[Sequence[str]]) -> None:
+    if not joints or len(set(joints)) != len(joints):
+        raise LayoutError(
+            f"layout {name!r}: {'joint names repeat' if joints else 'it has no joints'}. Give at least one joint, and every joint a name of its own."
+        )
+    twice = next((point for i, point in enumerate(own) if point in own[:i]), None)
+    if twice is not None:
+        raise LayoutError(f"layout {name!r}: two of its joints are the body point {twice!r}. Say which is; a mix of both goes into points=.")
+    for point in (*own, *points):
+        near = [] if point in body_points() else difflib.get_close_matches(point, body_points(), 1, 0.85)
+        if near:
+            raise LayoutError(
+                f"layout {name!r}: no layout of skelzoo knows the body point {point!r}. Did you mean {near[0]}? A point of your own needs another name."
+            )
+    odd = next((pair for pair in pairs if isinstance(pair, str) or len(pair) != 2), None)
+    if odd is not None:
+        raise LayoutError(f"layout {name!r}: {odd!r} among mirror and links is no pair. Give them as (joint, joint).")
 
 
 def _check(layout: Layout) -> None:
@@ -215,6 +233,12 @@ def _table() -> dict[str, dict[str, Any]]:
     return table
 
 
+@cache
+def body_points() -> frozenset[str]:
+    """Names of the body points that the layouts of skelzoo know, by which joints are matched."""
+    return frozenset(point for row in _table().values() for point in (*dict(row["joints"]).values(), *row.get("points", ())) if point)
+
+
 def list_layouts() -> list[str]:
     """Names of the layouts that come with skelzoo."""
     return list(_table())
@@ -233,7 +257,7 @@ def get_layout(layout: str | Layout) -> Layout:
     """
     if isinstance(layout, Layout):
         return layout
-    if layout not in _table():
+    if not isinstance(layout, str) or layout not in _table():
         near = difflib.get_close_matches(str(layout), list_layouts(), 3, 0.4)
         raise LayoutError(
             f"no layout {layout!r}. {'Did you mean ' + ' or '.join(near) + '? ' if near else ''}"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, ContractError
-from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.clip import Clip, FloatArray, numbers
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.remap import MIN_COVERAGE, remap
 from skelzoo.skeleton.steps import CHOOSES_PERSONS, apply_step, check_step, motion_order
@@ -160,7 +160,15 @@ def _take_channels(keypoints: FloatArray, channels: int, name: str) -> FloatArra
             f"{name}: the clip is {keypoints.shape[-1]}-D, the encoder needs {channels}-D joints. "
             f"Use a {keypoints.shape[-1]}-D encoder (`skelzoo list`: names that end in -{keypoints.shape[-1]}d) or lift the pose to 3-D first."
         )
-    return keypoints[..., :channels]
+    if keypoints.shape[-1] == channels:
+        return keypoints
+    if keypoints[..., 2].min() >= 0 and keypoints[..., 2].max() <= 1:
+        raise ClipError(
+            f"{name}: the third coordinate is from 0 to 1 throughout, as confidences are. Give those as scores: "
+            "skelzoo.Clip(keypoints[..., :2], layout, scores=keypoints[..., 2]); 3-D joints in that range, less their mean."
+        )
+    # As a camera in front would see it: y of pictures points down.
+    return keypoints[..., :2] * np.array([1, -1], np.float32)
 
 
 def select_persons(clip: Clip, count: int = 1) -> Clip:
@@ -179,12 +187,13 @@ def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> 
         scores: confidence (M, T, V) or (T, V); with it low-scored joints are filled too.
 
     Returns:
-        The same shape, finite. Before the first and after the last known frame the nearest known value is held.
+        The same shape, finite. Before the first and after the last known frame the nearest known value is held. Frames in which a person is
+        absent, all zero, stay so.
 
     Raises:
-        ClipError: a joint that is never known, or shapes that do not fit.
+        ClipError: a joint that is never known, or what is no array of such shapes.
     """
-    x = np.array(keypoints, dtype=np.float32, order="C")
+    x = numbers(keypoints, "fill_missing")
     if x.ndim not in (3, 4) or (scores is not None and np.shape(scores) != x.shape[:-1]):
         raise ClipError(
             f"keypoints of shape {x.shape} and scores of shape {np.shape(scores)}: give (M, T, V, C) or (T, V, C), and scores without the last axis."
@@ -192,14 +201,15 @@ def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> 
     known: NDArray[np.bool_] = np.asarray(np.isfinite(x).all(-1))
     if scores is not None:
         known &= np.asarray(scores) > threshold
-    people, seen, frames = x.reshape(-1, *x.shape[-3:]), known.reshape(-1, *known.shape[-2:]), np.arange(x.shape[-3])
+    present = x.any((-1, -2))
+    people, seen, there, frames = x.reshape(-1, *x.shape[-3:]), known.reshape(-1, *known.shape[-2:]), present.reshape(-1, x.shape[-3]), np.arange(x.shape[-3])
     for person, joint in np.ndindex(len(people), x.shape[-2]):
-        ok = seen[person, :, joint]
-        if not ok.any():
+        ok, lost = (there[person] & found for found in (seen[person, :, joint], ~seen[person, :, joint]))
+        if lost.any() and not ok.any():
             raise ClipError(f"joint {joint} of person {person} is known in no frame, so it cannot be filled. Use a layout without it.")
-        if not ok.all():
+        if lost.any():
             for track in people[person, :, joint].T:
-                track[~ok] = np.interp(frames[~ok], frames[ok], track[ok])
+                track[lost] = np.interp(frames[lost], frames[ok], track[ok])
     return x
 
 

@@ -69,7 +69,7 @@ def remap(clip: Clip, target: str | Layout, min_coverage: float = MIN_COVERAGE) 
             nor an estimate; the message is the coverage report.
     """
     target = get_layout(target)
-    if clip.layout.joints == target.joints:
+    if _same_joints(clip.layout, target):
         return clip
     report, matrix = _plan(clip.layout, target)
     if report.missing or report.share < min_coverage:
@@ -82,10 +82,15 @@ def remap(clip: Clip, target: str | Layout, min_coverage: float = MIN_COVERAGE) 
     return clip.replace(keypoints=keypoints, layout=target, scores=scores)
 
 
+def _same_joints(source: Layout, target: Layout) -> bool:
+    """Whether names and order are the same, and none of these joints is said to be another point of the body."""
+    return source.joints == target.joints and all(source.own.get(joint, point) == point for joint, point in target.own.items())
+
+
 @lru_cache(maxsize=64)
 def _plan(source: Layout, target: Layout) -> tuple[Coverage, NDArray[np.float32]]:
     """Coverage report and the (target joints, source joints) mixing matrix."""
-    if source.joints == target.joints:
+    if _same_joints(source, target):
         return Coverage(source.name, target.name, {j: j for j in target.joints}, {}, {}, ()), np.eye(len(target), dtype=np.float32)
     matrix = np.zeros((len(target), len(source)), np.float32)
     direct: dict[str, str] = {}

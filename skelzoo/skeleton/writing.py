@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,11 +21,12 @@ def check_place(target: Path) -> None:
         WriteError: something that is no file in the way, or no permission to write.
     """
     try:
-        if target.exists() and not target.is_file():
-            raise WriteError(f"{target}: is a {'folder' if target.is_dir() else 'device or pipe'}, not a file. Choose another name.")
+        other = target.exists() and not target.is_file()
         folder = next(p for p in target.absolute().parents if p.exists())
     except OSError as error:
         raise cannot_write(target, error) from error
+    if other:
+        raise WriteError(f"{target}: is a {'folder' if target.is_dir() else 'device or pipe'}, not a file. Choose another name.")
     if not folder.is_dir():
         raise WriteError(f"{target}: {folder} is a file, not a folder. Choose another name.")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -42,12 +44,15 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     # A link is followed, so that it goes on pointing at the file instead of being replaced by it.
     target = Path(os.path.realpath(path))
-    scratch = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+    scratch = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     try:
         check_place(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         with scratch.open("xb") as file:
             yield file
+            # Else a power cut could leave the new name with the old disk's content.
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(scratch, target)
     except WriteError:
         raise

@@ -272,10 +272,10 @@ def _stream(place: _Pinned, name: str, size: int, file: BinaryIO) -> None:
 
 def _link(blob: Path, path: Path) -> None:
     """Let a file of the folder be a blob; a copy where links cannot be made."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     try:
         scratch.symlink_to(os.path.relpath(blob, path.parent))
-    except (NotImplementedError, PermissionError):
+    except (NotImplementedError, OSError):
         shutil.copyfile(blob, scratch)
     os.replace(scratch, path)
 

@@ -152,7 +152,12 @@ class Manifest:
             return self.models[name]
         near = difflib.get_close_matches(name, [*self.models, *self.aliases], 3, 0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Models with weights: {', '.join(self.pretrained)}."
-        raise UnknownModelError(f"no model {name!r}. {hint} skelzoo.list_models() shows all; a folder of your own is loaded as 'local:{name}'.")
+        other = (
+            "weights of your own and of the Hub have no entry among them"
+            if name.startswith(("local:", "hf:"))
+            else f"a folder of your own is loaded as 'local:{name}'"
+        )
+        raise UnknownModelError(f"no model {name!r}. {hint} skelzoo.list_models() shows all; {other}.")
 
 
 def parse_manifest(text: str, where: str = "manifest") -> Manifest:

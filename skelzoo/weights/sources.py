@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from skelzoo.errors import CheckpointError, WeightsUnavailableError
+from skelzoo.errors import CheckpointError, UnknownModelError, WeightsUnavailableError
 from skelzoo.weights.files import CHECKSUMS, CONFIG, GET_AGAIN, LISTED, FileInfo, check_target, copy_folder, parse_json, read_checksums, read_verified
 from skelzoo.weights.hub import HUB, Hub, cache_folder, hub_folder, pin
 from skelzoo.weights.manifest import ModelConfig, ModelEntry, manifest
@@ -92,6 +92,8 @@ def find(name: str, hub: Hub = HUB) -> Source:
         UnknownModelError: no such name; near ones are listed.
         WeightsUnavailableError: no published weights, no such folder, or a commit that cannot be told.
     """
+    if not isinstance(name, str):
+        raise UnknownModelError(f"the name of a model is text, not {type(name).__name__}. A folder of weights is 'local:{name}'.")
     if name.startswith("local:"):
         return Source(name, "local", local_folder(name.removeprefix("local:")))
     if name.startswith("hf:"):

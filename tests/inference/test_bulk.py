@@ -118,9 +118,21 @@ def test_another_run_is_refused(model: str, clips: Path, tmp_path: Path) -> None
     assert content(out) == before
 
 
+def test_a_store_that_lost_a_file_is_not_called_complete(model: str, clips: Path, tmp_path: Path) -> None:
+    embed_store(Job(model), [str(clips)], tmp_path / "store", devices=["cpu"])
+    (tmp_path / "store/embeddings.npy").unlink()
+    with pytest.raises(StoreError, match=r"was complete, but embeddings\.npy is gone"):
+        embed_store(Job(model), [str(clips)], tmp_path / "store", devices=["cpu"])
+
+
 def test_folders_that_cannot_be_taken(model: str, clips: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is no store"):
         embed_store(Job(model), [str(clips)], clips)
+    with pytest.raises(StoreError, match=r"nothing to embed \(.*nowhere.*\)\. Nothing was written"):
+        embed_store(Job(model), [str(tmp_path / "nowhere")], tmp_path / "new")
+    with pytest.raises(StoreError, match="1 devices and 0 workers"):
+        embed_store(Job(model), [str(clips)], tmp_path / "new", devices=["cpu"], workers=0)
+    assert not (tmp_path / "new").exists()
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match="is a file"):
         embed_store(Job(model), [str(clips)], tmp_path / "file")

@@ -14,7 +14,7 @@ from torch import nn
 
 import skelzoo
 from skelzoo import Clip, Contract, Encoder, get_layout
-from skelzoo.errors import AxesError, ClipError, ContractError, CoverageError, LayoutError
+from skelzoo.errors import AxesError, ClipError, ContractError, CoverageError, DeviceError, LayoutError
 from skelzoo.skeleton.prepare import prepare_batch
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
@@ -122,6 +122,8 @@ def test_features(encoder: Encoder, clips: list[Clip]) -> None:
         (np.zeros((1, 3, 16, 20, 2)), {}, ClipError, "array[0]: every coordinate"),
         (np.ones((2, 3, 16, 20, 2)), {"batch_size": 0}, ContractError, "batch_size is 0"),
         (np.ones((2, 3, 16, 20, 2)), {"batch_size": -1}, ContractError, "batch_size is -1"),
+        (np.ones((2, 3, 16, 20, 2)), {"batch_size": 2.5}, ContractError, "batch_size is 2.5"),
+        ([make_clip(0)], {"prepared": True}, AxesError, "one array of numbers (N, C, T, V, M), not list"),
         (np.ones((2, 3, 15, 20, 2)), {"prepared": True}, AxesError, "needs (N, 3, 16, 20, 2)"),
         (np.ones((3, 16, 20, 2)), {"prepared": True}, AxesError, "needs (N, 3, 16, 20, 2)"),
         (np.full((2, 3, 16, 20, 2), np.nan), {"prepared": True}, ClipError, "NaN"),
@@ -173,7 +175,7 @@ def test_changed_weights_are_seen() -> None:
         optimiser.step()
 
     def replace_part() -> None:
-        first.norm2 = nn.BatchNorm2d(4)
+        first.norm2 = nn.BatchNorm2d(4).eval()
 
     changes: list[Callable[[], Any]] = [
         lambda: net.load_state_dict(other.state_dict()),
@@ -210,7 +212,30 @@ def test_embedding_leaves_the_net_as_it_was(clips: list[Clip]) -> None:
     with pytest.raises(ClipError):
         encoder.embed([make_clip(persons=3)])
     assert encoder.net.training
+    frozen = [module for module in encoder.net.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for module in frozen:
+        module.eval()
+    encoder.embed(clips)
+    assert encoder.net.training and frozen and not any(module.training for module in frozen), "BatchNorm that somebody froze"
     assert not torch.is_inference_mode_enabled() and all(p.requires_grad and not p.is_inference() for p in encoder.net.parameters())
+
+
+def test_the_net_may_be_moved_to_another_type(clips: list[Clip]) -> None:
+    encoder = make_encoder()
+    expected = encoder.embed(clips), encoder.classify(clips).scores
+    encoder.net.double()
+    assert encoder.dtype == torch.float64
+    same(encoder.embed(clips), expected[0])
+    same(encoder.classify(clips).scores, expected[1])
+    encoder.net.to("meta")
+    with pytest.raises(DeviceError, match="the net is on meta, where clips cannot be run"):
+        encoder.features(clips)
+
+
+def test_views_of_prepared_arrays_and_one_name_of_a_feature(encoder: Encoder, clips: list[Clip]) -> None:
+    x = np.stack([skelzoo.prepare(c, encoder.contract) for c in clips])
+    same(encoder.embed(x[:, :, ::-1], prepared=True), encoder.embed(x[:, :, ::-1].copy(), prepared=True))
+    assert np.array_equal(encoder.features(clips, at="salient")["salient"], encoder.features(clips, at=["salient"])["salient"])
 
 
 def test_dropout_is_off_while_embedding(clips: list[Clip]) -> None:

@@ -132,3 +132,13 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="cannot follow the net"):
         export(encoder, "pt2", tmp_path / "net.pt2")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_net_in_training_is_exported_as_it_embeds(tmp_path: Path) -> None:
+    encoder = encoder_of(QUICK)
+    encoder.net.train()
+    state = {name: tensor.clone() for name, tensor in encoder.net.state_dict().items()}
+    export(encoder, "pt2", tmp_path / "net.pt2")
+    clips = prepared(encoder, 3)
+    same([t.detach().numpy() for t in torch.export.load(str(tmp_path / "net.pt2")).module()(torch.from_numpy(clips))], encoder, clips)
+    assert encoder.net.training and all(torch.equal(tensor, state[name]) for name, tensor in encoder.net.state_dict().items())

@@ -35,6 +35,7 @@ def test_an_actor_keeps_every_row(model: str) -> None:
     batch["frames"][1] = 3
     batch["layout"][2] = None
     batch["persons"][4] = float("nan")
+    batch["fps"] = np.array([30, 30, 30, 30, np.nan], np.float32)
     out = EmbedActor(model, device="cpu")(batch)
     expected = skelzoo.load(model, device="cpu").embed(clips)
     np.testing.assert_allclose(out["embedding"][[0, 3, 4]], expected[[0, 3, 4]], atol=1e-5)

@@ -18,6 +18,7 @@ import skelzoo
 from skelzoo import Clip, Encoder, get_layout
 from skelzoo.errors import CheckpointError, ClipError, ContractError, DeviceError
 from skelzoo.inference.runner import BATCH, SPLIT, run
+from skelzoo.inference.tf32 import tf32_products
 from skelzoo.nets.skeattnclr import SkeAttnCLRSTGCN
 
 
@@ -154,6 +155,37 @@ def test_tf32_set_in_torchs_newer_way_comes_back(clips: list[Clip], backends: tu
     matmul.fp32_precision = "tf32"
     make_encoder().embed(clips)
     assert matmul.fp32_precision == "tf32"
+
+
+def test_tf32_of_torchs_newer_way_is_taken_back_and_inherited_again(backends: tuple[Any, Any]) -> None:
+    if not hasattr(torch.backends, "fp32_precision"):
+        pytest.skip("this torch has one way of setting it")
+    places = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    before = torch.backends.fp32_precision
+    try:
+        torch.backends.fp32_precision = "tf32"
+        with tf32_products(False):
+            assert [place.fp32_precision for place in places] == ["ieee"] * 3
+        torch.backends.fp32_precision = "ieee"
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee", "what was inherited is inherited again"
+    finally:
+        torch.backends.fp32_precision = before
+
+
+def test_a_run_that_allows_no_tf32_decides_for_those_beside_it(backends: tuple[Any, Any]) -> None:
+    def now() -> list[bool]:
+        return [one.allow_tf32 for one in backends]
+
+    before = now()
+    first, second = tf32_products(True), tf32_products(False)
+    first.__enter__()
+    assert now() == [True, True]
+    second.__enter__()
+    assert now() == [False, False]
+    first.__exit__(None, None, None)
+    assert now() == [False, False], "the other goes on"
+    second.__exit__(None, None, None)
+    assert now() == before
 
 
 def test_batches_are_large_only_where_the_net_splits_them(clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import subprocess
+from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +21,7 @@ from skelzoo.learn import evaluate as module
 from skelzoo.learn import protocols
 from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, draw_labels, standard_clips
-from skelzoo.learn.evaluate import CHEAP, Row, evaluate, evaluate_all, measure, merge_rows, read_rows, revision
+from skelzoo.learn.evaluate import CHEAP, Row, check_recipe, evaluate, evaluate_all, measure, merge_rows, read_rows, revision
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.protocols import ALL, PROTOCOLS, WITHOUT_COPIES, Trial
 from skelzoo.skeleton.clip import Clip
@@ -208,3 +210,15 @@ def test_a_published_number_comes_out_again(shared: Path) -> None:
     (row,) = evaluate(name, benchmark, shared / "data", ["linear"], device="cpu")
     metrics = {(m.dataset, m.protocol): m.value for m in manifest().find(name).metrics}
     assert round(row.value, 1) == metrics[BENCHMARKS[benchmark].title, "linear"]
+
+
+def test_what_the_start_of_a_model_was_trained_on_counts(tmp_path: Path, data: Path) -> None:
+    """A run that went on from one that saw test clips has seen them too."""
+    recipe = json.loads((resources.files("skelzoo.learn.pretrain") / "recipes/psp-openskel.json").read_text())
+    for name, files, start in (("first", ["nw_ucla.npz"], None), ("second", ["uiprmd_kinect.npz"], f"local:{tmp_path}/first/weights")):
+        (tmp_path / name / "weights").mkdir(parents=True)
+        row = {**recipe, "name": name, "data": {"files": files}, "start": start}
+        (tmp_path / name / "recipe.json").write_text(json.dumps(row))
+    for name in ("first", "second"):
+        with pytest.raises(TrainingError, match=r"first/weights: its recipe trains on .* of nwucla"):
+            check_recipe(f"local:{tmp_path}/{name}/weights", "nwucla", data)

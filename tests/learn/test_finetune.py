@@ -198,6 +198,8 @@ def test_whole_groups_are_held_out(start: skelzoo.Encoder) -> None:
     seen = set()
     for seed in range(6):
         result = finetune(start, clips, groups=groups, validation=0.25, options=replace(QUICK, epochs=1, seed=seed))
+        again = finetune(start, iter(clips), groups=np.array(groups), validation=0.25, options=replace(QUICK, epochs=1, seed=seed))
+        assert again.held_out == result.held_out
         assert len(result.held_out) == 1 and dict(result.clips) == dict.fromkeys(CLASSES, (6, 2))
         seen.update(result.held_out)
     assert len(seen) > 1
@@ -271,6 +273,7 @@ def test_clips_that_cannot_be_learned_from_are_named(start: skelzoo.Encoder) -> 
     for bad, settings, match in (
         ([], {}, "0 labels for 0 clips"),
         (clips, {"labels": ["a", "b"]}, "2 labels for 9 clips"),
+        (clips, {"labels": [float("nan"), *["a", "b"] * 4]}, "1 of 9 clips have no label, the first is 'left-0'"),
         ([*clips, make_clip(7)], {}, "1 of 10 clips have no label, the first is 'clip7'"),
         (clips[:3], {}, "all 3 clips are of the class 'left'"),
         ([*clips, clip_of("still", 0).replace(label="jump", name="j1")], {}, "class 'jump' has one clip, 'j1'"),
@@ -280,6 +283,8 @@ def test_clips_that_cannot_be_learned_from_are_named(start: skelzoo.Encoder) -> 
     ):
         with pytest.raises(TrainingError, match=match):
             finetune(start, bad, options=QUICK, **settings)
+    with pytest.raises(TrainingError, match=r"options are of type dict\. Give skelzoo\.learn\.finetune\.FinetuneOptions"):
+        finetune(start, clips, options={"epochs": 1})  # type: ignore[arg-type]
     with pytest.raises(ClipError, match="left-0: 1 frame"):
         finetune(start, [clips[0].replace(keypoints=clips[0].keypoints[:, :1]), *clips[1:]], options=QUICK)
 
@@ -288,6 +293,8 @@ def test_clips_that_cannot_be_learned_from_are_named(start: skelzoo.Encoder) -> 
     ("options", "match"),
     [
         ({"epochs": 0}, "epochs is 0"),
+        ({"epochs": 1.5}, r"epochs is 1\.5\. Give a whole number"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"layer_decay": 1.5}, "layer_decay is 1.5"),
         ({"precision": "8"}, "auto, bf16-mixed or 32-true"),

@@ -82,6 +82,10 @@ def nan_at(m: int, t: int, v: int, value: float = np.nan) -> np.ndarray:
         (joints(7, 20, 3), {"image_size": (1080, 1920)}, ClipError, ["3-D joints", "for 2-D joints alone"]),
         *((joints(7, 20, 2), {"image_size": s}, ClipError, [f"image_size is {s!r}", "(height, width)"]) for s in (1080, (1080,), (0, 1), (1.5, 2.0), "hd")),
         (joints(7, 20, 3), {"fps": 0}, ClipError, ["fps is 0"]),
+        (joints(7, 20, 3), {"fps": "30"}, ClipError, ["fps is '30'"]),
+        ([[[1.0, 2.0, 3.0]], [[1.0, 2.0]]], {}, ClipError, ["lists of unequal lengths"]),
+        (nan_at(0, 2, 0, 1e20), {}, ClipError, ["beyond 1e+15 are too large", "frame 2"]),
+        (np.ma.masked_greater(nan_at(0, 3, 1, 1e6), 1e5), {}, ClipError, ["1 joint positions are NaN", "frame 3"]),
         (joints(7, 20, 3), {"fps": float("nan")}, ClipError, ["fps is nan"]),
     ],
 )
@@ -189,3 +193,16 @@ def test_the_mirror_image_of_a_picture_keeps_what_was_not_found() -> None:
         and np.array_equal(image[..., 1], x[:, :, list(clip.layout.mirror_permutation), 1])
     )
     np.testing.assert_allclose(mirrored(mirrored(clip)).keypoints, x, atol=1e-4)
+
+
+def test_what_is_written_into_the_array_afterwards_does_not_reach_the_clip() -> None:
+    buffer = joints(1, 7, 20, 3)
+    assert buffer.dtype == np.float32
+    clip, before = Clip(buffer, "kinect20"), buffer.copy()
+    buffer[:] = np.nan
+    assert np.array_equal(clip.keypoints, before)
+
+
+@pytest.mark.parametrize(("given", "kept"), [(0, "0"), (3, "3"), (np.int64(0), "0"), ("walk", "walk"), (None, None), (float("nan"), None)])
+def test_labels_are_text(given: Any, kept: str | None) -> None:
+    assert Clip(joints(7, 20, 3), "kinect20", label=given).label == kept

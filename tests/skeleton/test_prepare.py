@@ -118,7 +118,15 @@ def test_absent_persons_make_room_and_missing_ones_are_zero() -> None:
 def test_a_two_dimensional_contract_takes_x_and_y() -> None:
     clip = make_clip()
     out = prepare(clip, Contract("kinect20", 2, 1, 20))
-    assert np.array_equal(out[..., 0], clip.keypoints[0, ..., :2].transpose(2, 0, 1))
+    assert np.array_equal(out[..., 0], (clip.keypoints[0, ..., :2] * [1, -1]).transpose(2, 0, 1)), "y of pictures points down"
+
+
+def test_confidences_are_not_taken_for_depth() -> None:
+    keypoints = make_clip().keypoints.copy()
+    keypoints[..., 2] = np.random.default_rng(0).uniform(size=keypoints.shape[:-1])
+    with pytest.raises(ClipError, match=r"third coordinate is from 0 to 1 throughout, as confidences are.*scores="):
+        prepare(Clip(keypoints, "kinect20"), Contract("kinect20", 2, 1, 20))
+    assert prepare(Clip(keypoints, "kinect20"), Contract("kinect20", 3, 1, 20)).shape == (3, 20, 20, 1)
 
 
 def test_two_dimensional_clips_are_taken_to_their_pictures() -> None:
@@ -192,6 +200,18 @@ def test_fill_missing_by_score() -> None:
     filled = fill_missing(x, scores, threshold=0.3)
     assert filled[:, 0, 0].tolist() == [0, 1, 2, 3, 4] and filled[:, 1, 0].tolist() == [0, 1, 2, 3, 3]
     assert fill_missing(x, scores)[2, 0, 0] == 99
+
+
+def test_fill_missing_leaves_absent_people_absent() -> None:
+    """A person who leaves is not drawn towards the origin, and one who is never there needs no joints."""
+    x = np.ones((3, 6, 20, 3), np.float32) * np.arange(1, 7, dtype=np.float32)[:, None, None]
+    x[0, 4:], x[2] = 0, 0
+    x[0, 3, 5], x[1, 2, 5] = np.nan, np.nan
+    scores = x.any(-1).astype(float)
+    for given in (None, scores):
+        filled = fill_missing(x, given)
+        assert filled[0, :, 5, 0].tolist() == [1, 2, 3, 3, 0, 0] and filled[1, :, 5, 0].tolist() == [1, 2, 3, 4, 5, 6]
+        assert not filled[0, 4:].any() and not filled[2].any()
 
 
 def test_fill_missing_refuses_what_is_never_known_or_does_not_fit() -> None:

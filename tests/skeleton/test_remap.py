@@ -107,3 +107,16 @@ def test_absent_persons_stay_absent() -> None:
     keypoints = clip.keypoints.copy()
     keypoints[1] = 0
     assert not remap(clip.replace(keypoints=keypoints), "kinect20").keypoints[1].any()
+
+
+def test_joints_of_the_same_names_that_are_other_points_are_matched_by_point() -> None:
+    """A Kinect that filmed a mirror: names are those of the layout, left and right are not."""
+    layout = get_layout("kinect20")
+    swapped = {joint: layout.own[layout.joints[i]] for joint, i in zip(layout.joints, layout.mirror_permutation, strict=True)}
+    parents = [None if p < 0 else layout.joints[p] for p in layout.parents]
+    clip = make_clip()
+    mirrored = Clip(clip.keypoints, make_layout("mirror", swapped, parents))
+    assert np.array_equal(remap(mirrored, "kinect20").keypoints, clip.keypoints[:, :, list(layout.mirror_permutation)])
+    assert coverage(mirrored.layout, "kinect20").direct["LeftHand"] == "RightHand"
+    plain = Clip(clip.keypoints, make_layout("plain", layout.joints, np.array(layout.parents)))
+    assert np.array_equal(remap(plain, "kinect20").keypoints, clip.keypoints), "names alone say the same"

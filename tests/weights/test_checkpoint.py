@@ -363,3 +363,12 @@ def test_shapes_of_every_arch_are_known_without_memory_and_without_a_compiler() 
     )
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_weights_that_give_nan_are_neither_saved_nor_verified(folder: Path, tmp_path: Path) -> None:
+    rewrite_tensors(folder, lambda t: t["head.bias"].fill_(float("nan")))
+    result = skelzoo.verify(f"local:{folder}", device="cpu")
+    assert not result.ok and "nan" in result.golden and np.isnan(result.worst)
+    with pytest.raises(CheckpointError, match="logits of a made-up clip are NaN or infinite"):
+        load(folder).save(tmp_path / "spoilt")
+    assert not (tmp_path / "spoilt").exists()

@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def clips_of(arrays: Arrays, layout: Layout, path: Path) -> list[Clip]:
     return _named(list(samples), list(scores.reshape(samples.shape[:-1])), arrays, layout, path)
 
 
-def save(path: PathLike, clips: Sequence[Clip]) -> None:
+def save(path: PathLike, clips: Clip | Iterable[Clip]) -> None:
     """Write clips to one ``.npz`` that ``read`` gives back equal: keypoints, layout, fps, scores, labels, names.
 
     The file appears whole or not at all; missing folders are made.
@@ -103,7 +103,7 @@ def save(path: PathLike, clips: Sequence[Clip]) -> None:
         ReadError: a name that does not end in ``.npz``.
         WriteError: it cannot be written.
     """
-    path = Path(path)
+    path, clips = Path(path), [clips] if isinstance(clips, Clip) else list(clips)
     if path.suffix.lower() != ".npz":
         raise ReadError(path, "clips are saved as .npz only", "Choose a name that ends in .npz.")
     if not clips:
@@ -114,7 +114,7 @@ def save(path: PathLike, clips: Sequence[Clip]) -> None:
         raise ClipError(f"{odd} has another layout or dimension than {clips[0]}. Save one file per layout, or skelzoo.remap them to one first.")
     arrays = _table(clips, layout)
     with whole_file(path) as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # allow_pickle, which numpy 1 would store as an array
 
 
 def _table(clips: Sequence[Clip], layout: Layout) -> dict[str, NDArray[Any]]:
