@@ -6,6 +6,8 @@ import csv
 import errno
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +108,25 @@ def test_failure_half_way_leaves_the_old_file(tmp_path: Path, failure: BaseExcep
         raise failure
     assert target.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["v.npz"]
+
+
+def test_two_threads_may_write_the_same_file(tmp_path: Path) -> None:
+    target, together = tmp_path / "v.npz", threading.Barrier(2)
+
+    def write(text: bytes) -> None:
+        with whole_file(target) as file:
+            together.wait(10)
+            file.write(text)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, [b"one", b"two"]))
+    assert target.read_bytes() in (b"one", b"two") and os.listdir(tmp_path) == ["v.npz"]
+
+
+def test_a_folder_in_the_way_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "v.npz").mkdir()
+    with pytest.raises(WriteError, match=r"v\.npz: is a folder, not a file\. Choose another name\.$"), whole_file(tmp_path / "v.npz"):
+        pass
 
 
 def test_neither_of_a_pair_is_written_when_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 import skelzoo
 from skelzoo import Clip, Encoder, get_layout
 from skelzoo.errors import CheckpointError, ClipError, ContractError, DeviceError
-from skelzoo.inference.runner import BATCH, SPLIT, run
+from skelzoo.inference.runner import BATCH, PROBE, SPLIT, _fitting, run
 from skelzoo.inference.tf32 import tf32_products
 from skelzoo.nets.skeattnclr import SkeAttnCLRSTGCN
 
@@ -67,6 +67,16 @@ def test_batches_are_prepared_in_order_and_errors_come_through(encoder: Encoder)
 def test_on_a_gpu_batches_suit_its_memory(clips: list[Clip]) -> None:
     z, gpu = make_encoder().embed(clips), Encoder(make_encoder().net, make_config(), device="cuda")
     same(gpu.embed(clips * 50), np.tile(z, (50, 1)))
+
+
+def test_a_gpu_too_full_for_the_clips_that_are_measured_begins_with_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Tensor) -> dict[str, Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    for name in ("reset_peak_memory_stats", "memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda _: 0)
+    clips = np.zeros((PROBE, 3, 16, 20, 2), np.float32)
+    assert _fitting(full, lambda start, stop: clips[start:stop], torch.device("cpu"), torch.float32) == PROBE // 2
 
 
 def test_one_clip_that_does_not_fit() -> None:

@@ -5,6 +5,7 @@ docs/supply.md has a row for each of these tests.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -217,6 +218,15 @@ def test_a_symbolic_link_in_the_repository(olah: Olah, proxy: Proxy, files: File
     commit = olah.add("owner/link", {**files, "config.json": Path("/etc/passwd")})
     with pytest.raises(IntegrityError, match=r"config\.json: .*has another file: 11 bytes"):
         load(f"hf:owner/link@{commit}", proxy, cache)
+
+
+def test_a_cache_where_links_cannot_be_made_holds_copies(proxy: Proxy, repo: Repo, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    assert load(pinned(repo), proxy, cache).labels == ("sit", "stand", "wave")
+    assert not [p for p in cache.rglob("*") if p.is_symlink()]
 
 
 @pytest.mark.parametrize("size", [1 << 62, 17 << 20, 10_000_000])
