@@ -34,6 +34,9 @@ CHUNK = 256
 TRIES = 3
 """How often a shard may kill its worker."""
 
+PATIENCE = 10
+"""Seconds for a worker to end by itself when its work is done."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -213,6 +216,12 @@ class _Worker:
         with contextlib.suppress(OSError):
             self.pipe.send(shard)
 
+    def dismiss(self) -> None:
+        """Let one that has nothing to do end by itself, and put away what it holds of the system's."""
+        self.pipe.close()
+        self.process.join(PATIENCE)
+        self.process.kill()
+
     def kill(self) -> None:
         """End it."""
         self.process.kill()
@@ -248,8 +257,10 @@ def _in_processes(store: Store, settings: Sequence[Settings], shards: Sequence[i
                     raise StoreError(f"worker on {worker.settings.device}: {answer}")
                 yield answer
     finally:
-        for worker in (*idle, *busy):
+        for worker in busy:
             worker.kill()
+        for worker in idle:
+            worker.dismiss()
 
 
 def _report(store: Store, worker: _Worker, tries: int) -> None:

@@ -171,6 +171,14 @@ def test_command_line(model: str, clips: Path, tmp_path: Path) -> None:
     assert code == 1 and "cuda:" in err and "is not on this machine" in err and not (tmp_path / "other").exists()
 
 
+def test_workers_leave_nothing_behind(model: str, clips: Path, tmp_path: Path) -> None:
+    """Python warns of semaphores that nobody gave back."""
+    options = ["--out", str(tmp_path / "store"), "--devices", "cpu,cpu", "--shard-size", "1"]
+    command = [sys.executable, "-c", "from skelzoo.cli import main; main()", "embed", model, str(clips / "a.npz"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0 and "leaked" not in done.stderr, done.stderr
+
+
 @pytest.fixture(scope="module")
 def whole(model: str, many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The store of a run that nobody interrupts."""
