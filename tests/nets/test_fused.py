@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-import torch.fx.experimental._config
+from one_device import one_device
 from test_archs import VARIANTS, inputs, net_for
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 import skelzoo.nets.fused
 from skelzoo.nets.archs import ARCHS
@@ -190,20 +188,10 @@ def test_sizes_that_the_net_does_not_take() -> None:
                 form.forward_features(x)
 
 
-class OneDevice(TorchDispatchMode):
-    """Refuses operations on tensors of two devices, as a GPU does; torch's meta device, which stands for it here, does not always."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.dim()]
-        moves = func in (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
-        assert moves or len({t.device for t in tensors}) < 2, f"{func} of tensors on {[str(t.device) for t in tensors]}"
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize(("arch", "options"), EVERY, ids=lambda p: p if isinstance(p, str) else "-".join(p))
 def test_everything_is_on_the_device_of_the_net(arch: str, options: dict[str, Any]) -> None:
     net, x = net_for(arch, options=options).eval().to("meta"), inputs(arch).to("meta")
-    with torch.fx.experimental._config.patch(meta_nonzero_assume_all_nonzero=True), OneDevice():
+    with one_device():
         expected = net.forward_features(x)
         found = fuse(net).forward_features(x)
         net.features(x)
