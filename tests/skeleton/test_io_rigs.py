@@ -90,6 +90,14 @@ def test_same_rig_gets_the_same_layout(tmp_path: Path) -> None:
         "left_hip": "LeftUpLeg", "left_thumb": "lThumb2", "right_foot": "RightToeBase"}  # fmt: skip
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_text_in_other_encodings_is_the_same_motion(tmp_path: Path, encoding: str) -> None:
+    path = write_bvh(tmp_path / "a.bvh", rig(*RIGS["plain"]))
+    (expected,) = io.read(path)
+    path.write_text(path.read_text(), encoding=encoding)
+    assert np.array_equal(io.read(path)[0].keypoints, expected.keypoints)
+
+
 def test_bvh_channels_as_written(tmp_path: Path) -> None:
     text = """HIERARCHY
 ROOT a { OFFSET 0 0 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import math
 import os
@@ -48,7 +49,7 @@ def read_bytes(path: PathLike) -> bytes:
 
 
 def read_text(path: PathLike) -> str:
-    """All text of a file, unpacked if it is gzip. Text that is not UTF-8 is taken as Latin-1, which never fails.
+    """All text of a file, unpacked if it is gzip. UTF-16 is known by its first bytes; other text that is not UTF-8 is taken as Latin-1, which never fails.
 
     Raises:
         ReadError: as ``read_bytes``; a gzip file that is cut off or damaged.
@@ -59,6 +60,8 @@ def read_text(path: PathLike) -> str:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise ReadError(path, f"the gzip data are cut off or damaged ({error})", "Copy or download the file again.") from None
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
