@@ -34,14 +34,16 @@ class STGCNBlock(nn.Module):
         self.residual = residual
         self.shortcut: nn.Module = nn.Identity()
         if residual and (channels_in != channels_out or stride != 1):
-            self.shortcut = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, (stride, 1)), nn.BatchNorm2d(channels_out))
+            self.shortcut = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1), nn.BatchNorm2d(channels_out))
 
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
         """(B, Cin, T, V) and (3, V, V) -> (B, Cout, T / stride, V)."""
         adjacency = adjacency * self.edge_importance
         y = self._graph_conv_fast(x, adjacency) if self.fast else self._graph_conv(x, adjacency)
         y = self.dropout(self.norm2(self.temporal_conv(F.relu(self.norm1(y)))))
-        return F.relu(y + self.shortcut(x)) if self.residual else F.relu(y)
+        # Frames are left out here and not by the convolution: with channels last, and not a multiple of 8 of them, the backward pass of
+        # oneDNN's 1x1 convolution with a stride writes where it must not on processors without AVX-512 (torch 2.13).
+        return F.relu(y + self.shortcut(x[:, :, :: self.temporal_conv.stride[0]])) if self.residual else F.relu(y)
 
     def _graph_conv(self, x: Tensor, adjacency: Tensor) -> Tensor:
         y = rearrange(self.graph_conv(x), "b (k c) t v -> b k c t v", k=3)

@@ -73,7 +73,7 @@ def views(golden: dict[str, Any], dtype: torch.dtype = torch.float32) -> list[Te
     return [golden[k].to(dtype) for k in ("in::xq", "in::xk", "eval::x_swap")]
 
 
-def close(ours: Tensor, golden: Tensor, atol: float = ATOL, rtol: float = 0.0) -> None:
+def close(ours: Tensor, golden: Tensor, atol: float = ATOL, rtol: float = ATOL) -> None:
     torch.testing.assert_close(ours.detach().to(golden.dtype), golden, atol=atol, rtol=rtol)
 
 
