@@ -251,7 +251,7 @@ def finetune_command(
     from skelzoo.weights.files import check_target
 
     check_target(Path(out))
-    given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "freeze": int(freeze) if freeze.isdigit() else freeze}
+    given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "freeze": int(freeze) if freeze.isdecimal() else freeze}
     options = dataclasses.replace(FinetuneOptions(), **{name: value for name, value in given.items() if value is not None})
     encoder = skelzoo.load(model, device=device)
     clips, refused = _go_through(labelled_files(recordings, encoder.contract, group, select_persons))

@@ -85,12 +85,13 @@ def head_metrics(run: Path, name: str) -> list[Metric]:
     if not path.is_file():
         return []
     head = json.loads(path.read_text(encoding="utf-8"))
-    where, command = f"openskel, {head['test_clips']} held-out clips, {head['classes']} classes", f"skelzoo pretrain {name} --data DATA --out RUN"
+    corpus = "openskel-free" if "-free" in name else "openskel"
+    where, command = f"{corpus}, {head['test_clips']} held-out clips, {head['classes']} classes", f"skelzoo pretrain {name} --data DATA --out RUN"
     labels = {"accuracy": "head, top-1", "top3": "head, top-3", "balanced_accuracy": "head, mean over classes"}
     values = [(where, label, head[key]) for key, label in labels.items()]
     values.append((where, ERROR, 100 * head["calibration_error"]))
     for kind, score in head["kinds"].items():
-        values.append((f"openskel, {score['test_clips']} clips, {KINDS.get(kind, f'without {kind}')}", "head, top-1", score["accuracy"]))
+        values.append((f"{corpus}, {score['test_clips']} clips, {KINDS.get(kind, f'without {kind}')}", "head, top-1", score["accuracy"]))
     values += [(true, CONFUSED + other, clips) for true, other, clips in head["confusions"]]
     return [Metric(dataset, label, round(value, 1), command) for dataset, label, value in values]
 

@@ -88,7 +88,7 @@ class FinetuneOptions:
     def __post_init__(self) -> None:
         ranges = {
             "epochs": (1, 1e6), "batch_size": (1, 1e6), "learning_rate": (1e-12, 1e3), "weight_decay": (0, 1e3), "layer_decay": (1e-3, 1), "warmup": (0, 0.99),
-            "label_smoothing": (0, 0.99), "patience": (0, 1e6), "contrast_weight": (0, 1e3), "temperature": (1e-3, 1e3), "unlabelled_ratio": (1, 1e3),
+            "label_smoothing": (0, 0.99), "patience": (0, 1e6), "contrast_weight": (0, 1e3), "temperature": (1e-3, 1e3), "unlabelled_ratio": (1, 1e3), "seed": (0, 2**63 - 1),
         }  # fmt: skip
         for name, (low, high) in ranges.items():
             value, whole = getattr(self, name), type(getattr(FinetuneOptions, name)) is int
@@ -214,7 +214,9 @@ def _check_mode(encoder: Encoder, mode: str, unlabelled: Sequence[Clip]) -> None
     if mode not in MODES:
         raise TrainingError(f"no mode {mode!r}. Use one of {', '.join(MODES)}.")
     if mode == "semi" and not (isinstance(net, PSP) and net.pyramid is not None and net.streams == 2):
-        raise TrainingError(f"mode semi is PSP's objective, and {encoder.name} is no PSP encoder with two streams and a pyramid. Use mode full or linear.")
+        raise TrainingError(
+            f"mode semi is PSP's objective, and {encoder.name} is no PSP encoder of one net with two streams and a pyramid. Use mode full or linear."
+        )
     if mode == "semi" and not unlabelled:
         raise TrainingError("mode semi learns from unlabelled clips beside the labelled ones. Give unlabelled=, or use mode full or linear.")
     if mode != "semi" and unlabelled:
@@ -242,7 +244,8 @@ def _parts(
     inputs: Inputs, clips: Sequence[Clip], truth: Ints, names: Sequence[str], validation: float | Sequence[Clip], groups: Sequence[str] | None, seed: int
 ) -> tuple[_Part, _Part, tuple[str, ...]]:
     """Training part, validation part, and the groups of the latter."""
-    if not isinstance(validation, (int, float)):
+    if not isinstance(validation, (int, float, np.number)):
+        validation = list(validation)
         if groups is not None:
             raise TrainingError("groups choose the validation part, and validation clips were given too. Leave one of them out.")
         ids = known_ids(validation, names)
@@ -387,8 +390,10 @@ class _Run:
         if not len(self.valid.y):
             return math.nan, math.nan
         logits = self._logits(self.valid.x)
-        right = (logits.argmax(1) == self.valid.y).float().mean()
-        return float(F.cross_entropy(logits, self.valid.y)), 100 * float(right)
+        right, loss = (logits.argmax(1) == self.valid.y).float().mean(), float(F.cross_entropy(logits, self.valid.y))
+        if not math.isfinite(loss):
+            raise TrainingError(f"the validation loss is {loss}. Lower learning_rate.")
+        return loss, 100 * float(right)
 
 
 def _better(new: Epoch, old: Epoch) -> bool:

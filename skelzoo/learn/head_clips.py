@@ -73,7 +73,7 @@ class LabelledClips:
         labels: class names.
         files: corpus files.
         held: how each was held out: "" for training clips, else ``clip``, ``subject`` or a column such as ``style``.
-        folds: 0 to FOLDS - 1; training clips of one subject (or of one value of the column by which the rule holds out) are in one.
+        folds: 0 to FOLDS - 1; training clips of one value of the last column by which the rule holds out are in one, else those of one style or subject.
         copies: whether it is a training clip once more, with other arms.
         lenders: index of the clip whose arms it has, for all but copies its own.
     """
@@ -125,8 +125,9 @@ def _held(corpus: Corpus, rule: Mapping[str, Any]) -> NDArray[np.str_]:
 
 
 def _folds(corpus: Corpus, rule: Mapping[str, Any]) -> NDArray[np.int64]:
-    keys = [k for k in rule if k != "share"]
-    groups = columns(corpus)[keys[-1]] if keys else np.array(corpus.clip_names)
+    there = columns(corpus)
+    keys = [k for k in rule if k != "share"] or [k for k in ("style", "subjects") if k in there and len(np.unique(there[k])) > 1]
+    groups = there[keys[-1]] if keys else np.array(corpus.clip_names)
     return np.unique(groups, return_inverse=True)[1].astype(np.int64) % FOLDS
 
 

@@ -15,6 +15,7 @@ from skelzoo.inference.output import table
 from skelzoo.learn.finetune import FinetuneResult
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.prepare import Contract
+from skelzoo.weights.files import CARD
 from skelzoo.weights.manifest import manifest
 
 PAIRS = 5
@@ -122,11 +123,19 @@ Fine-tuned with skelzoo from `{start}` on {sum(train for train, _ in result.clip
 """
 
 
+def _card_of(start: str) -> str:
+    path = Path(start.removeprefix("local:")) / CARD
+    return path.read_text(encoding="utf-8") if start.startswith("local:") and path.is_file() else ""
+
+
 def _licence(start: str) -> str:
     try:
         weights = manifest().find(start).weights
     except UnknownModelError:
         weights = None
+    said = re.search(r"^## Licence\n\n(.+?) What the recordings' licence asks for", _card_of(start), re.M | re.S)
+    if said:  # of a model that was fine-tuned itself
+        return said[1]
     if weights is None:
         return f"Of the weights that training started from, see the card of `{start}`."
     return f"Training started from weights under {weights.license}. {weights.license_reason}"

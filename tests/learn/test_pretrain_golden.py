@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from golden_files import BACKBONES, LARGE, read_golden_file, skeattnclr_net, skeattnclr_options, under
+from golden_files import BACKBONES, read_golden_file, skeattnclr_net, skeattnclr_options, under
 from torch import Tensor
 
 from skelzoo.learn.pretrain.skeattnclr import Losses, SkeAttnCLROptions, SkeAttnCLRPretraining, stream_of
@@ -15,8 +15,8 @@ from skelzoo.skeleton.layouts import get_layout
 from skelzoo.weights.author_keys import our_state
 
 pytestmark = pytest.mark.needs_shared
-ATOL, RTOL = 1e-5, 1e-6
-"""Absolute 1e-5 (golden/README.md); where values are large (gradients reach 22) also relative 1e-6."""
+ATOL, RTOL = 1e-5, 1e-5
+"""Absolute 1e-5 (golden/README.md), and as much relative: values reach 22, and processors add in different orders (6e-6 was seen)."""
 
 OWN_ERROR = 1e-3
 """The authors' float32 gradients are 5.4e-4 away from ours in float64: BatchNorm over four clips and ReLUs that sit on
@@ -73,7 +73,7 @@ def views(golden: dict[str, Any], dtype: torch.dtype = torch.float32) -> list[Te
     return [golden[k].to(dtype) for k in ("in::xq", "in::xk", "eval::x_swap")]
 
 
-def close(ours: Tensor, golden: Tensor, atol: float = ATOL, rtol: float = ATOL) -> None:
+def close(ours: Tensor, golden: Tensor, atol: float = ATOL, rtol: float = RTOL) -> None:
     torch.testing.assert_close(ours.detach().to(golden.dtype), golden, atol=atol, rtol=rtol)
 
 
@@ -123,10 +123,10 @@ def check_step(golden: dict[str, Any], method: SkeAttnCLRPretraining, losses: Lo
     expected, after, state = state_of(golden, "grad::"), state_of(golden, "after::"), method.state_dict()
     assert gradients.keys() == expected.keys()
     for name in expected:
-        close(gradients[name], expected[name], atol, RTOL if expected[name].abs().max() > LARGE else 0)
+        close(gradients[name], expected[name], atol)
     assert after.keys() == state.keys()
     for name in after:
-        close(state[name], after[name], lr_atol, RTOL if after[name].abs().max() > LARGE else 0)
+        close(state[name], after[name], lr_atol)
     assert int(state["pointer"]) == (int(golden["sd::queue_ptr_z"][0]) + len(golden["in::xq"])) % golden["config"]["queue_size"]
 
 
@@ -158,4 +158,4 @@ def test_fast_takes_the_same_step(golden: dict[str, Any]) -> None:
     (losses, gradients), (fast_losses, fast_gradients) = (step(g, make_method(g, torch.float64), torch.float64) for g in (plain, golden))
     close(fast_losses.total, losses.total.detach())
     for name, gradient in gradients.items():
-        close(fast_gradients[name], gradient, 1e-10)
+        close(fast_gradients[name], gradient, 1e-10, 0)

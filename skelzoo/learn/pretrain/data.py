@@ -36,7 +36,7 @@ class DataOptions:
         held_out: corpus file -> rule, see ``held_out``. Held-out clips never enter pretraining.
 
     Raises:
-        TrainingError: an empty rule, a share that is none, or a rule for a file that is not among the files.
+        TrainingError: frames that are no whole numbers of at least 1, an empty rule, a share that is none, or a rule for a file that is not among the files.
     """
 
     files: Sequence[str]
@@ -47,6 +47,10 @@ class DataOptions:
     held_out: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("window", "hop", "shortest"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise TrainingError(f"data.{name} is {value!r}. Give a whole number of frames of at least 1.")
         for file, rule in self.held_out.items():
             values = [v for key, v in rule.items() if key != "share"]
             if file not in self.files or not rule or not 0 <= rule.get("share", 0) <= 1 or not all(isinstance(v, Sequence) and v for v in values):

@@ -80,9 +80,9 @@ def pretrain(
     run.train(last)
     if last < recipe.steps:
         return folder
-    if run.fabric.is_global_zero:
-        _finish(run.encoder(), recipe, folder, data)
-    run.fabric.barrier()
+    with run.fabric.rank_zero_first():  # a barrier without a time limit, which a head may take longer than
+        if run.fabric.is_global_zero:
+            _finish(run.encoder(), recipe, folder, data)
     return folder / RESULT
 
 
@@ -140,7 +140,8 @@ def _recipe_text(recipe: Recipe) -> str:
 
 def _check_claim(folder: Path, recipe: Recipe) -> None:
     path = folder / RECIPE
-    if path.is_file() and _recipe_text(load_recipe(str(path))) != _recipe_text(recipe):
+    shown = Recipe.to_dict if (folder / RESULT).is_dir() else _body  # before the end, a head that cannot be fitted may be corrected
+    if path.is_file() and json.dumps(shown(load_recipe(str(path)))) != json.dumps(shown(recipe)):
         raise TrainingError(f"{folder} holds a run of another recipe (see {path}). Choose another folder with --out, or remove it.")
 
 
@@ -170,7 +171,7 @@ class Run:
         self.config = ModelConfig(recipe.arch, recipe.options, recipe.contract)
         torch.manual_seed(recipe.seed)
         self.net = build_net(self.config)
-        if recipe.start is not None:
+        if recipe.start is not None and not (folder / CHECKPOINT).is_file():
             _begin_with(self.net, recipe)
         method = build_method(self.net, recipe)
         self.fabric = processes.start(device, devices, nodes, recipe.precision, method.idle_parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -11,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from skelzoo.errors import SkelzooError, TrainingError
+from skelzoo.learn.benchmarks import find_benchmark
 from skelzoo.learn.head_clips import HeadOptions, head_options
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.skeleton.prepare import Contract
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
+"""What Fabric computes in; ``auto`` is bf16 where the device does, else 32 bits."""
 
 _SHIPPED = resources.files("skelzoo.learn.pretrain").joinpath("recipes")
 
@@ -70,6 +75,25 @@ class Recipe:
     precision: str = "auto"
     head: HeadOptions | None = None
     start: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without data or net.
+
+        Raises:
+            TrainingError: a number that is none or out of its range, an unknown precision or benchmark.
+        """
+        whole = {"stored_frames": 1, "steps": 1, "batch_size": 1, "seed": 0, "checkpoint_every": 1, "monitor_every": 1}
+        for name, least in whole.items():
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value < 2**62:
+                raise TrainingError(f"{self.name}: {name} is {value!r}. Give a whole number of at least {least}.")
+        for name, value in dataclasses.asdict(self.optimiser).items():
+            if type(value) not in (int, float) or not 0 <= value < math.inf:
+                raise TrainingError(f"{self.name}: optimiser.{name} is {value!r}. Give a number of at least 0.")
+        if self.precision not in PRECISIONS or not isinstance(self.method_options, Mapping):
+            raise TrainingError(f"{self.name}: precision is {self.precision!r}, one of {', '.join(PRECISIONS)}; method_options is a table of options.")
+        if self.monitor is not None:
+            find_benchmark(self.monitor)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

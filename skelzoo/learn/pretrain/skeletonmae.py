@@ -206,7 +206,7 @@ class SkeletonMAEPretraining(Method):
             found, target = (rearrange(y.float(), "1 d g v -> g v d") for y in (reconstruction, target))
             cosine = F.cosine_similarity(found, target, dim=2)
             error = torch.where(masked, (1 - cosine).clamp(min=0) ** o.beta, 0)
-            total = (error.sum(1) / masked.sum(1) ** o.beta).mean() if o.literal else error.sum() / mean(masked.sum())
+            total = (error.sum(1) / masked.sum(1) ** o.beta).sum() / mean(error.new_tensor(len(error))) if o.literal else error.sum() / mean(masked.sum())
             return Losses(total, cosine.detach()[masked].mean(), _spread(target.detach().flatten(0, 1)), total.new_zeros(()))
 
     def after_step(self, losses: Losses, progress: float) -> None:
