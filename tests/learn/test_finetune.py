@@ -293,6 +293,8 @@ def test_clips_that_cannot_be_learned_from_are_named(start: skelzoo.Encoder) -> 
     ("options", "match"),
     [
         ({"epochs": 0}, "epochs is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"learning_rate": 1e3, "augmentations": ()}, "the (validation )?loss is (nan|inf)"),
         ({"epochs": 1.5}, r"epochs is 1\.5\. Give a whole number"),
         ({"learning_rate": "fast"}, "learning_rate is 'fast'"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),

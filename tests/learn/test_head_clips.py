@@ -78,3 +78,12 @@ def test_the_label_set_names_labels_of_the_corpora(shared: Path) -> None:
 def test_an_unknown_label_set() -> None:
     with pytest.raises(TrainingError, match=r"no label set 'openskull'\. There are: openskel"):
         head_options({"labels": "openskull"})
+
+
+def test_folds_keep_styles_apart_where_nothing_but_a_share_is_held_out(tmp_path: Path) -> None:
+    clips = [make("squat", seed=i).replace(name=f"c{i}") for i in range(24)]
+    style = np.arange(24, dtype=np.int32) % 6
+    write_corpus(tmp_path / "a.npz", clips, labels=np.arange(24) % 2, style=style)
+    data = DataOptions(["a.npz"], held_out={"a.npz": {"share": 0.3}})
+    found = labelled_clips(CONTRACT, HeadOptions({"a.npz": "*"}), data, tmp_path)
+    assert (found.held == "clip").any() and np.array_equal(found.folds, style)

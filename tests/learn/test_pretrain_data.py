@@ -253,6 +253,16 @@ def test_the_shipped_recipe_is_a_recipe(tmp_path: Path) -> None:
         (lambda r: r["data"]["held_out"].update({"other.npz": {"share": 0.1}}), "other.npz"),
         (lambda r: r["optimiser"].update(colour="red"), "colour"),
         (lambda r: r.update(data=[]), "not a recipe"),
+        (lambda r: r.update(precision="float32"), "precision is 'float32', one of auto, 32-true"),
+        (lambda r: r.update(batch_size=0), "batch_size is 0"),
+        (lambda r: r.update(batch_size="32"), "batch_size is '32'"),
+        (lambda r: r.update(seed=-1), "seed is -1"),
+        (lambda r: r.update(checkpoint_every=0), "checkpoint_every is 0"),
+        (lambda r: r.update(optimiser={"learning_rate": "x"}), "optimiser.learning_rate is 'x'"),
+        (lambda r: r.update(optimiser={"weight_decay": -1}), "optimiser.weight_decay is -1"),
+        (lambda r: r.update(method_options=[]), "method_options is a table"),
+        (lambda r: r.update(monitor="nwucal"), "no benchmark 'nwucal'"),
+        (lambda r: r["data"].update(hop=0), "data.hop is 0"),
     ],
 )
 def test_recipes_that_are_none(tmp_path: Path, change: Any, says: str) -> None:

@@ -88,3 +88,14 @@ def test_by_command_and_only_finished_runs(run: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0 and f"local:{run / 'weights'}" in done.output, done.output
     refused = CliRunner().invoke(main, [*command, str(tmp_path / "nowhere")])
     assert refused.exit_code == 1 and "holds no finished run" in refused.output
+
+
+def test_a_head_that_cannot_be_fitted_may_be_corrected_before_the_end(tmp_path: Path) -> None:
+    wrong = dataclasses.replace(RECIPE, head=HeadOptions({"a.npz": {"class7": "x"}}, fewest=3))
+    with pytest.raises(TrainingError, match="no labelled clips"):
+        pretrain(wrong, write_data(tmp_path), tmp_path / "run", device="cpu")
+    log = (tmp_path / "run/log.csv").read_bytes()
+    weights = pretrain(RECIPE, tmp_path, tmp_path / "run", device="cpu")
+    assert skelzoo.load(f"local:{weights}", device="cpu").labels == tuple(NAMES) and (tmp_path / "run/log.csv").read_bytes() == log
+    with pytest.raises(TrainingError, match="another recipe"):
+        pretrain(wrong, tmp_path, tmp_path / "run", device="cpu")
