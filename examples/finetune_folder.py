@@ -38,6 +38,8 @@ def main(folder: str = "made-up-recordings", out: str = "my-model", model: str =
             print(f"left out: {item}", file=sys.stderr)
         else:
             clips.append(item.clip)
+    if not clips:
+        sys.exit(f"{folder}: no recording that {model} takes.")
     classes = {clip.label for clip in clips}
     mode = "linear" if len(clips) <= FEW * len(classes) else "full"
     result = finetune(encoder, clips, mode=mode, options=FinetuneOptions(seed=0))

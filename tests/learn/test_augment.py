@@ -201,6 +201,9 @@ def test_unknown_operations_and_options() -> None:
     check_operations([{"op": "shear", "amplitude": 0.1}, {"op": "reverse"}])
     with pytest.raises(TrainingError, match=r"no augmentation .spin.\. Known: temporal_crop"):
         check_operations([{"op": "spin"}])
+    for rows in ("shear", ("shear",)):
+        with pytest.raises(TrainingError, match=r"augmentations are .*shear.*Give a list of rows"):
+            check_operations(rows)  # type: ignore[arg-type]
     with pytest.raises(TrainingError, match="no augmentation None"):
         check_operations([{"amplitude": 1}])
     with pytest.raises(TrainingError, match=r"'shear' has no option speed\. Its options: amplitude"):

@@ -118,7 +118,9 @@ def augment(x: Tensor, operations: Sequence[Mapping[str, Any]]) -> Tensor:
 
 
 def check_operations(operations: Sequence[Mapping[str, Any]]) -> None:
-    """Raise TrainingError for an unknown augmentation or option, or a value that is no number."""
+    """Raise TrainingError for an unknown augmentation or option, a value that is no number, or what is no list of such rows."""
+    if isinstance(operations, str) or not all(isinstance(row, Mapping) for row in operations):
+        raise TrainingError(f'augmentations are {operations!r}. Give a list of rows {{"op": name, option: value}}.')
     for row in operations:
         if row.get("op") not in OPERATIONS:
             raise TrainingError(f"no augmentation {row.get('op')!r}. Known: {', '.join(OPERATIONS)}.")
