@@ -248,8 +248,7 @@ def _parts(
         validation = list(validation)
         if groups is not None:
             raise TrainingError("groups choose the validation part, and validation clips were given too. Leave one of them out.")
-        ids = known_ids(validation, names)
-        return _Part(inputs.keep(clips), torch.from_numpy(truth)), _Part(inputs.keep(validation), torch.from_numpy(ids)), ()
+        return _Part(inputs.keep(clips), torch.from_numpy(truth)), _Part(inputs.keep(validation), torch.from_numpy(known_ids(validation, names))), ()
     held = hold_out(truth, names, [c.name for c in clips], validation, seed) if groups is None else hold_out_groups(truth, groups, validation, seed)
     x, y = inputs.keep(clips), torch.from_numpy(truth)
     return _Part(x[~held], y[~held]), _Part(x[held], y[held]), tuple(sorted({g for g, h in zip(groups or (), held, strict=groups is not None) if h}))
@@ -398,6 +397,4 @@ class _Run:
 
 def _better(new: Epoch, old: Epoch) -> bool:
     """Whether an epoch is to be kept instead of an earlier one; without a validation part the later one is."""
-    if math.isnan(new.validation_loss):
-        return True
-    return (new.validation_accuracy, -new.validation_loss) > (old.validation_accuracy, -old.validation_loss)
+    return math.isnan(new.validation_loss) or (new.validation_accuracy, -new.validation_loss) > (old.validation_accuracy, -old.validation_loss)
