@@ -65,11 +65,10 @@ def shares(run: Run, steps: int) -> dict[str, float]:
         inside = (e for e in events if stage.time_range.start <= e.time_range.start < stage.time_range.end)
         spent[stage.name] += sum(k.duration for e in inside for k in e.kernels) if gpu else stage.time_range.elapsed_us()
     out = {name: value / whole for name, value in spent.items()}
-    return (
-        {**out, "device_busy": busy([e for e in events if e.device_type == DeviceType.CUDA and e.name not in STAGES and not e.is_user_annotation]) / whole}
-        if gpu
-        else out
-    )
+    if not gpu:
+        return out
+    kernels = [e for e in events if e.device_type == DeviceType.CUDA and e.name not in STAGES and not e.is_user_annotation]
+    return {**out, "device_busy": busy(kernels) / whole}
 
 
 def busy(kernels: Sequence[FunctionEvent]) -> float:

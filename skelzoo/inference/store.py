@@ -203,10 +203,7 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
     begun = (folder / STORE).is_file()
     if not begun and folder.is_dir() and {p.name for p in folder.iterdir()} - {PLAN, LOCK}:
         raise StoreError(f"{folder}: exists and is no store of embeddings. Choose another name; nothing was written.")
-    files = list_files(paths)
-    first = None if begun else next(files, None)
-    if isinstance(first, Refusal) and all(isinstance(file, Refusal) for file in files):
-        raise StoreError(f"{folder}: there is nothing to embed ({first.error}). Nothing was written.")
+    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(folder / LOCK, timeout=0).acquire()
@@ -220,7 +217,11 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
             _check_same(store, {**wanted, **_identity(_plan(paths, job.shard_size))})
         else:
             shutil.rmtree(folder / PLAN, ignore_errors=True)
-            store = _write_row(folder, {**wanted, **_identity(_written(_plan(paths, job.shard_size), folder))})
+            try:
+                store = _write_row(folder, {**wanted, **_identity(_written(_plan(paths, job.shard_size), folder))})
+            except StoreError:
+                shutil.rmtree(folder if new else folder / PLAN, ignore_errors=True)
+                raise
         yield store
 
 
@@ -292,10 +293,14 @@ def _plan(paths: Sequence[str], size: int) -> Iterator[list[Part]]:
 
 
 def _parts(paths: Sequence[str]) -> Iterator[Part]:
+    refused: list[Refusal] = []
+    files = 0
     for file in list_files(paths):
         if isinstance(file, Refusal):  # reading says again what is wrong with it
+            refused.append(file)
             yield Part(file.file, -1, -1)
             continue
+        files += 1
         try:
             stat = Path(file).stat()
         except OSError:  # gone since it was listed
@@ -307,6 +312,8 @@ def _parts(paths: Sequence[str]) -> Iterator[Part]:
         else:
             stream.close()
             yield Part(file, stat.st_size, stat.st_mtime_ns, 0, stream.count)
+    if refused and not files:
+        raise StoreError(f"there is nothing to embed ({refused[0].error}). Nothing was written.")
 
 
 def _data(shard: Sequence[Part]) -> bytes:

@@ -61,12 +61,12 @@ class Clip:
         image_size: Sequence[int] | None = None,
     ) -> None:
         layout = get_layout(layout)
-        array = numbers(keypoints, name)
+        array = np.array(numbers(keypoints, name))  # its own, so that what is checked stays as it is
         if array.ndim == 3:
             array = array[None]
         _check_keypoints(array, layout, name)
         if scores is not None:
-            scores = numbers(scores, name)
+            scores = np.array(numbers(scores, name))
             scores = scores[None] if scores.ndim == 2 else scores
             if scores.shape != array.shape[:3]:
                 raise ClipError(f"{name}: scores have shape {scores.shape}, keypoints {array.shape}. Give scores as (M, T, V) = {array.shape[:3]}.")
@@ -116,7 +116,7 @@ def label_of(value: Any) -> str | None:
 
 
 def numbers(values: Any, name: str) -> FloatArray:
-    """Anything array-like (torch tensors on any device too) as float32, a copy: what is checked stays as it is."""
+    """Anything array-like (torch tensors on any device too) as float32, perhaps in the same memory."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().float().numpy()
     if isinstance(values, np.ma.MaskedArray):
@@ -128,7 +128,7 @@ def numbers(values: Any, name: str) -> FloatArray:
     if array.dtype.kind not in "fiu":
         raise ClipError(f"{name}: keypoints of type {array.dtype} are not numbers. Give an array of floats of shape (M, T, V, C) or (T, V, C).")
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is refused
-        return np.array(array, dtype=np.float32, order="C")
+        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _image_size(size: Sequence[int], channels: int, name: str) -> tuple[int, int]:

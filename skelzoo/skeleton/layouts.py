@@ -159,7 +159,8 @@ def make_layout(
         points: further body points as a joint name or {joint: weight}.
 
     Raises:
-        LayoutError: repeated names or points, a point that looks like another one misspelt, a parent that is not a joint, a cycle, weights that do not sum to 1, mirror or links that are no pairs.
+        LayoutError: repeated names or points, a point that looks like another one misspelt, a parent that is not a joint, a cycle, weights that
+            do not sum to 1, mirror or links that are no pairs.
     """
     own = {j: p for j, p in joints.items() if p} if isinstance(joints, Mapping) else {}
     names = tuple(joints)
