@@ -104,7 +104,7 @@ def embed_command(
         raise click.UsageError("Give either -o FILE or --out STORE; --devices, --workers, --shard-size and --parquet go with --out.")
     check_output(output, EMBEDDING_SUFFIXES)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
-    array, ids, refused = _prepare(encoder, paths, select_persons)
+    array, ids, refused = _prepare(encoder, paths, select_persons, output)
     if ids:
         vectors = encoder.embed(array, prepared=True, batch_size=batch_size)
         files = write_embeddings(output, vectors, ids, encoder.name)
@@ -129,21 +129,21 @@ def classify_command(
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
     if not encoder.config.num_classes:
         encoder.classify([], top_k)  # says so before any file is read
-    array, ids, refused = _prepare(encoder, paths, select_persons)
+    array, ids, refused = _prepare(encoder, paths, select_persons, output)
     if ids:
         result = encoder.classify(array, top_k, prepared=True, batch_size=batch_size)
         click.echo(classes_table(result, ids) if output == "-" else f"{len(ids)} clips: {write_classes(output, result, ids)}")
     _finish(len(ids), refused)
 
 
-def _prepare(encoder: Encoder, paths: Sequence[str], select_persons: bool) -> tuple[FloatArray, list[ClipId], int]:
+def _prepare(encoder: Encoder, paths: Sequence[str], select_persons: bool, output: str) -> tuple[FloatArray, list[ClipId], int]:
     """Prepared clips (N, C, T, V, M), what they are, and how many files or clips were refused."""
     import numpy as np
 
     from skelzoo.inference.files import prepare_files
 
     clips: list[PreparedClip]
-    clips, refused = _go_through(prepare_files(paths, encoder.contract, select_persons))
+    clips, refused = _go_through(prepare_files(paths, encoder.contract, select_persons, leave_out=output))
     array = np.stack([c.array for c in clips]) if clips else np.zeros((0, *encoder.contract.shape), np.float32)
     return array, [c.id for c in clips], refused
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
 from skelzoo.inference.runner import SPLIT, pick_compile, pick_device, pick_dtype, run
-from skelzoo.inference.tf32 import TF32, tf32_products
+from skelzoo.inference.tf32 import TF32, own_precision
 from skelzoo.nets.fused import splits_batches, state_of, vectors_of
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clips_from_array
 from skelzoo.skeleton.prepare import Contract, prepare_batch
@@ -229,7 +229,8 @@ class Encoder:
         """``forward_features`` of the fused form of the net as it is now."""
         state = state_of(self.net)
         if self._fused is None or self._fused[0] != state:
-            self._fused = state, vectors_of(self.net, self._compile)
+            with own_precision(self.device, tf32=False):
+                self._fused = state, vectors_of(self.net, self._compile)
         return self._fused[1]
 
     def _batch_size(self) -> int | None:
@@ -245,7 +246,8 @@ class Encoder:
     ) -> dict[str, NDArray[np.float32]]:
         if prepared:
             array = self._check_prepared(clips)
-            count, batch = len(array), lambda start, stop: array[start:stop]
+            # Torch shares its memory, and would warn of a file that is mapped for reading.
+            count, batch = len(array), lambda start, stop: np.require(array[start:stop], requirements="W")
         else:
             items = self._clips(clips, axes)
             count, batch = len(items), lambda start, stop: prepare_batch(items[start:stop], self.contract)
@@ -255,7 +257,7 @@ class Encoder:
         training = [module for module in self.net.modules() if module.training]
         self.net.eval()
         try:
-            with tf32_products(self._tf32):
+            with own_precision(self.device, self._tf32):
                 rows = run(function, batch, count, self.device, self.dtype, batch_size, progress, same_size=bool(self._compile))
         finally:
             for module in training:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -67,8 +68,12 @@ def one_line(error: SkelzooError) -> str:
     return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
 
 
-def list_files(paths: Sequence[str]) -> Iterator[str | Refusal]:
-    """Files, and those of folders and globs (see ``skelzoo.find_files``), each once; a Refusal for every path without any."""
+def list_files(paths: Sequence[str], leave_out: str | Path | None = None) -> Iterator[str | Refusal]:
+    """Files, and those of folders and globs (see ``skelzoo.find_files``), each once; a Refusal for every path without any.
+
+    Args:
+        leave_out: the result, a file or folder, which may lie among the recordings and is not one.
+    """
     usable = []
     for path in paths:
         try:
@@ -78,16 +83,17 @@ def list_files(paths: Sequence[str]) -> Iterator[str | Refusal]:
         else:
             usable.append(path)
     # Once more for all together, so that a recording named twice is read once.
-    yield from map(str, find_files(usable))
+    result = None if leave_out is None else Path(leave_out).resolve()
+    yield from (str(p) for p in find_files(usable) if result is None or result not in (resolved := p.resolve(), *resolved.parents))
 
 
-def read_files(paths: Sequence[str]) -> Iterator[FileClip | Refusal]:
-    """Read files, folders and globs one after the other.
+def read_files(paths: Sequence[str], leave_out: str | Path | None = None) -> Iterator[FileClip | Refusal]:
+    """Read files, folders and globs one after the other; arguments as ``list_files``.
 
     Yields:
         Every clip in order; a Refusal for every path or file that cannot be read.
     """
-    for file in list_files(paths):
+    for file in list_files(paths, leave_out):
         if isinstance(file, Refusal):
             yield file
             continue
@@ -99,17 +105,18 @@ def read_files(paths: Sequence[str]) -> Iterator[FileClip | Refusal]:
             yield from (FileClip(clip, file) for clip in clips)
 
 
-def prepare_files(paths: Sequence[str], contract: Contract, most_moving: bool = False) -> Iterator[PreparedClip | Refusal]:
+def prepare_files(paths: Sequence[str], contract: Contract, most_moving: bool = False, leave_out: str | Path | None = None) -> Iterator[PreparedClip | Refusal]:
     """Read and prepare files, folders and globs.
 
     Args:
         contract: what the encoder expects.
         most_moving: where a clip has more persons than the contract takes, keep those that move most.
+        leave_out: see ``list_files``.
 
     Yields:
         Every clip in order; a Refusal for every file that cannot be read and every clip the contract does not take.
     """
-    for item in read_files(paths):
+    for item in read_files(paths, leave_out):
         yield item if isinstance(item, Refusal) else prepare_clip(item, contract, most_moving)
 
 

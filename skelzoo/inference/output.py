@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import WriteError
-from skelzoo.skeleton.writing import check_place, whole_file
+from skelzoo.skeleton.writing import check_place, csv_bytes, whole_file
 
 if TYPE_CHECKING:
     from skelzoo.inference.encoder import Classification
@@ -142,10 +140,3 @@ def _classes_jsonl(result: Classification, ids: Sequence[ClipId]) -> bytes:
         for i, names, scores in zip(ids, result.labels, result.scores, strict=True)
     ]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode("utf-8", "surrogateescape")
-
-
-def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
-    """Rows as CSV in UTF-8; file names that are none are kept byte by byte."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from skelzoo import __version__
 from skelzoo.errors import MissingDependencyError, StoreError
 from skelzoo.inference.files import Refusal, list_files, one_line
-from skelzoo.inference.output import ClipId, csv_bytes, texts
+from skelzoo.inference.output import ClipId, texts
 from skelzoo.skeleton.io.stream import open_stream
-from skelzoo.skeleton.writing import check_place, whole_file
+from skelzoo.skeleton.writing import check_place, csv_bytes, whole_file
 from skelzoo.weights.files import CONFIG, MODEL, dump_json
 from skelzoo.weights.sources import locate
 
@@ -214,11 +214,11 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
             scratch.unlink()
         if begun:
             store = read_store(folder)
-            _check_same(store, {**wanted, **_identity(_plan(paths, job.shard_size))})
+            _check_same(store, {**wanted, **_identity(_plan(paths, job.shard_size, folder))})
         else:
             shutil.rmtree(folder / PLAN, ignore_errors=True)
             try:
-                store = _write_row(folder, {**wanted, **_identity(_written(_plan(paths, job.shard_size), folder))})
+                store = _write_row(folder, {**wanted, **_identity(_written(_plan(paths, job.shard_size, folder), folder))})
             except StoreError:
                 shutil.rmtree(folder if new else folder / PLAN, ignore_errors=True)
                 raise
@@ -274,11 +274,11 @@ def _short(value: Any) -> str:
     return text if len(text) < 70 else f"{text[:66]}..."
 
 
-def _plan(paths: Sequence[str], size: int) -> Iterator[list[Part]]:
-    """The shards, one after the other: files in order, large ones cut."""
+def _plan(paths: Sequence[str], size: int, folder: Path) -> Iterator[list[Part]]:
+    """The shards, one after the other: files in order, those of the store left out, large ones cut."""
     shard: list[Part] = []
     room = size
-    for part in _parts(paths):
+    for part in _parts(paths, folder):
         rest: Part | None = part
         while rest is not None:
             last = None if rest.last is None else min(rest.last, rest.first + room)
@@ -292,10 +292,10 @@ def _plan(paths: Sequence[str], size: int) -> Iterator[list[Part]]:
         yield shard
 
 
-def _parts(paths: Sequence[str]) -> Iterator[Part]:
+def _parts(paths: Sequence[str], folder: Path) -> Iterator[Part]:
     refused: list[Refusal] = []
     files = 0
-    for file in list_files(paths):
+    for file in list_files(paths, folder):
         if isinstance(file, Refusal):  # reading says again what is wrong with it
             refused.append(file)
             yield Part(file.file, -1, -1)
@@ -312,8 +312,8 @@ def _parts(paths: Sequence[str]) -> Iterator[Part]:
         else:
             stream.close()
             yield Part(file, stat.st_size, stat.st_mtime_ns, 0, stream.count)
-    if refused and not files:
-        raise StoreError(f"there is nothing to embed ({refused[0].error}). Nothing was written.")
+    if not files:
+        raise StoreError(f"there is nothing to embed{f' ({refused[0].error})' if refused else ''}. Nothing was written.")
 
 
 def _data(shard: Sequence[Part]) -> bytes:

@@ -1,4 +1,4 @@
-"""Whether CUDA may round the factors of float32 products to TF32 (10 bits), for the time of a run."""
+"""The precision of a run: whether CUDA may round the factors of float32 products to TF32 (10 bits), and no autocast."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ _RUNS: list[bool] = []
 
 _BEFORE: list[tuple[Any, str, Any]] = []
 """Torch's own settings, as they were before the first of them: where, attribute, value."""
+
+
+@contextlib.contextmanager
+def own_precision(device: torch.device, tf32: bool) -> Iterator[None]:
+    """What is computed in the type it has, whatever ``torch.autocast`` the caller is in, with ``tf32_products`` as said."""
+    known = torch.amp.is_autocast_available(device.type)
+    with tf32_products(tf32), torch.autocast(device.type, enabled=False) if known else contextlib.nullcontext():
+        yield
 
 
 @contextlib.contextmanager

@@ -157,6 +157,7 @@ class FinetuneResult:
         return float(np.mean(known)) if known else float("nan")
 
 
+@torch.inference_mode(False)
 def finetune(
     encoder: Encoder,
     clips: Sequence[Clip],
@@ -195,11 +196,10 @@ def finetune(
     names, truth = class_ids(clips, labels)
     inputs = Inputs(encoder.contract, _augmentations(o, mode))
     train, valid, held = _parts(inputs, clips, truth, names, validation, groups, o.seed)
-    others = inputs.keep(unlabelled)
     with torch.random.fork_rng([encoder.device] if encoder.device.type == "cuda" else []):
         torch.manual_seed(o.seed)
         net, config = _copy_with_head(encoder, names)
-        data = train.to(encoder.device), valid.to(encoder.device), others.to(encoder.device)
+        data = train.to(encoder.device), valid.to(encoder.device), inputs.keep(unlabelled).to(encoder.device)
         run = _Run(net, inputs, ARCHS[config.arch].head, encoder.labels != names, mode, o, *data)
         history, best = run.train(encoder.name)
         confusion = run.confusion()

@@ -76,7 +76,10 @@ def hold_out(truth: Ints, names: Sequence[str], clips: Sequence[str], share: flo
 
 
 def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
-    """Hold out whole groups, such as persons, until the share is reached; every class keeps a clip: (clips,) bool.
+    """Hold out whole groups, such as persons: (clips,) bool.
+
+    Drawn one after the other, a group is taken if that brings the clips held out nearer to the share and every class keeps a clip;
+    if no group does, as when all are large, the smallest that leaves every class a clip.
 
     Args:
         groups: one name per clip.
@@ -89,11 +92,18 @@ def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int)
         raise TrainingError(f"{len(groups)} groups for {len(truth)} clips. Give one name per clip, such as the person's.")
     of_clip = np.array(groups, np.str_)
     known = sorted({str(g) for g in groups})
-    out = np.zeros(len(truth), bool)
-    for group in np.random.default_rng(seed).permutation(known):
-        wider = out | (of_clip == group)
-        if out.sum() < share * len(truth) and set(truth[~wider]) == set(truth):
+    wanted, out = share * len(truth), np.zeros(len(truth), bool)
+
+    def learnable(held: NDArray[np.bool_]) -> bool:
+        return set(truth[~held]) == set(truth)
+
+    drawn = [of_clip == group for group in np.random.default_rng(seed).permutation(known)] if share else []
+    for group in drawn:
+        wider = out | group
+        if abs(wider.sum() - wanted) < abs(out.sum() - wanted) and learnable(wider):
             out = wider
+    if not out.any():
+        out = min(filter(learnable, drawn), key=np.count_nonzero, default=out)
     if share and not out.any():
         raise TrainingError(
             f"none of the {len(known)} groups ({', '.join(known[:8])}{', ...' if len(known) > 8 else ''}) can be held out, because a class would keep no clip to train on. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,7 @@ def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options
     """
     check_options(arch, options)
     for what, number, least in (("channels", in_channels, 1), ("classes", num_classes, 0)):
-        if not isinstance(number, int) or number < least:
+        if not isinstance(number, numbers.Integral) or number < least:
             raise CheckpointError(f"{arch}: a net of {number!r} {what} cannot be built. Give a whole number of at least {least}.")
     try:
         return ARCHS[arch].build(layout, in_channels, num_classes, options)

@@ -70,7 +70,7 @@ class Clip:
             scores = scores[None] if scores.ndim == 2 else scores
             if scores.shape != array.shape[:3]:
                 raise ClipError(f"{name}: scores have shape {scores.shape}, keypoints {array.shape}. Give scores as (M, T, V) = {array.shape[:3]}.")
-        if fps is not None and not (isinstance(fps, (int, float, np.integer, np.floating)) and fps > 0):
+        if fps is not None and not (isinstance(fps, (int, float, np.integer, np.floating)) and 0 < fps < np.inf):
             raise ClipError(f"{name}: fps is {fps!r}. Give a positive number of frames per second, or None when unknown.")
         size = None if image_size is None else _image_size(image_size, array.shape[3], name)
         for field, value in dict(keypoints=array, layout=layout, fps=fps, scores=scores, label=label_of(label), name=name, image_size=size).items():

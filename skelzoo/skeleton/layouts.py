@@ -24,9 +24,9 @@ Mix = Mapping[str, float]
 """A point as a weighted mix of joints: joint name -> weight, weights summing to 1."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Layout:
-    """A joint set. Compared and hashed by identity: a layout is made once.
+    """A joint set. Layouts are equal when all of this is.
 
     Attributes:
         name: short name, e.g. ``"kinect20"``.
@@ -59,6 +59,9 @@ class Layout:
 
     def __len__(self) -> int:
         return len(self.joints)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.joints, self.parents))
 
     def index(self, joint: str) -> int:
         """Position of a joint on the V axis. Raises LayoutError with near names."""

@@ -194,7 +194,7 @@ def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> 
         ClipError: a joint that is never known, or what is no array of such shapes.
     """
     x = np.array(numbers(keypoints, "fill_missing"))
-    if x.ndim not in (3, 4) or (scores is not None and np.shape(scores) != x.shape[:-1]):
+    if x.ndim not in (3, 4) or not x.size or (scores is not None and np.shape(scores) != x.shape[:-1]):
         raise ClipError(
             f"keypoints of shape {x.shape} and scores of shape {np.shape(scores)}: give (M, T, V, C) or (T, V, C), and scores without the last axis."
         )

@@ -227,7 +227,8 @@ def most_moving(keypoints: FloatArray, layout: Layout, count: int = 1) -> FloatA
     """Keep the ``count`` persons with the highest motion energy, most moving first.
 
     Motion energy is the sum over frames and joints of squared displacement between consecutive frames in
-    which the person is present, so that entering and leaving the picture do not count as motion.
+    which the person is present, so that entering and leaving the picture do not count as motion. Of 2-D joints
+    those count that were found in both frames: a pose estimator gives (0, 0) for others.
     """
     return keypoints if len(keypoints) <= count else keypoints[motion_order(keypoints)[:count]]
 
@@ -236,6 +237,9 @@ def motion_order(keypoints: FloatArray) -> NDArray[np.intp]:
     """Indices of the persons by falling motion energy, see ``most_moving``."""
     present = is_present(keypoints)
     both = (present[:, 1:] & present[:, :-1])[:, :, None, None]
+    if keypoints.shape[3] == 2:
+        found = np.asarray(keypoints.any(3, keepdims=True))
+        both = both & found[:, 1:] & found[:, :-1]
     energy = (np.where(both, np.diff(keypoints, axis=1), 0) ** 2).sum(axis=(1, 2, 3))
     return np.argsort(-energy, kind="stable")
 

@@ -22,11 +22,23 @@ def check_place(target: Path) -> None:
     """
     try:
         other = target.exists() and not target.is_file()
-        folder = next(p for p in target.absolute().parents if p.exists())
     except OSError as error:
         raise cannot_write(target, error) from error
     if other:
         raise WriteError(f"{target}: is a {'folder' if target.is_dir() else 'device or pipe'}, not a file. Choose another name.")
+    check_parent(target)
+
+
+def check_parent(target: Path) -> None:
+    """Check that something new can be put there. Nothing is written or created.
+
+    Raises:
+        WriteError: a file where a folder should be, or no permission to write.
+    """
+    try:
+        folder = next(p for p in target.absolute().parents if p.exists())
+    except OSError as error:
+        raise cannot_write(target, error) from error
     if not folder.is_dir():
         raise WriteError(f"{target}: {folder} is a file, not a folder. Choose another name.")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -70,9 +82,15 @@ def cannot_write(target: Path, error: OSError) -> WriteError:
 
 def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a table with a line of names on top. Errors as ``whole_file``."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     with whole_file(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(csv_bytes([columns, *([row[name] for name in columns] for row in rows)]))
+
+
+def csv_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
+    """Rows as CSV in UTF-8; file names that are none are kept byte by byte."""
+    text = io.StringIO()
+    plain, quoted = (csv.writer(text, lineterminator="\n", quoting=quoting) for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+    for row in rows:
+        # Left without quotes by itself, a carriage return would end the line for whoever reads it.
+        (quoted if any("\r" in str(cell) for cell in row) else plain).writerow(row)
+    return text.getvalue().encode("utf-8", "surrogateescape")

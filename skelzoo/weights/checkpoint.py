@@ -48,7 +48,7 @@ def parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def build_net(config: ModelConfig) -> nn.Module:
-    """A net with random weights.
+    """A net with random weights, in float32 whatever torch's default type is.
 
     Raises:
         CheckpointError: the arch is unknown or does not take the options, or clips of the contract do not fit the net.
@@ -65,7 +65,7 @@ def build_net(config: ModelConfig) -> nn.Module:
             f"{config.arch}: the contract gives {c.frames} frames and {c.persons} persons, the options "
             + ", ".join(f"{n}={sizes[n]}" for n in ("num_frames", "num_persons") if n in sizes) + ". Make them the same."
         )  # fmt: skip
-    return net
+    return net.float()
 
 
 def _numbers(value: Any) -> Iterator[int]:

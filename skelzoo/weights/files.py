@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from skelzoo.errors import CheckpointError, IntegrityError
+from skelzoo.errors import CheckpointError, IntegrityError, WriteError
+from skelzoo.skeleton.writing import check_parent
 
 MODEL, CONFIG, GOLDEN, CARD, CHECKSUMS = "model.safetensors", "config.json", "golden.safetensors", "README.md", "checksums.json"
 
@@ -145,10 +146,18 @@ def check_target(target: Path) -> None:
     """Check that a weights folder may be written there, before work that would be lost.
 
     Raises:
-        CheckpointError: it exists and is not an older weights folder (and nothing else).
+        CheckpointError: it exists and is not an older weights folder (and nothing else), it is the current folder, or there is no permission to write.
     """
-    if target.exists() and not (target.is_dir() and _may_be_replaced({p.name for p in target.iterdir()})):
-        raise CheckpointError(f"{target}: exists and is not a weights folder. Choose another name; nothing was written.")
+    try:
+        check_parent(target)
+        other = target.exists() and not (target.is_dir() and _may_be_replaced({p.name for p in target.iterdir()}))
+        current = target.exists() and target.samefile(".")
+    except OSError as error:  # a WriteError is one too
+        why = str(error) if isinstance(error, WriteError) else f"{target}: cannot be looked at ({error.strerror}). Choose another place."
+        raise CheckpointError(why) from error
+    if other or current:
+        what = "is the current folder, which cannot be replaced" if current else "exists and is not a weights folder"
+        raise CheckpointError(f"{target}: {what}. Choose another name; nothing was written.")
 
 
 def _may_be_replaced(names: set[str]) -> bool:
@@ -173,16 +182,29 @@ def new_folder(target: Path) -> Iterator[Path]:
         yield scratch
         scratch.chmod(0o755)
         if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            os.replace(target, old / "folder")
-            os.replace(scratch, target)
-            shutil.rmtree(old)
+            _replace(target, scratch)
         else:
             os.replace(scratch, target)
     except OSError as error:
         raise CheckpointError(f"{target}: cannot be written ({error}). Nothing half-written was left; make room or choose another folder.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _replace(target: Path, new: Path) -> None:
+    """Put a folder in the place of another, which is removed; back where it was if that fails."""
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    try:
+        os.replace(target, old / "folder")
+        try:
+            os.replace(new, target)
+        except OSError:
+            os.replace(old / "folder", target)
+            raise
+        shutil.rmtree(old / "folder", ignore_errors=True)
+    finally:
+        with contextlib.suppress(OSError):
+            old.rmdir()
 
 
 def write_checksums(folder: Path) -> dict[str, FileInfo]:

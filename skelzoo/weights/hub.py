@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from skelzoo.errors import IntegrityError, WeightsUnavailableError, WriteError
 from skelzoo.weights.files import CHECKSUMS, GOLDEN, MAX_JSON, MODEL, FileInfo, bytes_info, file_info, read_checksums
+from skelzoo.weights.telemetry import no_telemetry
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -284,12 +285,11 @@ def _link(blob: Path, path: Path) -> None:
 def _asking(what: str, hub: Hub) -> Iterator[None]:
     """Say what failed, of what, where, and what to do."""
     import httpx2
-    from huggingface_hub import constants, errors
+    from huggingface_hub import errors
 
-    # Its user agent asks the default endpoint for a list once a day: a request to another server than was asked for.
-    telemetry, constants.HF_HUB_DISABLE_TELEMETRY = constants.HF_HUB_DISABLE_TELEMETRY, True
     try:
-        yield
+        with no_telemetry():
+            yield
     except errors.RepositoryNotFoundError as error:
         raise WeightsUnavailableError(
             f"{what}: {hub.url} has no such repository or commit, or does not show it to you. Check the name; for a private or gated one set HF_TOKEN or run hf auth login."
@@ -317,8 +317,6 @@ def _asking(what: str, hub: Hub) -> Iterator[None]:
         raise WriteError(
             f"{what}: the cache {hub.cache} cannot be used ({error.strerror}). Make room or give yourself permission there, or choose another with HF_HOME or cache_dir=."
         ) from error
-    finally:
-        constants.HF_HUB_DISABLE_TELEMETRY = telemetry
 
 
 @dataclass(frozen=True)

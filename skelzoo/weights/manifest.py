@@ -17,6 +17,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from skelzoo.errors import CheckpointError, ContractError, LayoutError, ManifestError, UnknownModelError
 from skelzoo.skeleton.prepare import Contract
 from skelzoo.weights.files import CONFIG, FileInfo, file_table, parse_json
@@ -45,6 +47,8 @@ class ModelConfig:
     labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.num_classes, np.integer):  # as counted with numpy; JSON takes Python's alone
+            object.__setattr__(self, "num_classes", int(self.num_classes))
         if self.labels is not None and len(self.labels) != self.num_classes:
             raise CheckpointError(f"{len(self.labels)} labels for a head of {self.num_classes} classes. Give one name per class, or none at all.")
 

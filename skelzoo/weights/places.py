@@ -35,9 +35,11 @@ def models_folder() -> Path:
 
 
 def registered_names() -> list[str]:
-    """Names of the models in ``models_folder``."""
-    folder = models_folder()
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and NAME_PATTERN.fullmatch(p.name)) if folder.is_dir() else []
+    """Names of the models in ``models_folder``; none where this user has no such folder, or may not look into it."""
+    try:
+        return sorted(p.name for p in models_folder().iterdir() if p.is_dir() and NAME_PATTERN.fullmatch(p.name))
+    except (OSError, RuntimeError):  # RuntimeError: nobody's home folder, as in a container that runs as a user it does not know
+        return []
 
 
 def registered_folder(name: str) -> Path | None:
@@ -51,7 +53,11 @@ def local_folder(path: str) -> Path:
     Raises:
         WeightsUnavailableError: no such folder.
     """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise WeightsUnavailableError(f"local:{path}: there is no folder {folder.absolute()}. Give the folder that encoder.save(...) wrote.")
-    return folder
+    try:
+        folder = Path(path).expanduser()
+        if folder.is_dir():
+            return folder
+        why = f"there is no folder {folder.absolute()}"
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~ of nobody
+        why = f"cannot be looked at ({error})"
+    raise WeightsUnavailableError(f"local:{path}: {why}. Give the folder that encoder.save(...) wrote.")

@@ -24,7 +24,7 @@ from tiny import make_clip, make_encoder, write_corpus
 import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import StoreError, WriteError
-from skelzoo.inference.bulk import embed_store
+from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
 from skelzoo.inference.store import Job, open_store
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -342,3 +342,15 @@ def test_example_embed_torchrun(model: str, clips: Path, tmp_path: Path) -> None
     assert done.returncode == 0 and "6 vectors of 16 numbers" in done.stdout and done.stderr.count("left out: ") == 5, done.stderr
     embed_store(Job(model), [str(clips)], tmp_path / "one", devices=["cpu"])
     assert content(tmp_path / "store") == content(tmp_path / "one")
+
+
+def test_a_store_among_its_recordings_goes_on_and_is_no_recording(model: str, clips: Path, tmp_path: Path) -> None:
+    (clips / "broken.bvh").unlink()
+    job, store = Job(model, shard_size=2), clips / "store"
+    with open_store(store, job, [str(clips)]) as begun:
+        embedder = ShardEmbedder(begun, Settings("cpu"))
+        embedder.embed(0)
+    done = embed_store(job, [str(clips)], store, devices=["cpu"])
+    assert done.complete and embed_store(job, [str(clips)], store, devices=["cpu"]).row == done.row
+    expected = embed_store(job, [str(clips)], tmp_path / "elsewhere", devices=["cpu"])
+    assert (store / "ids.csv").read_bytes() != b"" and done.row["clips"] < len((expected.folder / "ids.csv").read_text().splitlines())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,33 @@ def test_encoders_of_pictures_take_pixels_with_the_size_of_their_picture(tmp_pat
     for unsized in (pixels, clip.replace(image_size=None)):
         with pytest.raises(ClipError, match=r"image_size=\(height, width\) in skelzoo\.Clip"):
             encoder.embed(unsized)
+
+
+@pytest.mark.parametrize("arch", sorted(SMALL))
+def test_a_callers_autocast_changes_no_vector_then_or_later(arch: str) -> None:
+    steps = ({"step": "center"}, {"step": "resample", "frames": 24})
+    contract = Contract("kinect20", 3, 2, 24, steps, ("joint", "motion") if arch.startswith("psp") else ("joint",))
+    config = ModelConfig(arch, SMALL[arch], contract, 3)
+    x = prepare_batch([make_clip(i, 30) for i in range(3)], contract)
+    net = randomise(build_net(config))
+    within, outside = (Encoder(copy.deepcopy(net), config, device="cpu") for _ in range(2))
+    expected = outside.embed(x, prepared=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        same(within.embed(x, prepared=True), expected)
+        same(within.classify(x, prepared=True).scores, outside.classify(x, prepared=True).scores)
+    same(within.embed(x, prepared=True), expected)
+
+
+def test_torchs_default_type_changes_no_vector(encoder: Encoder, clips: list[Clip], tmp_path: Path) -> None:
+    folder, before = encoder.save(tmp_path / "model"), torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        same(skelzoo.load(f"local:{folder}", device="cpu").embed(clips), encoder.embed(clips))
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_a_mapped_file_of_prepared_clips(encoder: Encoder, clips: list[Clip], tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    np.save(tmp_path / "x.npy", prepare_batch(clips, encoder.contract))
+    same(encoder.embed(np.load(tmp_path / "x.npy", mmap_mode="r"), prepared=True), encoder.embed(clips))
+    assert not recwarn.list

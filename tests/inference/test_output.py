@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import json
 import os
 import threading
@@ -16,7 +17,7 @@ import pytest
 from skelzoo.errors import SkelzooError, WriteError
 from skelzoo.inference.encoder import Classification
 from skelzoo.inference.output import CLASS_SUFFIXES, EMBEDDING_SUFFIXES, ClipId, check_output, classes_table, table, write_classes, write_embeddings
-from skelzoo.skeleton.writing import whole_file
+from skelzoo.skeleton.writing import csv_bytes, whole_file
 
 IDS = [ClipId("läuft, schnell", "a/b.bvh", "walk"), ClipId("x", "c.npz")]
 VECTORS = np.arange(8, dtype=np.float32).reshape(2, 4)
@@ -150,3 +151,10 @@ def test_replaces_and_follows_links(tmp_path: Path) -> None:
     mask = os.umask(0)
     os.umask(mask)
     assert (tmp_path / "real" / "v.npz").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("text", ["walk\r", "a\rb", "a\nb", 'a"b', "a,b", "\r\n"])
+def test_any_text_comes_back_from_csv(text: str) -> None:
+    rows = [["name", "label"], [text, "x"], ["y", text]]
+    assert list(csv.reader(io.StringIO(csv_bytes(rows).decode(), newline=""))) == rows
+    assert csv_bytes([["plain", 1.5]]) == b"plain,1.5\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import CONTRACT, SMALL, make_clip, make_config, make_encoder, randomise
+from tiny import CONTRACT, SMALL, make_clip, make_config, make_encoder, randomise, same
 from torch import Tensor
 
 import skelzoo
 from skelzoo.errors import ClipError, TrainingError
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.layers import parameter_groups
+from skelzoo.learn.splits import hold_out_groups
 from skelzoo.learn.training import LENGTH, Standardised
 from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.clip import Clip
@@ -346,3 +347,18 @@ def test_standardised_layer_computes_what_it_did_and_keeps_what_it_learned(vecto
     learned = outputs(scaled(z)).detach()
     scaled.fold()
     torch.testing.assert_close(outputs(z), learned, atol=1e-3, rtol=1e-3)
+
+
+def test_unequal_groups_are_held_out_as_near_to_the_share_as_can_be() -> None:
+    truth = np.tile([0, 1], 50)
+    for sizes, share, allowed in (((90, 10), 0.2, {10}), ((40, 30, 30), 0.05, {30}), ((20,) * 5, 0.2, {20}), ((10,) * 10, 0.25, {20})):
+        groups = np.repeat([f"person{i}" for i in range(len(sizes))], sizes)
+        assert {int(hold_out_groups(truth, groups, share, seed).sum()) for seed in range(10)} == allowed, sizes
+        assert not hold_out_groups(truth, groups, 0.0, 0).any()
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_training_where_gradients_are_off(start: skelzoo.Encoder, mode: Callable[[], Any]) -> None:
+    with mode():
+        result = finetune(start, clips_of(4), options=replace(QUICK, epochs=1))
+    same(result.encoder.embed(clips_of(1)), finetune(start, clips_of(4), options=replace(QUICK, epochs=1)).encoder.embed(clips_of(1)))

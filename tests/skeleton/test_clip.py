@@ -87,6 +87,7 @@ def nan_at(m: int, t: int, v: int, value: float = np.nan) -> np.ndarray:
         (nan_at(0, 2, 0, 1e20), {}, ClipError, ["beyond 1e+15 are too large", "frame 2"]),
         (np.ma.masked_greater(nan_at(0, 3, 1, 1e6), 1e5), {}, ClipError, ["1 joint positions are NaN", "frame 3"]),
         (joints(7, 20, 3), {"fps": float("nan")}, ClipError, ["fps is nan"]),
+        (joints(7, 20, 3), {"fps": float("inf")}, ClipError, ["fps is inf"]),
     ],
 )
 def test_bad_clips_are_refused_by_name_and_place(keypoints: Any, settings: dict[str, Any], error: type[SkelzooError], says: list[str]) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
+import copy
 import functools
 import gzip
 import json
+import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from skeleton_samples import ntu_frames, write_ntu
+from tiny import make_clip
 
+import skelzoo
 from skelzoo.errors import ClipError, ReadError
 from skelzoo.skeleton import io
 from skelzoo.skeleton.clip import Clip
@@ -313,3 +320,59 @@ def test_mat_files_as_scipy_writes_them(tmp_path: Path, compressed: bool, kind: 
 def test_layout_map_is_not_taken_for_a_recording(shared: Path) -> None:
     assert json.loads((shared / "data/layout_map.json").read_text())
     assert shared / "data/layout_map.json" not in io.find_files(shared / "data")
+
+
+def test_links_to_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
+    for folder, there in (("real/walk", "a.npz"), ("recordings/wave", "b.npz")):
+        (tmp_path / folder).mkdir(parents=True)
+        skelzoo.save_clips(tmp_path / folder / there, make_clip())
+    (tmp_path / "recordings/walk").symlink_to(tmp_path / "real/walk")
+    (tmp_path / "real/walk/back").symlink_to(tmp_path / "recordings")
+    assert [str(p.relative_to(tmp_path)) for p in skelzoo.find_files(tmp_path / "recordings")] == ["recordings/walk/a.npz", "recordings/wave/b.npz"]
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "folder/" + "a" * 300 + ".npz"])
+def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    for function in (skelzoo.read, skelzoo.find_files):
+        with pytest.raises(ReadError, match=r"cannot be opened|no such file"):
+            function(tmp_path / name)
+
+
+def test_what_this_user_may_not_look_at_is_refused_and_the_rest_read(tmp_path: Path) -> None:
+    """As another user, where this one may look at everything."""
+    for name in ("good", "closed", "no_entry"):
+        (tmp_path / name).mkdir()
+        skelzoo.save_clips(tmp_path / name / "a.npz", make_clip())
+    (tmp_path / "good/b.json").write_text("{}")
+    (tmp_path / "good/b.json").chmod(0)
+    (tmp_path / "closed").chmod(0o300)
+    (tmp_path / "no_entry").chmod(0o744)
+    tmp_path.chmod(0o755)
+    code = """
+import os
+from skelzoo.inference.files import Refusal, read_files
+list(read_files(["good/a.npz"]))  # imports what it takes while it may
+os.getuid() or os.setuid(54321)
+for item in read_files(["."]):
+    print(str(item) if isinstance(item, Refusal) else item.file)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout.splitlines()
+    (tmp_path / "closed").chmod(0o755)
+    assert [line.split(":")[0] for line in out] == ["closed", "good/a.npz", "good/b.json", "no_entry/a.npz"]
+    assert all("ermission" in line for line in out if "good/a.npz" not in line)
+
+
+def test_copies_of_a_clip_have_its_layout(tmp_path: Path) -> None:
+    own = skelzoo.make_layout("mine", {"hip": "hip_center", "neck": "shoulder_center"}, [None, "hip"])
+    for clips in ([make_clip(), make_clip(1)], [skelzoo.Clip(np.ones((4, 2, 3)), own), skelzoo.Clip(np.ones((5, 2, 3)), own)]):
+        back = [pickle.loads(pickle.dumps(clips[0])), copy.deepcopy(clips[1])]
+        assert [c.layout for c in back] == [c.layout for c in clips] and len({c.layout for c in [*back, *clips]}) == 1
+        skelzoo.save_clips(tmp_path / "clips.npz", back)
+        assert [c.layout.name for c in skelzoo.read(tmp_path / "clips.npz")] == [c.layout.name for c in clips]
+
+
+@pytest.mark.parametrize("content", [codecs.BOM_UTF8, gzip.compress(b"")])
+def test_files_of_no_text(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "S001C001P001R001A001.skeleton").write_bytes(content)
+    with pytest.raises(ReadError, match="holds no text"):
+        skelzoo.read(tmp_path / "S001C001P001R001A001.skeleton")

@@ -85,7 +85,7 @@ def test_rig_of_unknown_names_reads_but_does_not_convert(tmp_path: Path) -> None
 
 def test_same_rig_gets_the_same_layout(tmp_path: Path) -> None:
     one, two = (io.read(write_bvh(tmp_path / f"{n}.bvh", rig(*RIGS["plain"])))[0] for n in "ab")
-    assert one.layout is two.layout
+    assert one.layout == two.layout
     assert rig_names.body_points(["LHipJoint", "LeftUpLeg", "lThumb2", "RightToeBase"]) == {
         "left_hip": "LeftUpLeg", "left_thumb": "lThumb2", "right_foot": "RightToeBase"}  # fmt: skip
 

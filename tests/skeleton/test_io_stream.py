@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,25 @@ def test_damage_is_met_at_the_latest_at_the_end(save_as: Any, tmp_path: Path) ->
     assert stream is not None
     with pytest.raises(ReadError, match=r"a\.npz: is cut off, damaged"):
         list(stream.clips(6, 7))
+
+
+def test_what_is_passed_over_takes_little_memory(tmp_path: Path) -> None:
+    np.savez(tmp_path / "many.npz", keypoints=np.ones((1000, 1, 100, 20, 3), np.float32), layout="kinect20", names=np.array([str(i) for i in range(1000)]))
+    stream = open_stream(tmp_path / "many.npz")
+    assert stream is not None
+    tracemalloc.start()
+    (clip,) = stream.clips(998, 999)
+    assert isinstance(clip, skelzoo.Clip) and clip.name == "998" and tracemalloc.get_traced_memory()[1] < 8e6
+    tracemalloc.stop()
+    stream.close()
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [False, True], [0.0, np.nan]])
+def test_labels_of_rows_are_text_and_nan_is_none(tmp_path: Path, labels: list[Any]) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    pa = pytest.importorskip("pyarrow")
+    rows = {"keypoints": [np.ones(180).tolist()] * 2, "layout": ["kinect20"] * 2, "frames": [3, 3], "label": labels, "fps": [np.nan, 30.0], "name": ["", "b"]}
+    pq.write_table(pa.table(rows), tmp_path / "rows.parquet")
+    clips = skelzoo.read(tmp_path / "rows.parquet")
+    assert [c.label for c in clips] == [None if value != value else str(value) for value in labels]
+    assert [c.fps for c in clips] == [None, 30.0] and [c.name for c in clips] == ["rows[0]", "b"]

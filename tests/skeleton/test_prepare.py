@@ -223,6 +223,8 @@ def test_fill_missing_refuses_what_is_never_known_or_does_not_fit() -> None:
         fill_missing(x[0], np.ones((20, 19)))
     with pytest.raises(ClipError, match="shape"):
         fill_missing(x[0, 0])
+    with pytest.raises(ClipError, match="shape"):
+        fill_missing(np.zeros((0, 20, 3)))
 
 
 def test_contract_round_trip() -> None:

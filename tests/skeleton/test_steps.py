@@ -272,3 +272,10 @@ def test_options_that_do_not_exist(x: np.ndarray, step: str, options: dict[str, 
 def test_yaw_needs_three_dimensions(x: np.ndarray) -> None:
     with pytest.raises(ContractError, match="yaw needs 3-D"):
         run(x[..., :2], "yaw")
+
+
+def test_joints_that_were_not_found_do_not_move() -> None:
+    still, moving = np.full((30, 17, 2), 300.0, np.float32), np.full((30, 17, 2), 300.0, np.float32)
+    still[::2, 9] = 0
+    moving[:, :, 0] += 20 * np.arange(30)[:, None]
+    assert np.array_equal(STEPS["most_moving"](np.stack([still, moving]), get_layout("coco17")), moving[None])

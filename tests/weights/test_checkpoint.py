@@ -23,6 +23,7 @@ from torch import Tensor
 import skelzoo
 from skelzoo.errors import CheckpointError, IntegrityError, SkelzooError, WeightsUnavailableError
 from skelzoo.weights import checkpoint
+from skelzoo.weights.files import check_target
 
 FILES = ("model.safetensors", "config.json", "golden.safetensors", "README.md")
 
@@ -341,7 +342,7 @@ def test_targets_that_are_files_or_below_files(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(CheckpointError, match="is not a weights folder"):
         make_encoder().save(tmp_path / "file")
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(CheckpointError, match="is a file, not a folder"):
         make_encoder().save(tmp_path / "file/below")
     assert (tmp_path / "file").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
@@ -372,3 +373,33 @@ def test_weights_that_give_nan_are_neither_saved_nor_verified(folder: Path, tmp_
     with pytest.raises(CheckpointError, match="logits of a made-up clip are NaN or infinite"):
         load(folder).save(tmp_path / "spoilt")
     assert not (tmp_path / "spoilt").exists()
+
+
+def test_targets_are_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for target, says in ((tmp_path / "file/model", "is a file"), (Path("."), "is the current folder"), (tmp_path / "empty", "is the current folder")):
+        with pytest.raises(CheckpointError, match=says):
+            check_target(target)
+        with pytest.raises(CheckpointError, match=says):
+            make_encoder().save(target)
+    monkeypatch.setattr(os, "access", lambda *args: False)
+    with pytest.raises(CheckpointError, match="no permission to write"):
+        check_target(tmp_path / "new/model")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "file"]
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, replace = make_encoder().save(tmp_path / "model"), os.replace
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(target) == folder and Path(source).name != "folder":
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        make_encoder(1).save(folder)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"] and {p.name: p.read_bytes() for p in folder.iterdir()} == before

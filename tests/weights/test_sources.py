@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -111,3 +112,20 @@ def test_names_that_are_none(zoo: Path, name: str) -> None:
     with pytest.raises((LookupError, ValueError)) as caught:
         skelzoo.load(name, device="cpu")
     assert isinstance(caught.value, skelzoo.errors.SkelzooError)
+
+
+def test_bundled_models_need_no_home_folder(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SKELZOO_HOME")
+    for closed in (PermissionError("no"), RuntimeError("Could not determine home directory.")):
+        monkeypatch.setattr(places, "models_folder", Mock(side_effect=closed))
+        assert skelzoo.load("tiny", device="cpu").name == "tiny" and "tiny" in skelzoo.list_models()
+    with pytest.raises(WeightsUnavailableError, match="cannot be looked at"):
+        skelzoo.load("local:~nobody-of-that-name/x")
+    with pytest.raises(WeightsUnavailableError, match=r"File name too long|there is no folder"):
+        skelzoo.load(f"local:{'a' * 300}")
+
+
+def test_a_number_of_classes_counted_by_numpy(zoo: Path, tmp_path: Path) -> None:
+    encoder = skelzoo.load("tiny", num_classes=np.int64(5), device="cpu")
+    assert skelzoo.load(f"local:{encoder.save(tmp_path / 'five')}", device="cpu").config.num_classes == 5
+    assert skelzoo.create("stgcn", layout="kinect20", num_classes=np.int64(2)).head.out_features == 2

@@ -35,6 +35,7 @@ from skelzoo.weights.manifest import ModelConfig
 LOG, CHECKPOINT, RECIPE, HEAD, RESULT = "log.csv", "checkpoint.pt", "recipe.json", "head.json", "weights"
 
 
+@torch.inference_mode(False)
 def pretrain(
     recipe: str | Recipe,
     data: str | Path,

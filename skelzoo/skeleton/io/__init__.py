@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,13 +118,14 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     """Readable files among files, folders (with all below them) and globs.
 
     Args:
-        paths: one or several. A file is always listed, whatever its name. In folders and globs only files with the
-            suffixes READABLE are; ``.txt`` only as part of a UI-PRMD pair or when it looks like another skeleton format, so
+        paths: one or several. A file is always listed, whatever its name. In folders, links to others followed, and globs only files
+            with the suffixes READABLE are; ``.txt`` only as part of a UI-PRMD pair or when it looks like another skeleton format, so
             that it is refused by name instead of passed over, ``.json`` only with skeletons in it, and
             nothing whose name starts with a dot.
 
     Returns:
-        Files in the order given, those of a folder or glob sorted; each once, a UI-PRMD pair as one of its two files.
+        Files in the order given, those of a folder or glob sorted; each once, a UI-PRMD pair as one of its two files. What may not be
+        looked at is listed too, so that reading it says so.
 
     Raises:
         ReadError: a path that is not there, a folder or glob without readable files.
@@ -137,27 +138,48 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
 
 
 def _expand(path: Path) -> list[Path]:
-    if path.is_file():
+    # os.path says no where Path raises: for names that are too long, and in folders that this user may not enter.
+    if os.path.isfile(path):
         return [path]
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts) and _is_listed(p))
+    if os.path.isdir(path):
+        files = sorted(_below(path))
         if not files:
             raise ReadError(path, "holds no readable file", f"{_SUPPORTED} Give files by name to have them tried.")
         return files
     if not glob.has_magic(os.fspath(path)):
-        raise ReadError(path, "no such file or folder", "Check the path; relative paths start at the current folder.")
-    files = sorted(p for p in map(Path, glob.glob(os.fspath(path), recursive=True)) if p.is_file() and _is_listed(p))
+        try:
+            path.stat()
+            problem = "is neither a file nor a folder"
+        except (OSError, ValueError) as error:
+            problem = "no such file or folder" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error})"
+        raise ReadError(path, problem, "Check the path; relative paths start at the current folder.")
+    files = sorted(p for p in map(Path, glob.glob(os.fspath(path), recursive=True)) if os.path.isfile(p) and _is_listed(p))
     if not files:
         raise ReadError(path, "the pattern fits no readable file", f"Put it in quotes so that the shell leaves it alone. {_SUPPORTED}")
     return files
 
 
+def _below(folder: Path) -> Iterator[Path]:
+    """What a folder and the folders below it list, each folder once, and folders that cannot be looked into."""
+    closed: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)), followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        yield from (p for p in (Path(place, name) for name in files if real not in seen and not name.startswith(".")) if _is_listed(p))
+        seen.add(real)
+    yield from closed
+
+
 def _is_listed(path: Path) -> bool:
     suffix = _suffix(path)
-    if suffix in (".txt", ".txt.gz"):
-        return uiprmd.is_pair_name(path) or (suffix == ".txt" and _foreign(read_head(path)) is not None)
-    if suffix == ".json":
-        return nwucla.has_skeletons(read_head(path))
+    try:
+        if suffix in (".txt", ".txt.gz"):
+            return uiprmd.is_pair_name(path) or (suffix == ".txt" and _foreign(read_head(path)) is not None)
+        if suffix == ".json":
+            return nwucla.has_skeletons(read_head(path))
+    except ReadError:
+        return True
     return suffix in READABLE
 
 

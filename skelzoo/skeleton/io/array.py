@@ -109,7 +109,7 @@ def save(path: PathLike, clips: Clip | Iterable[Clip]) -> None:
     if not clips:
         raise ClipError(f"{path}: there are no clips to save. Give at least one.")
     layout = clips[0].layout
-    odd = next((c for c in clips if c.layout is not layout or c.channels != clips[0].channels), None)
+    odd = next((c for c in clips if c.layout != layout or c.channels != clips[0].channels), None)
     if odd is not None:
         raise ClipError(f"{odd} has another layout or dimension than {clips[0]}. Save one file per layout, or skelzoo.remap them to one first.")
     arrays = _table(clips, layout)
@@ -135,7 +135,7 @@ def _table(clips: Sequence[Clip], layout: Layout) -> dict[str, NDArray[Any]]:
         arrays["image_size"] = np.array([c.image_size or (0, 0) for c in clips], dtype=np.int64)
     if all(c.scores is None for c in clips):
         del arrays["scores"]
-    if layout.name not in list_layouts() or get_layout(layout.name) is not layout:
+    if layout.name not in list_layouts() or get_layout(layout.name) != layout:
         arrays["layout_table"] = np.array(json.dumps(_row(layout)))
     return arrays
 

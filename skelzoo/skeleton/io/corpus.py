@@ -182,7 +182,7 @@ def write_table(path: PathLike, corpus: Corpus, names: Mapping[str, Sequence[str
 
 def _origin(clip: Clip, corpus: Corpus) -> NDArray[np.float32]:
     """What is taken off a clip so that its joints fit into int16 millimetres: nothing, unless it goes far."""
-    if clip.persons != 1 or clip.layout is not corpus.layout or clip.fps is None or clip.fps != corpus.clips[0].fps:
+    if clip.persons != 1 or clip.layout != corpus.layout or clip.fps is None or clip.fps != corpus.clips[0].fps:
         raise ClipError(f"{clip.name}: is {clip!r}; a corpus file holds single persons of one layout and frame rate. Write it to another file.")
     low, high = clip.keypoints.min(axis=(0, 1, 2)), clip.keypoints.max(axis=(0, 1, 2))
     if (high - low).max() > 2 * _REACH:

@@ -35,7 +35,9 @@ def read_bytes(path: PathLike) -> bytes:
         ReadError: no such file, a folder, no permission, or an empty file.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise ReadError(path, "is a folder that cannot be looked into", "Check your permission to read it.")
         raise ReadError(path, "is a folder, not a file", "List its files with skelzoo.skeleton.io.find_files([folder]) and read them one by one.")
     try:
         data = path.read_bytes()
@@ -52,7 +54,7 @@ def read_text(path: PathLike) -> str:
     """All text of a file, unpacked if it is gzip. UTF-16 is known by its first bytes; other text that is not UTF-8 is taken as Latin-1, which never fails.
 
     Raises:
-        ReadError: as ``read_bytes``; a gzip file that is cut off or damaged.
+        ReadError: as ``read_bytes``; a gzip file that is cut off or damaged; nothing in it.
     """
     data = read_bytes(path)
     if data.startswith(GZIP_MAGIC):
@@ -60,6 +62,8 @@ def read_text(path: PathLike) -> str:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise ReadError(path, f"the gzip data are cut off or damaged ({error})", "Copy or download the file again.") from None
+    if data in (b"", codecs.BOM_UTF8):
+        raise ReadError(path, "holds no text", "Copy or download the file again.")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace")
     try:
@@ -178,7 +182,7 @@ def check_file(path: PathLike) -> None:
     Raises:
         ReadError: as ``read_bytes``.
     """
-    if not Path(path).is_file() or Path(path).stat().st_size == 0:
+    if not os.path.isfile(path) or os.path.getsize(path) == 0:
         read_bytes(path)
 
 

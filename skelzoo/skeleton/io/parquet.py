@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, MissingDependencyError, ReadError, SkelzooError
-from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.clip import Clip, label_of
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file
 from skelzoo.skeleton.layouts import get_layout
 
@@ -110,6 +110,11 @@ def _damaged(path: PathLike, error: BaseException) -> ReadError:
     return ReadError(path, f"is cut off, damaged or no parquet file ({str(error)[:120]})", "Copy or write the file again.")
 
 
+def name_of(row: Mapping[str, Any], otherwise: str) -> str:
+    """The name of a row, or where it has none the other."""
+    return label_of(row.get("name")) or otherwise
+
+
 def clip_of(row: Mapping[str, Any], name: str) -> Clip:
     """The clip of one row; missing columns count as empty.
 
@@ -121,7 +126,7 @@ def clip_of(row: Mapping[str, Any], name: str) -> Clip:
         ClipError: no keypoints, a number of them that does not fit, NaN, or all zero; a value of another type than its column should have.
         LayoutError: an unknown layout.
     """
-    name = str(row.get("name") or name)
+    name = name_of(row, name)
     try:
         return _clip(row, name)
     except SkelzooError:
@@ -145,6 +150,5 @@ def _clip(row: Mapping[str, Any], name: str) -> Clip:
         scores = np.reshape(scores, points.shape[:-1])
     height, width, fps, label = (row.get(key) for key in ("image_height", "image_width", "fps", "label"))
     image_size = None if height is None or width is None else (int(height), int(width))
-    return build_clip(
-        points, layout, name=name, fps=None if fps is None else float(fps), label=str(label) if label else None, scores=scores, image_size=image_size
-    )
+    rate = None if fps is None or np.isnan(fps) else float(fps)
+    return build_clip(points, layout, name=name, fps=rate, label=label_of(label) or None, scores=scores, image_size=image_size)

@@ -86,7 +86,7 @@ def guess_layout(joints: tuple[str, ...], parents: tuple[int, ...], lengths: tup
         lengths: bone from each joint to its parent in metres; they only weigh the mixes along the spine.
 
     Returns:
-        Layout named ``rig<joints>-<hash>``. Joints whose names are not understood stand for nothing; ``remap`` then
+        Layout named ``rig<joints>-<hash>``, another for other joints or mixes. Joints whose names are not understood stand for nothing; ``remap`` then
         names the points that are missing.
     """
     found = body_points(joints)
@@ -94,7 +94,7 @@ def guess_layout(joints: tuple[str, ...], parents: tuple[int, ...], lengths: tup
     points = _points(joints, parents, lengths, found)
     own = {joint: point for joint, point in own.items() if point not in points}
     pairs = _mirror(joints)
-    name = f"rig{len(joints)}-{hashlib.sha256('|'.join(joints).encode()).hexdigest()[:8]}"
+    name = f"rig{len(joints)}-{hashlib.sha256('|'.join([*joints, *(f'{p}{m}' for p, m in points.items())]).encode()).hexdigest()[:8]}"
     return make_layout(
         name, {j: own.get(j) for j in joints}, [p if p >= 0 else None for p in parents], title="BVH rig, body points told from its joint names",
         center="hip_center" if "hip_center" in found or "hip_center" in points else None, mirror=pairs, parts=_parts(joints, parents, found), points=points,

@@ -24,8 +24,8 @@ from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import array, corpus, parquet
 from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, read_head
 
-BLOCK = 4096
-"""Rows passed over at a time."""
+BLOCK = 1 << 20
+"""Bytes passed over at a time, or one row."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -116,7 +116,7 @@ class _ParquetStream(ClipStream):
 
     def _next(self) -> Clip | BadClip:
         row = next(self._rows)
-        name = str(row.get("name") or f"{self.path.stem}[{self._position}]")
+        name = parquet.name_of(row, f"{self.path.stem}[{self._position}]")
         try:
             return parquet.clip_of(row, name)
         except (ClipError, LayoutError) as error:
@@ -145,8 +145,9 @@ class _Rows:
 
     def skip(self, count: int) -> None:
         """Pass over rows. They are read, so that the checksum of a zip file is verified at its end."""
-        for start in range(0, count, BLOCK):
-            self.take(min(BLOCK, count - start))
+        block = max(1, BLOCK // max(1, self._size))
+        for start in range(0, count, block):
+            self.take(min(block, count - start))
 
 
 class _Steps(_Rows):
@@ -252,7 +253,7 @@ def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDAr
     if count < 2 or not fits or (np.diff(bounds) < 1).any() or (axes and "scores" in rows):
         return None
     name_key = next((key for key in ("names", "name") if key in rows), "")
-    if name_key and rows[name_key].dtype.kind != "U":
+    if name_key and (rows[name_key].dtype.kind != "U" or len(rows[name_key].shape) != 1):
         return None
     shared = {key: once[key] for key in ("axes", *fixed) if key in rows}
     layout = array.layout_of(
