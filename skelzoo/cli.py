@@ -14,7 +14,7 @@ import skelzoo
 from skelzoo.cli_bench import bench_group
 from skelzoo.cli_bulk import embed_to_store, export_command, store_options
 from skelzoo.cli_models import COMMANDS, fail, pretty_json
-from skelzoo.errors import SkelzooError
+from skelzoo.errors import CheckpointError, SkelzooError
 
 if TYPE_CHECKING:
     from skelzoo.inference.encoder import Encoder
@@ -59,7 +59,7 @@ def read_command(paths: tuple[str, ...]) -> None:
     from skelzoo.inference.files import read_files
     from skelzoo.inference.output import table
 
-    done, refused = _go_through(read_files(paths))
+    done, refused = _go_through(read_files(paths), paths)
     rows = []
     for item in done:
         c = item.clip
@@ -123,6 +123,7 @@ def classify_command(
 ) -> None:
     """Name the likeliest classes of each clip."""
     from skelzoo.inference.output import CLASS_SUFFIXES, check_output, classes_table, write_classes
+    from skelzoo.learn.recordings import with_class_of_folder
 
     if output != "-":
         check_output(output, CLASS_SUFFIXES)
@@ -131,8 +132,14 @@ def classify_command(
         encoder.classify([], top_k)  # says so before any file is read
     array, ids, refused = _prepare(encoder, paths, select_persons, output)
     if ids:
-        result = encoder.classify(array, top_k, prepared=True, batch_size=batch_size)
+        result, classes = encoder.classify(array, top_k, prepared=True, batch_size=batch_size), encoder.labels or ()
+        ids = [with_class_of_folder(i, classes) for i in ids]
         click.echo(classes_table(result, ids) if output == "-" else f"{len(ids)} clips: {write_classes(output, result, ids)}")
+        right = [i.label == best for i, best in zip(ids, result.labels[:, 0], strict=True) if i.label in classes]
+        if right:
+            click.echo(
+                f"{sum(right)} of {len(right)} clips with a label of the model's are classified so ({100 * sum(right) / len(right):.1f} %)", err=output == "-"
+            )
     _finish(len(ids), refused)
 
 
@@ -143,18 +150,20 @@ def _prepare(encoder: Encoder, paths: Sequence[str], select_persons: bool, outpu
     from skelzoo.inference.files import prepare_files
 
     clips: list[PreparedClip]
-    clips, refused = _go_through(prepare_files(paths, encoder.contract, select_persons, leave_out=output))
+    clips, refused = _go_through(prepare_files(paths, encoder.contract, select_persons, leave_out=output), paths)
     array = np.stack([c.array for c in clips]) if clips else np.zeros((0, *encoder.contract.shape), np.float32)
     return array, [c.id for c in clips], refused
 
 
-def _go_through(items: Iterator[T | Refusal]) -> tuple[list[T], int]:
-    """Collect what is usable, name the rest on stderr as it comes."""
+def _go_through(items: Iterator[T | Refusal], paths: Sequence[str]) -> tuple[list[T], int]:
+    """Collect what is usable of the paths, name the rest on stderr as it comes."""
     import sys
+    from collections import Counter
 
     from tqdm import tqdm
 
     from skelzoo.inference.files import Refusal
+    from skelzoo.skeleton.io import passed_over
 
     done, refused = [], 0
     for item in tqdm(items, desc="reading", unit="clip", delay=2, disable=None, leave=False):
@@ -163,6 +172,9 @@ def _go_through(items: Iterator[T | Refusal]) -> tuple[list[T], int]:
             tqdm.write(f"error: {item}", file=sys.stderr)
         else:
             done.append(item)
+    others = Counter(path.suffix or path.name for path in passed_over(paths))
+    if others:
+        click.echo(f"note: {others.total()} files are of no format that is read: {', '.join(f'{n} {what}' for what, n in others.most_common(5))}", err=True)
     return done, refused
 
 
@@ -236,26 +248,30 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.option("--learning-rate", type=float, help="Of the head; blocks below learn more slowly.")
 @click.option("--validation", type=float, default=0.2, show_default=True, help="Share of the clips to hold out; 0 for none.")
 @click.option("--group", metavar="REGEX", help="Finds the person in PATH/CLIPNAME, e.g. 'subject(\\d+)'; whole persons are then held out.")
+@click.option("--label", metavar="REGEX", help="Finds the class there instead of the first folder's name, e.g. '([^/]+)/[^/]+/[^/]+$'.")
 @click.option("--unlabelled", multiple=True, help="Recordings without labels, for --mode semi; may be given again.")
 @click.option("--seed", type=int, help="Of the new head, the split and the order.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most.")
+@click.option("--overwrite", is_flag=True, help="Replace a model that OUT holds.")
 @click.pass_context
 def finetune_command(
-    context: click.Context, model: str, recordings: str, out: str, mode: str, validation: float, group: str | None, unlabelled: tuple[str, ...],
-    device: str, select_persons: bool, freeze: str, epochs: int | None, learning_rate: float | None, seed: int | None,
+    context: click.Context, model: str, recordings: str, out: str, mode: str, validation: float, group: str | None, label: str | None,
+    unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int | None, learning_rate: float | None, seed: int | None,
 ) -> None:  # fmt: skip
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or a corpus .npz with labels."""
     from skelzoo.learn.finetune import FinetuneOptions, finetune
     from skelzoo.learn.recordings import card, fitting_files, labelled_files, report
-    from skelzoo.weights.files import check_target
+    from skelzoo.weights.files import CONFIG, check_target
 
     check_target(Path(out))
+    if (Path(out) / CONFIG).exists() and not overwrite:
+        raise CheckpointError(f"{out}: holds a model. Choose another name, or give --overwrite to have it replaced.")
     given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "freeze": int(freeze) if freeze.isdecimal() else freeze}
     options = dataclasses.replace(FinetuneOptions(), **{name: value for name, value in given.items() if value is not None})
     encoder = skelzoo.load(model, device=device)
-    clips, refused = _go_through(labelled_files(recordings, encoder.contract, group, select_persons))
-    others, more_refused = _go_through(fitting_files(unlabelled, encoder.contract, select_persons))
+    clips, refused = _go_through(labelled_files(recordings, encoder.contract, group, select_persons, label), [recordings])
+    others, more_refused = _go_through(fitting_files(unlabelled, encoder.contract, select_persons), unlabelled)
     groups = [c.group for c in clips] if group else None
     if clips:
         result = finetune(

@@ -17,7 +17,7 @@ from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
 from skelzoo.inference.runner import SPLIT, pick_compile, pick_device, pick_dtype, run
 from skelzoo.inference.tf32 import TF32, own_precision
 from skelzoo.nets.fused import splits_batches, state_of, vectors_of
-from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clips_from_array
+from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clip_list, clips_from_array
 from skelzoo.skeleton.prepare import Contract, prepare_batch
 from skelzoo.weights.checkpoint import read_net, save_folder
 from skelzoo.weights.files import CHECKSUMS, CONFIG, LISTED, MODEL
@@ -265,17 +265,9 @@ class Encoder:
         return {name: values[:0] for name, values in rows.items()} if nothing else rows
 
     def _clips(self, clips: Clips, axes: str) -> list[Clip]:
-        if isinstance(clips, Clip):
-            return [clips]
         if isinstance(clips, (np.ndarray, Tensor)):
             return clips_from_array(clips, self.contract.layout, axes)
-        items = list(clips)
-        wrong = next((c for c in items if not isinstance(c, Clip)), None)
-        if wrong is not None:
-            raise ClipError(
-                f"a list must hold skelzoo.Clip objects, found {type(wrong).__name__}. Use skelzoo.read(file), skelzoo.Clip(keypoints, layout=...) or one array with axes=."
-            )
-        return items
+        return clip_list(clips)
 
     def _check_prepared(self, clips: Any) -> FloatArray:
         try:

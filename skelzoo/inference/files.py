@@ -12,6 +12,7 @@ from skelzoo.errors import ClipError, ReadError, SkelzooError
 from skelzoo.inference.output import ClipId
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io import find_files, read
+from skelzoo.skeleton.io.stream import BadClip, open_stream
 from skelzoo.skeleton.prepare import Contract, prepare, select_persons
 
 
@@ -99,10 +100,27 @@ def read_files(paths: Sequence[str], leave_out: str | Path | None = None) -> Ite
             continue
         try:
             clips = read(file)
+        except ClipError as error:
+            yield from _one_by_one(file, error)
         except SkelzooError as error:
             yield Refusal(file, error)
         else:
             yield from (FileClip(clip, file) for clip in clips)
+
+
+def _one_by_one(file: str, error: ClipError) -> Iterator[FileClip | Refusal]:
+    """The clips of a file of which one cannot be used, without that one; a Refusal of it all where they cannot be told apart."""
+    stream = open_stream(file)
+    if stream is None:
+        yield Refusal(file, error)
+        return
+    try:
+        for clip in stream.clips(0, stream.count):
+            yield Refusal(file, clip.error, clip.name) if isinstance(clip, BadClip) else FileClip(clip, file)
+    except ReadError as damage:
+        yield Refusal(file, damage)
+    finally:
+        stream.close()
 
 
 def prepare_files(paths: Sequence[str], contract: Contract, most_moving: bool = False, leave_out: str | Path | None = None) -> Iterator[PreparedClip | Refusal]:

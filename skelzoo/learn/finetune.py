@@ -18,6 +18,7 @@ from tqdm import tqdm
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.runner import BATCH
+from skelzoo.learn.finetune_options import FinetuneOptions as FinetuneOptions
 from skelzoo.learn.inputs import Inputs
 from skelzoo.learn.layers import freeze, freeze_unused, parameter_groups, set_train
 from skelzoo.learn.pretrain.psp import semi_supervised_losses
@@ -25,7 +26,7 @@ from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, kno
 from skelzoo.learn.training import Standardised, computes_bf16, warmup_cosine
 from skelzoo.nets.archs import ARCHS
 from skelzoo.nets.psp import PSP
-from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.clip import Clip, clip_list
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
 
@@ -40,62 +41,6 @@ AUGMENTATIONS: tuple[Mapping[str, Any], ...] = (
     {"op": "temporal_crop", "shortest": 0.7}, {"op": "shear", "amplitude": 0.2}, {"op": "scale", "amplitude": 0.1},
 )  # fmt: skip
 """Of whole clips and without a unit, so that they suit every encoder."""
-
-
-@dataclass(frozen=True)
-class FinetuneOptions:
-    """How an encoder is fine-tuned.
-
-    Attributes:
-        epochs: passes over the training clips.
-        batch_size: labelled clips per step.
-        learning_rate: AdamW's, of the head; it rises over the share ``warmup`` of the steps and falls to zero on a cosine.
-        weight_decay: of weights; biases, norms and learned graphs have none.
-        layer_decay: every block learns at this times the rate of the block above it; 1 for one rate everywhere.
-        freeze: ``none``, ``body``, or the number of first blocks that stay as they are, with their BatchNorm statistics.
-        warmup: share of the steps.
-        label_smoothing: of the cross-entropy.
-        augmentations: rows of ``skelzoo.learn.pretrain.augment``, in order; () for none. None is AUGMENTATIONS, but none in mode
-            ``linear``, so that every clip's vector is computed once.
-        balanced: classes are drawn equally often; with False, as often as they have clips.
-        seed: of head, split, order and augmentations; on a CPU the same seed gives the same weights.
-        precision: ``auto`` is bf16 where the device computes in it, ``bf16-mixed`` or ``32-true``.
-        patience: stop after this many epochs without a better validation part; 0 for never.
-        contrast_weight, temperature: of PSP's contrast on unlabelled clips (mode ``semi``), as in its released code.
-        unlabelled_ratio: unlabelled clips per labelled one in a step of mode ``semi``; 10 in PSP's released script.
-
-    Raises:
-        TrainingError: a value out of its range.
-    """
-
-    epochs: int = 60
-    batch_size: int = 16
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.01
-    layer_decay: float = 0.8
-    freeze: str | int = "none"
-    warmup: float = 0.1
-    label_smoothing: float = 0.1
-    augmentations: Sequence[Mapping[str, Any]] | None = None
-    balanced: bool = True
-    seed: int = 0
-    precision: str = "auto"
-    patience: int = 20
-    contrast_weight: float = 0.2
-    temperature: float = 0.07
-    unlabelled_ratio: int = 10
-
-    def __post_init__(self) -> None:
-        ranges = {
-            "epochs": (1, 1e6), "batch_size": (1, 1e6), "learning_rate": (1e-12, 1e3), "weight_decay": (0, 1e3), "layer_decay": (1e-3, 1), "warmup": (0, 0.99),
-            "label_smoothing": (0, 0.99), "patience": (0, 1e6), "contrast_weight": (0, 1e3), "temperature": (1e-3, 1e3), "unlabelled_ratio": (1, 1e3), "seed": (0, 2**63 - 1),
-        }  # fmt: skip
-        for name, (low, high) in ranges.items():
-            value, whole = getattr(self, name), type(getattr(FinetuneOptions, name)) is int
-            if not isinstance(value, (int, np.integer) if whole else (int, float, np.number)) or not low <= value <= high:
-                raise TrainingError(f"{name} is {value!r}. Give a {'whole ' * whole}number from {low:g} to {high:g}.")
-        if self.precision not in ("auto", "bf16-mixed", "32-true"):
-            raise TrainingError(f"precision is {self.precision!r}. Give auto, bf16-mixed or 32-true.")
 
 
 @dataclass(frozen=True)
@@ -188,10 +133,12 @@ def finetune(
         TrainingError: labels, classes, groups or options that cannot be trained with, or a loss that is not finite.
         ClipError, CoverageError: a clip does not fit the encoder's contract; the message names it.
     """
-    o, clips, unlabelled = FinetuneOptions() if options is None else options, list(clips), list(unlabelled)
+    o, clips, unlabelled = FinetuneOptions() if options is None else options, clip_list(clips), clip_list(unlabelled)
+    if not isinstance(encoder, Encoder):
+        raise TrainingError(f"encoder is of type {type(encoder).__name__}. Give skelzoo.load(NAME).")
     if not isinstance(o, FinetuneOptions):
         raise TrainingError(f"options are of type {type(o).__name__}. Give skelzoo.learn.finetune.FinetuneOptions(...).")
-    groups = None if groups is None else [str(group) for group in groups]
+    groups = None if groups is None else list(groups)
     _check_mode(encoder, mode, unlabelled)
     names, truth = class_ids(clips, labels)
     inputs = Inputs(encoder.contract, _augmentations(o, mode))
@@ -245,13 +192,17 @@ def _parts(
 ) -> tuple[_Part, _Part, tuple[str, ...]]:
     """Training part, validation part, and the groups of the latter."""
     if not isinstance(validation, (int, float, np.number)):
-        validation = list(validation)
+        validation = clip_list(validation)
         if groups is not None:
             raise TrainingError("groups choose the validation part, and validation clips were given too. Leave one of them out.")
+        learned = {id(clip) for clip in clips}
+        both = [clip.name for clip in validation if id(clip) in learned]
+        if both:
+            raise TrainingError(f"{len(both)} validation clips are training clips too, the first is {both[0]!r}. Leave them out of one of both.")
         return _Part(inputs.keep(clips), torch.from_numpy(truth)), _Part(inputs.keep(validation), torch.from_numpy(known_ids(validation, names))), ()
     held = hold_out(truth, names, [c.name for c in clips], validation, seed) if groups is None else hold_out_groups(truth, groups, validation, seed)
     x, y = inputs.keep(clips), torch.from_numpy(truth)
-    return _Part(x[~held], y[~held]), _Part(x[held], y[held]), tuple(sorted({g for g, h in zip(groups or (), held, strict=groups is not None) if h}))
+    return _Part(x[~held], y[~held]), _Part(x[held], y[held]), tuple(sorted({str(g) for g, h in zip(groups or (), held, strict=groups is not None) if h}))
 
 
 def _copy_with_head(encoder: Encoder, names: tuple[str, ...]) -> tuple[nn.Module, ModelConfig]:

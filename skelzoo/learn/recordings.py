@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from skelzoo.errors import TrainingError, UnknownModelError
 from skelzoo.inference.files import FileClip, Refusal, prepare_files
-from skelzoo.inference.output import table
+from skelzoo.inference.output import ClipId, table
 from skelzoo.learn.finetune import FinetuneResult
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.prepare import Contract
@@ -43,15 +44,18 @@ def fitting_files(paths: Sequence[str], contract: Contract, most_moving: bool = 
         yield item if isinstance(item, Refusal) else item.source
 
 
-def labelled_files(path: str, contract: Contract, group: str | None = None, most_moving: bool = False) -> Iterator[LabelledClip | Refusal]:
+def labelled_files(
+    path: str, contract: Contract, group: str | None = None, most_moving: bool = False, label: str | None = None
+) -> Iterator[LabelledClip | Refusal]:
     """Read recordings arranged by class.
 
     Args:
         path: a folder with one folder per class, named after it, that holds the recordings at any depth. Clips of files that lie in
-            no class folder, and of a single file such as a corpus, keep the labels they have.
+            no class folder, of a single file such as a corpus, and of a file whose clips have several labels, keep those.
         group: regular expression that finds the group, such as the person, in a file's path below the folder followed by
             ``/`` and the clip's name: its first bracketed part, or all of what it fits.
         most_moving: see ``fitting_files``.
+        label: regular expression that finds the class there in the same way, instead of the first folder's name.
 
     Yields:
         As ``fitting_files``; a Refusal also for a clip without a label, or without a group where groups are asked for.
@@ -59,23 +63,51 @@ def labelled_files(path: str, contract: Contract, group: str | None = None, most
     Raises:
         TrainingError: not a regular expression.
     """
-    try:
-        pattern = re.compile(group or "")
-    except re.error as error:
-        raise TrainingError(f"{group!r} is no regular expression ({error}). Example: 'person(\\d+)'.") from error
-    for item in fitting_files([path], contract, most_moving):
+    find_group, find_label = (None if pattern is None else _finder(pattern) for pattern in (group, label))
+    for item, labels in _with_labels_of_file(fitting_files([path], contract, most_moving)):
         if isinstance(item, Refusal):
             yield item
             continue
         inside = Path(item.file).relative_to(path) if Path(path).is_dir() else Path(Path(item.file).name)
-        label, where = inside.parts[0] if len(inside.parts) > 1 else item.clip.label, f"{inside.as_posix()}/{item.clip.name}"
-        found = pattern.search(where)
-        if not label:
-            yield Refusal(item.file, TrainingError("has no label. Put it into a folder named after its class."), item.clip.name)
-        elif found is None:
+        where = f"{inside.as_posix()}/{item.clip.name}"
+        own = len(inside.parts) == 1 or len(labels) > 1
+        found = find_label(where) if find_label else item.clip.label if own else inside.parts[0]
+        person = find_group(where) if find_group else ""
+        if not found:
+            how = f"fits nothing in {where!r}. Loosen it." if find_label else "Put it into a folder named after its class."
+            yield Refusal(item.file, TrainingError(f"the label pattern {label!r} {how}" if find_label else f"has no label. {how}"), item.clip.name)
+        elif find_group and not person:
             yield Refusal(item.file, TrainingError(f"the group pattern {group!r} fits nothing in {where!r}. Loosen it."), item.clip.name)
         else:
-            yield LabelledClip(item.clip.replace(label=label), found[1] or "" if pattern.groups else found[0])
+            yield LabelledClip(item.clip.replace(label=found), person)
+
+
+def _finder(pattern: str) -> Callable[[str], str]:
+    """A text -> what a regular expression's first bracketed part, or all of it, fits there; "" for nothing."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise TrainingError(f"{pattern!r} is no regular expression ({error}). Example: 'person(\\d+)'.") from error
+
+    def find(text: str) -> str:
+        found = compiled.search(text)
+        return "" if found is None else (found[1] or "" if compiled.groups else found[0])
+
+    return find
+
+
+def _with_labels_of_file(items: Iterable[FileClip | Refusal]) -> Iterator[tuple[FileClip | Refusal, set[str]]]:
+    """Every item, with the labels that the clips of its file have."""
+    for _, group in itertools.groupby(items, key=lambda item: item.file):
+        of_file = list(group)
+        labels = {item.clip.label for item in of_file if isinstance(item, FileClip) and item.clip.label}
+        yield from ((item, labels) for item in of_file)
+
+
+def with_class_of_folder(clip: ClipId, classes: Sequence[str]) -> ClipId:
+    """The id of a clip whose own label is none of the classes, labelled by the nearest folder that is named after one."""
+    folders = [] if clip.label in classes else [folder.name for folder in Path(clip.file).parents if folder.name in classes]
+    return replace(clip, label=folders[0]) if folders else clip
 
 
 def report(result: FinetuneResult) -> str:

@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 
 
 def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None) -> tuple[tuple[str, ...], Ints]:
-    """Class names in alphabetical order, and the class of each clip as an index into them, (clips,).
+    """Class names in alphabetical order, or that of numbers where all are, and the class of each clip as an index into them, (clips,).
 
     Args:
         labels: one per clip; by default the clips' own.
@@ -30,10 +30,13 @@ def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None) -> tup
         raise TrainingError(
             f"{len(unnamed)} of {len(clips)} clips have no label, the first is {unnamed[0]!r}. Set clip.label, pass labels=, or leave them out."
         )
-    names, truth = np.unique(np.array(found, np.str_), return_inverse=True)
+    names = {str(name) for name in found}
     if len(names) < 2:
-        raise TrainingError(f"all {len(clips)} clips are of the class {str(names[0])!r}. Give clips of at least two classes.")
-    return tuple(str(n) for n in names), truth.astype(np.int64)
+        raise TrainingError(f"all {len(clips)} clips are of the class {min(names)!r}. Give clips of at least two classes.")
+    numeric = all(name.isdecimal() for name in names)
+    ordered = tuple(sorted(names, key=lambda name: (int(name) if numeric else 0, name)))
+    index = {name: i for i, name in enumerate(ordered)}
+    return ordered, np.array([index[str(name)] for name in found], np.int64)
 
 
 def known_ids(clips: Sequence[Clip], names: Sequence[str]) -> Ints:
@@ -85,13 +88,17 @@ def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int)
         groups: one name per clip.
 
     Raises:
-        TrainingError: another number of groups than clips, no group can be held out, or a share outside 0 to below 1.
+        TrainingError: another number of groups than clips, a clip without one (None, NaN or ""), no group can be held out, or a share outside 0 to below 1.
     """
     _check_share(share)
     if len(groups) != len(truth):
         raise TrainingError(f"{len(groups)} groups for {len(truth)} clips. Give one name per clip, such as the person's.")
-    of_clip = np.array(groups, np.str_)
-    known = sorted({str(g) for g in groups})
+    names = [label_of(group) for group in groups]
+    if not all(names):
+        raise TrainingError(
+            f"{sum(not name for name in names)} of {len(names)} clips have no group, the first is number {names.index(next(n for n in names if not n))}. Name a group for each."
+        )
+    of_clip, known = np.array(names, np.str_), sorted({str(name) for name in names})
     wanted, out = share * len(truth), np.zeros(len(truth), bool)
 
     def learnable(held: NDArray[np.bool_]) -> bool:

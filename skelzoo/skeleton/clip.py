@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,21 @@ def mirrored(clip: Clip) -> Clip:
     width = 0 if clip.image_size is None else clip.image_size[1]
     keypoints[..., 0] = np.where(keypoints.any(-1), width - keypoints[..., 0], 0)
     return clip.replace(keypoints=keypoints[:, :, order], scores=None if clip.scores is None else clip.scores[:, :, order])
+
+
+def clip_list(clips: Any) -> list[Clip]:
+    """The clips of an argument that takes one or several.
+
+    Raises:
+        ClipError: something else, or something else among them.
+    """
+    items = [clips] if isinstance(clips, Clip) or not isinstance(clips, Iterable) else list(clips)
+    wrong = [type(item).__name__ for item in items if not isinstance(item, Clip)]
+    if wrong:
+        raise ClipError(
+            f"a list must hold skelzoo.Clip objects, found {wrong[0]}. Use skelzoo.read(file), skelzoo.Clip(keypoints, layout=...) or skelzoo.clips_from_array(x, layout, axes=...)."
+        )
+    return items
 
 
 def label_of(value: Any) -> str | None:

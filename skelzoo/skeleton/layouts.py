@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -199,7 +200,8 @@ def _check_given(name: str, joints: Sequence[str], own: Sequence[str], points: I
     if twice is not None:
         raise LayoutError(f"layout {name!r}: two of its joints are the body point {twice!r}. Say which is; a mix of both goes into points=.")
     for point in (*own, *points):
-        near = [] if point in body_points() else difflib.get_close_matches(point, body_points(), 1, 0.85)
+        snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", point).lower()
+        near = [] if point in body_points() else difflib.get_close_matches(snake, body_points(), 1, 0.85)
         if near:
             raise LayoutError(
                 f"layout {name!r}: no layout of skelzoo knows the body point {point!r}. Did you mean {near[0]}? A point of your own needs another name."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import ClipError, ContractError
+from skelzoo.errors import ClipError, ContractError, CoverageError
 from skelzoo.skeleton.clip import Clip, FloatArray, numbers
 from skelzoo.skeleton.layouts import Layout, get_layout
+from skelzoo.skeleton.points import point_track
 from skelzoo.skeleton.remap import MIN_COVERAGE, remap
 from skelzoo.skeleton.steps import CHOOSES_PERSONS, apply_step, check_step, motion_order
 
 STREAMS = ("joint", "bone", "motion")
 STREAMS_HERE = {"step": "streams"}
+
+TALLEST = 20.0
+"""No body of 3-D joints in metres is as tall; one in pixels is."""
+
+UPRIGHT = 0.8
+"""Cosine to an axis from which on a spine points along it."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +125,16 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
 
     Raises:
         ClipError: too many persons, too few frames, too few coordinates, no ``image_size`` where a step needs one.
-        CoverageError: the clip's layout does not give enough of the contract's joints.
+        CoverageError: the clip's layout does not give enough of the contract's joints, or a pose estimator found too few of them.
+
+    Warns of 3-D bodies that stand along another axis than y.
     """
     clip = remap(clip, contract.layout, contract.min_coverage)
     keypoints = _take_channels(_present_persons(clip, contract), contract.channels, clip.name)
+    if contract.channels == 3 and {"step": "stand_upright"} not in contract.steps:
+        _warn_unless_upright(keypoints, get_layout(contract.layout))
+    elif {"step": "fill_gaps"} in contract.steps:
+        _check_found(keypoints, contract, clip.name)
     frames = int(keypoints.any(axis=(0, 2, 3)).sum())
     if frames < contract.min_frames:
         raise ClipError(
@@ -160,15 +174,44 @@ def _take_channels(keypoints: FloatArray, channels: int, name: str) -> FloatArra
             f"{name}: the clip is {keypoints.shape[-1]}-D, the encoder needs {channels}-D joints. "
             f"Use a {keypoints.shape[-1]}-D encoder (`skelzoo list`: names that end in -{keypoints.shape[-1]}d) or lift the pose to 3-D first."
         )
-    if keypoints.shape[-1] == channels:
+    scores = keypoints.shape[-1] == 3 and keypoints[..., 2].min() >= 0 and keypoints[..., 2].max() <= 1
+    if keypoints.shape[-1] == channels and not (scores and np.ptp(keypoints[..., 1], axis=2).max() > TALLEST):
         return keypoints
-    if keypoints[..., 2].min() >= 0 and keypoints[..., 2].max() <= 1:
+    if scores:
         raise ClipError(
             f"{name}: the third coordinate is from 0 to 1 throughout, as confidences are. Give those as scores: "
             "skelzoo.Clip(keypoints[..., :2], layout, scores=keypoints[..., 2]); 3-D joints in that range, less their mean."
         )
     # As a camera in front would see it: y of pictures points down.
     return keypoints[..., :2] * np.array([1, -1], np.float32)
+
+
+def _check_found(keypoints: FloatArray, contract: Contract, name: str) -> None:
+    """What a pose estimator never found can be neither centred and scaled by, nor guessed from the rest."""
+    layout = get_layout(contract.layout)
+    needed = {joint for point in ("hip_center", "shoulder_center") for joint in layout.mix(point) or ()}
+    for person in keypoints[keypoints.any(axis=(1, 2, 3))]:
+        found = np.asarray(person.any(axis=(0, 2)))
+        if found.mean() < contract.min_coverage or not found[list(needed)].all():
+            lost = ", ".join(joint for joint, ok in zip(layout.joints, found, strict=True) if not ok)
+            raise CoverageError(
+                f"{name}: {lost} found in no frame. The encoder needs hips and shoulders, and {contract.min_coverage:.0%} of the joints of {layout.name!r}. "
+                "Record more of the person, or leave the clip out."
+            )
+
+
+def _warn_unless_upright(keypoints: FloatArray, layout: Layout) -> None:
+    if layout.mix("hip_center") is None or layout.mix("shoulder_center") is None:
+        return
+    spine = (point_track(keypoints, layout, "shoulder_center") - point_track(keypoints, layout, "hip_center")).sum(axis=(0, 1))
+    _, y, z = spine / max(float(np.linalg.norm(spine)), 1e-12)
+    if y < -UPRIGHT:
+        found, advice = "down", "If y points down in your data, give keypoints * [1, -1, -1]"
+    elif abs(z) > UPRIGHT:
+        found, advice = "along z", f"If z is the vertical axis of your data, give keypoints[..., [0, 2, 1]] * [1, {np.sign(z):.0f}, {-np.sign(z):.0f}]"
+    else:
+        return
+    warnings.warn(f"there is a clip whose spine points {found}; skelzoo's y axis points up. {advice}; if the person lies or hangs, all is well.", stacklevel=3)
 
 
 def select_persons(clip: Clip, count: int = 1) -> Clip:
@@ -206,7 +249,9 @@ def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> 
     for person, joint in np.ndindex(len(people), x.shape[-2]):
         ok, lost = (there[person] & found for found in (seen[person, :, joint], ~seen[person, :, joint]))
         if lost.any() and not ok.any():
-            raise ClipError(f"joint {joint} of person {person} is known in no frame, so it cannot be filled. Use a layout without it.")
+            raise ClipError(
+                f"joint {joint} of person {person} is known in no frame, so it cannot be filled. Use a layout without it; 2-D joints that were not found may be (0, 0)."
+            )
         if lost.any():
             for track in people[person, :, joint].T:
                 track[lost] = np.interp(frames[lost], frames[ok], track[ok])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -27,6 +27,7 @@ class Coverage:
         blended: target joint -> {source joint: weight}.
         estimated: target joint -> {target joint: weight}, an extrapolation within the target layout.
         missing: target joints that nothing stands for.
+        points: missing target joint -> the body point that would stand for it, where one would.
     """
 
     source: str
@@ -35,6 +36,7 @@ class Coverage:
     blended: Mapping[str, Mapping[str, float]]
     estimated: Mapping[str, Mapping[str, float]]
     missing: tuple[str, ...]
+    points: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -46,7 +48,7 @@ class Coverage:
         lines = [f"{self.source} -> {self.target}: {self.share:.0%} of the joints measured"]
         for what, joints in (("blended", self.blended), ("estimated", self.estimated)):
             lines += [f"  {what} {j}: " + " + ".join(f"{w:g} {s}" for s, w in mix.items()) for j, mix in joints.items()]
-        lines += [f"  missing {j}" for j in self.missing]
+        lines += [f"  missing {j}" + (f", body point {self.points[j]}" if j in self.points else "") for j in self.missing]
         return "\n".join(lines)
 
 
@@ -75,7 +77,7 @@ def remap(clip: Clip, target: str | Layout, min_coverage: float = MIN_COVERAGE) 
     if report.missing or report.share < min_coverage:
         raise CoverageError(
             f"{clip.name}: layout {clip.layout.name!r} gives too few joints of {target.name!r} (needs {min_coverage:.0%} measured and none missing).\n{report}\n"
-            "Use an encoder whose layout is nearer to yours, or describe the missing points with skelzoo.make_layout(..., points=...)."
+            "Use an encoder whose layout is nearer to yours, or describe the missing body points with skelzoo.make_layout(..., points=...)."
         )
     keypoints = np.einsum("wv,mtvc->mtwc", matrix, clip.keypoints)
     scores = None if clip.scores is None else np.einsum("wv,mtv->mtw", np.abs(matrix) / np.abs(matrix).sum(1, keepdims=True), clip.scores)
@@ -115,4 +117,5 @@ def _plan(source: Layout, target: Layout) -> tuple[Coverage, NDArray[np.float32]
             estimated[joint] = rule
             matrix[target.index(joint)] = sum(w * matrix[target.index(j)] for j, w in rule.items())
     missing = tuple(j for j in unmatched if j not in estimated)
-    return Coverage(source.name, target.name, direct, blended, estimated, missing), matrix
+    points = {j: target.own[j] for j in missing if j in target.own}
+    return Coverage(source.name, target.name, direct, blended, estimated, missing, points), matrix

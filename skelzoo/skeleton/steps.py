@@ -73,7 +73,7 @@ def drop_empty_frames(keypoints: FloatArray, layout: Layout) -> FloatArray:
     return keypoints[:, is_present(keypoints).any(axis=0)]
 
 
-def fill_gaps(keypoints: FloatArray, layout: Layout) -> FloatArray:
+def fill_gaps(keypoints: FloatArray, layout: Layout | None = None) -> FloatArray:
     """Fill joints at exactly zero, where pose estimators put those they do not find, by linear interpolation over time.
 
     Before the first and after the last frame that has the joint its nearest position is held; a joint that the person never has
@@ -226,21 +226,20 @@ def resample(keypoints: FloatArray, layout: Layout, frames: int = 64, method: st
 def most_moving(keypoints: FloatArray, layout: Layout, count: int = 1) -> FloatArray:
     """Keep the ``count`` persons with the highest motion energy, most moving first.
 
-    Motion energy is the sum over frames and joints of squared displacement between consecutive frames in
-    which the person is present, so that entering and leaving the picture do not count as motion. Of 2-D joints
-    those count that were found in both frames: a pose estimator gives (0, 0) for others.
+    Motion energy is the sum, over joints and the frames in which the person is present, of the squared distance from the joint's mean
+    place, both seen from the middle of the body. So walking past, entering the picture, a short track and a tracker's trembling
+    count little. Of 2-D joints, gaps are filled first.
     """
     return keypoints if len(keypoints) <= count else keypoints[motion_order(keypoints)[:count]]
 
 
 def motion_order(keypoints: FloatArray) -> NDArray[np.intp]:
     """Indices of the persons by falling motion energy, see ``most_moving``."""
-    present = is_present(keypoints)
-    both = (present[:, 1:] & present[:, :-1])[:, :, None, None]
-    if keypoints.shape[3] == 2:
-        found = np.asarray(keypoints.any(3, keepdims=True))
-        both = both & found[:, 1:] & found[:, :-1]
-    energy = (np.where(both, np.diff(keypoints, axis=1), 0) ** 2).sum(axis=(1, 2, 3))
+    present = is_present(keypoints)[:, :, None, None]
+    pose = fill_gaps(keypoints) if keypoints.shape[3] == 2 else keypoints
+    pose = pose - pose.mean(axis=2, keepdims=True)
+    mean = pose.sum(axis=1, keepdims=True) / np.maximum(present.sum(axis=1, keepdims=True), 1)
+    energy = (np.where(present, pose - mean, 0) ** 2).sum(axis=(1, 2, 3))
     return np.argsort(-energy, kind="stable")
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from skelzoo.errors import IntegrityError, WeightsUnavailableError, WriteError
 from skelzoo.weights.files import CHECKSUMS, GOLDEN, MAX_JSON, MODEL, FileInfo, bytes_info, file_info, read_checksums
-from skelzoo.weights.telemetry import no_telemetry
+from skelzoo.weights.held import held
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -285,10 +285,11 @@ def _link(blob: Path, path: Path) -> None:
 def _asking(what: str, hub: Hub) -> Iterator[None]:
     """Say what failed, of what, where, and what to do."""
     import httpx2
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     try:
-        with no_telemetry():
+        # Its user agent asks the default endpoint for a list once a day: a request to another server than was asked for.
+        with held(constants, "HF_HUB_DISABLE_TELEMETRY", True):
             yield
     except errors.RepositoryNotFoundError as error:
         raise WeightsUnavailableError(

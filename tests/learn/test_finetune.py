@@ -18,7 +18,7 @@ import skelzoo
 from skelzoo.errors import ClipError, TrainingError
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.layers import parameter_groups
-from skelzoo.learn.splits import hold_out_groups
+from skelzoo.learn.splits import class_ids, hold_out_groups
 from skelzoo.learn.training import LENGTH, Standardised
 from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.clip import Clip
@@ -362,3 +362,26 @@ def test_training_where_gradients_are_off(start: skelzoo.Encoder, mode: Callable
     with mode():
         result = finetune(start, clips_of(4), options=replace(QUICK, epochs=1))
     same(result.encoder.embed(clips_of(1)), finetune(start, clips_of(4), options=replace(QUICK, epochs=1)).encoder.embed(clips_of(1)))
+
+
+def test_what_is_given_wrongly_is_named(start: skelzoo.Encoder, tmp_path: Path) -> None:
+    clips = clips_of(4)
+    for arguments, options, says in (
+        (("skeattnclr-openskel", clips), {}, "encoder is of type str"),
+        ((start, clips[0]), {}, "all 1 clips are of the class"),
+        ((start, str(tmp_path)), {}, "found str. Use skelzoo.read"),
+        ((start, np.zeros((4, 50, 20, 3))), {}, "found ndarray"),
+        ((start, clips), {"validation": "0.2"}, "found str"),
+        ((start, clips), {"validation": clips[:3]}, "3 validation clips are training clips too, the first is"),
+        ((start, clips), {"unlabelled": "folder", "mode": "semi"}, "found str"),
+        ((start, clips), {"groups": [*["a", "b"] * 5, None, float("nan")]}, "2 of 12 clips have no group, the first is number 10"),
+    ):
+        with pytest.raises((TrainingError, ClipError), match=re.escape(says)):
+            finetune(*arguments, **options)
+
+
+def test_classes_that_are_numbers_are_in_their_order() -> None:
+    clips = [make_clip(i).replace(label=i % 12) for i in range(24)]
+    names, truth = class_ids(clips)
+    assert names == tuple(str(i) for i in range(12)) and truth.tolist() == [i % 12 for i in range(24)]
+    assert class_ids(clips, [f"{i % 12}a" for i in range(24)])[0][:3] == ("0a", "10a", "11a")

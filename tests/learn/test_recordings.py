@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,8 @@ def recordings(tmp_path: Path) -> Path:
     return tmp_path / "takes"
 
 
-def found(path: object, group: str | None = None, most_moving: bool = False) -> tuple[list[LabelledClip], list[str]]:
-    items = list(labelled_files(str(path), CONTRACT, group, most_moving))
+def found(path: object, group: str | None = None, most_moving: bool = False, label: str | None = None) -> tuple[list[LabelledClip], list[str]]:
+    items = list(labelled_files(str(path), CONTRACT, group, most_moving, label))
     return [i for i in items if isinstance(i, LabelledClip)], [str(i) for i in items if isinstance(i, Refusal)]
 
 
@@ -55,9 +56,38 @@ def test_the_class_is_the_folder_and_the_group_what_the_pattern_finds(recordings
     assert not refused and [(c.clip.label, c.group) for c in clips] == [(name, str(p)) for name in ("walk", "wave") for p in range(3) for _ in range(2)]
     assert {c.group for c in found(recordings, r"person\d/take1")[0]} == {f"person{p}/take1" for p in range(3)} and len(found(recordings, "take1")[1]) == 6
     assert {c.group for c in found(recordings)[0]} == {""}
-    assert {c.group for c in found(recordings, r"/wave(\d)\d$|walk")[0]} == {"", "0", "1", "2"}
+    assert {c.group for c in found(recordings, r"/wave(\d)\d$|walk")[0]} == {"0", "1", "2"}
     with pytest.raises(TrainingError, match=r"'\(' is no regular expression"):
         found(recordings, "(")
+
+
+def test_the_class_is_what_a_pattern_finds_or_what_a_file_of_several_says(recordings: Path) -> None:
+    clips, refused = found(recordings, r"^(\w+)/", label=r"/(person\d)/")
+    assert not refused and {(c.clip.label, c.group) for c in clips} == {(f"person{p}", name) for p in range(3) for name in ("walk", "wave")}
+    assert "the label pattern 'nowhere' fits nothing in 'walk/person0/take0.npz/walk00'" in found(recordings, label="nowhere")[1][0]
+    skelzoo.save_clips(recordings / "walk/session.npz", [make_clip(i).replace(label=name) for i, name in enumerate(("sit", "stand", "sit"))])
+    assert [c.clip.label for c in found(recordings)[0] if c.clip.name.startswith("clip")] == ["sit", "stand", "sit"]
+
+
+def test_a_model_is_not_replaced_unless_asked(model: str, recordings: Path, tmp_path: Path) -> None:
+    arguments = (model, recordings, "--out", tmp_path / "mine", "--mode", "linear", "--epochs", 1, "--device", "cpu")
+    assert run(*arguments).exit_code == 0
+    before = (tmp_path / "mine/model.safetensors").read_bytes()
+    again = run(*arguments, "--seed", 1)
+    assert again.exit_code == 1 and "mine: holds a model. Choose another name, or give --overwrite" in again.stderr
+    assert (tmp_path / "mine/model.safetensors").read_bytes() == before
+    assert run(*arguments, "--seed", 1, "--overwrite").exit_code == 0 and (tmp_path / "mine/model.safetensors").read_bytes() != before
+
+
+def test_classes_of_folders_count_in_classify_and_other_files_are_named(model: str, recordings: Path, tmp_path: Path) -> None:
+    (recordings / "walk/notes.csv").write_text("a,b")
+    trained = run(model, recordings, "--out", tmp_path / "mine", "--mode", "linear", "--epochs", 1, "--device", "cpu")
+    assert trained.exit_code == 0 and "note: 1 files are of no format that is read: 1 .csv" in trained.stderr
+    result = CliRunner().invoke(main, ["classify", f"local:{tmp_path / 'mine'}", str(recordings), "-o", str(tmp_path / "out.csv"), "--device", "cpu"])
+    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    assert [row["label"] for row in rows] == ["walk"] * 6 + ["wave"] * 6
+    right = sum(row["label"] == row["class_1"] for row in rows)
+    assert f"{right} of 12 clips with a label of the model's are classified so ({100 * right / 12:.1f} %)" in result.stdout
 
 
 def test_what_cannot_be_used_is_named_and_passed_over(recordings: Path) -> None:
@@ -91,7 +121,7 @@ def test_a_bundled_start_passes_its_licence_on(recordings: Path, tmp_path: Path)
     """Also when what came of it is fine-tuned again, over itself."""
     said = "CC-BY-NC-4.0. Part of the training data, the Bandai-Namco-Research-Motiondataset, is CC BY-NC 4.0. What the recordings' licence asks"
     for start in ("skeattnclr-openskel", f"local:{tmp_path / 'mine'}", f"local:{tmp_path / 'mine'}"):
-        assert run(start, recordings, "--out", tmp_path / "mine", "--mode", "linear", "--epochs", 1, "--device", "cpu").exit_code == 0
+        assert run(start, recordings, "--out", tmp_path / "mine", "--overwrite", "--mode", "linear", "--epochs", 1, "--device", "cpu").exit_code == 0
         assert said in (tmp_path / "mine/README.md").read_text()
 
 

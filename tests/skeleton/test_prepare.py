@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from safetensors.torch import load_file
 from tiny import make_clip
 
 from skelzoo import Clip, Contract, fill_missing, get_layout, prepare, select_persons
-from skelzoo.errors import ClipError, ContractError, LayoutError, SkelzooError
+from skelzoo.errors import ClipError, ContractError, CoverageError, LayoutError, SkelzooError
+from skelzoo.learn.cameras import film
 from skelzoo.skeleton.prepare import prepare_batch, stream
+from skelzoo.skeleton.procedural import make
 from skelzoo.skeleton.steps import apply_step
 from skelzoo.weights.manifest import manifest
 
@@ -264,3 +267,39 @@ def test_unknown_layout_of_a_contract() -> None:
 
 def test_whole_numbers_will_do_for_options_that_are_floats() -> None:
     assert CONTRACT.replace(steps=({"step": "scale_torso", "length": 2}, *STEPS)).steps[0]["length"] == 2
+
+
+@pytest.mark.parametrize(("lost", "says"), [((11, 12), "left_hip, right_hip found in no frame"), ((9, 10, 13, 14, 15), "left_wrist, right_wrist, left_knee")])
+def test_joints_that_were_never_found_are_not_made_up(lost: tuple[int, ...], says: str) -> None:
+    contract = Contract("coco17", 2, 1, 16, ({"step": "fill_gaps"}, {"step": "center"}, {"step": "scale_torso"}, {"step": "resample", "frames": 16}))
+    clip = film(make("squat", frames=40), 0)
+    keypoints = clip.keypoints.copy()
+    keypoints[:, 1:, list(lost)] = 0
+    prepare(clip.replace(keypoints=keypoints), contract)
+    keypoints[:, :, list(lost)] = 0
+    with pytest.raises(CoverageError, match=says):
+        prepare(clip.replace(keypoints=keypoints), contract)
+
+
+@pytest.mark.parametrize(("turn", "says"), [
+    ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], None), ([[1, 0, 0], [0, -1, 0], [0, 0, -1]], "[1, -1, -1]"),
+    ([[1, 0, 0], [0, 0, 1], [0, -1, 0]], "[..., [0, 2, 1]] * [1, 1, -1]"), ([[1, 0, 0], [0, 0, -1], [0, 1, 0]], "[..., [0, 2, 1]] * [1, -1, 1]"),
+    ([[0, -1, 0], [1, 0, 0], [0, 0, 1]], None),
+])  # fmt: skip
+def test_bodies_that_do_not_stand_along_y_are_warned_of(turn: list[list[int]], says: str | None) -> None:
+    """And what is advised puts them back; a person on their side may lie."""
+    clip, contract = make("squat", frames=20), Contract("kinect20", 3, 1, 16, ({"step": "resample", "frames": 16},))
+    turned = clip.replace(keypoints=clip.keypoints @ np.array(turn, np.float32))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prepare(turned, contract)
+    assert [says in str(w.message) for w in caught if says] == ([True] if says else []) and len(caught) == bool(says)
+    if says:
+        order = turned.keypoints[..., [0, 2, 1]] if "0, 2, 1" in says else turned.keypoints
+        assert np.allclose(order * np.array(eval(says.rpartition("* ")[2])), clip.keypoints)
+
+
+def test_confidences_of_a_guessed_layout_are_not_taken_for_depth() -> None:
+    pose = np.concatenate([500 * np.random.default_rng(0).random((30, 25, 2)), np.random.default_rng(1).random((30, 25, 1))], axis=2)
+    with pytest.raises(ClipError, match="as confidences are"):
+        prepare(Clip(pose, "ntu25"), Contract("kinect20", 3, 1, 16, ({"step": "resample", "frames": 16},)))

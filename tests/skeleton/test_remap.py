@@ -7,7 +7,7 @@ import pytest
 from tiny import make_clip
 
 from skelzoo import Clip, Layout, coverage, get_layout, list_layouts, make_layout, remap
-from skelzoo.errors import CoverageError
+from skelzoo.errors import CoverageError, LayoutError
 
 PAIRS = [(a, b) for a in list_layouts() for b in ("kinect20", "ntu25") if coverage(a, b).share >= 0.75]
 
@@ -120,3 +120,13 @@ def test_joints_of_the_same_names_that_are_other_points_are_matched_by_point() -
     assert coverage(mirrored.layout, "kinect20").direct["LeftHand"] == "RightHand"
     plain = Clip(clip.keypoints, make_layout("plain", layout.joints, np.array(layout.parents)))
     assert np.array_equal(remap(plain, "kinect20").keypoints, clip.keypoints), "names alone say the same"
+
+
+def test_missing_joints_are_named_with_the_body_point_that_makes_them() -> None:
+    points = {f"{side}_{part}": f"{side}_{part}" for side in ("left", "right") for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")}
+    joints = {"pelvis": "hip_center", "neck": "shoulder_center", "head": "head", **points}
+    assert "missing Spine, body point spine_low" in str(coverage(make_layout("mine", joints, [None] * 15), "kinect20"))
+    mended = coverage(make_layout("mine", joints, [None] * 15, points={"spine_low": {"pelvis": 0.75, "neck": 0.25}}), "kinect20")
+    assert not mended.missing
+    with pytest.raises(LayoutError, match=r"'LeftKnee'\. Did you mean left_knee"):
+        make_layout("mine", {"a": "LeftKnee"}, [None])

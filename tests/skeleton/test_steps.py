@@ -12,6 +12,7 @@ from tiny import make_clip
 
 from skelzoo import get_layout
 from skelzoo.errors import ClipError, ContractError
+from skelzoo.skeleton.procedural import make
 from skelzoo.skeleton.steps import STEPS, apply_step
 
 LAYOUT = get_layout("kinect20")
@@ -233,8 +234,8 @@ def test_resample_of_one_frame_repeats_it(method: str) -> None:
 
 
 def energy(keypoints: np.ndarray, m: int) -> float:
-    there = frames_of(keypoints, m)
-    return sum(float(((keypoints[m, t + 1].astype(float) - keypoints[m, t]) ** 2).sum()) for t in there if t + 1 in there)
+    poses = [keypoints[m, t].astype(float) - keypoints[m, t].mean(0) for t in frames_of(keypoints, m)]
+    return sum(float(((pose - np.mean(poses, axis=0)) ** 2).sum()) for pose in poses)
 
 
 def people() -> np.ndarray:
@@ -274,8 +275,21 @@ def test_yaw_needs_three_dimensions(x: np.ndarray) -> None:
         run(x[..., :2], "yaw")
 
 
-def test_joints_that_were_not_found_do_not_move() -> None:
-    still, moving = np.full((30, 17, 2), 300.0, np.float32), np.full((30, 17, 2), 300.0, np.float32)
-    still[::2, 9] = 0
-    moving[:, :, 0] += 20 * np.arange(30)[:, None]
-    assert np.array_equal(STEPS["most_moving"](np.stack([still, moving]), get_layout("coco17")), moving[None])
+@pytest.mark.parametrize("other", ["trembles", "passes", "appears", "loses joints"])
+@pytest.mark.parametrize("channels", [3, 2])
+def test_who_exercises_is_chosen_before_who_does_not(other: str, channels: int) -> None:
+    rng = np.random.default_rng(0)
+    scale = 1.0 if channels == 3 else 100.0
+    patient = (make("squat", frames=60).keypoints[..., :channels] + 2) * scale
+    bystander = np.repeat(patient[:, :1], 60, axis=1) + scale
+    if other == "trembles":
+        bystander = bystander + 0.02 * scale * rng.normal(size=bystander.shape)
+    elif other == "passes":
+        bystander = bystander + scale * np.linspace(0, 5, 60)[:, None, None]
+    elif other == "appears":
+        bystander[:, 13:], bystander[:, :10] = 0, 0
+        bystander[:, 12] += 0.3 * scale
+    elif channels == 2:
+        bystander[:, ::2, 9] = 0
+    both = np.concatenate([bystander, patient]).astype(np.float32)
+    assert np.array_equal(run(both, "most_moving"), both[1:])

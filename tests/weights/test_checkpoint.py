@@ -23,7 +23,6 @@ from torch import Tensor
 import skelzoo
 from skelzoo.errors import CheckpointError, IntegrityError, SkelzooError, WeightsUnavailableError
 from skelzoo.weights import checkpoint
-from skelzoo.weights.files import check_target
 
 FILES = ("model.safetensors", "config.json", "golden.safetensors", "README.md")
 
@@ -328,30 +327,6 @@ def test_an_interrupted_save_leaves_nothing_half_written(
     assert {p.name for p in tmp_path.iterdir()} == {"tiny"}
 
 
-@pytest.mark.parametrize("files", [["notes.txt"], ["config.json"], ["config.json", "README.md"], [*FILES, "checksums.json", "notes.txt"]])
-def test_folders_of_other_people_are_left_alone(tmp_path: Path, files: list[str]) -> None:
-    (tmp_path / "mine").mkdir()
-    for file in files:
-        (tmp_path / "mine" / file).write_text("mine")
-    with pytest.raises(CheckpointError, match="is not a weights folder"):
-        make_encoder().save(tmp_path / "mine")
-    assert {p.name: p.read_text() for p in (tmp_path / "mine").iterdir()} == dict.fromkeys(files, "mine") and len(list(tmp_path.iterdir())) == 1
-
-
-def test_targets_that_are_files_or_below_files(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(CheckpointError, match="is not a weights folder"):
-        make_encoder().save(tmp_path / "file")
-    with pytest.raises(CheckpointError, match="is a file, not a folder"):
-        make_encoder().save(tmp_path / "file/below")
-    assert (tmp_path / "file").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
-
-
-def test_an_empty_folder_will_do(tmp_path: Path) -> None:
-    (tmp_path / "new").mkdir()
-    assert load(make_encoder().save(tmp_path / "new")).labels == ("sit", "stand", "wave")
-
-
 def test_shapes_of_every_arch_are_known_without_memory_and_without_a_compiler() -> None:
     code = (
         "import sys, torch; from tiny import SMALL; from skelzoo.nets.archs import build; from skelzoo.skeleton.layouts import get_layout\n"
@@ -373,33 +348,3 @@ def test_weights_that_give_nan_are_neither_saved_nor_verified(folder: Path, tmp_
     with pytest.raises(CheckpointError, match="logits of a made-up clip are NaN or infinite"):
         load(folder).save(tmp_path / "spoilt")
     assert not (tmp_path / "spoilt").exists()
-
-
-def test_targets_are_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path / "empty")
-    for target, says in ((tmp_path / "file/model", "is a file"), (Path("."), "is the current folder"), (tmp_path / "empty", "is the current folder")):
-        with pytest.raises(CheckpointError, match=says):
-            check_target(target)
-        with pytest.raises(CheckpointError, match=says):
-            make_encoder().save(target)
-    monkeypatch.setattr(os, "access", lambda *args: False)
-    with pytest.raises(CheckpointError, match="no permission to write"):
-        check_target(tmp_path / "new/model")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "file"]
-
-
-def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, replace = make_encoder().save(tmp_path / "model"), os.replace
-    before = {p.name: p.read_bytes() for p in folder.iterdir()}
-
-    def refuse(source: Path, target: Path) -> None:
-        if Path(target) == folder and Path(source).name != "folder":
-            raise OSError(5, "Input/output error")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(CheckpointError, match="cannot be written"):
-        make_encoder(1).save(folder)
-    assert [p.name for p in tmp_path.iterdir()] == ["model"] and {p.name: p.read_bytes() for p in folder.iterdir()} == before

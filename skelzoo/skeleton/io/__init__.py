@@ -142,7 +142,7 @@ def _expand(path: Path) -> list[Path]:
     if os.path.isfile(path):
         return [path]
     if os.path.isdir(path):
-        files = sorted(_below(path))
+        files = sorted(p for p in _walk(path) if os.path.isdir(p) or _is_listed(p))
         if not files:
             raise ReadError(path, "holds no readable file", f"{_SUPPORTED} Give files by name to have them tried.")
         return files
@@ -159,14 +159,20 @@ def _expand(path: Path) -> list[Path]:
     return files
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """What a folder and the folders below it list, each folder once, and folders that cannot be looked into."""
+def passed_over(paths: Iterable[PathLike]) -> list[Path]:
+    """Files in folders that ``find_files`` does not list: those of formats that are not read, but for ``.asf``, which ``.amc`` needs. Sorted."""
+    folders = [path for path in map(Path, paths) if os.path.isdir(path)]
+    return sorted({p for folder in folders for p in _walk(folder) if os.path.isfile(p) and not _is_listed(p) and _suffix(p) != ".asf"})
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files in a folder and the folders below it, each folder once, and folders that cannot be looked into; nothing hidden."""
     closed: list[Path] = []
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)), followlinks=True):
         real = os.path.realpath(place)
         folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
-        yield from (p for p in (Path(place, name) for name in files if real not in seen and not name.startswith(".")) if _is_listed(p))
+        yield from (Path(place, name) for name in files if real not in seen and not name.startswith("."))
         seen.add(real)
     yield from closed
 

@@ -1,0 +1,67 @@
+"""Options of fine-tuning, and the ranges that their values may have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skelzoo.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """How an encoder is fine-tuned.
+
+    Attributes:
+        epochs: passes over the training clips.
+        batch_size: labelled clips per step.
+        learning_rate: AdamW's, of the head; it rises over the share ``warmup`` of the steps and falls to zero on a cosine.
+        weight_decay: of weights; biases, norms and learned graphs have none.
+        layer_decay: every block learns at this times the rate of the block above it; 1 for one rate everywhere.
+        freeze: ``none``, ``body``, or the number of first blocks that stay as they are, with their BatchNorm statistics.
+        warmup: share of the steps.
+        label_smoothing: of the cross-entropy.
+        augmentations: rows of ``skelzoo.learn.pretrain.augment``, in order; () for none. None is AUGMENTATIONS, but none in mode
+            ``linear``, so that every clip's vector is computed once.
+        balanced: classes are drawn equally often; with False, as often as they have clips.
+        seed: of head, split, order and augmentations; on a CPU the same seed gives the same weights.
+        precision: ``auto`` is bf16 where the device computes in it, ``bf16-mixed`` or ``32-true``.
+        patience: stop after this many epochs without a better validation part; 0 for never.
+        contrast_weight, temperature: of PSP's contrast on unlabelled clips (mode ``semi``), as in its released code.
+        unlabelled_ratio: unlabelled clips per labelled one in a step of mode ``semi``; 10 in PSP's released script.
+
+    Raises:
+        TrainingError: a value out of its range.
+    """
+
+    epochs: int = 60
+    batch_size: int = 16
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.01
+    layer_decay: float = 0.8
+    freeze: str | int = "none"
+    warmup: float = 0.1
+    label_smoothing: float = 0.1
+    augmentations: Sequence[Mapping[str, Any]] | None = None
+    balanced: bool = True
+    seed: int = 0
+    precision: str = "auto"
+    patience: int = 20
+    contrast_weight: float = 0.2
+    temperature: float = 0.07
+    unlabelled_ratio: int = 10
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "epochs": (1, 1e6), "batch_size": (1, 1e6), "learning_rate": (1e-12, 1e3), "weight_decay": (0, 1e3), "layer_decay": (1e-3, 1), "warmup": (0, 0.99),
+            "label_smoothing": (0, 0.99), "patience": (0, 1e6), "contrast_weight": (0, 1e3), "temperature": (1e-3, 1e3), "unlabelled_ratio": (1, 1e3), "seed": (0, 2**63 - 1),
+        }  # fmt: skip
+        for name, (low, high) in ranges.items():
+            value, whole = getattr(self, name), type(getattr(FinetuneOptions, name)) is int
+            if not isinstance(value, (int, np.integer) if whole else (int, float, np.number)) or not low <= value <= high:
+                raise TrainingError(f"{name} is {value!r}. Give a {'whole ' * whole}number from {low:g} to {high:g}.")
+        if self.precision not in ("auto", "bf16-mixed", "32-true"):
+            raise TrainingError(f"precision is {self.precision!r}. Give auto, bf16-mixed or 32-true.")

@@ -1,0 +1,34 @@
+"""Many files to clips: what cannot be used is named, and everything else comes through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import CONTRACT, make_clip
+
+import skelzoo
+from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_files, read_files
+
+
+@pytest.mark.parametrize("kind", ["array", "parquet"])
+def test_one_bad_clip_of_a_file_is_left_out_alone(tmp_path: Path, kind: str) -> None:
+    x = np.stack([make_clip(i).keypoints for i in range(5)])
+    x[3, 0, 5, 2] = np.nan
+    if kind == "array":
+        np.savez(tmp_path / "clips.npz", keypoints=x, layout="kinect20")
+    else:
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        rows = {"keypoints": [c.ravel() for c in x], "layout": ["kinect20"] * 5, "frames": [x.shape[2]] * 5}
+        pq.write_table(pa.table(rows), tmp_path / "clips.parquet")
+    items = list(read_files([str(tmp_path)]))
+    assert [item.clip.name if isinstance(item, FileClip) else None for item in items] == [None if i == 3 else f"clips[{i}]" for i in range(5)]
+    assert isinstance(items[3], Refusal) and items[3].clip == "clips[3]" and "NaN" in str(items[3])
+
+
+def test_a_result_among_the_recordings_is_no_recording(tmp_path: Path) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", make_clip())
+    np.savez(tmp_path / "vectors.npz", embeddings=np.zeros((1, 4)))
+    (item,) = prepare_files([str(tmp_path)], CONTRACT, leave_out=tmp_path / "vectors.npz")
+    assert isinstance(item, PreparedClip) and len(list(prepare_files([str(tmp_path)], CONTRACT))) == 2
