@@ -21,6 +21,8 @@ def main(folder: str, out: str, model: str = "skeattnclr-openskel") -> None:
             print(f"left out: {error}", file=sys.stderr)
             continue
         for clip in clips:
+            if clip.persons > encoder.contract.persons:
+                print(f"{clip.name}: {clip.persons} persons, those who move most are kept", file=sys.stderr)
             try:
                 prepared.append(skelzoo.prepare(skelzoo.select_persons(clip, encoder.contract.persons), encoder.contract))
                 names.append(clip.name)

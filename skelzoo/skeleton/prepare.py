@@ -163,7 +163,7 @@ def _present_persons(clip: Clip, contract: Contract) -> FloatArray:
     if len(keypoints) > contract.persons and not any(s["step"] in CHOOSES_PERSONS for s in contract.steps):
         raise ClipError(
             f"{clip.name}: {len(keypoints)} persons, the encoder takes {contract.persons}. Choose with skelzoo.select_persons(clip, {contract.persons}) "
-            "(those that move most; --select-persons on the command line), or make one clip per person."
+            "(those that move most; --select-persons on the command line), or make one clip per person; if they are clips of an array, say so with axes='n t v c'."
         )
     return keypoints
 
