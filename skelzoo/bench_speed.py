@@ -21,8 +21,8 @@ import skelzoo
 from skelzoo.bench import RESET, STATUS, made_up, memory
 from skelzoo.errors import DeviceError, WeightsUnavailableError
 from skelzoo.inference.encoder import Encoder
+from skelzoo.inference.precision import TF32, tf32_products
 from skelzoo.inference.runner import pick_dtype
-from skelzoo.inference.tf32 import TF32, tf32_products
 from skelzoo.learn.evaluate import device_name, revision
 from skelzoo.nets.fused import vectors_of
 from skelzoo.skeleton.prepare import prepare_batch

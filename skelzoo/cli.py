@@ -123,7 +123,7 @@ def classify_command(
 ) -> None:
     """Name the likeliest classes of each clip."""
     from skelzoo.inference.output import CLASS_SUFFIXES, check_output, classes_table, write_classes
-    from skelzoo.learn.recordings import with_class_of_folder
+    from skelzoo.learn.recordings import with_classes
 
     if output != "-":
         check_output(output, CLASS_SUFFIXES)
@@ -133,7 +133,7 @@ def classify_command(
     array, ids, refused = _prepare(encoder, paths, select_persons, output)
     if ids:
         result, classes = encoder.classify(array, top_k, prepared=True, batch_size=batch_size), encoder.labels or ()
-        ids = [with_class_of_folder(i, classes) for i in ids]
+        ids = with_classes(ids, paths, classes)
         click.echo(classes_table(result, ids) if output == "-" else f"{len(ids)} clips: {write_classes(output, result, ids)}")
         right = [i.label == best for i, best in zip(ids, result.labels[:, 0], strict=True) if i.label in classes]
         if right:
@@ -150,13 +150,13 @@ def _prepare(encoder: Encoder, paths: Sequence[str], select_persons: bool, outpu
     from skelzoo.inference.files import prepare_files
 
     clips: list[PreparedClip]
-    clips, refused = _go_through(prepare_files(paths, encoder.contract, select_persons, leave_out=output), paths)
+    clips, refused = _go_through(prepare_files(paths, encoder.contract, select_persons, leave_out=output), paths, output)
     array = np.stack([c.array for c in clips]) if clips else np.zeros((0, *encoder.contract.shape), np.float32)
     return array, [c.id for c in clips], refused
 
 
-def _go_through(items: Iterator[T | Refusal], paths: Sequence[str]) -> tuple[list[T], int]:
-    """Collect what is usable of the paths, name the rest on stderr as it comes."""
+def _go_through(items: Iterator[T | Refusal], paths: Sequence[str], result: str = "") -> tuple[list[T], int]:
+    """Collect what is usable of the paths, name the rest on stderr as it comes, but for an earlier result."""
     import sys
     from collections import Counter
 
@@ -172,7 +172,7 @@ def _go_through(items: Iterator[T | Refusal], paths: Sequence[str]) -> tuple[lis
             tqdm.write(f"error: {item}", file=sys.stderr)
         else:
             done.append(item)
-    others = Counter(path.suffix or path.name for path in passed_over(paths))
+    others = Counter(path.suffix or path.name for path in passed_over(paths) if path.resolve() != Path(result).resolve())
     if others:
         click.echo(f"note: {others.total()} files are of no format that is read: {', '.join(f'{n} {what}' for what, n in others.most_common(5))}", err=True)
     return done, refused

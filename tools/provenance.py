@@ -60,7 +60,8 @@ def provenance(recipe: Recipe) -> Provenance:
     head = f", with a linear head for {'exercises and locomotion' if free else 'exercises, gestures and locomotion'}" if recipe.head else ""
     held_out = recipe.data.held_out.get("bandai_namco.npz", {})
     trained_on = [TRAINED_ON[f] + (", without the style exhausted" if f == "bandai_namco.npz" and "style" in held_out else "") for f in recipe.data.files]
-    said = (*notes, *([CAMERAS] if filmed else []), *([HEAD] if recipe.head else []), *([] if free else [ACTORS]))
+    start = [f"Training started from the weights of `{recipe.start}`."] if recipe.start else []
+    said = (*notes, *start, *([CAMERAS] if filmed else []), *([HEAD] if recipe.head else []), *([] if free else [ACTORS]))
     command = f"skelzoo pretrain {recipe.name} --data DATA --out RUN"
     return Provenance(family, f"{summary}{head}.", *(FREE if free else NON_COMMERCIAL), tuple(dict.fromkeys(trained_on)), command, said)
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
+from skelzoo.inference.precision import TF32, own_precision
 from skelzoo.inference.runner import SPLIT, pick_compile, pick_device, pick_dtype, run
-from skelzoo.inference.tf32 import TF32, own_precision
 from skelzoo.nets.fused import splits_batches, state_of, vectors_of
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clip_list, clips_from_array
 from skelzoo.skeleton.prepare import Contract, prepare_batch

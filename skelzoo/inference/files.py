@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from skelzoo.errors import ClipError, ReadError, SkelzooError
+from skelzoo.errors import ClipError, LayoutError, ReadError, SkelzooError
 from skelzoo.inference.output import ClipId
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io import find_files, read
@@ -73,18 +74,20 @@ def list_files(paths: Sequence[str], leave_out: str | Path | None = None) -> Ite
     """Files, and those of folders and globs (see ``skelzoo.find_files``), each once; a Refusal for every path without any.
 
     Args:
-        leave_out: the result, a file or folder, which may lie among the recordings and is not one.
+        leave_out: the result, a file or folder, which may lie among the recordings and is not one; given as one it is refused.
     """
     usable = []
+    result = None if leave_out is None else Path(leave_out).resolve()
     for path in paths:
         try:
+            if result is not None and os.path.isfile(path) and Path(path).resolve() == result:
+                raise ReadError(path, "is where the result goes", "Give the result another name.")
             find_files(path)
         except SkelzooError as error:
             yield Refusal(path, error)
         else:
             usable.append(path)
     # Once more for all together, so that a recording named twice is read once.
-    result = None if leave_out is None else Path(leave_out).resolve()
     yield from (str(p) for p in find_files(usable) if result is None or result not in (resolved := p.resolve(), *resolved.parents))
 
 
@@ -100,7 +103,7 @@ def read_files(paths: Sequence[str], leave_out: str | Path | None = None) -> Ite
             continue
         try:
             clips = read(file)
-        except ClipError as error:
+        except (ClipError, LayoutError) as error:
             yield from _one_by_one(file, error)
         except SkelzooError as error:
             yield Refusal(file, error)
@@ -108,7 +111,7 @@ def read_files(paths: Sequence[str], leave_out: str | Path | None = None) -> Ite
             yield from (FileClip(clip, file) for clip in clips)
 
 
-def _one_by_one(file: str, error: ClipError) -> Iterator[FileClip | Refusal]:
+def _one_by_one(file: str, error: SkelzooError) -> Iterator[FileClip | Refusal]:
     """The clips of a file of which one cannot be used, without that one; a Refusal of it all where they cannot be told apart."""
     stream = open_stream(file)
     if stream is None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skelzoo.errors import CheckpointError, ClipError, CoverageError, LayoutError
+from skelzoo.inference.precision import without_autocast
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.prepare import prepare
@@ -77,6 +78,6 @@ def _outputs(encoder: Encoder, clip: Clip) -> dict[str, Tensor]:
     embedding = torch.from_numpy(encoder.embed(clip))
     rows = {"prepared": prepared, "embedding": embedding}
     if encoder.config.num_classes:
-        with torch.inference_mode():
+        with torch.inference_mode(), without_autocast(encoder.device):
             rows["logits"] = encoder.net.forward_head(embedding.to(encoder.device, encoder.dtype)).float().cpu()  # type: ignore[operator]
     return rows

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from skelzoo.errors import ContractError, DeviceError
-from skelzoo.inference.tf32 import TF32
+from skelzoo.inference.precision import TF32
 
 BATCH = {"cuda": 256, "mps": 64, "cpu": 16}
 """Clips per batch by device; small on CPUs, where larger temporaries fall out of the cache and take memory."""

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
+from skelzoo.inference.precision import without_autocast
 from skelzoo.inference.runner import BATCH
 from skelzoo.learn.finetune_options import FinetuneOptions as FinetuneOptions
 from skelzoo.learn.inputs import Inputs
@@ -140,10 +141,10 @@ def finetune(
         raise TrainingError(f"options are of type {type(o).__name__}. Give skelzoo.learn.finetune.FinetuneOptions(...).")
     groups = None if groups is None else list(groups)
     _check_mode(encoder, mode, unlabelled)
-    names, truth = class_ids(clips, labels)
+    names, truth = class_ids(clips, labels, encoder.labels)
     inputs = Inputs(encoder.contract, _augmentations(o, mode))
     train, valid, held = _parts(inputs, clips, truth, names, validation, groups, o.seed)
-    with torch.random.fork_rng([encoder.device] if encoder.device.type == "cuda" else []):
+    with torch.random.fork_rng([encoder.device] if encoder.device.type == "cuda" else []), without_autocast(encoder.device):
         torch.manual_seed(o.seed)
         net, config = _copy_with_head(encoder, names)
         data = train.to(encoder.device), valid.to(encoder.device), inputs.keep(unlabelled).to(encoder.device)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from skelzoo.errors import TrainingError, UnknownModelError
-from skelzoo.inference.files import FileClip, Refusal, prepare_files
+from skelzoo.inference.files import FileClip, Refusal, prepare_clip, prepare_files, read_files
 from skelzoo.inference.output import ClipId, table
 from skelzoo.learn.finetune import FinetuneResult
 from skelzoo.skeleton.clip import Clip
@@ -63,23 +63,51 @@ def labelled_files(
     Raises:
         TrainingError: not a regular expression.
     """
-    find_group, find_label = (None if pattern is None else _finder(pattern) for pattern in (group, label))
-    for item, labels in _with_labels_of_file(fitting_files([path], contract, most_moving)):
-        if isinstance(item, Refusal):
-            yield item
-            continue
-        inside = Path(item.file).relative_to(path) if Path(path).is_dir() else Path(Path(item.file).name)
-        where = f"{inside.as_posix()}/{item.clip.name}"
-        own = len(inside.parts) == 1 or len(labels) > 1
-        found = find_label(where) if find_label else item.clip.label if own else inside.parts[0]
-        person = find_group(where) if find_group else ""
-        if not found:
-            how = f"fits nothing in {where!r}. Loosen it." if find_label else "Put it into a folder named after its class."
-            yield Refusal(item.file, TrainingError(f"the label pattern {label!r} {how}" if find_label else f"has no label. {how}"), item.clip.name)
-        elif find_group and not person:
-            yield Refusal(item.file, TrainingError(f"the group pattern {group!r} fits nothing in {where!r}. Loosen it."), item.clip.name)
-        else:
-            yield LabelledClip(item.clip.replace(label=found), person)
+    find_group, find_label = (_finder(pattern) if pattern else None for pattern in (group, label))
+    for file, items in itertools.groupby(read_files([path]), key=lambda item: item.file):
+        of_file = list(items)
+        several, folder = _has_several(item.clip.label for item in of_file if isinstance(item, FileClip)), class_folder(file, [path])
+        for read in of_file:
+            ready = read if isinstance(read, Refusal) else prepare_clip(read, contract, most_moving)
+            if isinstance(ready, Refusal):
+                yield ready
+                continue
+            clip = ready.source.clip
+            where = f"{_inside(file, path).as_posix()}/{clip.name}"
+            found = find_label(where) if find_label else clip.label if several else folder or clip.label
+            person = find_group(where) if find_group else ""
+            if not found:
+                how = "though other clips of its file have one. Name it too." if several else "and lies in no folder named after its class. Put it into one."
+                yield Refusal(
+                    file,
+                    TrainingError(f"the label pattern {label!r} fits nothing in {where!r}. Loosen it." if find_label else f"has no label, {how}"),
+                    clip.name,
+                )
+            elif find_group and not person:
+                yield Refusal(file, TrainingError(f"the group pattern {group!r} fits nothing in {where!r}. Loosen it."), clip.name)
+            else:
+                yield LabelledClip(clip.replace(label=found), person)
+
+
+def class_folder(file: str, paths: Sequence[str]) -> str:
+    """The class of a recording by its folder: the first folder below that of the paths in which it lies; "" for none."""
+    inside = [_inside(file, path) for path in paths if Path(path).is_dir() and Path(file).is_relative_to(path)]
+    return inside[0].parts[0] if inside and len(inside[0].parts) > 1 else ""
+
+
+def with_classes(ids: Sequence[ClipId], paths: Sequence[str], classes: Sequence[str]) -> list[ClipId]:
+    """The ids of clips that were read from paths, labelled as ``labelled_files`` does where that gives one of the classes."""
+    labels = {file: [i.label for i in of_file] for file, of_file in itertools.groupby(ids, key=lambda i: i.file)}
+    folders = {file: "" if _has_several(of_file) else class_folder(file, paths) for file, of_file in labels.items()}
+    return [replace(i, label=folders[i.file]) if folders[i.file] in classes else i for i in ids]
+
+
+def _has_several(labels: Iterable[str | None]) -> bool:
+    return len({label for label in labels if label}) > 1
+
+
+def _inside(file: str, path: str) -> Path:
+    return Path(file).relative_to(path) if Path(path).is_dir() else Path(Path(file).name)
 
 
 def _finder(pattern: str) -> Callable[[str], str]:
@@ -94,20 +122,6 @@ def _finder(pattern: str) -> Callable[[str], str]:
         return "" if found is None else (found[1] or "" if compiled.groups else found[0])
 
     return find
-
-
-def _with_labels_of_file(items: Iterable[FileClip | Refusal]) -> Iterator[tuple[FileClip | Refusal, set[str]]]:
-    """Every item, with the labels that the clips of its file have."""
-    for _, group in itertools.groupby(items, key=lambda item: item.file):
-        of_file = list(group)
-        labels = {item.clip.label for item in of_file if isinstance(item, FileClip) and item.clip.label}
-        yield from ((item, labels) for item in of_file)
-
-
-def with_class_of_folder(clip: ClipId, classes: Sequence[str]) -> ClipId:
-    """The id of a clip whose own label is none of the classes, labelled by the nearest folder that is named after one."""
-    folders = [] if clip.label in classes else [folder.name for folder in Path(clip.file).parents if folder.name in classes]
-    return replace(clip, label=folders[0]) if folders else clip
 
 
 def report(result: FinetuneResult) -> str:

@@ -13,11 +13,12 @@ from skelzoo.skeleton.clip import Clip, label_of
 Ints = NDArray[np.int64]
 
 
-def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None) -> tuple[tuple[str, ...], Ints]:
+def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None, known: Sequence[str] | None = None) -> tuple[tuple[str, ...], Ints]:
     """Class names in alphabetical order, or that of numbers where all are, and the class of each clip as an index into them, (clips,).
 
     Args:
         labels: one per clip; by default the clips' own.
+        known: an order that is taken where these are the classes.
 
     Raises:
         TrainingError: no clips, clips without a label, another number of labels than clips, or fewer than two classes.
@@ -34,7 +35,7 @@ def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None) -> tup
     if len(names) < 2:
         raise TrainingError(f"all {len(clips)} clips are of the class {min(names)!r}. Give clips of at least two classes.")
     numeric = all(name.isdecimal() for name in names)
-    ordered = tuple(sorted(names, key=lambda name: (int(name) if numeric else 0, name)))
+    ordered = tuple(known) if known and names == set(known) else tuple(sorted(names, key=lambda name: (int(name) if numeric else 0, name)))
     index = {name: i for i, name in enumerate(ordered)}
     return ordered, np.array([index[str(name)] for name in found], np.int64)
 

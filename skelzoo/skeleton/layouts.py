@@ -154,6 +154,7 @@ def make_layout(
     points: Mapping[str, str | Mix] | None = None,
     estimates: Mapping[str, Mix] | None = None,
     dimensions: int = 3,
+    strict: bool = True,
 ) -> Layout:
     """Build and check a layout of your own.
 
@@ -161,6 +162,7 @@ def make_layout(
         joints: joint names in order, or a mapping joint name -> the body point it is (None: it is none).
         parents: per joint its parent's name or index; None or -1 for the root.
         points: further body points as a joint name or {joint: weight}.
+        strict: refuse a body point that looks like one of skelzoo's misspelt.
 
     Raises:
         LayoutError: repeated names or points, a point that looks like another one misspelt, a parent that is not a joint, a cycle, weights that
@@ -168,7 +170,7 @@ def make_layout(
     """
     own = {j: p for j, p in joints.items() if p} if isinstance(joints, Mapping) else {}
     names = tuple(joints)
-    _check_given(name, names, [*own.values()], points or {}, [*mirror, *links])
+    _check_given(name, names, [*own.values()], (*own.values(), *(points or {})) if strict else (), [*mirror, *links])
     if len(parents) != len(names):
         raise LayoutError(f"layout {name!r}: {len(names)} joints but {len(parents)} parents. Give one parent per joint.")
     order = {j: i for i, j in enumerate(names)}
@@ -191,7 +193,7 @@ def make_layout(
     return layout
 
 
-def _check_given(name: str, joints: Sequence[str], own: Sequence[str], points: Iterable[str], pairs: Sequence[Sequence[str]]) -> None:
+def _check_given(name: str, joints: Sequence[str], own: Sequence[str], spelt: Iterable[str], pairs: Sequence[Sequence[str]]) -> None:
     if not joints or len(set(joints)) != len(joints):
         raise LayoutError(
             f"layout {name!r}: {'joint names repeat' if joints else 'it has no joints'}. Give at least one joint, and every joint a name of its own."
@@ -199,7 +201,7 @@ def _check_given(name: str, joints: Sequence[str], own: Sequence[str], points: I
     twice = next((point for i, point in enumerate(own) if point in own[:i]), None)
     if twice is not None:
         raise LayoutError(f"layout {name!r}: two of its joints are the body point {twice!r}. Say which is; a mix of both goes into points=.")
-    for point in (*own, *points):
+    for point in spelt:
         snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", point).lower()
         near = [] if point in body_points() else difflib.get_close_matches(snake, body_points(), 1, 0.85)
         if near:

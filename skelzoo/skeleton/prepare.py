@@ -129,17 +129,18 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
 
     Warns of 3-D bodies that stand along another axis than y.
     """
+    _check_depth(clip, contract.channels)
     clip = remap(clip, contract.layout, contract.min_coverage)
     keypoints = _take_channels(_present_persons(clip, contract), contract.channels, clip.name)
     if contract.channels == 3 and {"step": "stand_upright"} not in contract.steps:
         _warn_unless_upright(keypoints, get_layout(contract.layout))
-    elif {"step": "fill_gaps"} in contract.steps:
-        _check_found(keypoints, contract, clip.name)
     frames = int(keypoints.any(axis=(0, 2, 3)).sum())
     if frames < contract.min_frames:
         raise ClipError(
             f"{clip.name}: {frames} frame(s) with a tracked person, the encoder needs at least {contract.min_frames}. Leave it out or give a longer recording."
         )
+    if frames > 1 and {"step": "fill_gaps"} in contract.steps:  # a single frame, where it is taken, has what it has
+        _check_found(keypoints, contract, clip.name)
     for step in contract.steps if STREAMS_HERE in contract.steps else (*contract.steps, STREAMS_HERE):
         try:
             keypoints = _all_streams(keypoints, contract) if step == STREAMS_HERE else apply_step(step, keypoints, get_layout(contract.layout), clip.image_size)
@@ -168,36 +169,41 @@ def _present_persons(clip: Clip, contract: Contract) -> FloatArray:
     return keypoints
 
 
+def _check_depth(clip: Clip, channels: int) -> None:
+    if clip.channels == 3:
+        depth, height = clip.keypoints[..., 2], np.ptp(clip.keypoints[..., 1], axis=2).max()
+        if depth.min() >= 0 and depth.max() <= 1 and (channels == 2 or height > TALLEST):
+            raise ClipError(
+                f"{clip.name}: the third coordinate is from 0 to 1 throughout, as confidences are. Give those as scores: "
+                "skelzoo.Clip(keypoints[..., :2], layout, scores=keypoints[..., 2]); 3-D joints in that range, less their mean."
+            )
+
+
 def _take_channels(keypoints: FloatArray, channels: int, name: str) -> FloatArray:
     if keypoints.shape[-1] < channels:
         raise ClipError(
             f"{name}: the clip is {keypoints.shape[-1]}-D, the encoder needs {channels}-D joints. "
             f"Use a {keypoints.shape[-1]}-D encoder (`skelzoo list`: names that end in -{keypoints.shape[-1]}d) or lift the pose to 3-D first."
         )
-    scores = keypoints.shape[-1] == 3 and keypoints[..., 2].min() >= 0 and keypoints[..., 2].max() <= 1
-    if keypoints.shape[-1] == channels and not (scores and np.ptp(keypoints[..., 1], axis=2).max() > TALLEST):
+    if keypoints.shape[-1] == channels:
         return keypoints
-    if scores:
-        raise ClipError(
-            f"{name}: the third coordinate is from 0 to 1 throughout, as confidences are. Give those as scores: "
-            "skelzoo.Clip(keypoints[..., :2], layout, scores=keypoints[..., 2]); 3-D joints in that range, less their mean."
-        )
     # As a camera in front would see it: y of pictures points down.
     return keypoints[..., :2] * np.array([1, -1], np.float32)
 
 
 def _check_found(keypoints: FloatArray, contract: Contract, name: str) -> None:
-    """What a pose estimator never found can be neither centred and scaled by, nor guessed from the rest."""
+    """What a pose estimator never found can be neither centred and scaled by, nor guessed from the rest; the face need not be found."""
     layout = get_layout(contract.layout)
-    needed = {joint for point in ("hip_center", "shoulder_center") for joint in layout.mix(point) or ()}
-    for person in keypoints[keypoints.any(axis=(1, 2, 3))]:
-        found = np.asarray(person.any(axis=(0, 2)))
-        if found.mean() < contract.min_coverage or not found[list(needed)].all():
-            lost = ", ".join(joint for joint, ok in zip(layout.joints, found, strict=True) if not ok)
-            raise CoverageError(
-                f"{name}: {lost} found in no frame. The encoder needs hips and shoulders, and {contract.min_coverage:.0%} of the joints of {layout.name!r}. "
-                "Record more of the person, or leave the clip out."
-            )
+    needed = [joint for point in ("hip_center", "shoulder_center") for joint in layout.mix(point) or ()]
+    body = np.setdiff1d(np.arange(len(layout)), layout.region_indices.get("head", ()))
+    found: NDArray[np.bool_] = np.asarray(keypoints[keypoints.any(axis=(1, 2, 3))].any(axis=(1, 3)))
+    usable = found[:, needed].all(axis=1) & (found[:, body].mean(axis=1) >= contract.min_coverage)
+    if usable.sum() < min(contract.persons, len(found)):
+        lost = ", ".join(layout.joints[j] for j in body[~found[int(np.argmin(usable))][body]])
+        raise CoverageError(
+            f"{name}: {lost} found in no frame. The encoder needs hips and shoulders, and {contract.min_coverage:.0%} of the body's joints in {layout.name!r}. "
+            "Record more of the person, or leave the clip out."
+        )
 
 
 def _warn_unless_upright(keypoints: FloatArray, layout: Layout) -> None:

@@ -226,20 +226,22 @@ def resample(keypoints: FloatArray, layout: Layout, frames: int = 64, method: st
 def most_moving(keypoints: FloatArray, layout: Layout, count: int = 1) -> FloatArray:
     """Keep the ``count`` persons with the highest motion energy, most moving first.
 
-    Motion energy is the sum, over joints and the frames in which the person is present, of the squared distance from the joint's mean
-    place, both seen from the middle of the body. So walking past, entering the picture, a short track and a tracker's trembling
-    count little. Of 2-D joints, gaps are filled first.
+    Motion energy is the sum, over pairs of joints and the frames in which the person is present, of the squared deviation of their
+    distance from its mean. So walking past, turning round, entering the picture, a short track and a tracker's trembling count
+    little. Gaps are filled first, see ``fill_gaps``.
     """
     return keypoints if len(keypoints) <= count else keypoints[motion_order(keypoints)[:count]]
 
 
 def motion_order(keypoints: FloatArray) -> NDArray[np.intp]:
     """Indices of the persons by falling motion energy, see ``most_moving``."""
-    present = is_present(keypoints)[:, :, None, None]
-    pose = fill_gaps(keypoints) if keypoints.shape[3] == 2 else keypoints
-    pose = pose - pose.mean(axis=2, keepdims=True)
-    mean = pose.sum(axis=1, keepdims=True) / np.maximum(present.sum(axis=1, keepdims=True), 1)
-    energy = (np.where(present, pose - mean, 0) ** 2).sum(axis=(1, 2, 3))
+    present, filled = is_present(keypoints), fill_gaps(keypoints)
+    energy = np.zeros(len(keypoints))
+    for m in np.flatnonzero(present.any(axis=1)):
+        pose = filled[m, present[m]] - filled[m, present[m]].mean(axis=1, keepdims=True)
+        for joint in range(pose.shape[1]):
+            distance = np.linalg.norm(pose - pose[:, joint, None], axis=2)
+            energy[m] += ((distance - distance.mean(axis=0)) ** 2).sum()
     return np.argsort(-energy, kind="stable")
 
 

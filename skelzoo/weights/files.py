@@ -201,7 +201,7 @@ def _replace(target: Path, new: Path) -> None:
         except OSError:
             os.replace(old / "folder", target)
             raise
-        shutil.rmtree(old / "folder", ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         with contextlib.suppress(OSError):
             old.rmdir()

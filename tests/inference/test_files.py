@@ -32,3 +32,5 @@ def test_a_result_among_the_recordings_is_no_recording(tmp_path: Path) -> None:
     np.savez(tmp_path / "vectors.npz", embeddings=np.zeros((1, 4)))
     (item,) = prepare_files([str(tmp_path)], CONTRACT, leave_out=tmp_path / "vectors.npz")
     assert isinstance(item, PreparedClip) and len(list(prepare_files([str(tmp_path)], CONTRACT))) == 2
+    (refused,) = prepare_files([str(tmp_path / "a.npz")], CONTRACT, leave_out=tmp_path / "a.npz")
+    assert "is where the result goes" in str(refused)

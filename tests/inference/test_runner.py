@@ -17,8 +17,8 @@ from torch import Tensor
 import skelzoo
 from skelzoo import Clip, Encoder, get_layout
 from skelzoo.errors import CheckpointError, ClipError, ContractError, DeviceError
+from skelzoo.inference.precision import tf32_products
 from skelzoo.inference.runner import BATCH, PROBE, SPLIT, _fitting, run
-from skelzoo.inference.tf32 import tf32_products
 from skelzoo.nets.skeattnclr import SkeAttnCLRSTGCN
 
 

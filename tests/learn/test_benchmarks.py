@@ -16,7 +16,9 @@ from skelzoo.learn.cameras import film
 from skelzoo.learn.evaluate import check_recipe, evaluate
 from skelzoo.learn.pretrain.data import DataOptions, training_windows
 from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
+from skelzoo.learn.probe import standard_split
 from skelzoo.skeleton.clip import Clip
+from skelzoo.weights.manifest import manifest
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +142,11 @@ def test_the_recipes_that_ship_hold_out_every_test_clip(shared: Path) -> None:
         for benchmark in BENCHMARKS:
             check_recipe(name, benchmark, shared / "data")
     assert "skeattnclr-openskel" in shipped_recipes()
+
+
+@pytest.mark.needs_shared
+def test_every_filmed_test_clip_counts(shared: Path) -> None:
+    """Also those of one frame, in which simulated cameras find few joints."""
+    contract = manifest().find("skeattnclr-openskel-2d").config.contract
+    split = standard_split("nwucla-2d", shared / "data", contract)
+    assert (len(split.train), len(split.test)) == (1020, 464) and split.test.any(axis=(1, 2, 3, 4)).all()

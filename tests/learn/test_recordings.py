@@ -67,6 +67,11 @@ def test_the_class_is_what_a_pattern_finds_or_what_a_file_of_several_says(record
     assert "the label pattern 'nowhere' fits nothing in 'walk/person0/take0.npz/walk00'" in found(recordings, label="nowhere")[1][0]
     skelzoo.save_clips(recordings / "walk/session.npz", [make_clip(i).replace(label=name) for i, name in enumerate(("sit", "stand", "sit"))])
     assert [c.clip.label for c in found(recordings)[0] if c.clip.name.startswith("clip")] == ["sit", "stand", "sit"]
+    short = [make_clip(0).replace(label="sit"), make_clip(1, frames=1).replace(label="stand"), make_clip(2)]
+    skelzoo.save_clips(recordings / "walk/session.npz", short)
+    clips, refused = found(recordings, "")
+    assert [c.clip.label for c in clips if c.clip.name.startswith("clip")] == ["sit"]
+    assert "clip1" in refused[0] and "clip2: has no label, though other clips of its file have one" in refused[1]
 
 
 def test_a_model_is_not_replaced_unless_asked(model: str, recordings: Path, tmp_path: Path) -> None:
@@ -87,6 +92,7 @@ def test_classes_of_folders_count_in_classify_and_other_files_are_named(model: s
     rows = list(csv.DictReader((tmp_path / "out.csv").open()))
     assert [row["label"] for row in rows] == ["walk"] * 6 + ["wave"] * 6
     right = sum(row["label"] == row["class_1"] for row in rows)
+    assert "note" in result.stderr and ".csv" in result.stderr
     assert f"{right} of 12 clips with a label of the model's are classified so ({100 * right / 12:.1f} %)" in result.stdout
 
 
@@ -96,7 +102,7 @@ def test_what_cannot_be_used_is_named_and_passed_over(recordings: Path) -> None:
     skelzoo.save_clips(recordings / "loose.npz", [make_clip(1), make_clip(2).replace(label="wave")])
     clips, refused = found(recordings)
     assert len(clips) == 13 and clips[0].clip.label == "wave" and clips[0].clip.name == "clip2"
-    assert len(refused) == 3 and "clip1: has no label. Put it into a folder named after its class" in refused[0]
+    assert len(refused) == 3 and "clip1: has no label, and lies in no folder named after its class" in refused[0]
     assert "broken.bvh" in refused[1] and "3 persons" in refused[2] and "crowd.npz" in refused[2]
     assert len(found(recordings, most_moving=True)[1]) == 2
     assert "crowd.npz/clip0" in found(recordings, "take", most_moving=True)[1][-1]

@@ -7,6 +7,7 @@ import copy
 import functools
 import gzip
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -328,6 +329,8 @@ def test_links_to_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
         skelzoo.save_clips(tmp_path / folder / there, make_clip())
     (tmp_path / "recordings/walk").symlink_to(tmp_path / "real/walk")
     (tmp_path / "real/walk/back").symlink_to(tmp_path / "recordings")
+    (tmp_path / "recordings/best").symlink_to(tmp_path / "recordings/wave")  # and a folder keeps its own name
+    os.mkfifo(tmp_path / "recordings/wave/pipe.json")
     assert [str(p.relative_to(tmp_path)) for p in skelzoo.find_files(tmp_path / "recordings")] == ["recordings/walk/a.npz", "recordings/wave/b.npz"]
 
 

@@ -21,7 +21,8 @@ EQUAL = np.stack([make_clip(s, frames=6, persons=2).keypoints for s in range(7)]
 
 def save(kind: str, path: Path) -> Path:
     if kind == "clips":
-        layout = skelzoo.make_layout("mine", {joint: f"own{i}" for i, joint in enumerate(CLIPS[0].layout.joints)}, [None] * 20)
+        names = dict(zip(CLIPS[0].layout.joints, CLIPS[0].layout.joints, strict=True))
+        layout = skelzoo.make_layout("mine", names, [None] * 20, strict=False)
         scored = [Clip(c.keypoints, layout, fps=20 + i, scores=np.full(c.keypoints.shape[:3], 0.5), label=f"l{i}", name=f"n{i}") for i, c in enumerate(CLIPS)]
         skelzoo.save_clips(path, scored)
     elif kind == "equal":

@@ -299,7 +299,20 @@ def test_bodies_that_do_not_stand_along_y_are_warned_of(turn: list[list[int]], s
         assert np.allclose(order * np.array(eval(says.rpartition("* ")[2])), clip.keypoints)
 
 
-def test_confidences_of_a_guessed_layout_are_not_taken_for_depth() -> None:
-    pose = np.concatenate([500 * np.random.default_rng(0).random((30, 25, 2)), np.random.default_rng(1).random((30, 25, 1))], axis=2)
-    with pytest.raises(ClipError, match="as confidences are"):
-        prepare(Clip(pose, "ntu25"), Contract("kinect20", 3, 1, 16, ({"step": "resample", "frames": 16},)))
+@pytest.mark.parametrize("layout", ["coco17", "ntu25", "kinect20", "uiprmd22"])
+def test_pixels_with_confidences_are_not_taken_for_depth(layout: str) -> None:
+    rng, joints = np.random.default_rng(0), len(get_layout(layout))
+    pose = np.concatenate([500 * rng.random((30, joints, 2)), rng.uniform(0.3, 1, (30, joints, 1))], axis=2)
+    for channels in (2, 3):
+        with pytest.raises(ClipError, match="as confidences are"):
+            prepare(Clip(pose, layout), Contract("kinect20", channels, 1, 16, ({"step": "resample", "frames": 16},)))
+
+
+def test_the_face_and_bystanders_need_not_be_found() -> None:
+    steps = ({"step": "fill_gaps"}, {"step": "most_moving"}, {"step": "center"}, {"step": "scale_torso"}, {"step": "resample", "frames": 16})
+    patient = film(make("squat", frames=40), 0).keypoints.copy()
+    patient[:, :, :5] = 0
+    bystander = np.repeat(patient[:, :1], 40, axis=1) + 10
+    bystander[:, :, [11, 12]] = 0
+    x = prepare(Clip(np.concatenate([bystander, patient]), "coco17"), Contract("coco17", 2, 1, 16, steps))
+    assert np.array_equal(x, prepare(Clip(patient, "coco17"), Contract("coco17", 2, 1, 16, steps)))

@@ -234,8 +234,9 @@ def test_resample_of_one_frame_repeats_it(method: str) -> None:
 
 
 def energy(keypoints: np.ndarray, m: int) -> float:
-    poses = [keypoints[m, t].astype(float) - keypoints[m, t].mean(0) for t in frames_of(keypoints, m)]
-    return sum(float(((pose - np.mean(poses, axis=0)) ** 2).sum()) for pose in poses)
+    poses = keypoints[m, frames_of(keypoints, m)].astype(float)
+    distances = np.linalg.norm(poses[:, :, None] - poses[:, None], axis=-1)
+    return float(((distances - distances.mean(0)) ** 2).sum())
 
 
 def people() -> np.ndarray:
@@ -275,12 +276,13 @@ def test_yaw_needs_three_dimensions(x: np.ndarray) -> None:
         run(x[..., :2], "yaw")
 
 
-@pytest.mark.parametrize("other", ["trembles", "passes", "appears", "loses joints"])
+@pytest.mark.parametrize("motion", ["squat", "wave", "kick"])
+@pytest.mark.parametrize("other", ["trembles", "passes", "turns", "appears", "loses joints"])
 @pytest.mark.parametrize("channels", [3, 2])
-def test_who_exercises_is_chosen_before_who_does_not(other: str, channels: int) -> None:
+def test_who_exercises_is_chosen_before_who_does_not(other: str, channels: int, motion: str) -> None:
     rng = np.random.default_rng(0)
     scale = 1.0 if channels == 3 else 100.0
-    patient = (make("squat", frames=60).keypoints[..., :channels] + 2) * scale
+    patient = (make(motion, frames=60).keypoints[..., :channels] + 2) * scale
     bystander = np.repeat(patient[:, :1], 60, axis=1) + scale
     if other == "trembles":
         bystander = bystander + 0.02 * scale * rng.normal(size=bystander.shape)
@@ -289,7 +291,13 @@ def test_who_exercises_is_chosen_before_who_does_not(other: str, channels: int) 
     elif other == "appears":
         bystander[:, 13:], bystander[:, :10] = 0, 0
         bystander[:, 12] += 0.3 * scale
-    elif channels == 2:
+    elif other == "turns" and channels == 3:
+        angle = np.linspace(0, np.pi, 60)
+        turn = np.moveaxis(
+            np.array([[np.cos(angle), 0 * angle, np.sin(angle)], [0 * angle, 1 + 0 * angle, 0 * angle], [-np.sin(angle), 0 * angle, np.cos(angle)]]), 2, 0
+        )
+        bystander = np.einsum("tij,mtvj->mtvi", turn, bystander)
+    elif other == "loses joints":
         bystander[:, ::2, 9] = 0
     both = np.concatenate([bystander, patient]).astype(np.float32)
     assert np.array_equal(run(both, "most_moving"), both[1:])

@@ -166,14 +166,18 @@ def passed_over(paths: Iterable[PathLike]) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files in a folder and the folders below it, each folder once, and folders that cannot be looked into; nothing hidden."""
+    """Files in a folder and the folders below it, each folder once and by its own name before a link's, and folders that cannot be looked into; nothing hidden."""
     closed: list[Path] = []
     seen: set[str] = set()
-    for place, folders, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)), followlinks=True):
-        real = os.path.realpath(place)
-        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in files if real not in seen and not name.startswith("."))
-        seen.add(real)
+    waiting = [folder]
+    while waiting:
+        for place, folders, files in os.walk(waiting.pop(0), onerror=lambda error: closed.append(Path(error.filename))):
+            new = os.path.realpath(place) not in seen
+            seen.add(os.path.realpath(place))
+            folders[:] = sorted(name for name in folders if new and not name.startswith("."))
+            waiting += [Path(place, name) for name in folders if os.path.islink(Path(place, name))]
+            here = [Path(place, name) for name in files if new and not name.startswith(".")]
+            yield from (p for p in here if os.path.isfile(p) or not os.path.exists(p))  # no pipes, which never end
     yield from closed
 
 

@@ -157,7 +157,7 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
         raise ReadError(path, f"its keypoints are of type {keypoints.dtype}, not numbers", f"Make it an array of floats, then {_HOW}.")
     if "layout_table" in arrays:
         try:
-            return make_layout(_text(arrays, "layout", path), **json.loads(_text(arrays, "layout_table", path)))
+            return make_layout(_text(arrays, "layout", path), **json.loads(_text(arrays, "layout_table", path)), strict=False)
         except (LayoutError, ValueError, TypeError, AttributeError) as error:
             raise ReadError(path, f"its layout_table cannot be used ({str(error)[:150]})", _SAVE_AGAIN) from None
     if "layout" in arrays:

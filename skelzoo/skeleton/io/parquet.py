@@ -150,5 +150,5 @@ def _clip(row: Mapping[str, Any], name: str) -> Clip:
         scores = np.reshape(scores, points.shape[:-1])
     height, width, fps, label = (row.get(key) for key in ("image_height", "image_width", "fps", "label"))
     image_size = None if height is None or width is None else (int(height), int(width))
-    rate = None if fps is None or np.isnan(fps) else float(fps)
+    rate = None if fps is None or np.isnan(float(fps)) else float(fps)
     return build_clip(points, layout, name=name, fps=rate, label=label_of(label) or None, scores=scores, image_size=image_size)

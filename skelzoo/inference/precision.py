@@ -19,11 +19,15 @@ _BEFORE: list[tuple[Any, str, Any]] = []
 """Torch's own settings, as they were before the first of them: where, attribute, value."""
 
 
+def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Computing in the types that tensors have, whatever ``torch.autocast`` the caller is in."""
+    return torch.autocast(device.type, enabled=False) if torch.amp.is_autocast_available(device.type) else contextlib.nullcontext()
+
+
 @contextlib.contextmanager
 def own_precision(device: torch.device, tf32: bool) -> Iterator[None]:
-    """What is computed in the type it has, whatever ``torch.autocast`` the caller is in, with ``tf32_products`` as said."""
-    known = torch.amp.is_autocast_available(device.type)
-    with tf32_products(tf32), torch.autocast(device.type, enabled=False) if known else contextlib.nullcontext():
+    """``without_autocast``, and with ``tf32_products`` as said."""
+    with tf32_products(tf32), without_autocast(device):
         yield
 
 

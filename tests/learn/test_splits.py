@@ -1,0 +1,30 @@
+"""Classes of labelled clips in their order, and how groups are held out."""
+
+from __future__ import annotations
+
+import numpy as np
+from tiny import make_clip
+
+from skelzoo.learn.splits import class_ids, hold_out_groups
+
+
+def test_unequal_groups_are_held_out_as_near_to_the_share_as_can_be() -> None:
+    truth = np.tile([0, 1], 50)
+    for sizes, share, allowed in (((90, 10), 0.2, {10}), ((40, 30, 30), 0.05, {30}), ((20,) * 5, 0.2, {20}), ((10,) * 10, 0.25, {20})):
+        groups = np.repeat([f"person{i}" for i in range(len(sizes))], sizes)
+        assert {int(hold_out_groups(truth, groups, share, seed).sum()) for seed in range(10)} == allowed, sizes
+        assert not hold_out_groups(truth, groups, 0.0, 0).any()
+
+
+def test_classes_that_are_numbers_are_in_their_order() -> None:
+    clips = [make_clip(i).replace(label=i % 12) for i in range(24)]
+    names, truth = class_ids(clips)
+    assert names == tuple(str(i) for i in range(12)) and truth.tolist() == [i % 12 for i in range(24)]
+    assert class_ids(clips, [f"{i % 12}a" for i in range(24)])[0][:3] == ("0a", "10a", "11a")
+
+
+def test_the_order_of_a_models_classes_is_kept() -> None:
+    clips = [make_clip(i).replace(label=i % 3) for i in range(6)]
+    names, truth = class_ids(clips, known=("2", "0", "1"))
+    assert names == ("2", "0", "1") and truth.tolist() == [1, 2, 0] * 2
+    assert class_ids(clips, known=("2", "0"))[0] == ("0", "1", "2")
