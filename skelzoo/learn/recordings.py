@@ -76,17 +76,15 @@ def labelled_files(
             where = f"{_inside(file, path).as_posix()}/{clip.name}"
             found = find_label(where) if find_label else clip.label if several else folder or clip.label
             person = find_group(where) if find_group else ""
-            if not found:
-                how = "though other clips of its file have one. Name it too." if several else "and lies in no folder named after its class. Put it into one."
-                yield Refusal(
-                    file,
-                    TrainingError(f"the label pattern {label!r} fits nothing in {where!r}. Loosen it." if find_label else f"has no label, {how}"),
-                    clip.name,
-                )
+            problem = ""
+            if not found and find_label:
+                problem = f"the label pattern {label!r} fits nothing in {where!r}. Loosen it."
+            elif not found:
+                why = "though other clips of its file have one. Name it too." if several else "and lies in no folder named after its class. Put it into one."
+                problem = f"has no label, {why}"
             elif find_group and not person:
-                yield Refusal(file, TrainingError(f"the group pattern {group!r} fits nothing in {where!r}. Loosen it."), clip.name)
-            else:
-                yield LabelledClip(clip.replace(label=found), person)
+                problem = f"the group pattern {group!r} fits nothing in {where!r}. Loosen it."
+            yield Refusal(file, TrainingError(problem), clip.name) if problem else LabelledClip(clip.replace(label=found), person)
 
 
 def class_folder(file: str, paths: Sequence[str]) -> str:
