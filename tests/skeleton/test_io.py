@@ -374,7 +374,7 @@ def test_copies_of_a_clip_have_its_layout(tmp_path: Path) -> None:
         assert [c.layout.name for c in skelzoo.read(tmp_path / "clips.npz")] == [c.layout.name for c in clips]
 
 
-@pytest.mark.parametrize("content", [codecs.BOM_UTF8, gzip.compress(b"")])
+@pytest.mark.parametrize("content", [codecs.BOM_UTF8, gzip.compress(b"")], ids=["mark", "gzip"])
 def test_files_of_no_text(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "S001C001P001R001A001.skeleton").write_bytes(content)
     with pytest.raises(ReadError, match="holds no text"):
