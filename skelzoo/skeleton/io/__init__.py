@@ -160,9 +160,9 @@ def _expand(path: Path) -> list[Path]:
 
 
 def passed_over(paths: Iterable[PathLike]) -> list[Path]:
-    """Files in folders that ``find_files`` does not list: those of formats that are not read, but for ``.asf``, which ``.amc`` needs. Sorted."""
+    """Files in folders whose suffix is of no format that is read, sorted; nothing is opened."""
     folders = [path for path in map(Path, paths) if os.path.isdir(path)]
-    return sorted({p for folder in folders for p in _walk(folder) if os.path.isfile(p) and not _is_listed(p) and _suffix(p) != ".asf"})
+    return sorted({p for folder in folders for p in _walk(folder) if os.path.isfile(p) and _suffix(p) not in (*READABLE, ".asf")})
 
 
 def _walk(folder: Path) -> Iterator[Path]:
