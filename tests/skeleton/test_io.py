@@ -282,7 +282,7 @@ def test_users_arrays(tmp_path: Path) -> None:
         ({"keypoints": np.ones((5, 20, 3))}, "kinect20 or utdmhad20"),
         ({"keypoints": np.ones((5, 17, 3))}, "could be coco17"),
         ({"keypoints": np.ones((5, 21, 3))}, "could be bandai21"),
-        ({"keypoints": np.ones((5, 33, 3))}, "no known layout"),
+        ({"keypoints": np.ones((5, 34, 3))}, "no known layout"),
         ({"keypoints": np.ones((64, 5, 25, 3))}, "64 persons"),
         ({"keypoints": np.ones((5, 25, 3)), "layout": "ntu52"}, "ntu25"),
         ({"keypoints": np.ones((5, 25, 3)), "layout": "kinect20"}, "20 joints"),

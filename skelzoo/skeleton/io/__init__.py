@@ -13,7 +13,7 @@ from pathlib import Path
 
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, ntu, nwucla, parquet, uiprmd, utdmhad
+from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, ntu, nwucla, parquet, pose, uiprmd, utdmhad
 from skelzoo.skeleton.io.files import check_file, npz_keys, read_head
 
 PathLike = str | os.PathLike[str]
@@ -38,6 +38,7 @@ FORMATS = (
     Format("AMC motion (with its .asf skeleton)", (".amc",), asf_amc.sniff, asf_amc.read),
     Format("an ASF skeleton", (".asf",), asf_amc.sniff_asf, asf_amc.read),
     Format("NTU RGB+D skeletons", (".skeleton",), ntu.sniff, ntu.read),
+    Format("pose estimators' JSON: OpenPose, AlphaPose, COCO results, MMPose", (".json",), pose.sniff, pose.read),
     Format("NW-UCLA JSON", (".json",), nwucla.sniff, nwucla.read),
     Format("UTD-MHAD MATLAB file", (".mat",), utdmhad.sniff, utdmhad.read),
     Format("UI-PRMD text (angles and positions)", (".txt", ".txt.gz"), uiprmd.sniff, uiprmd.read),
@@ -57,10 +58,10 @@ def read(path: PathLike) -> list[Clip]:
     """Read a skeleton file of any supported format.
 
     Args:
-        path: a file. Of a UI-PRMD pair give either file; of ASF/AMC give the ``.amc``.
+        path: a file. Of a UI-PRMD pair give either file, of OpenPose's frames any; of ASF/AMC give the ``.amc``.
 
     Returns:
-        The clips of the file, most often one; 3-D in metres with y up. Named after the file, labelled where its name or
+        The clips of the file, most often one; 3-D in metres with y up, a pose estimator's in pixels with y down. Named after the file, labelled where its name or
         content tells the class.
 
     Raises:
@@ -69,17 +70,17 @@ def read(path: PathLike) -> list[Clip]:
     """
     path = Path(path)
     check_file(path)
-    by_name = next((f for f in FORMATS if _suffix(path) in f.suffixes), None)
+    by_name = [f for f in FORMATS if _suffix(path) in f.suffixes]
     head = read_head(path)
     by_content = next((f for f in FORMATS if f.sniff(head)), None)
     if by_content is None:
         foreign = _foreign(head)
-        if foreign is not None and (by_name is None or by_name.read is not utdmhad.read):
+        if foreign is not None and (not by_name or by_name[0].read is not utdmhad.read):
             raise ReadError(path, f"looks like {foreign}, which is not supported", f"{_SUPPORTED} {_BUILD}")
-        if by_name is None:
+        if not by_name:
             raise ReadError(path, "is of no known format, by name and by content", f"{_SUPPORTED} {_BUILD}")
-        return by_name.read(path)
-    if by_name is not None and by_name is not by_content:
+        return by_name[0].read(path)
+    if by_name and by_content not in by_name:
         problem = f"is named {_suffix(path)}, but its content looks like {by_content.title}"
         raise ReadError(path, problem, f"Rename it to {by_content.suffixes[0]}, or give the right file.")
     if by_content.read is not uiprmd.read and path.suffix.lower() == ".gz":
@@ -120,11 +121,12 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     Args:
         paths: one or several. A file is always listed, whatever its name. In folders, links to others followed, and globs only files
             with the suffixes READABLE are; ``.txt`` only as part of a UI-PRMD pair or when it looks like another skeleton format, so
-            that it is refused by name instead of passed over, ``.json`` only with skeletons in it, and
-            nothing whose name starts with a dot.
+            that it is refused by name instead of passed over, ``.json`` only with skeletons or a pose estimator's joints in it,
+            and nothing whose name starts with a dot.
 
     Returns:
-        Files in the order given, those of a folder or glob sorted; each once, a UI-PRMD pair as one of its two files. What may not be
+        Files in the order given, those of a folder or glob sorted; each once, a UI-PRMD pair as one of its two files and
+        OpenPose's frames as the first. What may not be
         looked at is listed too, so that reading it says so.
 
     Raises:
@@ -187,7 +189,7 @@ def _is_listed(path: Path) -> bool:
         if suffix in (".txt", ".txt.gz"):
             return uiprmd.is_pair_name(path) or (suffix == ".txt" and _foreign(read_head(path)) is not None)
         if suffix == ".json":
-            return nwucla.has_skeletons(read_head(path))
+            return pose.frame_of(path) is not None or nwucla.has_skeletons(head := read_head(path)) or pose.sniff(head)
     except ReadError:
         return True
     return suffix in READABLE
@@ -196,5 +198,7 @@ def _is_listed(path: Path) -> bool:
 def _recording(path: Path) -> Path:
     """One path for all files of a recording, to list it once."""
     path = path.resolve()
+    if (frames := pose.frame_of(path)) is not None:
+        return frames
     partner = uiprmd.find_partner(path)
     return path if partner is None else min(path, partner.resolve())

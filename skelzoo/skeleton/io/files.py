@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import json
 import math
 import os
 import tokenize
@@ -85,6 +86,18 @@ def read_head(path: Path, size: int = 65536) -> bytes:
         return zlib.decompressobj(wbits=31).decompress(head, size)
     except zlib.error:
         return b""
+
+
+def load_json(path: PathLike) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ReadError: as ``read_text``; no JSON, or cut off.
+    """
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ReadError(path, f"is no complete JSON ({str(error)[:120]})", "The file is cut off or damaged; copy or download it again.") from None
 
 
 def numbers(tokens: Sequence[str], path: PathLike, what: str) -> Floats:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.files import PathLike, build_clip, read_text
+from skelzoo.skeleton.io.files import PathLike, build_clip, load_json
 
 FPS = 30.0
 """Nominal; the files state none."""
@@ -44,13 +42,14 @@ def read(path: PathLike) -> list[Clip]:
         ClipError: NaN, or all zero.
     """
     path = Path(path)
-    try:
-        data: Any = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise ReadError(path, f"is no complete JSON ({str(error)[:120]})", "The file is cut off or damaged; copy or download it again.") from None
+    data = load_json(path)
     if not isinstance(data, dict) or "skeletons" not in data:
         found = f"its keys are {', '.join(map(repr, list(data)[:6])) or 'none'}" if isinstance(data, dict) else f"it holds a {type(data).__name__}"
-        raise ReadError(path, f"is JSON without the key 'skeletons' ({found})", "Only the JSON of NW-UCLA is read; build skelzoo.Clip from other data.")
+        raise ReadError(
+            path,
+            f"is JSON without the key 'skeletons' ({found})",
+            "Read is the JSON of NW-UCLA and of pose estimators (OpenPose, AlphaPose, COCO results, MMPose); build skelzoo.Clip from other data.",
+        )
     try:
         keypoints = np.asarray(data["skeletons"], dtype=np.float64)
     except (ValueError, TypeError, OverflowError):

@@ -1,0 +1,186 @@
+"""Pose estimators' JSON, written as the estimators do: the joints come out by name, frame by frame and person by person."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skelzoo import Clip, find_files, get_layout, read
+from skelzoo.errors import ReadError
+from skelzoo.skeleton.io.pose import LAYOUTS, MOST_PERSONS
+from skelzoo.skeleton.remap import remap
+
+RNG = np.random.default_rng(0)
+Frames = list[list[np.ndarray]]
+
+
+def walk(joints: int, frames: int = 6, start: float = 300.0, step: float = 4.0) -> np.ndarray:
+    """Someone who crosses the picture: x, y and score (T, V, 3)."""
+    body = np.concatenate([RNG.uniform((0, 0), (80, 200), (joints, 2)), RNG.uniform(0.3, 0.9, (joints, 1))], 1)
+    return np.stack([body + np.array([start + step * t, 100, 0]) for t in range(frames)])
+
+
+def openpose(folder: Path, frames: Frames, name: str = "video_1_", first: int = 0) -> Path:
+    folder.mkdir(exist_ok=True)
+    for t, persons in enumerate(frames, first):
+        people = [{"person_id": [-1], "pose_keypoints_2d": p.ravel().tolist(), "face_keypoints_2d": [], "pose_keypoints_3d": []} for p in persons]
+        (folder / f"{name}{t:012d}_keypoints.json").write_text(json.dumps({"version": 1.3, "people": people}))
+    return folder
+
+
+def alphapose(path: Path, frames: Frames, ids: list[list[Any]] | None = None, picture: str = "{}.jpg") -> Path:
+    rows = [
+        {"image_id": picture.format(t), "category_id": 1, "keypoints": p.ravel().tolist(), "score": 2.5, **({"idx": ids[t][i]} if ids else {})}
+        for t, persons in enumerate(frames)
+        for i, p in enumerate(persons)
+    ]
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def mmpose(path: Path, frames: Frames, around: bool) -> Path:
+    rows: Any = [
+        {"frame_id": t, "instances": [{"keypoints": p[:, :2].tolist(), "keypoint_scores": p[:, 2].tolist(), "bbox": [[0, 0, 1, 1]]} for p in persons]}
+        for t, persons in enumerate(frames)
+    ]
+    path.write_text(json.dumps({"meta_info": {"dataset_name": "coco"}, "instance_info": rows} if around else rows))
+    return path
+
+
+def the_clip(path: Path) -> Clip:
+    (file,) = find_files(path)
+    (clip,) = read(file)
+    return clip
+
+
+def check(clip: Clip, *persons: np.ndarray) -> None:
+    assert clip.persons == len(persons) and clip.channels == 2 and clip.fps is None and clip.scores is not None
+    for m, person in enumerate(persons):
+        np.testing.assert_allclose(clip.keypoints[m], person[..., :2], atol=1e-3)
+        np.testing.assert_allclose(clip.scores[m], person[..., 2], atol=1e-6)
+
+
+@pytest.mark.parametrize(("joints", "layout"), [(25, "body25"), (18, "openpose18")])
+def test_openposes_frames_are_one_clip_from_any_of_them(tmp_path: Path, joints: int, layout: str) -> None:
+    person = walk(joints)
+    folder = openpose(tmp_path / "out [1]", [[p] for p in person])
+    openpose(folder, [[p] for p in walk(joints, 3)], name="other_")
+    (folder / "notes.json").write_text('{"fps": 30}')
+    other, first = find_files(folder)
+    assert [c.frames for c in read(other)] == [3]
+    (clip,) = read(first)
+    assert clip.layout is get_layout(layout) and clip.name == "video_1"
+    check(clip, person)
+    np.testing.assert_array_equal(read(folder / "video_1_000000000004_keypoints.json")[0].keypoints, clip.keypoints)
+
+
+def test_frames_without_anyone_or_without_a_file_keep_their_place(tmp_path: Path) -> None:
+    person = walk(25, 8)
+    folder = openpose(tmp_path / "out", [[] if t == 3 else [p] for t, p in enumerate(person)], first=100)
+    (folder / "video_1_000000000105_keypoints.json").unlink()
+    person[[3, 5]] = 0
+    check(the_clip(folder), person)
+
+
+def test_persons_without_ids_are_followed_in_whatever_order_they_come(tmp_path: Path) -> None:
+    """One goes right, one left, listed by chance; the second leaves for two frames, and someone else comes for the last one."""
+    right, left, late = walk(25, 10, 100, 5), walk(25, 10, 700, -5), walk(25, 10, 1500)
+    left[4:6] = 0
+    late[:9] = 0
+    shown = [[p[t] for p in (right, left, late) if p[t].any()] for t in range(10)]
+    folder = openpose(tmp_path / "out", [persons[:: (-1) ** t] for t, persons in enumerate(shown)])
+    check(the_clip(folder), right, left, late)
+
+
+@pytest.mark.parametrize("kind", [int, float, lambda i: [float(i)]])
+def test_ids_of_the_tracker_count_more_than_places(tmp_path: Path, kind: Any) -> None:
+    a, b = walk(17, start=300, step=0), walk(17, start=310, step=0)
+    frames: Frames = [[a[t], b[t]] if t % 2 else [b[t], a[t]] for t in range(6)]
+    clip = the_clip(alphapose(tmp_path / "alphapose-results.json", frames, [[kind(7), kind(9)] if t % 2 else [kind(9), kind(7)] for t in range(6)]))
+    assert clip.layout is get_layout("coco17")
+    check(clip, *((a, b) if clip.keypoints[0, 0, 0, 0] == np.float32(a[0, 0, 0]) else (b, a)))
+
+
+@pytest.mark.parametrize("joints", LAYOUTS)
+def test_the_number_of_joints_tells_the_layout_and_more_than_a_body_is_cut(tmp_path: Path, joints: int) -> None:
+    person = walk(joints)
+    clip = the_clip(alphapose(tmp_path / "a.json", [[p] for p in person], picture="frame_{:05d}.png"))
+    assert clip.layout is get_layout(LAYOUTS[joints])
+    check(clip, person[:, : len(clip.layout)])
+
+
+@pytest.mark.parametrize("around", [True, False])
+def test_mmpose(tmp_path: Path, around: bool) -> None:
+    person = walk(17)
+    check(the_clip(mmpose(tmp_path / "results_video.json", [[p] for p in person], around)), person)
+
+
+@pytest.mark.parametrize("layout", ["body25", "openpose18", "halpe26", "mediapipe33"])
+def test_joints_become_coco_by_name(layout: str) -> None:
+    joints = get_layout(layout).joints
+    clip = Clip(np.stack([np.arange(len(joints)), np.ones(len(joints))], 1)[None] + 1, layout)
+    coco = remap(clip, "coco17")
+    for name, (x, _) in zip(coco.layout.joints, coco.keypoints[0, 0], strict=True):
+        same = {name, "".join((name[0].upper(), name.split("_")[-1].title())), name.title()}
+        assert joints[int(x) - 1] in same
+
+
+def test_every_fifth_frame_is_a_video_too(tmp_path: Path) -> None:
+    person = walk(17, 4)
+    rows = json.loads(alphapose(tmp_path / "a.json", [[p] for p in person]).read_text())
+    for row in rows:
+        row["image_id"] = f"{5 * int(row['image_id'].split('.')[0]) + 2:06d}.jpg"
+    (tmp_path / "a.json").write_text(json.dumps(rows[::-1]))
+    check(the_clip(tmp_path / "a.json"), person)
+
+
+def test_untracked_crowds_keep_those_in_most_frames(tmp_path: Path) -> None:
+    crowd = [walk(25, 6, 400.0 * i, 0) for i in range(MOST_PERSONS + 3)]
+    frames: Frames = [[p[t] for i, p in enumerate(crowd) if i < MOST_PERSONS or t == 0] for t in range(6)]
+    with pytest.warns(UserWarning, match=f"{MOST_PERSONS + 3} persons, of whom the {MOST_PERSONS}"):
+        check(the_clip(openpose(tmp_path / "out", frames)), *crowd[:MOST_PERSONS])
+
+
+def rows(n: int = 2, **changes: Any) -> list[dict[str, Any]]:
+    return [{"image_id": f"{t}.jpg", "category_id": 1, "keypoints": walk(17, 1).ravel().tolist(), "score": 1.0, **changes} for t in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"people": []}, "nobody was found"),
+        (rows(keypoints=[1.0, 2.0, 0.5] * 15), "have 15 joints.*17 .coco17."),
+        (rows(keypoints=[0.1, 0.2, 0.5] * 17), "shares of the picture.*keypoint_scale"),
+        (rows(keypoints=[1.0, 2.0]), "joints of a person are"),
+        (rows(keypoints=None), "joints of a person are"),
+        (rows(keypoints=["a"] * 51), "joints of a person are"),
+        (rows(image_id="face.jpg"), "'face.jpg' has no number"),
+        ([*rows(image_id="a_1.jpg"), *rows(image_id="b_1.jpg")], "several videos, such as a_.jpg and b_.jpg"),
+        ([*rows(1, image_id=139), *rows(1, image_id=581929), *rows(1, image_id=285)], "are no video"),
+        (rows(image_id="1.jpg", idx=3), "two persons with the id 3"),
+        ([{"frame_id": 0, "instances": []}, {"frame_id": 0, "instances": []}], "a frame twice"),
+        ([{"frame_id": 0, "instances": [{"keypoints": [[1, 2, 3]] * 17, "keypoint_scores": [1] * 17}]}], "3-D"),
+        ({"images": [], "annotations": [{"image_id": 1, "keypoints": [1, 2, 3]}]}, "not a list of people or pictures"),
+        ({"people": 3}, "not a list of people or pictures"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, data: Any, message: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(ReadError, match=f"(?s)a.json.*{message}"):
+        read(path)
+
+
+def test_a_broken_frame_is_named(tmp_path: Path) -> None:
+    folder = openpose(tmp_path / "out", [[p] for p in walk(25, 3)])
+    broken = folder / "video_1_000000000001_keypoints.json"
+    broken.write_text(broken.read_text()[:50])
+    with pytest.raises(ReadError, match=broken.name):
+        read(find_files(folder)[0])
+    broken.write_text("[]")
+    with pytest.raises(ReadError, match=broken.name):
+        read(find_files(folder)[0])
