@@ -116,7 +116,7 @@ def coco_body(x: Tensor, layout: Layout) -> Tensor:
     Raises:
         CoverageError: the layout cannot tell where a joint is.
     """
-    mixes = {name: layout.mix(name) for name in (*get_layout(SEEN).joints, "head", "shoulder_center")}
+    mixes = {name: layout.point(name) for name in (*get_layout(SEEN).joints, "head", "shoulder_center")}
     lacking = [name for name, mix in mixes.items() if mix is None and name not in FACE]
     if lacking:
         raise CoverageError(
@@ -181,7 +181,7 @@ def _reported(points: Tensor, depth: Tensor, there: Tensor, layout: Layout, draw
         depth: how far towards the camera each joint is, (N, 1, T, V, M).
     """
     n, _, frames, joints, persons = points.shape
-    trunk = [joint for part in ("hip", "shoulder") for side in ("left", "right") for joint in layout.mix(f"{side}_{part}") or ()]
+    trunk = [joint for part in ("hip", "shoulder") for side in ("left", "right") for joint in layout.point(f"{side}_{part}") or ()]
     middle = depth[:, :, :, trunk].mean(3, keepdim=True)
     score = (0.95 - 0.4 * (middle - depth).clamp(0, 1) - 0.15 * draw.drift((n, 1, frames, joints, persons)).abs()).clamp(min=0.05)
     error = 0.7 * (draw.drift(tuple(points.shape)) + draw.normal(tuple(points.shape)))

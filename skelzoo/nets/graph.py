@@ -37,7 +37,7 @@ def spatial_partitions(layout: Layout) -> Tensor:
     Returns:
         (3, V, V), read as ``directed_partitions`` are.
     """
-    shoulders = layout.mix("shoulder_center") or {}
+    shoulders = layout.point("shoulder_center") or {}
     center = next((joint for joint, weight in shoulders.items() if weight > 0.5), layout.parents.index(-1))
     near = undirected_adjacency(layout, links=False) + torch.eye(len(layout))
     distance = 2 - near[center]

@@ -66,7 +66,7 @@ class Clip:
             array = array[None]
         _check_keypoints(array, layout, name)
         if scores is not None:
-            scores = np.array(numbers(scores, name))
+            scores = np.array(numbers(scores, name, "scores"))
             scores = scores[None] if scores.ndim == 2 else scores
             if scores.shape != array.shape[:3]:
                 raise ClipError(f"{name}: scores have shape {scores.shape}, keypoints {array.shape}. Give scores as (M, T, V) = {array.shape[:3]}.")
@@ -130,18 +130,26 @@ def label_of(value: Any) -> str | None:
     return None if value is None or (isinstance(value, (float, np.floating)) and np.isnan(value)) else str(value)
 
 
-def numbers(values: Any, name: str) -> FloatArray:
-    """Anything array-like (torch tensors on any device too) as float32, perhaps in the same memory."""
+def numbers(values: Any, name: str, what: str = "keypoints") -> FloatArray:
+    """Anything array-like (torch tensors on any device too, and lists of them) as float32, perhaps in the same memory; scores may be bool."""
+    shape = "(M, T, V, C) or (T, V, C)" if what == "keypoints" else "(M, T, V) or (T, V)"
+    if isinstance(values, (list, tuple)) and values and all(hasattr(v, "detach") for v in values):
+        values = [numbers(v, name, what) for v in values]
     if hasattr(values, "detach"):
-        values = values.detach().cpu().float().numpy()
+        try:
+            values = values.detach().cpu().float().numpy()
+        except (TypeError, NotImplementedError, RuntimeError) as error:
+            raise ClipError(
+                f"{name}: {what} are a tensor without numbers of its own ({str(error).splitlines()[0]}). Give a dense one, not on device meta."
+            ) from error
     if isinstance(values, np.ma.MaskedArray):
         values = np.ma.filled(values.astype(np.float32), np.nan)
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise ClipError(f"{name}: keypoints are lists of unequal lengths ({error}). Give an array of floats of shape (M, T, V, C) or (T, V, C).") from error
-    if array.dtype.kind not in "fiu":
-        raise ClipError(f"{name}: keypoints of type {array.dtype} are not numbers. Give an array of floats of shape (M, T, V, C) or (T, V, C).")
+        raise ClipError(f"{name}: {what} are lists of unequal lengths ({error}). Give an array of floats of shape {shape}.") from error
+    if array.dtype.kind not in ("fiu" if what == "keypoints" else "fiub"):
+        raise ClipError(f"{name}: {what} of type {array.dtype} are not numbers. Give an array of floats of shape {shape}.")
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is refused
         return np.ascontiguousarray(array, dtype=np.float32)
 

@@ -79,11 +79,13 @@ class Layout:
         return {joint: i for i, joint in enumerate(self.joints)}
 
     def mix(self, name: str) -> dict[int, float] | None:
-        """A joint or body point as {joint index: weight}; None when this layout cannot tell where it is."""
-        if name in self._index:
-            return {self._index[name]: 1.0}
-        point = self.points.get(name)
-        return None if point is None else {self._index[j]: w for j, w in point.items()}
+        """A body point, or else the joint of that name, as {joint index: weight}; None when this layout cannot tell where it is."""
+        return {self._index[name]: 1.0} if name not in self.points and name in self._index else self.point(name)
+
+    def point(self, name: str) -> dict[int, float] | None:
+        """A body point as {joint index: weight}; None when no joint or mix was said to be it, whatever the joints are called."""
+        mix = self.points.get(name)
+        return None if mix is None else {self._index[j]: w for j, w in mix.items()}
 
     @cached_property
     def part_indices(self) -> tuple[tuple[int, ...], ...]:
@@ -159,7 +161,7 @@ def make_layout(
     """Build and check a layout of your own.
 
     Args:
-        joints: joint names in order, or a mapping joint name -> the body point it is (None: it is none).
+        joints: joint names in order, those of body points being these; or a mapping joint name -> the body point it is (None: it is none).
         parents: per joint its parent's name or index; None or -1 for the root.
         points: further body points as a joint name or {joint: weight}.
         strict: refuse a body point that looks like one of skelzoo's misspelt.
@@ -168,8 +170,8 @@ def make_layout(
         LayoutError: repeated names or points, a point that looks like another one misspelt, a parent that is not a joint, a cycle, weights that
             do not sum to 1, mirror or links that are no pairs.
     """
-    own = {j: p for j, p in joints.items() if p} if isinstance(joints, Mapping) else {}
     names = tuple(joints)
+    own = {j: p for j, p in joints.items() if p} if isinstance(joints, Mapping) else {j: j for j in names if j in body_points() and j not in (points or {})}
     _check_given(name, names, [*own.values()], (*own.values(), *(points or {})) if strict else (), [*mirror, *links])
     if len(parents) != len(names):
         raise LayoutError(f"layout {name!r}: {len(names)} joints but {len(parents)} parents. Give one parent per joint.")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import ClipError, ContractError, CoverageError
 from skelzoo.skeleton.clip import Clip, FloatArray, numbers
 from skelzoo.skeleton.layouts import Layout, get_layout
-from skelzoo.skeleton.points import point_track
+from skelzoo.skeleton.points import is_present, point_track
 from skelzoo.skeleton.remap import MIN_COVERAGE, remap
 from skelzoo.skeleton.steps import CHOOSES_PERSONS, apply_step, check_step, motion_order
 
@@ -127,12 +127,12 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
         ClipError: too many persons, too few frames, too few coordinates, no ``image_size`` where a step needs one.
         CoverageError: the clip's layout does not give enough of the contract's joints, or a pose estimator found too few of them.
 
-    Warns of 3-D bodies that stand along another axis than y.
+    Warns of bodies that stand along another axis than y, or, in 2-D, upside down.
     """
     _check_depth(clip, contract.channels)
     clip = remap(clip, contract.layout, contract.min_coverage)
     keypoints = _take_channels(_present_persons(clip, contract), contract.channels, clip.name)
-    if contract.channels == 3 and {"step": "stand_upright"} not in contract.steps:
+    if {"step": "stand_upright"} not in contract.steps:
         _warn_unless_upright(keypoints, get_layout(contract.layout))
     frames = int(keypoints.any(axis=(0, 2, 3)).sum())
     if frames < contract.min_frames:
@@ -162,6 +162,11 @@ def _present_persons(clip: Clip, contract: Contract) -> FloatArray:
     if clip.persons > contract.persons:
         keypoints = keypoints[keypoints.any(axis=(1, 2, 3))]
     if len(keypoints) > contract.persons and not any(s["step"] in CHOOSES_PERSONS for s in contract.steps):
+        if is_present(keypoints).sum(axis=0).max() <= contract.persons:
+            raise ClipError(
+                f"{clip.name}: {len(keypoints)} persons, but never more than {contract.persons} at a time, which is what the encoder takes. If the tracker gave one person "
+                "several ids, join them: clip.replace(keypoints=clip.keypoints.sum(0), scores=None); else make one clip per person."
+            )
         raise ClipError(
             f"{clip.name}: {len(keypoints)} persons, the encoder takes {contract.persons}. Choose with skelzoo.select_persons(clip, {contract.persons}) "
             "(those that move most; --select-persons on the command line), or make one clip per person; if they are clips of an array, say so with axes='n t v c'."
@@ -194,7 +199,7 @@ def _take_channels(keypoints: FloatArray, channels: int, name: str) -> FloatArra
 def _check_found(keypoints: FloatArray, contract: Contract, name: str) -> None:
     """What a pose estimator never found can be neither centred and scaled by, nor guessed from the rest; the face need not be found."""
     layout = get_layout(contract.layout)
-    needed = [joint for point in ("hip_center", "shoulder_center") for joint in layout.mix(point) or ()]
+    needed = [joint for point in ("hip_center", "shoulder_center") for joint in layout.point(point) or ()]
     body = np.setdiff1d(np.arange(len(layout)), layout.region_indices.get("head", ()))
     found: NDArray[np.bool_] = np.asarray(keypoints[keypoints.any(axis=(1, 2, 3))].any(axis=(1, 3)))
     usable = found[:, needed].all(axis=1) & (found[:, body].mean(axis=1) >= contract.min_coverage)
@@ -207,17 +212,30 @@ def _check_found(keypoints: FloatArray, contract: Contract, name: str) -> None:
 
 
 def _warn_unless_upright(keypoints: FloatArray, layout: Layout) -> None:
-    if layout.mix("hip_center") is None or layout.mix("shoulder_center") is None:
+    if layout.point("hip_center") is None or layout.point("shoulder_center") is None:
         return
-    spine = (point_track(keypoints, layout, "shoulder_center") - point_track(keypoints, layout, "hip_center")).sum(axis=(0, 1))
-    _, y, z = spine / max(float(np.linalg.norm(spine)), 1e-12)
+    hips, shoulders = (point_track(keypoints, layout, point) for point in ("hip_center", "shoulder_center"))
+    spine = (shoulders - hips)[hips.any(axis=2) & shoulders.any(axis=2)].sum(axis=0)
+    spine /= max(float(np.linalg.norm(spine)), 1e-12)
+    if len(spine) == 2:
+        if spine[1] > UPRIGHT:
+            _warn_of_spine("down", "y axis of 2-D joints points down, as pixels do", "If y points up in your data, give keypoints * [1, -1]")
+        return
+    x, y, z = spine
     if y < -UPRIGHT:
         found, advice = "down", "If y points down in your data, give keypoints * [1, -1, -1]"
     elif abs(z) > UPRIGHT:
         found, advice = "along z", f"If z is the vertical axis of your data, give keypoints[..., [0, 2, 1]] * [1, {np.sign(z):.0f}, {-np.sign(z):.0f}]"
+    elif abs(x) > UPRIGHT:
+        found, advice = "along x", f"If x is the vertical axis of your data, give keypoints[..., [1, 0, 2]] * [{-np.sign(x):.0f}, {np.sign(x):.0f}, 1]"
     else:
         return
-    warnings.warn(f"there is a clip whose spine points {found}; skelzoo's y axis points up. {advice}; if the person lies or hangs, all is well.", stacklevel=3)
+    _warn_of_spine(found, "y axis points up", advice)
+
+
+def _warn_of_spine(found: str, axis: str, advice: str) -> None:
+    # The text is the same for all clips, so that a thousand of them warn once.
+    warnings.warn(f"there is a clip whose spine points {found}; skelzoo's {axis}. {advice}; if the person lies or hangs, all is well.", stacklevel=4)
 
 
 def select_persons(clip: Clip, count: int = 1) -> Clip:

@@ -80,6 +80,10 @@ def remap(clip: Clip, target: str | Layout, min_coverage: float = MIN_COVERAGE) 
             "Use an encoder whose layout is nearer to yours, or describe the missing body points with skelzoo.make_layout(..., points=...)."
         )
     keypoints = np.einsum("wv,mtvc->mtwc", matrix, clip.keypoints)
+    if clip.channels == 2:
+        # (0, 0) is a joint that was not found, and so is what is mixed from it.
+        lost = np.einsum("wv,mtv->mtw", matrix != 0, ~clip.keypoints.any(-1))
+        keypoints[lost] = 0
     scores = None if clip.scores is None else np.einsum("wv,mtv->mtw", np.abs(matrix) / np.abs(matrix).sum(1, keepdims=True), clip.scores)
     return clip.replace(keypoints=keypoints, layout=target, scores=scores)
 
@@ -100,7 +104,7 @@ def _plan(source: Layout, target: Layout) -> tuple[Coverage, NDArray[np.float32]
     unmatched = []
     for i, joint in enumerate(target.joints):
         point = target.own.get(joint)
-        mix = source.mix(point) if point else None
+        mix = source.point(point) if point else None
         if mix is None:
             unmatched.append(joint)
             continue

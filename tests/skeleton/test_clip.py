@@ -207,3 +207,18 @@ def test_what_is_written_into_the_array_afterwards_does_not_reach_the_clip() -> 
 @pytest.mark.parametrize(("given", "kept"), [(0, "0"), (3, "3"), (np.int64(0), "0"), ("walk", "walk"), (None, None), (float("nan"), None)])
 def test_labels_are_text(given: Any, kept: str | None) -> None:
     assert Clip(joints(7, 20, 3), "kinect20", label=given).label == kept
+
+
+def test_lists_of_tensors_and_masks_for_scores() -> None:
+    x = joints(7, 20, 3)
+    rows = [torch.tensor(row, requires_grad=True) for row in x]
+    assert np.allclose(Clip(rows, "kinect20").keypoints[0], x)
+    assert np.allclose(Clip([row.bfloat16() for row in rows], "kinect20").keypoints[0], x, atol=0.05)
+    seen = x[..., 0] > 0
+    clip = Clip(x, "kinect20", scores=seen)
+    assert clip.scores is not None and np.array_equal(clip.scores[0], seen)
+    with pytest.raises(ClipError, match="scores of type object"):
+        Clip(x, "kinect20", scores=np.full((7, 20), None))
+    for odd in (torch.zeros(7, 20, 3, device="meta"), torch.zeros(7, 20, 3).to_sparse()):
+        with pytest.raises(ClipError, match="a dense one"):
+            Clip(odd, "kinect20")

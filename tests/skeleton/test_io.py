@@ -182,6 +182,11 @@ def test_asf_is_found_by_stem_prefix_or_alone(shared: Path, tmp_path: Path) -> N
     shutil.copy(raw / "02.asf", tmp_path / "other.asf")
     with pytest.raises(ReadError, match=r"other\.asf, person\.asf"):
         io.read(tmp_path / "02_03.amc")
+    for name in ("other.asf", "person.asf"):
+        (tmp_path / name).unlink()
+    shutil.copy(raw / "02.asf", tmp_path / "35.asf")  # of another subject
+    with pytest.raises(ReadError, match=r"there are 35\.asf, none with a fitting name"):
+        io.read(tmp_path / "02_03.amc")
 
 
 def test_ntu_bodies_are_told_by_id(tmp_path: Path) -> None:

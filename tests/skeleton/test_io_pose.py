@@ -153,6 +153,7 @@ def rows(n: int = 2, **changes: Any) -> list[dict[str, Any]]:
     ("data", "message"),
     [
         ({"people": []}, "nobody was found"),
+        ([], "nobody was found"),
         (rows(keypoints=[1.0, 2.0, 0.5] * 15), "have 15 joints.*17 .coco17."),
         (rows(keypoints=[0.1, 0.2, 0.5] * 17), "shares of the picture.*keypoint_scale"),
         (rows(keypoints=[1.0, 2.0]), "joints of a person are"),
@@ -161,7 +162,7 @@ def rows(n: int = 2, **changes: Any) -> list[dict[str, Any]]:
         (rows(image_id="face.jpg"), "'face.jpg' has no number"),
         ([*rows(image_id="a_1.jpg"), *rows(image_id="b_1.jpg")], "several videos, such as a_.jpg and b_.jpg"),
         ([*rows(1, image_id=139), *rows(1, image_id=581929), *rows(1, image_id=285)], "are no video"),
-        (rows(image_id="1.jpg", idx=3), "two persons with the id 3"),
+        ([*rows(image_id="1.jpg", idx=3), *rows(1, idx=4)], "two persons with the id 3"),
         ([{"frame_id": 0, "instances": []}, {"frame_id": 0, "instances": []}], "a frame twice"),
         ([{"frame_id": 0, "instances": [{"keypoints": [[1, 2, 3]] * 17, "keypoint_scores": [1] * 17}]}], "3-D"),
         ({"images": [], "annotations": [{"image_id": 1, "keypoints": [1, 2, 3]}]}, "not a list of people or pictures"),
@@ -184,3 +185,35 @@ def test_a_broken_frame_is_named(tmp_path: Path) -> None:
     broken.write_text("[]")
     with pytest.raises(ReadError, match=broken.name):
         read(find_files(folder)[0])
+
+
+def test_one_id_for_everyone_is_none(tmp_path: Path) -> None:
+    a, b = walk(17, 6, 100), walk(17, 6, 900)
+    check(the_clip(alphapose(tmp_path / "a.json", [[b[t], a[t]] if t % 2 else [a[t], b[t]] for t in range(6)], [[[0.0], [0.0]]] * 6)), a, b)
+
+
+def test_people_of_whom_nothing_was_found_are_nobody(tmp_path: Path) -> None:
+    person = walk(25, 4)
+    folder = openpose(tmp_path / "out", [[np.zeros_like(p), p] for p in person])
+    face = json.loads((folder / "video_1_000000000002_keypoints.json").read_text())
+    face["people"].append({"pose_keypoints_2d": [], "face_keypoints_2d": [1, 2, 3]})
+    (folder / "video_1_000000000002_keypoints.json").write_text(json.dumps(face))
+    check(the_clip(folder), person)
+
+
+def test_other_files_named_like_frames_are_recordings_of_their_own(tmp_path: Path) -> None:
+    for take in (1, 2):
+        mmpose(tmp_path / f"take{take}_keypoints.json", [[p] for p in walk(17)], around=False)
+    assert [read(file)[0].name for file in find_files(tmp_path)] == ["take1_keypoints", "take2_keypoints"]
+    for name in ("x_1_", "x1_"):
+        openpose(tmp_path / "out", [[p] for p in walk(25)], name=name)
+    assert [read(file)[0].name for file in find_files(tmp_path / "out")] == ["x1", "x_1"]
+
+
+def test_an_empty_frame_is_named_once(tmp_path: Path) -> None:
+    folder = openpose(tmp_path / "out", [[p] for p in walk(25, 3)])
+    empty = folder / "video_1_000000000001_keypoints.json"
+    empty.write_text("")
+    with pytest.raises(ReadError) as error:
+        read(find_files(folder)[0])
+    assert str(error.value).count(empty.name) == 1

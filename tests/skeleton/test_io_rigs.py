@@ -11,7 +11,10 @@ from skeleton_samples import PERSON, write_bvh
 from skelzoo.errors import CoverageError, ReadError
 from skelzoo.skeleton import io
 from skelzoo.skeleton.io import rig_names
+from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.remap import coverage, remap
+
+RAW = Path(__file__).parents[3] / "shared/data/raw"
 
 NAMES = ("hips", "spine", "chest", "neck", "head", "collar", "shoulder", "elbow", "wrist", "mid1", "hip", "knee", "ankle", "toe")
 MIXAMO = ["Hips", "Spine", "Spine1", "Neck", "Head", "Shoulder", "Arm", "ForeArm", "Hand", "HandMiddle1", "UpLeg", "Leg", "Foot", "ToeBase"]
@@ -63,6 +66,74 @@ def test_usual_rigs_become_kinect20_by_name(tmp_path: Path, kind: str) -> None:
     assert len(clip.layout.mirror) == 9 and {k: len(v) for k, v in clip.layout.parts.items() if k != "trunk"} == dict.fromkeys(
         ("left_arm", "right_arm", "left_leg", "right_leg"), 4
     )
+
+
+@pytest.mark.parametrize("pattern", ["Character1_{}", "Skeleton_001_{}", "m_avg_{}", "{}_JNT"])
+def test_what_all_names_begin_or_end_with_is_no_part_of_them(tmp_path: Path, pattern: str) -> None:
+    names = {joint: pattern.format(name) for joint, name in rig(*RIGS["plain"]).items()}
+    (clip,) = io.read(write_bvh(tmp_path / "a.bvh", names))
+    assert coverage(clip.layout, "kinect20").share == 1 and len(clip.layout.mirror) == 9
+
+
+@pytest.mark.parametrize("names", [
+    "Hip Ab Chest Neck Head LShoulder LUArm LFArm LHand RShoulder RUArm RFArm RHand LThigh LShin LFoot LToe RThigh RShin RFoot RToe",
+    "pelvis chest neck head lShldrBend lForearmBend lHand rShldrBend rForearmBend rHand lThighBend lShin lFoot lToe rThighBend rShin rFoot rToe",
+    "root neck head upperarm01.L lowerarm01.L wrist.L upperarm01.R lowerarm01.R wrist.R upperleg01.L lowerleg01.L foot.L upperleg01.R lowerleg01.R foot.R",
+], ids=["motive", "daz 8", "makehuman"])  # fmt: skip
+def test_limbs_are_found_under_their_names(names: str) -> None:
+    limbs = {f"{side}_{point}" for side in ("left", "right") for point in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")}
+    found = rig_names.body_points(names.split())
+    assert limbs | {"hip_center", "head"} <= set(found)
+    assert "LShoulder" not in found.values()
+
+
+def test_a_root_on_the_floor_is_no_pelvis(tmp_path: Path) -> None:
+    plain = rig(*RIGS["rigify"])
+    (expected,) = io.read(write_bvh(tmp_path / "a.bvh", plain))
+    text = (tmp_path / "a.bvh").read_text()
+    head, motion = text.split("MOTION")
+    body = head.removeprefix("HIERARCHY\nROOT").replace("\n", "\n  ")
+    place = " ".join(motion.split("\n")[3].split()[:3])
+    floor = "HIERARCHY\nROOT root\n{\nOFFSET 0 0 0\nCHANNELS 3 Zrotation Xrotation Yrotation\n  JOINT"
+    rows = ["0 0 0 " + row for row in motion.split("\n")[3:] if row]
+    (tmp_path / "b.bvh").write_text("\n".join([f"{floor}{body.rstrip()}", "}", "MOTION", *motion.split("\n")[1:3], *rows, ""]))
+    (clip,) = io.read(tmp_path / "b.bvh")
+    assert clip.layout.joints[0] == "root" and place
+    a, b = (remap(c, "kinect20").keypoints for c in (expected, clip))
+    centre = [get_layout("kinect20").index(j) for j in ("HipCenter", "Spine")]
+    np.testing.assert_allclose(np.delete(b, centre, 2), np.delete(a, centre, 2), atol=1e-4)
+    assert np.abs(b - a)[:, :, centre].max() < 0.1
+
+
+@pytest.mark.skipif(not RAW.is_dir(), reason="no shared data here")
+@pytest.mark.parametrize("file", ["02_03.bvh", "35_17.bvh"])
+def test_known_rigs_with_z_up_are_turned_too(tmp_path: Path, file: str) -> None:
+    """Those whose rest pose stands; Bandai-Namco's lies along x, whatever is up."""
+    path = RAW / "cmu_bvh" / file
+    (expected,) = io.read(path)
+    (clip,) = io.read(z_up(path, tmp_path / path.name))
+    assert clip.layout is expected.layout
+    np.testing.assert_allclose(clip.keypoints, expected.keypoints, atol=1e-4)
+
+
+def z_up(path: Path, to: Path) -> Path:
+    """A BVH file turned so that z is up: (x, y, z) becomes (x, -z, y), and a turn about an axis one about what it became."""
+    head, motion = path.read_text().split("MOTION")
+    signs: list[int] = []
+    lines = []
+    for line in head.splitlines():
+        words = line.split()
+        if words[:1] == ["OFFSET"]:
+            x, y, z = map(float, words[1:])
+            line = f"OFFSET {x} {-z} {y}"
+        elif words[:1] == ["CHANNELS"]:
+            signs += [-1 if c[0] == "Z" else 1 for c in words[2:]]
+            line = " ".join([*words[:2], *({"Y": "Z", "Z": "Y"}.get(c[0], c[0]) + c[1:] for c in words[2:])])
+        lines.append(line)
+    rows = [row.split() for row in motion.splitlines()[3:] if row.strip()]
+    values = [" ".join(f"{sign * float(v):.6f}" for sign, v in zip(signs, row, strict=True)) for row in rows]
+    to.write_text("\n".join([*lines, "MOTION", *motion.splitlines()[1:3], *values]) + "\n")
+    return to
 
 
 @pytest.mark.parametrize("unit", [1.0, 0.01, 10.0, 1 / 2.54, 0.45 / 2.54], ids=["cm", "m", "mm", "inch", "cmu"])

@@ -79,6 +79,19 @@ def test_parquet_of_nested_lists_scores_and_pictures(tmp_path: Path) -> None:
         assert found.scores is not None and np.allclose(found.scores, 0.1 * i)
 
 
+def test_nested_keypoints_must_be_in_the_order_that_is_read(tmp_path: Path) -> None:
+    k = np.random.default_rng(0).random((2, 6, 20, 3))
+    clip = make_clip(0, frames=6, persons=2)
+    for right in (k, k.reshape(12, 20, 3), k.reshape(12, 60), k.ravel()):
+        (found,) = skelzoo.read(write_parquet(tmp_path / "a.parquet", [clip], keypoints=[right.tolist()], persons=[2.0]))
+        np.testing.assert_allclose(found.keypoints, k, rtol=1e-6)
+    for wrong in (k.transpose(1, 0, 2, 3), k[0].transpose(2, 0, 1), k[:, :3]):
+        with pytest.raises(ClipError, match=r"6 frames and 20 joints.*ordered \(persons, frames, joints, coordinates\)"):
+            skelzoo.read(write_parquet(tmp_path / "b.parquet", [clip], keypoints=[wrong.tolist()]))
+    (found,) = skelzoo.read(write_parquet(tmp_path / "c.parquet", [clip], keypoints=[k[0].tolist()], persons=[np.nan], image_height=[np.nan]))
+    assert found.persons == 1 and found.image_size is None
+
+
 def test_bad_clips_are_named_and_passed_over(tmp_path: Path) -> None:
     keypoints = EQUAL.copy()
     keypoints[2, 0, 3, 4] = np.nan

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skelzoo import Layout, get_layout, list_layouts, make_layout
+from skelzoo import Layout, coverage, get_layout, list_layouts, make_layout
 from skelzoo.errors import LayoutError
 from skelzoo.skeleton.layouts import find_layout
 
@@ -73,6 +73,16 @@ def test_links_join_shoulders_and_hips_of_coco() -> None:
     assert get_layout("coco17").links == (("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"))
     with pytest.raises(LayoutError, match="has no joint 'tail'"):
         make_layout("cat", ["head", "back"], [None, "head"], links=[("head", "tail")])
+
+
+def test_what_a_joint_was_said_to_be_counts_more_than_its_name() -> None:
+    joints = {"left_shoulder": None, "left_arm": "left_shoulder", "left_hand": "left_wrist", "neck": "shoulder_center"}
+    mine = make_layout("mine", joints, [None, 0, 1, 0])
+    assert [mine.point(p) for p in ("left_shoulder", "left_wrist", "shoulder_center", "left_hand", "neck")] == [{1: 1.0}, {2: 1.0}, {3: 1.0}, None, None]
+    assert mine.mix("left_hand") == {2: 1.0} and mine.mix("left_shoulder") == {1: 1.0}
+    assert coverage(mine, "kinect20").direct == {"LeftShoulder": "left_arm", "LeftWrist": "left_hand", "ShoulderCenter": "neck"}
+    # Names alone are taken at their word.
+    assert make_layout("names", list(joints), [None, 0, 1, 0]).own == {"left_shoulder": "left_shoulder", "left_hand": "left_hand", "neck": "neck"}
 
 
 def test_mirror_swaps_left_and_right_and_keeps_parents(layout: Layout) -> None:

@@ -284,10 +284,10 @@ def test_joints_that_were_never_found_are_not_made_up(lost: tuple[int, ...], say
 @pytest.mark.parametrize(("turn", "says"), [
     ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], None), ([[1, 0, 0], [0, -1, 0], [0, 0, -1]], "[1, -1, -1]"),
     ([[1, 0, 0], [0, 0, 1], [0, -1, 0]], "[..., [0, 2, 1]] * [1, 1, -1]"), ([[1, 0, 0], [0, 0, -1], [0, 1, 0]], "[..., [0, 2, 1]] * [1, -1, 1]"),
-    ([[0, -1, 0], [1, 0, 0], [0, 0, 1]], None),
+    ([[0, -1, 0], [1, 0, 0], [0, 0, 1]], "[..., [1, 0, 2]] * [-1, 1, 1]"), ([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], "[..., [1, 0, 2]] * [1, -1, 1]"),
 ])  # fmt: skip
 def test_bodies_that_do_not_stand_along_y_are_warned_of(turn: list[list[int]], says: str | None) -> None:
-    """And what is advised puts them back; a person on their side may lie."""
+    """And what is advised puts them back."""
     clip, contract = make("squat", frames=20), Contract("kinect20", 3, 1, 16, ({"step": "resample", "frames": 16},))
     turned = clip.replace(keypoints=clip.keypoints @ np.array(turn, np.float32))
     with warnings.catch_warnings(record=True) as caught:
@@ -295,8 +295,29 @@ def test_bodies_that_do_not_stand_along_y_are_warned_of(turn: list[list[int]], s
         prepare(turned, contract)
     assert [says in str(w.message) for w in caught if says] == ([True] if says else []) and len(caught) == bool(says)
     if says:
-        order = turned.keypoints[..., [0, 2, 1]] if "0, 2, 1" in says else turned.keypoints
-        assert np.allclose(order * np.array(eval(says.rpartition("* ")[2])), clip.keypoints)
+        order = next((o for o in ([0, 2, 1], [1, 0, 2]) if str(o) in says), [0, 1, 2])
+        assert np.allclose(turned.keypoints[..., order] * np.array(eval(says.rpartition("* ")[2])), clip.keypoints)
+
+
+def test_pictures_upside_down_are_warned_of() -> None:
+    """Also where hips and shoulders are lost for most of the clip."""
+    clip, contract = film(make("squat", frames=40), 0), Contract("coco17", 2, 1, 16, ({"step": "fill_gaps"}, {"step": "resample", "frames": 16}))
+    clip.keypoints[:, 5:, [5, 11]] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepare(clip, contract)
+    with pytest.warns(UserWarning, match=r"points down, as pixels do.*\* \[1, -1\]"):
+        prepare(clip.replace(keypoints=clip.keypoints * np.float32([1, -1])), contract)
+
+
+def test_one_person_under_several_ids_is_told_from_several_persons() -> None:
+    clip, contract = make("squat", frames=20), Contract("kinect20", 3, 1, 16, ({"step": "resample", "frames": 16},))
+    first, then = np.repeat(clip.keypoints, 2, 0)
+    first[10:] = then[:10] = 0
+    with pytest.raises(ClipError, match=r"never more than 1 at a time.*keypoints.sum"):
+        prepare(clip.replace(keypoints=np.stack([first, then])), contract)
+    with pytest.raises(ClipError, match="select_persons"):
+        prepare(clip.replace(keypoints=np.repeat(clip.keypoints, 2, 0)), contract)
 
 
 @pytest.mark.parametrize("layout", ["coco17", "ntu25", "kinect20", "uiprmd22"])

@@ -130,3 +130,13 @@ def test_missing_joints_are_named_with_the_body_point_that_makes_them() -> None:
     assert not mended.missing
     with pytest.raises(LayoutError, match=r"'LeftKnee'\. Did you mean left_knee"):
         make_layout("mine", {"a": "LeftKnee"}, [None])
+
+
+def test_what_is_mixed_from_a_joint_that_was_not_found_is_not_found() -> None:
+    coco = get_layout("coco17")
+    no_nose = make_layout("no nose", {j: j for j in coco.joints[1:]}, [None, 0, 0, 0, *([0] * 12)])
+    clip = make_clip(0, frames=3, layout="coco17", channels=2)
+    keypoints = clip.keypoints[:, :, 1:].copy()
+    keypoints[:, 1, no_nose.index("left_eye")] = 0
+    noses = remap(Clip(keypoints, no_nose), "coco17").keypoints[0, :, coco.index("nose")]
+    assert noses.any(1).tolist() == [True, False, True]

@@ -8,8 +8,8 @@ majority; a root that alone has position channels decides for itself, and a wron
 a whole. With a zero OFFSET the two are the same.
 
 Known rigs (by joint names) come back in their layouts, with their units; see ``bvh_rigs``. Every other rig gets a layout of
-its own, whose body points are told from the joint names (``rig_names``), the unit is told from its height
-(``kinematics.find_unit``), and a rig that stands along z is turned to y up.
+its own, whose body points are told from the joint names (``rig_names``), and the unit is told from its height
+(``kinematics.find_unit``). A rig that stands along z, at rest and in motion, is turned to y up.
 """
 
 from __future__ import annotations
@@ -95,9 +95,7 @@ def read(path: PathLike) -> list[Clip]:
         layout = guess_layout(tuple(bvh.names[v] for v in keep), parents, tuple(round(lengths[v] * unit, 2) for v in keep))
     except LayoutError as error:
         raise ReadError(path, f"its joints cannot be used: {error}", "Give every joint a name of its own.") from None
-    positions = forward(bvh.parents, rotations, local)
-    if _stands_along_z(bvh, positions):
-        positions = positions[..., [0, 2, 1]] * (1.0, 1.0, -1.0)
+    positions = _upright(bvh, forward(bvh.parents, rotations, local))
     return [build_clip(positions[None][:, :, keep] * unit, layout, fps=bvh.fps, name=path.stem)]
 
 
@@ -110,8 +108,14 @@ def _known_clip(bvh: Bvh, rig: KnownRig, path: Path) -> Clip:
         drop = int(starts_with_t_pose(bvh.motion[:, turns]))
     local, rotations = _local(bvh, offsets)
     unit = _unit(_height(bvh, local)[0], rig.unit, path)
-    positions = forward(bvh.parents, rotations[drop:], local[drop:])[:, [bvh.names.index(j) for j in rig.joints]] * unit
-    return build_clip(positions[None], layout, fps=bvh.fps, label=label_from_name(rig.layout, path.stem), name=path.stem)
+    positions = _upright(bvh, forward(bvh.parents, rotations[drop:], local[drop:]))
+    return build_clip(
+        positions[None][:, :, [bvh.names.index(j) for j in rig.joints]] * unit,
+        layout,
+        fps=bvh.fps,
+        label=label_from_name(rig.layout, path.stem),
+        name=path.stem,
+    )
 
 
 def parse(path: PathLike) -> Bvh:
@@ -292,6 +296,11 @@ def _unit(height: float, first: float | None, path: Path) -> float:
         raise ReadError(path, f"the skeleton is about {height:.4g} units tall, which is no human size in cm, m, mm, inches or CMU units",
                         "Scale its OFFSETs and position channels to centimetres; only human bodies are supported.")  # fmt: skip
     return unit
+
+
+def _upright(bvh: Bvh, positions: Floats) -> Floats:
+    """Places of all joints (T, V, 3), with y up."""
+    return positions[..., [0, 2, 1]] * (1.0, 1.0, -1.0) if _stands_along_z(bvh, positions) else positions
 
 
 def _stands_along_z(bvh: Bvh, positions: Floats) -> bool:

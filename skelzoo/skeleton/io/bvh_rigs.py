@@ -65,7 +65,7 @@ def repair_cmu(names: Sequence[str], offsets: Floats) -> Floats:
     """Put back the bones that the BVH conversion of the CMU data lost.
 
     That conversion writes a zero OFFSET for every child of a branching bone, and so loses the thorax and the wrist
-    bones. By rule the thorax is as long as the bone below it, along its own y axis, and the wrist half of the radius.
+    bones. By rule the thorax is as long as the bone below it, along the axis that this one is nearest to (y), and the wrist half of the radius.
     Measured against the AMC of the same trial the points are then at most a few millimetres off. Offsets that are not
     zero are left as they are.
 
@@ -77,7 +77,10 @@ def repair_cmu(names: Sequence[str], offsets: Floats) -> Floats:
         (V, 3), a copy.
     """
     order, fixed = {name: i for i, name in enumerate(names)}, offsets.copy()
-    thorax = np.array([0.0, float(np.linalg.norm(offsets[order["Spine1"]])), 0.0])
+    below = offsets[order["Spine1"]]
+    axis = int(np.abs(below).argmax())
+    thorax = np.zeros(3)
+    thorax[axis] = np.copysign(np.linalg.norm(below), below[axis])
     lost = {name: thorax for name in ("Neck", "LeftShoulder", "RightShoulder")}
     for side in ("Left", "Right"):
         wrist = 0.5 * offsets[order[f"{side}Hand"]]

@@ -94,8 +94,9 @@ def load_json(path: PathLike) -> Any:
     Raises:
         ReadError: as ``read_text``; no JSON, or cut off.
     """
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ReadError(path, f"is no complete JSON ({str(error)[:120]})", "The file is cut off or damaged; copy or download it again.") from None
 

@@ -99,11 +99,19 @@ def rows(path: PathLike, file: pq.ParquetFile, group: int = 0) -> Iterator[dict[
 
 
 def _numbers(value: pa.Scalar) -> NDArray[Any] | None:
-    """A list, however nested, as one flat array."""
+    """A list as an array of as many axes as it is nested; flat where its lists are of unequal lengths."""
+    import pyarrow.compute as pc
+
     values = getattr(value, "values", None)
-    while values is not None and hasattr(values, "flatten") and hasattr(values.type, "value_type"):
+    if values is None:
+        return None
+    shape = [len(values)]
+    while hasattr(values.type, "value_type"):
+        lengths = pc.list_value_length(values).unique().to_pylist()
+        shape.append(lengths[0] if len(lengths) == 1 and lengths[0] else 0)
         values = values.flatten()
-    return None if values is None else np.array(values.to_numpy(zero_copy_only=False))
+    array = np.array(values.to_numpy(zero_copy_only=False))
+    return array.reshape(shape) if array.size == np.prod(shape) else array
 
 
 def _damaged(path: PathLike, error: BaseException) -> ReadError:
@@ -119,7 +127,7 @@ def clip_of(row: Mapping[str, Any], name: str) -> Clip:
     """The clip of one row; missing columns count as empty.
 
     Args:
-        row: columns as above; ``keypoints`` flat, or already of shape (T, V, C) or (M, T, V, C).
+        row: columns as above; ``keypoints`` flat, or of shape (T, V, C) or (M, T, V, C), persons or joints perhaps flat too.
         name: where the row has none.
 
     Raises:
@@ -139,16 +147,20 @@ def _clip(row: Mapping[str, Any], name: str) -> Clip:
     if row.get("keypoints") is None or row.get("layout") is None:
         raise ClipError(f"{name}: its keypoints or its layout are empty. Leave the row out.")
     layout, points, scores = get_layout(str(row["layout"])), np.asarray(row["keypoints"]), row.get("scores")
-    if points.ndim == 1:
-        persons, frames = row.get("persons"), row.get("frames") or 0
-        size = (1 if persons is None else int(persons), int(frames), len(layout))
-        if points.size not in (2 * np.prod(size), 3 * np.prod(size)) or not points.size:
-            raise ClipError(f"{name}: {points.size} numbers for {size[0]} person(s), {size[1]} frames and {size[2]} joints of {layout.name}. "
+    persons, frames, height, width, fps = (_number(row.get(key)) for key in ("persons", "frames", "image_height", "image_width", "fps"))
+    if points.ndim == 1 or frames is not None or persons is not None:
+        m, t, v = int(persons or (points.shape[0] if points.ndim == 4 else 1)), int(frames or 0), len(layout)
+        if not t or not any(points.shape in ((m, t, v, c), (m * t, v, c), (m * t, v * c), (m * t * v * c,)) for c in (2, 3)):
+            found = f"{points.size} numbers" if points.ndim == 1 else f"keypoints of shape {points.shape}"
+            raise ClipError(f"{name}: {found} for {m} person(s), {t} frames and {v} joints of {layout.name}. "
                             "Give 2 or 3 for each joint, ordered (persons, frames, joints, coordinates).")  # fmt: skip
-        points = points.reshape(*size, -1)
-    if scores is not None and np.size(scores) == np.prod(points.shape[:-1]):
+        points = points.reshape(m, t, v, -1)
+    if scores is not None and np.ndim(scores) == 1 and np.size(scores) == np.prod(points.shape[:-1]):
         scores = np.reshape(scores, points.shape[:-1])
-    height, width, fps, label = (row.get(key) for key in ("image_height", "image_width", "fps", "label"))
     image_size = None if height is None or width is None else (int(height), int(width))
-    rate = None if fps is None or np.isnan(float(fps)) else float(fps)
-    return build_clip(points, layout, name=name, fps=rate, label=label_of(label) or None, scores=scores, image_size=image_size)
+    return build_clip(points, layout, name=name, fps=fps, label=label_of(row.get("label")) or None, scores=scores, image_size=image_size)
+
+
+def _number(value: Any) -> float | None:
+    """A number; None where there is none, or NaN in its place, as tables have it."""
+    return None if value is None or np.isnan(float(value)) else float(value)

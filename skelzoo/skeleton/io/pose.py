@@ -24,7 +24,7 @@ import numpy as np
 
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip, FloatArray
-from skelzoo.skeleton.io.files import PathLike, build_clip, load_json
+from skelzoo.skeleton.io.files import PathLike, build_clip, load_json, read_head
 from skelzoo.skeleton.layouts import Layout, get_layout
 
 LAYOUTS: Mapping[int, str] = {17: "coco17", 18: "openpose18", 25: "body25", 26: "halpe26", 133: "coco17", 136: "halpe26"}
@@ -39,7 +39,7 @@ NEAR, PATIENCE = 0.5, 30
 SPARSE = 100
 """Times as many frames as there are pictures with numbers, at most, for the pictures to be of one video."""
 
-_FRAME = re.compile(r"(?P<name>.*?)_?(?P<number>\d+)_keypoints\.json", re.IGNORECASE)
+_FRAME = re.compile(r"(?P<name>.*?)(?P<number>\d+)_keypoints\.json", re.IGNORECASE)
 _MARKS = (b'"people"', b'"instances"', b'"instance_info"', b'"keypoint_scores"')
 _BUILD = "Load the numbers yourself and build skelzoo.Clip(keypoints, layout, scores=scores)."
 
@@ -52,11 +52,6 @@ class _Person:
     scores: FloatArray
     id: str | None
 
-    @property
-    def found(self) -> Any:
-        """Joints that are somewhere, (V,) bool."""
-        return self.joints.any(1)
-
 
 @dataclass
 class _Track:
@@ -67,15 +62,18 @@ class _Track:
 
 def sniff(head: bytes) -> bool:
     """Whether JSON that starts with these bytes looks like a pose estimator's."""
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text[:1] not in (b"{", b"["):
         return False
-    return any(mark in head for mark in _MARKS) or (b'"keypoints"' in head and b'"image_id"' in head)
+    return text.split() == [b"[]"] or any(mark in head for mark in _MARKS) or (b'"keypoints"' in head and b'"image_id"' in head)
 
 
 def frame_of(path: Path) -> Path | None:
-    """One path for all of OpenPose's frames of a recording; None for what is not named like such a frame."""
+    """One path for all of OpenPose's frames of a recording; None for what is not named like such a frame, or is another estimator's."""
     name = _FRAME.fullmatch(path.name)
-    return path.with_name(f"{name['name']}_keypoints.json") if name else None
+    if name is None or (sniff(head := read_head(path)) and b'"people"' not in head):
+        return None
+    return path.with_name(f"{name['name']}_keypoints.json")
 
 
 def read(path: PathLike) -> list[Clip]:
@@ -95,12 +93,15 @@ def read(path: PathLike) -> list[Clip]:
     path = Path(path)
     data = load_json(path)
     name, pictures = _openpose(path) if isinstance(data, dict) and "people" in data else (path.stem, _pictures(data, path))
-    frames = {number: [_person(row, path) for row in rows] for number, rows in _renumbered(pictures, path).items()}
+    frames = _renumbered(pictures, path)
     people = [person for persons in frames.values() for person in persons]
     if not people:
-        raise ReadError(path, f"nobody was found in any of its {len(frames)} pictures", "Leave this recording out.")
+        raise ReadError(path, f"nobody was found in it ({len(frames)} pictures)", "Leave this recording out.")
     layout = _layout(people, path)
-    tracks = _tracked(frames) if any(person.id is None for person in people) else _by_id(frames, path)
+    # Without a tracker some write the same id for everyone.
+    crowd = max(map(len, frames.values())) > 1
+    unknown = any(person.id is None for person in people) or (crowd and len({person.id for person in people}) == 1)
+    tracks = _tracked(frames) if unknown else _by_id(frames, path)
     tracks.sort(key=lambda track: (-len(track.seen), min(track.seen)))
     if len(tracks) > MOST_PERSONS:
         warnings.warn(f"{path.name}: {len(tracks)} persons, of whom the {MOST_PERSONS} in most frames are kept. Have the estimator track them.", stacklevel=2)
@@ -124,25 +125,25 @@ def _layout(people: Sequence[_Person], path: Path) -> Layout:
     return get_layout(LAYOUTS[min(joints)])
 
 
-def _openpose(path: Path) -> tuple[str, dict[int, list[Any]]]:
+def _openpose(path: Path) -> tuple[str, dict[int, list[_Person]]]:
     """Name of a recording, and the people of each frame, from the files of its frames."""
     named = _FRAME.fullmatch(path.name)
     if named is None:
-        return path.stem, {0: _rows(load_json(path)["people"], path)}
+        return path.stem, {0: _people(load_json(path)["people"], path)}
     # The folder's own name may hold what glob takes for a pattern.
     folder = glob.escape(os.fspath(path.parent))
     files = [(match, file) for file in map(Path, glob.glob(f"{folder}/*.[jJ][sS][oO][nN]")) if (match := _FRAME.fullmatch(file.name))]
-    pictures: dict[int, list[Any]] = {}
+    pictures: dict[int, list[_Person]] = {}
     for match, file in files:
         if match["name"] == named["name"]:
             data = load_json(file)
             if not isinstance(data, dict) or "people" not in data:
                 raise ReadError(file, "has no people, unlike the other frames of its recording", "Move it elsewhere, or save the recording again.")
-            pictures[int(match["number"])] = _rows(data["people"], file)
-    return named["name"] or path.parent.name, pictures
+            pictures[int(match["number"])] = _people(data["people"], file)
+    return named["name"].rstrip("_-. ") or path.parent.name, pictures
 
 
-def _pictures(data: Any, path: Path) -> dict[int, list[Any]]:
+def _pictures(data: Any, path: Path) -> dict[int, list[_Person]]:
     """People of each picture by its number, of AlphaPose, COCO results or MMPose."""
     if isinstance(data, dict):
         data = data.get("instance_info")
@@ -151,15 +152,15 @@ def _pictures(data: Any, path: Path) -> dict[int, list[Any]]:
         numbers = [row.get("frame_id", i) for i, row in enumerate(rows)]
         if len(set(map(str, numbers))) < len(rows):
             raise ReadError(path, "has a frame twice", "Save each video to a file of its own.")
-        return {_number(number, path): _rows(row["instances"], path) for number, row in zip(numbers, rows, strict=True)}
+        return {_number(number, path): _people(row["instances"], path) for number, row in zip(numbers, rows, strict=True)}
     if all("image_id" not in row for row in rows):
-        return {0: rows}
-    pictures: dict[int, list[Any]] = {}
+        return {0: _people(rows, path)}
+    pictures: dict[int, list[_Person]] = {}
     videos = {re.sub(r"\d+(?=\D*$)", "", str(row.get("image_id"))) for row in rows}
     if len(videos) > 1:
         raise ReadError(path, f"its pictures are of several videos, such as {' and '.join(sorted(videos)[:2])}", "Save each video to a file of its own.")
     for row in rows:
-        pictures.setdefault(_number(row["image_id"], path), []).append(row)
+        pictures.setdefault(_number(row.get("image_id"), path), []).extend(_people([row], path))
     return pictures
 
 
@@ -177,11 +178,9 @@ def _number(picture: Any, path: Path) -> int:
     return int(digits[-1])
 
 
-def _renumbered(pictures: Mapping[int, list[Any]], path: Path) -> dict[int, list[Any]]:
+def _renumbered(pictures: Mapping[int, list[_Person]], path: Path) -> dict[int, list[_Person]]:
     """Pictures counted from 0, in steps as they were taken: every fifth frame of a video is a video of its own."""
     numbers = sorted(pictures)
-    if not numbers:
-        raise ReadError(path, "holds no people", "Leave this recording out.")
     step = math.gcd(*(number - numbers[0] for number in numbers)) or 1
     frames = {(number - numbers[0]) // step: pictures[number] for number in numbers}
     if max(frames) >= SPARSE * len(frames):
@@ -189,8 +188,15 @@ def _renumbered(pictures: Mapping[int, list[Any]], path: Path) -> dict[int, list
     return frames
 
 
-def _person(row: Mapping[str, Any], path: Path) -> _Person:
+def _people(data: Any, path: Path) -> list[_Person]:
+    """The persons of a picture, without those of whom no joint was found."""
+    return [person for row in _rows(data, path) if (person := _person(row, path)) is not None and person.joints.any()]
+
+
+def _person(row: Mapping[str, Any], path: Path) -> _Person | None:
     values = next((row[key] for key in ("pose_keypoints_2d", "pose_keypoints", "keypoints") if key in row), None)
+    if values == []:  # a face or a hand alone
+        return None
     try:
         table = np.asarray(values, dtype=np.float64)
         given = row.get("keypoint_scores")
@@ -231,11 +237,12 @@ def _tracked(frames: Mapping[int, Sequence[_Person]]) -> list[_Track]:
     latest: dict[int, int] = {}
     for number, persons in frames.items():
         latest = {i: last for i, last in latest.items() if number - last <= PATIENCE}
-        pairs = sorted((_distance(tracks[i].seen[last], person), i, p) for i, last in latest.items() for p, person in enumerate(persons))
+        known = list(latest)
+        distances = _distances([tracks[i].seen[latest[i]] for i in known], persons)
         given: dict[int, int] = {}
-        for distance, i, p in pairs:
-            if distance <= NEAR and p not in given and i not in given.values():
-                given[p] = i
+        for k, p in zip(*np.unravel_index(np.argsort(distances, axis=None, kind="stable"), distances.shape), strict=True):
+            if distances[k, p] <= NEAR and p not in given and known[k] not in given.values():
+                given[p] = known[k]
         for p, person in enumerate(persons):
             if p not in given:
                 tracks.append(_Track())
@@ -244,10 +251,20 @@ def _tracked(frames: Mapping[int, Sequence[_Person]]) -> list[_Track]:
     return tracks
 
 
-def _distance(a: _Person, b: _Person) -> float:
-    """Mean distance of the joints that both have, in sizes of the larger one; infinite without any."""
-    both = a.found & b.found if len(a.joints) == len(b.joints) else np.zeros(0, bool)
-    if not both.any():
-        return math.inf
-    size = max(float(np.linalg.norm(np.ptp(person.joints[person.found], axis=0))) for person in (a, b))
-    return float(np.linalg.norm(a.joints[both] - b.joints[both], axis=1).mean()) / max(size, 1e-6)
+def _distances(before: Sequence[_Person], now: Sequence[_Person]) -> FloatArray:
+    """Mean distances of the joints that both have, in sizes of the larger one, (before, now); infinite without any."""
+    if not before or not now:
+        return np.zeros((len(before), len(now)), np.float32)
+    a, b = (np.stack([person.joints for person in persons]) for persons in (before, now))
+    both = np.asarray(a.any(2))[:, None] & np.asarray(b.any(2))
+    apart = (np.linalg.norm(a[:, None] - b, axis=3) * both).sum(2)
+    larger = np.maximum(_sizes(a)[:, None], _sizes(b))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(both.any(2), apart / both.sum(2) / np.maximum(larger, 1e-6), np.inf), np.float32)
+
+
+def _sizes(joints: FloatArray) -> FloatArray:
+    """Diagonals of the boxes around the joints (N, V, 2) that were found: (N,)."""
+    found = np.asarray(joints.any(2))[..., None]
+    box = np.where(found, joints, -np.inf).max(1) - np.where(found, joints, np.inf).min(1)
+    return np.asarray(np.linalg.norm(box, axis=1), np.float32)

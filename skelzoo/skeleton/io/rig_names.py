@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from skelzoo.skeleton.io.kinematics import path_to_root
@@ -13,15 +14,18 @@ from skelzoo.skeleton.layouts import Layout, Mix, make_layout
 
 _PREFIX = re.compile(r"^(?:.*[:|] *|mixamorig\d* *|(?:bip0*1|valvebiped|cc base|j bip c|j bip|def|org|rig|jt|jnt|b) +)(?=.)", re.IGNORECASE)
 
+MOST = 0.6
+"""A share of the names: a beginning or an end that more of them have is the rig's and no joint's. No side has so many."""
+
 # Body point -> names without side, best first. A joint is used once, and the points are filled in this order: the knee
 # must take "knee" or else "leg" (Mixamo) before the hip may take "leg" (rigs of leg, knee, ankle), and so on down the arm.
 _SIDED = {
-    "knee": "knee lowerleg loleg lowleg leglower calf shin leg legroll legstretch tibia",
-    "hip": "upleg upperleg legupper thigh thighstretch hip femur leg hipjoint",
+    "knee": "knee lowerleg loleg lowleg leglower lowerleg01 calf shin leg legroll legstretch tibia",
+    "hip": "upleg upperleg legupper upperleg01 thigh thighstretch thighbend hip femur leg hipjoint",
     "ankle": "ankle foot",
     "foot": "toebase toe toes toe0 ball foot forefoot",
-    "elbow": "elbow forearm lowerarm loarm lowarm armlower forearmstretch radius",
-    "shoulder": "upperarm uparm armupper arm armstretch shldr shoulder humerus armroll",
+    "elbow": "elbow forearm farm lowerarm loarm lowarm armlower lowerarm01 forearmstretch forearmbend radius",
+    "shoulder": "upperarm uparm uarm armupper upperarm01 arm armstretch shldr shldrbend shoulder humerus armroll",
     "wrist": "wrist hand",
     "hand": "hand fingerbase handmiddle1 middle1 mid1 middle01 middleproximal middlefinger1 finger2 fmiddle1 fmiddle01 handindex1 index1 palm",
     "hand_tip": "handmiddle4 handmiddle3 middle3 mid3 middle03 middledistal middlefinger3 finger22 fmiddle3 fmiddle03 fingers handindex3 handindex1 handtip",
@@ -35,12 +39,28 @@ _MIDLINE = {
 }
 
 
-def _split(joint: str) -> tuple[str, str]:
-    """A joint name as (side, core): ``mixamorig:LeftUpLeg`` is ("left", "upleg"), ``thigh.L`` ("left", "thigh")."""
-    text = re.sub(r"[_\-.\s]+", " ", joint)
-    previous = ""
+def _split_all(joints: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Each joint's name as ``_split`` has it, without what most names begin or end with: ``Character1_Hips``, ``hips_JNT``."""
+    bare = {joint: _bare(joint) for joint in joints}
+    for pattern in (r"^\S+ (?=.)", r"(?<=.) \S+$"):
+        shared: str | None = ""
+        while shared is not None:
+            parts = {joint: match[0] for joint, text in bare.items() if (match := re.search(pattern, text))}
+            shared = next((part for part, count in Counter(parts.values()).most_common(1) if count > MOST * len(joints)), None)
+            bare = {joint: re.sub(pattern, "", text) if parts.get(joint, "") == shared else text for joint, text in bare.items()}
+    return {joint: _split(text) for joint, text in bare.items()}
+
+
+def _bare(joint: str) -> str:
+    """A joint name as words, without prefixes in common use."""
+    text, previous = re.sub(r"[_\-.\s]+", " ", joint), ""
     while text != previous:
         previous, text = text, _PREFIX.sub("", text, count=1)
+    return text
+
+
+def _split(text: str) -> tuple[str, str]:
+    """A bare name as (side, core): ``LeftUpLeg`` is ("left", "upleg"), ``thigh L`` ("left", "thigh")."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text).split()
     side = ""
     for i, word in enumerate(words):
@@ -62,7 +82,7 @@ def _split(joint: str) -> tuple[str, str]:
 
 def body_points(joints: Sequence[str]) -> dict[str, str]:
     """Body point -> joint, as far as the names tell; also ``neck_base`` and ``head_top``, which are no body points."""
-    split = {joint: _split(joint) for joint in joints}
+    split = _split_all(joints)
     found: dict[str, str] = {}
     for side in ("left", "right", ""):
         by_core: dict[str, str] = {}
@@ -90,6 +110,8 @@ def guess_layout(joints: tuple[str, ...], parents: tuple[int, ...], lengths: tup
         names the points that are missing.
     """
     found = body_points(joints)
+    if _on_the_floor(joints, parents, found):
+        del found["hip_center"]
     own = {joint: point for point, joint in found.items() if point not in ("neck_base", "head_top")}
     points = _points(joints, parents, lengths, found)
     own = {joint: point for joint, point in own.items() if point not in points}
@@ -99,6 +121,14 @@ def guess_layout(joints: tuple[str, ...], parents: tuple[int, ...], lengths: tup
         name, {j: own.get(j) for j in joints}, [p if p >= 0 else None for p in parents], title="BVH rig, body points told from its joint names",
         center="hip_center" if "hip_center" in found or "hip_center" in points else None, mirror=pairs, parts=_parts(joints, parents, found), points=points,
     )  # fmt: skip
+
+
+def _on_the_floor(joints: Sequence[str], parents: Sequence[int], found: Mapping[str, str]) -> bool:
+    """Whether the joint called root is no pelvis: both legs hang from another joint below it."""
+    hips = [found.get(f"{side}_hip") for side in ("left", "right")]
+    if found.get("hip_center", "") == "" or None in hips or _split(_bare(found["hip_center"]))[1] != "root":
+        return False
+    return all(joints[parents[joints.index(str(hip))]] != found["hip_center"] for hip in hips)
 
 
 def _points(joints: Sequence[str], parents: Sequence[int], lengths: Sequence[float], found: dict[str, str]) -> dict[str, Mix]:
@@ -151,13 +181,12 @@ def _along(spine: Sequence[int], joints: Sequence[str], lengths: Sequence[float]
 
 def _mirror(joints: Sequence[str]) -> list[tuple[str, str]]:
     right: dict[str, str] = {}
-    for joint in joints:
-        side, core = _split(joint)
+    split = _split_all(joints)
+    for joint, (side, core) in split.items():
         if side == "right":
             right.setdefault(core, joint)
     pairs = []
-    for joint in joints:
-        side, core = _split(joint)
+    for joint, (side, core) in split.items():
         if side == "left" and core in right:
             pairs.append((joint, right.pop(core)))
     return pairs
