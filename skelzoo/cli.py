@@ -248,7 +248,7 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.option("--learning-rate", type=float, help="Of the head; blocks below learn more slowly.")
 @click.option("--validation", type=float, default=0.2, show_default=True, help="Share of the clips to hold out; 0 for none.")
 @click.option("--group", metavar="REGEX", help="Finds the person in PATH/CLIPNAME, e.g. 'subject(\\d+)'; whole persons are then held out.")
-@click.option("--label", metavar="REGEX", help="Finds the class there instead of the first folder's name, e.g. '([^/]+)/[^/]+/[^/]+$'.")
+@click.option("--label", metavar="REGEX", help="Finds the class there instead of the first folder's name, e.g. '^[^/]+/([^/]+)/[^/]+/'.")
 @click.option("--unlabelled", multiple=True, help="Recordings without labels, for --mode semi; may be given again.")
 @click.option("--seed", type=int, help="Of the new head, the split and the order.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
@@ -291,7 +291,8 @@ def _command_line(context: click.Context) -> str:
             option = [] if isinstance(parameter, click.Argument) else [parameter.opts[0]]
             values = value if isinstance(value, tuple) else [value]
             words += [word for v in values for word in (option if v is True else [*option, str(v)])]
-    return shlex.join(words)
+    # Of a path that is no UTF-8 the card says what it can.
+    return shlex.join(words).encode("utf-8", "replace").decode()
 
 
 @main.command("eval")

@@ -73,7 +73,9 @@ def _show(rows: Iterable[Any], out: str | None) -> None:
 
 @bench_group.command("bulk")
 @click.argument("model", default="skeattnclr-openskel")
-@click.option("--clips", "counts", type=click.IntRange(1), multiple=True, help="1000, 10000 and 100000 by default; may be given again.")
+@click.option(
+    "--clips", "counts", type=click.IntRange(1), multiple=True, help="Rounded up to thousands; 1000, 10000 and 100000 by default; may be given again."
+)
 def bench_bulk_command(model: str, counts: tuple[int, ...]) -> None:
     """Time `embed --out` on the CPU for more and more made-up clips, and what memory it takes, each in a cold process."""
     from skelzoo.bench import bench_bulk

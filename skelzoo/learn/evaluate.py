@@ -17,11 +17,11 @@ from skelzoo.errors import ReadError, TrainingError
 from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, check_unseen, find_benchmark, standard_clips
 from skelzoo.learn.pretrain.data import held_out
-from skelzoo.learn.pretrain.recipe import Recipe, load_recipe, shipped_recipes
+from skelzoo.learn.pretrain.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import LABEL_SEEDS, PROTOCOLS, Trial, find_protocol
 from skelzoo.loading import RANDOM, load
-from skelzoo.skeleton.writing import check_place, write_csv
+from skelzoo.skeleton.writing import alone, check_place, write_csv
 from skelzoo.weights.manifest import manifest
 
 CHEAP = tuple(name for name, p in PROTOCOLS.items() if p.cheap)
@@ -95,6 +95,8 @@ def evaluate(
         MissingDependencyError: scikit-learn is not installed.
     """
     found = find_benchmark(benchmark)
+    if random_weights and model in BASELINES:
+        raise TrainingError(f"{model} has no net, so it has no random weights. Leave --random-weights out.")
     if not random_weights:
         check_recipe(model, benchmark, data)
     encoder: Embedder = BASELINES[model](found.dimension) if model in BASELINES else _load(model, random_weights, device)
@@ -143,17 +145,23 @@ def measure(trial: Trial, protocols: Sequence[str]) -> list[Row]:
     for name in protocols:
         _check_fit(trial, name)
     encoder, commit, classes = trial.encoder, revision(), len(np.unique(trial.clips.train_labels))
-    drawn = f"; {trial.labels:g} % of every class's labels, at least one, drawn with seeds {LABEL_SEEDS[0]} to {LABEL_SEEDS[-1]}" if trial.labels else ""
     return [
         Row(
             encoder.name, trial.benchmark, name, m.variant, round(float(np.mean(m.values)), 3),
             round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, classes,
-            f"{BENCHMARKS[trial.benchmark].title}; {PROTOCOLS[name].description}{drawn}", command(encoder.name, trial.benchmark, name, trial.labels),
+            f"{BENCHMARKS[trial.benchmark].title}; {PROTOCOLS[name].description}{_drawn(trial, name)}", command(encoder.name, trial.benchmark, name, trial.labels),
             commit, device_name(encoder.device),
         )
         for name in protocols
         for m in PROTOCOLS[name].run(trial)
     ]  # fmt: skip
+
+
+def _drawn(trial: Trial, name: str) -> str:
+    """What a description adds where a share of the labels is drawn; ``semi`` says itself which it takes."""
+    if trial.labels is None or name == "semi":
+        return ""
+    return f"; {trial.labels:g} % of every class's labels, at least one, drawn with seeds {LABEL_SEEDS[0]} to {LABEL_SEEDS[-1]}"
 
 
 def _check_fit(trial: Trial, name: str) -> None:
@@ -183,6 +191,11 @@ def check_recipe(model: str, benchmark: str, data: str | Path) -> None:
         TrainingError: one trains on some of them; or an unknown benchmark, a missing file.
     """
     recipe, file = _recipe(model), find_benchmark(benchmark).file
+    if recipe is not None and not is_there(recipe.start):
+        raise TrainingError(
+            f"{model} began with {recipe.start}, which is not there any more, so that nothing tells whether that trained on the test clips of {benchmark}. "
+            "Put it back; or, if you know that it did not, take start out of recipe.json."
+        )
     if recipe is not None and file in recipe.data.files:
         check_unseen(benchmark, data, model, lambda corpus: held_out(corpus, recipe.data.held_out.get(file)))
     if recipe is not None and recipe.start is not None:
@@ -191,7 +204,7 @@ def check_recipe(model: str, benchmark: str, data: str | Path) -> None:
 
 def _recipe(model: str) -> Recipe | None:
     """That of a shipped name, or of the run that a weights folder lies in."""
-    beside = Path(model.removeprefix("local:")).parent / "recipe.json"
+    beside = Path(model.removeprefix("local:")).resolve().parent / "recipe.json"
     if model.startswith("local:") and beside.is_file():
         return load_recipe(str(beside))
     name = manifest().aliases.get(model, model)
@@ -246,12 +259,13 @@ def _row(cells: dict[str, str]) -> Row:
 
 
 def merge_rows(path: str | Path, rows: Sequence[Row]) -> None:
-    """Put rows into a table in place of those of the same model, benchmark, protocol and variant; sorted, written whole.
+    """Put rows into a table in place of those of the same model, benchmark, protocol and variant; sorted, written whole, by one process at a time.
 
     Raises:
         ReadError: what is there is no such table.
         WriteError: it cannot be written.
     """
-    merged = {row.key: row for row in (*read_rows(path), *rows)}
-    rows_of = ({**asdict(merged[key]), "seeds": " ".join(map(str, merged[key].seeds))} for key in sorted(merged))
-    write_csv(path, [f.name for f in fields(Row)], rows_of)
+    with alone(path):
+        merged = {row.key: row for row in (*read_rows(path), *rows)}
+        rows_of = ({**asdict(merged[key]), "seeds": " ".join(map(str, merged[key].seeds))} for key in sorted(merged))
+        write_csv(path, [f.name for f in fields(Row)], rows_of)

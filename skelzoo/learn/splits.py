@@ -21,7 +21,7 @@ def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None, known:
         known: an order that is taken where these are the classes.
 
     Raises:
-        TrainingError: no clips, clips without a label, another number of labels than clips, or fewer than two classes.
+        TrainingError: no clips, clips without a label, another number of labels than clips, a name that is no UTF-8, or fewer than two classes.
     """
     found = [c.label for c in clips] if labels is None else [label_of(label) for label in labels]
     if not clips or len(found) != len(clips):
@@ -32,6 +32,9 @@ def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None, known:
             f"{len(unnamed)} of {len(clips)} clips have no label, the first is {unnamed[0]!r}. Set clip.label, pass labels=, or leave them out."
         )
     names = {str(name) for name in found}
+    odd = sorted(name for name in names if name != name.encode("utf-8", "replace").decode())
+    if odd:
+        raise TrainingError(f"the class {odd[0]!r} has a name that is no UTF-8, as folders from other systems may have. Rename the folder, or pass labels=.")
     if len(names) < 2:
         raise TrainingError(f"all {len(clips)} clips are of the class {min(names)!r}. Give clips of at least two classes.")
     numeric = all(name.isdecimal() for name in names)

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
+
 from skelzoo.errors import WriteError
 
 
@@ -73,6 +75,28 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: str | os.PathLike[str], wait: float = 60.0) -> Iterator[None]:
+    """Keep other processes that ask for the same out until the block ends; ``.NAME.lock`` stays beside the path, empty.
+
+    Args:
+        wait: seconds.
+
+    Raises:
+        WriteError: another one is still at it after that time, or no lock can be put there.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.with_name(f".{target.name[:200]}.lock"), timeout=wait).acquire()
+    except Timeout:
+        raise WriteError(f"{path}: another process works on it. Wait for it, or stop it.") from None
+    except OSError as error:
+        raise cannot_write(Path(path), error) from error
+    with lock:
+        yield
 
 
 def cannot_write(target: Path, error: OSError) -> WriteError:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,6 +141,8 @@ def test_what_does_not_go_together_is_refused(model: str, data: Path) -> None:
         evaluate(model, "nope", data, device="cpu")
     with pytest.raises(TrainingError, match="coordinates on nwucla: protocol finetune needs a net"):
         evaluate("coordinates", "nwucla", data, ["finetune"])
+    with pytest.raises(TrainingError, match="coordinates has no net, so it has no random weights"):
+        evaluate("coordinates", "nwucla", data, random_weights=True)
     with pytest.raises(TrainingError, match=r"protocol retrieval cannot be given a share of the labels.*linear, knn"):
         evaluate(model, "nwucla", data, ["retrieval"], labels=10, device="cpu")
     with pytest.raises(TrainingError, match=r"reads 3-D joints, those of nwucla-2d are 2-D\. Use one of nwucla, utdmhad, uiprmd, hdm05\."):
@@ -157,7 +161,24 @@ def test_tables_are_merged_sorted_and_read_back(tmp_path: Path) -> None:
     newer = dataclasses.replace(ROW, value=99.0, seeds=(3,), spread=None)
     merge_rows(table, [newer, few])
     assert read_rows(table) == [other, few, newer]
-    assert table.read_text().splitlines()[0] == ",".join(f.name for f in dataclasses.fields(Row)) and len(list(table.parent.iterdir())) == 1
+    assert table.read_text().splitlines()[0] == ",".join(f.name for f in dataclasses.fields(Row)) and {p.name for p in table.parent.iterdir()} == {
+        table.name,
+        f".{table.name}.lock",
+    }
+
+
+MERGING = """
+import sys
+from skelzoo.learn.evaluate import Row, merge_rows
+for i in range(20):
+    merge_rows(sys.argv[1], [Row(sys.argv[2], "nwucla", "knn", str(i), 1.0, None, (), 1, 1, 2, "", "", "", "cpu")])
+"""
+
+
+def test_two_processes_lose_no_row_of_each_other(tmp_path: Path) -> None:
+    workers = [subprocess.Popen([sys.executable, "-c", MERGING, str(tmp_path / "a.csv"), name]) for name in "ab"]
+    assert [worker.wait(120) for worker in workers] == [0, 0]
+    assert len(read_rows(tmp_path / "a.csv")) == 40
 
 
 @pytest.mark.parametrize("text", ["model,value\na,1\n", "PK\x03\x04\n1,2", "cut"])
@@ -212,13 +233,21 @@ def test_a_published_number_comes_out_again(shared: Path) -> None:
     assert round(row.value, 1) == metrics[BENCHMARKS[benchmark].title, "linear"]
 
 
-def test_what_the_start_of_a_model_was_trained_on_counts(tmp_path: Path, data: Path) -> None:
+def test_what_the_start_of_a_model_was_trained_on_counts(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that went on from one that saw test clips has seen them too."""
     recipe = json.loads((resources.files("skelzoo.learn.pretrain") / "recipes/psp-openskel.json").read_text())
     for name, files, start in (("first", ["nw_ucla.npz"], None), ("second", ["uiprmd_kinect.npz"], f"local:{tmp_path}/first/weights")):
         (tmp_path / name / "weights").mkdir(parents=True)
-        row = {**recipe, "name": name, "data": {"files": files}, "start": start}
+        row = {**recipe, "name": name, "data": {"files": files}, "start": start, "head": None}
         (tmp_path / name / "recipe.json").write_text(json.dumps(row))
     for name in ("first", "second"):
         with pytest.raises(TrainingError, match=r"first/weights: its recipe trains on .* of nwucla"):
             check_recipe(f"local:{tmp_path}/{name}/weights", "nwucla", data)
+    monkeypatch.chdir(tmp_path / "second/weights")
+    (tmp_path / "link").symlink_to(tmp_path / "second/weights")
+    for model in ("local:.", "local:../weights", f"local:{tmp_path}/link"):
+        with pytest.raises(TrainingError, match="its recipe trains on"):
+            check_recipe(model, "nwucla", data)
+    shutil.rmtree(tmp_path / "first")
+    with pytest.raises(TrainingError, match=r"began with local:.*first/weights, which is not there any more"):
+        check_recipe("local:.", "nwucla", data)

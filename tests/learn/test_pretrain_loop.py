@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -21,11 +22,12 @@ import torch
 from tiny import CONTRACT, OPTIONS, make_clip, write_corpus, write_json
 
 import skelzoo
-from skelzoo.errors import TrainingError, UnknownArchError
+from skelzoo.errors import TrainingError, UnknownArchError, WriteError
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.loop import Run, pretrain
 from skelzoo.learn.pretrain.recipe import Optimiser, Recipe
 from skelzoo.learn.pretrain.skeattnclr import Losses, SkeAttnCLRPretraining
+from skelzoo.skeleton.writing import alone
 
 STEPS = 60
 RECIPE = Recipe(
@@ -66,7 +68,7 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_a_log_a_checkpoint_and_loadable_weights(whole: Path, data: Path) -> None:
     (windows,) = whole.glob("windows-*.npy")
-    assert {p.name for p in whole.iterdir()} == {"recipe.json", "log.csv", "checkpoint.pt", "weights", windows.name}
+    assert {p.name for p in whole.iterdir()} == {"recipe.json", "log.csv", "checkpoint.pt", ".checkpoint.pt.lock", "weights", windows.name}
     assert [int(r["step"]) for r in log(whole)] == list(range(1, STEPS + 1)) and np.isfinite(losses(whole)).all()
     encoder = skelzoo.load(f"local:{whole / 'weights'}", device="cpu")
     assert encoder.contract == RECIPE.contract and encoder.config.num_classes == 0 and encoder.embed(make_clip()).shape == (1, 16)
@@ -147,7 +149,7 @@ def test_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(data: P
     with start(data, out, DIES_WRITING) as process:
         assert process.wait(600) == -signal.SIGKILL
     assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == 2 * RECIPE.checkpoint_every
-    assert len(log(out)) == 3 * RECIPE.checkpoint_every and len(list(out.glob(".checkpoint.pt.*"))) == 1
+    assert len(log(out)) == 3 * RECIPE.checkpoint_every and len(list(out.glob(".checkpoint.pt.*.part"))) == 1
     check_goes_on(data, out, whole)
 
 
@@ -168,8 +170,48 @@ def test_a_run_that_starts_with_a_model_goes_on_from_its_weights(data: Path, who
     before, after = (dict(net.named_parameters()) for net in weights)
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     wider = dataclasses.replace(still, options={**RECIPE.options, "hidden_channels": 8})
-    with pytest.raises(TrainingError, match=r"is another net than arch and options of the recipe describe. Take them from its config.json"):
+    with pytest.raises(TrainingError, match=r"is another net than arch and options of the recipe describe.*hidden_channels: 4, here 8.*from its config.json"):
         run(data, tmp_path / "wider", wider)
+
+
+@pytest.mark.parametrize(("changes", "named"), [
+    ({"options": {**RECIPE.options, "heads": 1}}, "options.heads: 2, here 1"),
+    ({"contract": RECIPE.contract.replace(steps=RECIPE.contract.steps[1:])}, "contract.steps"),
+    ({"contract": RECIPE.contract.replace(layout="utdmhad20")}, "contract.layout: 'kinect20', here 'utdmhad20'"),
+])  # fmt: skip
+def test_a_start_that_knows_other_clips_is_refused_though_the_shapes_fit(data: Path, whole: Path, tmp_path: Path, changes: dict[str, Any], named: str) -> None:
+    recipe = dataclasses.replace(RECIPE, steps=1, start=f"local:{whole / 'weights'}", **changes)
+    with pytest.raises(TrainingError, match=f"prepared in another way.*{re.escape(named)}"):
+        run(data, tmp_path / "run", recipe)
+
+
+def test_a_start_is_kept_where_it_is(data: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(whole)
+    recipe = dataclasses.replace(RECIPE, start="local:weights")
+    out = run(data, tmp_path / "run", recipe, stop_after=1)
+    assert json.loads((out / "recipe.json").read_text())["start"] == f"local:{whole.resolve() / 'weights'}"
+    run(data, out, recipe, stop_after=2)
+    assert len(log(out)) == 2
+
+
+@pytest.mark.parametrize("stop_after", [3, None])
+def test_other_data_under_the_same_name_are_refused(data: Path, tmp_path: Path, stop_after: int | None) -> None:
+    recipe, out = dataclasses.replace(RECIPE, steps=6), tmp_path / "run"
+    run(data, out, recipe, stop_after=stop_after)
+    files = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    other = tmp_path / "other"
+    other.mkdir()
+    write_corpus(other / "a.npz", [make_clip(i + 1, frames=16 + i) for i in range(24)], subject=np.arange(24, dtype=np.int32) % 4)
+    with pytest.raises(TrainingError, match=r"on other data: a\.npz changed since"):
+        run(other, out, recipe)
+    assert all(file.read_bytes() == data for file, data in files.items())
+
+
+def test_one_process_at_a_time_trains_in_a_folder(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path, stop_after=1)
+    with alone(tmp_path / "checkpoint.pt"), pytest.raises(WriteError, match="another process works on it"):
+        run(data, tmp_path, stop_after=2)
+    assert len(log(run(data, tmp_path, stop_after=2))) == 2
 
 
 def test_the_folder_of_another_recipe_is_refused(data: Path, whole: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from tiny import make_clip
 
+from skelzoo.errors import TrainingError
 from skelzoo.learn.splits import class_ids, hold_out_groups
 
 
@@ -28,3 +30,9 @@ def test_the_order_of_a_models_classes_is_kept() -> None:
     names, truth = class_ids(clips, known=("2", "0", "1"))
     assert names == ("2", "0", "1") and truth.tolist() == [1, 2, 0] * 2
     assert class_ids(clips, known=("2", "0"))[0] == ("0", "1", "2")
+
+
+def test_folders_of_another_encoding_are_refused_before_anything_is_trained() -> None:
+    clips = [make_clip(i).replace(label=("Kniebeuge", "\udcdcbung")[i % 2]) for i in range(4)]
+    with pytest.raises(TrainingError, match=r"no UTF-8.*Rename the folder"):
+        class_ids(clips)

@@ -36,7 +36,7 @@ class DataOptions:
         held_out: corpus file -> rule, see ``held_out``. Held-out clips never enter pretraining.
 
     Raises:
-        TrainingError: frames that are no whole numbers of at least 1, an empty rule, a share that is none, or a rule for a file that is not among the files.
+        TrainingError: a file twice, frames that are no whole numbers of at least 1, metres that are none, an empty rule, a share that is none, or a rule for a file that is not among the files.
     """
 
     files: Sequence[str]
@@ -47,6 +47,10 @@ class DataOptions:
     held_out: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.files, str) or len(set(self.files)) < len(self.files):
+            raise TrainingError(f"data.files is {self.files!r}. Give a list that names each file once.")
+        if type(self.max_step) not in (int, float) or not self.max_step > 0:
+            raise TrainingError(f"data.max_step is {self.max_step!r}. Give a number of metres above 0.")
         for name in ("window", "hop", "shortest"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
@@ -198,10 +202,19 @@ def pretraining_array(folder: str | Path, options: DataOptions, contract: Contra
     return array
 
 
+def file_hashes(folder: str | Path, options: DataOptions) -> dict[str, str]:
+    """sha256 of each corpus file that is trained on.
+
+    Raises:
+        TrainingError: a file is not there.
+    """
+    return {file: file_info(_path(folder, file)).sha256 for file in options.files}
+
+
 def _fingerprint(folder: str | Path, options: DataOptions, contract: Contract) -> str:
-    files = [*options.files, *(b.file for b in _benchmarks(folder))]
+    tests = {b.file: file_info(_path(folder, b.file)).sha256 for b in _benchmarks(folder)}
     row = {
         "version": __version__, "options": dataclasses.asdict(options), "contract": contract.to_dict(),
-        "files": {file: file_info(_path(folder, file)).sha256 for file in files},
+        "files": {**file_hashes(folder, options), **tests},
     }  # fmt: skip
     return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from skelzoo.learn.cameras import stored_contract
 from skelzoo.learn.head import fit_head
 from skelzoo.learn.pretrain import processes
 from skelzoo.learn.pretrain.batches import Batches
-from skelzoo.learn.pretrain.data import pretraining_array
+from skelzoo.learn.pretrain.data import file_hashes, pretraining_array
 from skelzoo.learn.pretrain.methods import build_method
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.learn.training import warmup_cosine
+from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.clip import FloatArray
-from skelzoo.skeleton.writing import whole_file
+from skelzoo.skeleton.writing import alone, whole_file
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
 
@@ -67,24 +69,30 @@ def pretrain(
         stopped before the end.
 
     Raises:
-        TrainingError: data missing, the loss is not finite, a batch that does not split over the devices, or ``out`` holds a run of another recipe.
+        TrainingError: data missing, the loss is not finite, a batch that does not split over the devices, ``start`` is another net or prepared in
+            another way, or ``out`` holds a run of another recipe or on other data.
+        WriteError: ``out`` cannot be written, or another process trains there.
         DeviceError: devices that are not on this machine.
         MissingDependencyError: the ``train`` extra is not installed.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if recipe.start is not None and recipe.start.startswith("local:"):  # also where recipe.json is read in another folder
+        recipe = dataclasses.replace(recipe, start=f"local:{Path(recipe.start.removeprefix('local:')).resolve()}")
     folder = Path(out)
-    _check_claim(folder, recipe)
-    run = Run(recipe, folder, data, device, devices, nodes, compile)
-    if run.fabric.is_global_zero:
-        _write(folder / RECIPE, _recipe_text(recipe))
-    last = recipe.steps if stop_after is None else min(recipe.steps, stop_after)
-    run.train(last)
-    if last < recipe.steps:
-        return folder
-    with run.fabric.rank_zero_first():  # a barrier without a time limit, which a head may take longer than
+    with alone(folder / CHECKPOINT, wait=0) if processes.is_first() else nullcontext():
+        _check_claim(folder, recipe)
+        run = Run(recipe, folder, data, device, devices, nodes, compile)
         if run.fabric.is_global_zero:
-            _finish(run.encoder(), recipe, folder, data)
-    return folder / RESULT
+            _write(folder / RECIPE, _recipe_text(recipe))
+        finished = run.step == recipe.steps and (folder / RESULT).is_dir()
+        last = recipe.steps if stop_after is None else min(recipe.steps, stop_after)
+        run.train(last)
+        if last < recipe.steps:
+            return folder
+        with run.fabric.rank_zero_first():  # a barrier without a time limit, which a head may take longer than
+            if run.fabric.is_global_zero and not finished:
+                _finish(run.encoder(), recipe, folder, data)
+        return folder / RESULT
 
 
 def _finish(encoder: Encoder, recipe: Recipe, folder: Path, data: str | Path) -> None:
@@ -151,9 +159,25 @@ def _begin_with(net: nn.Module, recipe: Recipe) -> None:
     start = Encoder.from_pretrained(str(recipe.start), device="cpu")
     body = _without_head(start.net)
     shapes = ({name: t.shape for name, t in state.items()} for state in (body, _without_head(net)))
-    if start.config.arch != recipe.arch or next(shapes) != next(shapes):
-        raise TrainingError(f"{recipe.name}: {recipe.start} is another net than arch and options of the recipe describe. Take them from its config.json.")
+    known, ours = _decides(start.config), _decides(ModelConfig(recipe.arch, recipe.options, recipe.contract))
+    other = [name for name in ours if known.get(name) != ours[name]]
+    if other or next(shapes) != next(shapes):
+        which = f" ({', '.join(f'{name}: {known.get(name)!r}, here {ours[name]!r}' for name in other)})" if other else ""
+        raise TrainingError(
+            f"{recipe.name}: {recipe.start} is another net than arch and options of the recipe describe, or reads clips that are prepared in another way{which}. "
+            "Take arch, options and contract from its config.json."
+        )
     net.load_state_dict(body, strict=False)
+
+
+def _decides(config: ModelConfig) -> dict[str, Any]:
+    """What of a model its weights have grown used to, though another would fit their shapes."""
+    options = {**ARCHS[config.arch].options, **config.options} if config.arch in ARCHS else dict(config.options)
+    row = config.contract.to_dict()
+    free = ("embed_", "dropout", "fast", "num_frames")  # statistics of features, or the same numbers in another way
+    kept = {f"options.{name}": value for name, value in options.items() if not name.startswith(free)}
+    told = {"arch": config.arch, **kept, **{f"contract.{name}": row[name] for name in ("layout", "channels", "streams", "steps")}}
+    return dict(json.loads(json.dumps(told)))
 
 
 def _without_head(net: nn.Module) -> dict[str, Tensor]:
@@ -189,6 +213,7 @@ class Run:
         with self.fabric.rank_zero_first():
             self.clips = Batches(self._data(data), self.fabric.device)
         self.readings = self._monitor(data)
+        self.files = file_hashes(data, recipe.data)
         self._resume()
 
     def _data(self, folder: str | Path) -> FloatArray:
@@ -285,7 +310,8 @@ class Run:
 
     def _save(self) -> None:
         with whole_file(self.folder / CHECKPOINT) as file:
-            torch.save({"method": self.method.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step}, file)
+            state = {"method": self.method.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step, "files": self.files}
+            torch.save(state, file)
 
     def _resume(self) -> None:
         """Go on from the checkpoint, if there is one, and clear away what a kill left of later steps."""
@@ -294,6 +320,11 @@ class Run:
             if not path.is_file():
                 raise TrainingError(f"{path} is there for the first process, but not for number {processes.rank()}. Give an --out that all nodes see.")
             rest = self.fabric.load(path, {"method": self.method, "optimiser": self.optimiser})
+            other = [file for file, sha256 in self.files.items() if rest.get("files", self.files)[file] != sha256]
+            if other:
+                raise TrainingError(
+                    f"{self.folder} holds a run on other data: {', '.join(other)} changed since. Give the data it began with, or another --out."
+                )
             self.step = int(rest["step"])
         if self.fabric.is_global_zero:
             self._trim_log()

@@ -54,6 +54,11 @@ def start(device: str, devices: int, nodes: int, precision: Any, idle_parameters
     return fabric
 
 
+def is_first() -> bool:
+    """Whether this process is the first of its run, as far as the environment tells before they are started."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
 def count() -> int:
     """Processes of this run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -80,16 +80,23 @@ class Recipe:
         """Check what can be checked without data or net.
 
         Raises:
-            TrainingError: a number that is none or out of its range, an unknown precision or benchmark.
+            TrainingError: a name that is no text, a number that is none or out of its range, an unknown precision or benchmark, a head without labels.
         """
+        if not isinstance(self.name, str) or not isinstance(self.start, (str, type(None))):
+            raise TrainingError(f"name is {self.name!r} and start {self.start!r}. Give texts, or leave start out.")
         whole = {"stored_frames": 1, "steps": 1, "batch_size": 1, "seed": 0, "checkpoint_every": 1, "monitor_every": 1}
         for name, least in whole.items():
             value = getattr(self, name)
             if type(value) is not int or not least <= value < 2**62:
                 raise TrainingError(f"{self.name}: {name} is {value!r}. Give a whole number of at least {least}.")
         for name, value in dataclasses.asdict(self.optimiser).items():
-            if type(value) not in (int, float) or not 0 <= value < math.inf:
-                raise TrainingError(f"{self.name}: optimiser.{name} is {value!r}. Give a number of at least 0.")
+            high, low = (0.99, 0.0) if name == "warmup" else (math.inf, 1e-9 if name == "clip_norm" else 0.0)
+            if type(value) not in (int, float) or not low <= value <= high or value == math.inf:
+                raise TrainingError(
+                    f"{self.name}: optimiser.{name} is {value!r}. Give a number {'from 0 to 0.99' if high < 1 else 'above 0' if low else 'of at least 0'}."
+                )
+        if self.head is not None and not set(self.head.labels) & set(self.data.files):
+            raise TrainingError(f"{self.name}: the head has labels for {', '.join(self.head.labels)}, and none of these is among data.files. Name one of them.")
         if self.precision not in PRECISIONS or not isinstance(self.method_options, Mapping):
             raise TrainingError(f"{self.name}: precision is {self.precision!r}, one of {', '.join(PRECISIONS)}; method_options is a table of options.")
         if self.monitor is not None:
@@ -98,6 +105,11 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {**dataclasses.asdict(self), "contract": self.contract.to_dict()}
+
+
+def is_there(start: str | None) -> bool:
+    """Whether what a recipe starts with is there; names and addresses count as being so."""
+    return start is None or not start.startswith("local:") or Path(start.removeprefix("local:")).exists()
 
 
 def shipped_recipes() -> list[str]:
