@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from skelzoo import __version__
 from skelzoo.errors import MissingDependencyError, StoreError
 from skelzoo.inference.files import Refusal, list_files, one_line
 from skelzoo.inference.output import ClipId, texts
+from skelzoo.skeleton.io import files_of
 from skelzoo.skeleton.io.stream import open_stream
-from skelzoo.skeleton.writing import check_place, csv_bytes, whole_file
+from skelzoo.skeleton.writing import alone, check_place, csv_bytes, whole_file
 from skelzoo.weights.files import CONFIG, MODEL, dump_json
 from skelzoo.weights.sources import locate
 
@@ -58,7 +58,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Part:
-    """Clips ``first`` to ``last - 1`` of a file, or with ``last`` None all of it; size in bytes and time of the last change in ns."""
+    """Clips ``first`` to ``last - 1`` of a recording, or with ``last`` None all of it; bytes and time of the last change in ns of all its files."""
 
     file: str
     size: int
@@ -187,8 +187,8 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
         paths: files, folders and globs.
 
     Raises:
-        StoreError: the folder holds something else or another run, another process works on it, or there are no files to begin one with.
-        WriteError: it cannot be written.
+        StoreError: the folder holds something else or another run, or there are no files to begin one with.
+        WriteError: it cannot be written, or another process works on it.
         UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
         MissingDependencyError: parquet is asked for without pyarrow.
     """
@@ -205,11 +205,7 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
         raise StoreError(f"{folder}: exists and is no store of embeddings. Choose another name; nothing was written.")
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(folder / LOCK, timeout=0).acquire()
-    except Timeout:
-        raise StoreError(f"{folder}: another process works on it. Wait for it, or stop it.") from None
-    with lock:
+    with alone(folder / LOCK, folder, wait=0):
         for scratch in folder.rglob(".*.part"):  # of processes that were killed
             scratch.unlink()
         if begun:
@@ -302,16 +298,17 @@ def _parts(paths: Sequence[str], folder: Path) -> Iterator[Part]:
             continue
         files += 1
         try:
-            stat = Path(file).stat()
+            stats = [path.stat() for path in files_of(file)]
+            size, changed = sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
         except OSError:  # gone since it was listed
             yield Part(file, -1, -1)
             continue
         stream = open_stream(file)
         if stream is None:
-            yield Part(file, stat.st_size, stat.st_mtime_ns)
+            yield Part(file, size, changed)
         else:
             stream.close()
-            yield Part(file, stat.st_size, stat.st_mtime_ns, 0, stream.count)
+            yield Part(file, size, changed, 0, stream.count)
     if not files:
         raise StoreError(f"there is nothing to embed{f' ({refused[0].error})' if refused else ''}. Nothing was written.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -204,9 +205,10 @@ def check_recipe(model: str, benchmark: str, data: str | Path) -> None:
 
 def _recipe(model: str) -> Recipe | None:
     """That of a shipped name, or of the run that a weights folder lies in."""
-    beside = Path(model.removeprefix("local:")).resolve().parent / "recipe.json"
-    if model.startswith("local:") and beside.is_file():
-        return load_recipe(str(beside))
+    folder = Path(model.removeprefix("local:"))
+    for place in (folder.absolute(), folder.resolve()):  # of a link both, where it lies and where it leads
+        if model.startswith("local:") and (place.parent / "recipe.json").is_file():
+            return load_recipe(str(place.parent / "recipe.json"))
     name = manifest().aliases.get(model, model)
     return load_recipe(name) if name in shipped_recipes() else None
 
@@ -265,7 +267,8 @@ def merge_rows(path: str | Path, rows: Sequence[Row]) -> None:
         ReadError: what is there is no such table.
         WriteError: it cannot be written.
     """
-    with alone(path):
+    table = Path(os.path.realpath(path))
+    with alone(table.with_name(f".{table.name[:200]}.lock"), path):
         merged = {row.key: row for row in (*read_rows(path), *rows)}
         rows_of = ({**asdict(merged[key]), "seeds": " ".join(map(str, merged[key].seeds))} for key in sorted(merged))
         write_csv(path, [f.name for f in fields(Row)], rows_of)

@@ -49,6 +49,11 @@ class HeadOptions:
     fewest: int = 12
     strength: float = 0.05
 
+    def __post_init__(self) -> None:
+        """Raises TrainingError: ``labels`` is no such table."""
+        if not isinstance(self.labels, Mapping) or not all(names == "*" or isinstance(names, Mapping) for names in self.labels.values()):
+            raise TrainingError(f'head.labels is {self.labels!r}. Give a table corpus file -> {{source label: class name}}, or "*" for labels as they are.')
+
 
 def head_options(row: Mapping[str, Any]) -> HeadOptions:
     """The ``head`` of a recipe. Its ``labels`` may name a label set that ships with skelzoo, which brings its ``legs`` along.

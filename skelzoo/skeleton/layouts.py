@@ -112,6 +112,8 @@ class Layout:
         """The six regions that SkeletonMAE masks: head, torso with shoulders and hips, and what is left of each limb."""
         torso = {self._index[j] for j, p in self.own.items() if p in TORSO_POINTS}
         head = {self._index[j] for j, p in self.own.items() if p in HEAD_POINTS}
+        for _ in self.joints:  # and what hangs from it
+            head |= {v for v, parent in enumerate(self.parents) if parent in head}
         regions: dict[str, list[int]] = {"head": [], "torso": []}
         for name, part in zip(self.parts, self.part_indices, strict=True):
             for joint in part:

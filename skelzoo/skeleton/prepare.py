@@ -133,7 +133,13 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
     clip = remap(clip, contract.layout, contract.min_coverage)
     keypoints = _take_channels(_present_persons(clip, contract), contract.channels, clip.name)
     if {"step": "stand_upright"} not in contract.steps:
-        _warn_unless_upright(keypoints, get_layout(contract.layout))
+        _warn_unless_upright(keypoints, get_layout(contract.layout), clip.channels)
+    if clip.channels == 2 and clip.keypoints.min() >= 0 and clip.keypoints.max() <= 1:
+        warnings.warn(
+            "there is a 2-D clip whose coordinates are from 0 to 1, as shares of a picture are. Give pixels, keypoints * (width, height), "
+            "so that x and y have one unit; if they have, all is well.",
+            stacklevel=2,
+        )
     frames = int(keypoints.any(axis=(0, 2, 3)).sum())
     if frames < contract.min_frames:
         raise ClipError(
@@ -162,10 +168,10 @@ def _present_persons(clip: Clip, contract: Contract) -> FloatArray:
     if clip.persons > contract.persons:
         keypoints = keypoints[keypoints.any(axis=(1, 2, 3))]
     if len(keypoints) > contract.persons and not any(s["step"] in CHOOSES_PERSONS for s in contract.steps):
-        if is_present(keypoints).sum(axis=0).max() <= contract.persons:
+        if is_present(keypoints).sum(axis=0).max() <= 1:
             raise ClipError(
-                f"{clip.name}: {len(keypoints)} persons, but never more than {contract.persons} at a time, which is what the encoder takes. If the tracker gave one person "
-                "several ids, join them: clip.replace(keypoints=clip.keypoints.sum(0), scores=None); else make one clip per person."
+                f"{clip.name}: {len(keypoints)} persons, but never two at a time; the encoder takes {contract.persons}. If the tracker gave one person several ids, "
+                "join them: clip.replace(keypoints=clip.keypoints.sum(0), scores=None); else make one clip per person."
             )
         raise ClipError(
             f"{clip.name}: {len(keypoints)} persons, the encoder takes {contract.persons}. Choose with skelzoo.select_persons(clip, {contract.persons}) "
@@ -211,15 +217,21 @@ def _check_found(keypoints: FloatArray, contract: Contract, name: str) -> None:
         )
 
 
-def _warn_unless_upright(keypoints: FloatArray, layout: Layout) -> None:
-    if layout.point("hip_center") is None or layout.point("shoulder_center") is None:
+def _warn_unless_upright(keypoints: FloatArray, layout: Layout, given: int) -> None:
+    ends = [layout.point(point) for point in ("hip_center", "shoulder_center")]
+    if None in ends:
         return
+    whole = np.asarray(keypoints[:, :, [joint for end in ends for joint in end or ()]].any(axis=3)).all(axis=2)
     hips, shoulders = (point_track(keypoints, layout, point) for point in ("hip_center", "shoulder_center"))
-    spine = (shoulders - hips)[hips.any(axis=2) & shoulders.any(axis=2)].sum(axis=0)
+    # In 3-D a joint may well be the origin.
+    spine = (shoulders - hips)[whole if keypoints.shape[-1] == 2 else is_present(keypoints)].sum(axis=0)
     spine /= max(float(np.linalg.norm(spine)), 1e-12)
     if len(spine) == 2:
         if spine[1] > UPRIGHT:
-            _warn_of_spine("down", "y axis of 2-D joints points down, as pixels do", "If y points up in your data, give keypoints * [1, -1]")
+            if given == 3:
+                _warn_of_spine("down", "y axis points up", "If y points down in your data, give keypoints * [1, -1, -1], and shares of a picture without z")
+            else:
+                _warn_of_spine("down", "y axis of 2-D joints points down, as pixels do", "If y points up in your data, give keypoints * [1, -1]")
         return
     x, y, z = spine
     if y < -UPRIGHT:
@@ -239,10 +251,21 @@ def _warn_of_spine(found: str, axis: str, advice: str) -> None:
 
 
 def select_persons(clip: Clip, count: int = 1) -> Clip:
-    """The clip with only its ``count`` most moving persons, see ``most_moving``."""
+    """The clip with only its ``count`` most moving persons, see ``most_moving``.
+
+    Warns where others are there only while these are not.
+    """
     order = motion_order(clip.keypoints)[:count]
     if clip.persons <= count:
         return clip
+    there = is_present(clip.keypoints)
+    kept, rest = there[order].any(axis=0), np.delete(there, order, axis=0)
+    if (rest.any(axis=1) & ~(rest & kept).any(axis=1)).any():
+        warnings.warn(
+            "there is a clip with persons who are there only while the chosen are not: the tracker may have given one person several ids. "
+            "Join those, e.g. clip.replace(keypoints=clip.keypoints[[0, 1]].sum(0), scores=None); if they are others, all is well.",
+            stacklevel=2,
+        )
     return clip.replace(keypoints=clip.keypoints[order], scores=None if clip.scores is None else clip.scores[order])
 
 
@@ -272,6 +295,8 @@ def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> 
     people, seen, there, frames = x.reshape(-1, *x.shape[-3:]), known.reshape(-1, *known.shape[-2:]), present.reshape(-1, x.shape[-3]), np.arange(x.shape[-3])
     for person, joint in np.ndindex(len(people), x.shape[-2]):
         ok, lost = (there[person] & found for found in (seen[person, :, joint], ~seen[person, :, joint]))
+        if lost.any() and not ok.any() and np.isfinite(people[person, :, joint]).all() and not people[person, :, joint].any():
+            continue  # not found, in 2-D
         if lost.any() and not ok.any():
             raise ClipError(
                 f"joint {joint} of person {person} is known in no frame, so it cannot be filled. Use a layout without it; 2-D joints that were not found may be (0, 0)."

@@ -85,6 +85,8 @@ def remap(clip: Clip, target: str | Layout, min_coverage: float = MIN_COVERAGE) 
         lost = np.einsum("wv,mtv->mtw", matrix != 0, ~clip.keypoints.any(-1))
         keypoints[lost] = 0
     scores = None if clip.scores is None else np.einsum("wv,mtv->mtw", np.abs(matrix) / np.abs(matrix).sum(1, keepdims=True), clip.scores)
+    if scores is not None and clip.channels == 2:
+        scores[lost] = 0
     return clip.replace(keypoints=keypoints, layout=target, scores=scores)
 
 

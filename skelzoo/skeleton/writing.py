@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock, Timeout
-
 from skelzoo.errors import WriteError
 
 
@@ -78,24 +76,27 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def alone(path: str | os.PathLike[str], wait: float = 60.0) -> Iterator[None]:
-    """Keep other processes that ask for the same out until the block ends; ``.NAME.lock`` stays beside the path, empty.
+def alone(lock: Path, target: str | os.PathLike[str], wait: float = 60.0) -> Iterator[None]:
+    """Keep other processes that ask for the same lock out until the block ends; the file of the lock stays, empty.
 
     Args:
+        target: what the lock is of, for messages.
         wait: seconds.
 
     Raises:
         WriteError: another one is still at it after that time, or no lock can be put there.
     """
-    target = Path(os.path.realpath(path))
+    from filelock import FileLock, Timeout  # comes with huggingface_hub, and is not needed to read or prepare a clip
+
+    check_place(lock)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name[:200]}.lock"), timeout=wait).acquire()
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock, timeout=wait, mode=0o666).acquire()
     except Timeout:
-        raise WriteError(f"{path}: another process works on it. Wait for it, or stop it.") from None
+        raise WriteError(f"{target}: another process works on it. Wait for it, or stop it; if there is none, remove {lock}.") from None
     except OSError as error:
-        raise cannot_write(Path(path), error) from error
-    with lock:
+        raise cannot_write(lock, error) from error
+    with held:
         yield
 
 

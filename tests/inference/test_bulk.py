@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,7 +138,7 @@ def test_folders_that_cannot_be_taken(model: str, clips: Path, tmp_path: Path) -
     with pytest.raises(WriteError, match="is a file"):
         embed_store(Job(model), [str(clips)], tmp_path / "file")
     with open_store(tmp_path / "store", Job(model), [str(clips)]) as store:
-        with pytest.raises(StoreError, match="another process works on it"):
+        with pytest.raises(WriteError, match="another process works on it"):
             embed_store(Job(model), [str(clips)], tmp_path / "store")
         with pytest.raises(StoreError, match="1 of 1 shards are missing"):
             store.finish()
@@ -357,3 +358,23 @@ def test_a_store_among_its_recordings_goes_on_and_is_no_recording(model: str, cl
     ids = [row["name"] for row in csv.DictReader((store / "ids.csv").open())]
     assert len(ids) == done.row["clips"] and ids == [row["name"] for row in csv.DictReader((expected.folder / "ids.csv").open())]
     assert "embeddings.npy" not in (store / "refused.csv").read_text()
+
+
+@pytest.mark.parametrize("change", ["more frames", "fewer frames", "another partner"])
+def test_all_files_of_a_recording_count(model: str, clips: Path, tmp_path: Path, change: str) -> None:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    person = ", ".join(str(100 + 7 * i % 90) for i in range(75))
+    for t in range(3):
+        (folder / f"a_{t:012d}_keypoints.json").write_text(f'{{"people": [{{"pose_keypoints_2d": [{person}]}}]}}')
+    for kind in ("positions", "angles"):
+        (folder / f"m01_s01_e01_{kind}.txt").write_text("1 2 3\n")
+    embed_store(Job(model), [str(clips), str(folder)], tmp_path / "store", devices=["cpu"])
+    if change == "more frames":
+        shutil.copy(folder / "a_000000000002_keypoints.json", folder / "a_000000000003_keypoints.json")
+    elif change == "fewer frames":
+        (folder / "a_000000000002_keypoints.json").unlink()
+    else:
+        (folder / "m01_s01_e01_positions.txt").write_text("1 2 3 4\n")
+    with pytest.raises(StoreError, match="plan_sha256"):
+        embed_store(Job(model), [str(clips), str(folder)], tmp_path / "store", devices=["cpu"])

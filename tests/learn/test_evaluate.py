@@ -248,6 +248,10 @@ def test_what_the_start_of_a_model_was_trained_on_counts(tmp_path: Path, data: P
     for model in ("local:.", "local:../weights", f"local:{tmp_path}/link"):
         with pytest.raises(TrainingError, match="its recipe trains on"):
             check_recipe(model, "nwucla", data)
+    (tmp_path / "second/weights").rename(tmp_path / "elsewhere")
+    (tmp_path / "second/weights").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TrainingError, match="its recipe trains on"):
+        check_recipe(f"local:{tmp_path}/second/weights", "nwucla", data)
     shutil.rmtree(tmp_path / "first")
     with pytest.raises(TrainingError, match=r"began with local:.*first/weights, which is not there any more"):
-        check_recipe("local:.", "nwucla", data)
+        check_recipe(f"local:{tmp_path}/second/weights", "nwucla", data)

@@ -127,7 +127,7 @@ def test_holding_out_of_a_file_or_of_subjects_that_are_not_there(tmp_path: Path,
 @pytest.mark.parametrize(("frames", "expected"), [(14, [(0, 14)]), (20, [(0, 10), (6, 16), (12, 20)]), (15, [(0, 10), (6, 15)]), (16, [(0, 10), (6, 16)])])
 def test_windows(frames: int, expected: list[tuple[int, int]]) -> None:
     clip = make_clip(frames=frames)
-    cut = windows(clip, DataOptions([], window=10, hop=6))
+    cut = windows(clip, DataOptions(["a.npz"], window=10, hop=6))
     assert len(cut) == len(expected)
     for window, (start, stop) in zip(cut, expected, strict=True):
         assert np.array_equal(window.keypoints, clip.keypoints[:, start:stop])
@@ -161,7 +161,7 @@ def test_missing_data(tmp_path: Path, clips: list[Clip]) -> None:
 def test_the_array_is_mapped_from_disk_in_the_order_of_the_files(tmp_path: Path, clips: list[Clip]) -> None:
     tables = [read_table(write_corpus(tmp_path / f"{n}.npz", part)) for n, part in (("a", clips[:7]), ("b", clips[7:]))]
     array = array_of(tmp_path, files=["b.npz", "a.npz"], window=16, hop=8, shortest=4)
-    expected = np.stack([prepare(w, OWN) for t in tables[::-1] for c in t.clips for w in windows(c, DataOptions([], window=16, hop=8))])
+    expected = np.stack([prepare(w, OWN) for t in tables[::-1] for c in t.clips for w in windows(c, DataOptions(["a.npz"], window=16, hop=8))])
     assert isinstance(array, np.memmap) and not array.flags.writeable and len(array) > 12
     assert array.tobytes() == expected.tobytes() and array.shape == expected.shape
 
@@ -264,7 +264,12 @@ def test_the_shipped_recipe_is_a_recipe(tmp_path: Path) -> None:
         (lambda r: r.update(optimiser={"clip_norm": 0}), "optimiser.clip_norm is 0. Give a number above 0"),
         (lambda r: r.update(name=5), "name is 5"),
         (lambda r: r["data"].update(max_step="1"), "data.max_step is '1'"),
-        (lambda r: r["data"].update(files=["bandai_namco.npz"] * 2), "names each file once"),
+        (lambda r: r["data"].update(files=["bandai_namco.npz"] * 2, held_out={}), "each once"),
+        (lambda r: r["data"].update(files=["../other/nw_ucla.npz"], held_out={}), "names of files in the data folder"),
+        (lambda r: r["data"].update(files=[3], held_out={}), "names of files in the data folder"),
+        (lambda r: r["data"].update(files=[], held_out={}), "data.files is []"),
+        (lambda r: r.update(head={"labels": ["bandai_namco.npz"]}), "head.labels is ['bandai_namco.npz']"),
+        (lambda r: r.update(head={"labels": {"bandai_namco.npz": 3}}), "Give a table corpus file"),
         (lambda r: r.update(head={"labels": {"nofile.npz": "*"}}), "labels for nofile.npz, and none of these is among data.files"),
         (lambda r: r.update(method_options=[]), "method_options is a table"),
         (lambda r: r.update(monitor="nwucal"), "no benchmark 'nwucal'"),

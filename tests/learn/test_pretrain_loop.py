@@ -68,7 +68,7 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_a_log_a_checkpoint_and_loadable_weights(whole: Path, data: Path) -> None:
     (windows,) = whole.glob("windows-*.npy")
-    assert {p.name for p in whole.iterdir()} == {"recipe.json", "log.csv", "checkpoint.pt", ".checkpoint.pt.lock", "weights", windows.name}
+    assert {p.name for p in whole.iterdir()} == {"recipe.json", "log.csv", "checkpoint.pt", ".lock", "weights", windows.name}
     assert [int(r["step"]) for r in log(whole)] == list(range(1, STEPS + 1)) and np.isfinite(losses(whole)).all()
     encoder = skelzoo.load(f"local:{whole / 'weights'}", device="cpu")
     assert encoder.contract == RECIPE.contract and encoder.config.num_classes == 0 and encoder.embed(make_clip()).shape == (1, 16)
@@ -209,7 +209,7 @@ def test_other_data_under_the_same_name_are_refused(data: Path, tmp_path: Path, 
 
 def test_one_process_at_a_time_trains_in_a_folder(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path, stop_after=1)
-    with alone(tmp_path / "checkpoint.pt"), pytest.raises(WriteError, match="another process works on it"):
+    with alone(tmp_path / ".lock", tmp_path), pytest.raises(WriteError, match="another process works on it"):
         run(data, tmp_path, stop_after=2)
     assert len(log(run(data, tmp_path, stop_after=2))) == 2
 

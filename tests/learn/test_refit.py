@@ -14,11 +14,12 @@ from tiny import CONTRACT, OPTIONS, make_clip, write_corpus
 
 import skelzoo
 from skelzoo.cli import main
-from skelzoo.errors import TrainingError
+from skelzoo.errors import TrainingError, WriteError
 from skelzoo.learn.head_clips import HeadOptions
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.loop import pretrain, refit
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
+from skelzoo.skeleton.writing import alone
 
 RECIPE = Recipe(
     name="tiny", method="skeattnclr", arch="skeattnclr-stgcn", options=OPTIONS, contract=CONTRACT.replace(persons=1),
@@ -88,6 +89,17 @@ def test_by_command_and_only_finished_runs(run: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0 and f"local:{run / 'weights'}" in done.output, done.output
     refused = CliRunner().invoke(main, [*command, str(tmp_path / "nowhere")])
     assert refused.exit_code == 1 and "holds no finished run" in refused.output
+
+
+def test_a_run_with_a_start_is_refitted_and_locked(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative start is the same place in pretrain, in refit and in recipe.json, also one of older runs."""
+    write_data(tmp_path)
+    monkeypatch.chdir(run)
+    recipe, out = dataclasses.replace(RECIPE, start="local:weights"), tmp_path / "second"
+    pretrain(recipe, tmp_path, out, device="cpu")
+    refit(dataclasses.replace(recipe, head=RENAMED.head), tmp_path, out, device="cpu")
+    with alone(out / ".lock", out), pytest.raises(WriteError, match="another process works on it"):
+        refit(recipe, tmp_path, out, device="cpu")
 
 
 def test_a_head_that_cannot_be_fitted_may_be_corrected_before_the_end(tmp_path: Path) -> None:

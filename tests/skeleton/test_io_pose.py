@@ -11,7 +11,9 @@ import pytest
 
 from skelzoo import Clip, find_files, get_layout, read
 from skelzoo.errors import ReadError
-from skelzoo.skeleton.io.pose import LAYOUTS, MOST_PERSONS
+from skelzoo.skeleton.io import passed_over
+from skelzoo.skeleton.io.pose import LAYOUTS
+from skelzoo.skeleton.io.tracks import MOST
 from skelzoo.skeleton.remap import remap
 
 RNG = np.random.default_rng(0)
@@ -130,19 +132,27 @@ def test_joints_become_coco_by_name(layout: str) -> None:
 
 
 def test_every_fifth_frame_is_a_video_too(tmp_path: Path) -> None:
+    """Where all pictures are there; AlphaPose leaves out those without anyone, who may have been away."""
     person = walk(17, 4)
-    rows = json.loads(alphapose(tmp_path / "a.json", [[p] for p in person]).read_text())
-    for row in rows:
-        row["image_id"] = f"{5 * int(row['image_id'].split('.')[0]) + 2:06d}.jpg"
+    rows = [{"frame_id": 5 * t + 2, "instances": [{"keypoints": p[:, :2].tolist(), "keypoint_scores": p[:, 2].tolist()}]} for t, p in enumerate(person)]
     (tmp_path / "a.json").write_text(json.dumps(rows[::-1]))
     check(the_clip(tmp_path / "a.json"), person)
+    rows = json.loads(alphapose(tmp_path / "a.json", [[p] for p in person]).read_text())
+    for row in rows:
+        row["image_id"] = f"{5 * int(row['image_id'].split('.')[0]) + 2:06d}.jp2"
+    (tmp_path / "a.json").write_text(json.dumps(rows[::-1]))
+    spread = np.zeros((16, 17, 3))
+    spread[::5] = person
+    check(the_clip(tmp_path / "a.json"), spread)
 
 
 def test_untracked_crowds_keep_those_in_most_frames(tmp_path: Path) -> None:
-    crowd = [walk(25, 6, 400.0 * i, 0) for i in range(MOST_PERSONS + 3)]
-    frames: Frames = [[p[t] for i, p in enumerate(crowd) if i < MOST_PERSONS or t == 0] for t in range(6)]
-    with pytest.warns(UserWarning, match=f"{MOST_PERSONS + 3} persons, of whom the {MOST_PERSONS}"):
-        check(the_clip(openpose(tmp_path / "out", frames)), *crowd[:MOST_PERSONS])
+    crowd = [walk(25, 6, 400.0 * i, 0) for i in range(MOST + 3)]
+    frames: Frames = [[p[t] for i, p in enumerate(crowd) if i < MOST or t == 0] for t in range(6)]
+    with pytest.warns(UserWarning, match=f"{MOST + 3} persons, of whom the {MOST}"):
+        check(the_clip(openpose(tmp_path / "out", frames)), *crowd[:MOST])
+    ids = [[i for i in range(MOST + 3) if i < MOST or t == 0] for t in range(6)]
+    assert the_clip(alphapose(tmp_path / "a.json", [[p[:17] for p in persons] for persons in frames], ids)).persons == MOST + 3
 
 
 def rows(n: int = 2, **changes: Any) -> list[dict[str, Any]]:
@@ -160,13 +170,16 @@ def rows(n: int = 2, **changes: Any) -> list[dict[str, Any]]:
         (rows(keypoints=None), "joints of a person are"),
         (rows(keypoints=["a"] * 51), "joints of a person are"),
         (rows(image_id="face.jpg"), "'face.jpg' has no number"),
-        ([*rows(image_id="a_1.jpg"), *rows(image_id="b_1.jpg")], "several videos, such as a_.jpg and b_.jpg"),
+        ([*rows(image_id="a_1.jpg"), *rows(image_id="b_1.jpg")], "several videos, such as a_ and b_"),
         ([*rows(1, image_id=139), *rows(1, image_id=581929), *rows(1, image_id=285)], "are no video"),
         ([*rows(image_id="1.jpg", idx=3), *rows(1, idx=4)], "two persons with the id 3"),
         ([{"frame_id": 0, "instances": []}, {"frame_id": 0, "instances": []}], "a frame twice"),
         ([{"frame_id": 0, "instances": [{"keypoints": [[1, 2, 3]] * 17, "keypoint_scores": [1] * 17}]}], "3-D"),
         ({"images": [], "annotations": [{"image_id": 1, "keypoints": [1, 2, 3]}]}, "not a list of people or pictures"),
         ({"people": 3}, "not a list of people or pictures"),
+        ({"0.jpg": {"bodies": [{"joints": [1, 2, 3]}]}}, "not its format cmu"),
+        ({"meta_info": {"dataset_name": "h36m"}, "instance_info": [{"frame_id": 0, "instances": []}]}, "data set 'h36m'.*layout h36m17"),
+        ({"meta_info": {"dataset_name": "ap10k"}, "instance_info": []}, "data set 'ap10k'"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, data: Any, message: str) -> None:
@@ -217,3 +230,56 @@ def test_an_empty_frame_is_named_once(tmp_path: Path) -> None:
     with pytest.raises(ReadError) as error:
         read(find_files(folder)[0])
     assert str(error.value).count(empty.name) == 1
+
+
+def test_who_is_found_twice_in_part_or_whole_is_one_person(tmp_path: Path) -> None:
+    person, other = walk(25, 40), walk(25, 40, 900)
+    arm = np.zeros_like(person)
+    arm[:, 2:6] = person[:, 2:6] + RNG.normal(0, 2, (40, 4, 3)) * [1, 1, 0]
+    arm[..., 2] *= 0.5
+    again = person + RNG.normal(0, 2, person.shape) * [1, 1, 0] - [0, 0, 0.1]
+    other[39] = 0
+    shown = [[p[t] for p in (arm, again, other) if (t < 39 if p is other else t % 3 == 0)] + [person[t]] for t in range(40)]
+    check(the_clip(openpose(tmp_path / "out", [persons[:: (-1) ** t] for t, persons in enumerate(shown)])), person, other)
+
+
+def test_one_alone_who_comes_back_is_the_same(tmp_path: Path) -> None:
+    person = np.concatenate([walk(25, 10), np.zeros((40, 25, 3)), walk(25, 10, 1200)])
+    check(the_clip(openpose(tmp_path / "out", [[p] if p.any() else [] for p in person])), person)
+
+
+def test_ids_are_kept_for_those_who_have_one(tmp_path: Path) -> None:
+    person, stray = np.concatenate([walk(17, 10), np.zeros((40, 17, 3)), walk(17, 10, 1200)]), walk(17, 1, 2000)[0]
+    frames: Frames = [[p] if p.any() else [] for p in person]
+    frames[5].append(stray)
+    path = alphapose(tmp_path / "a.json", frames, [[7, -1] if t == 5 else [7] * len(f) for t, f in enumerate(frames)])
+    second = np.zeros_like(person)
+    second[5] = stray
+    check(the_clip(path), person, second)
+
+
+def test_folders_of_frames_are_recordings_in_patterns_and_for_read(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        openpose(tmp_path / name / "json", [[p] for p in walk(25, 3)], name=f"{name}_")
+    assert [read(file)[0].name for file in find_files(str(tmp_path / "*" / "json"))] == ["a", "b"]
+    assert read(tmp_path / "a/json")[0].name == "a"
+    openpose(tmp_path / "a/json", [[p] for p in walk(25, 3)], name="c_")
+    for folder in ("a", "a/json"):
+        with pytest.raises(ReadError, match="is a folder, not a file"):
+            read(tmp_path / folder)
+
+
+def test_json_of_other_kinds_is_counted_among_what_is_passed_over(tmp_path: Path) -> None:
+    openpose(tmp_path, [[p] for p in walk(25, 3)])
+    (tmp_path / "notes.json").write_text('{"fps": 30}')
+    assert [p.name for p in passed_over([tmp_path])] == ["notes.json"]
+
+
+def test_other_json_named_like_frames_is_not_lost(tmp_path: Path) -> None:
+    for take in range(3):
+        (tmp_path / f"take{take}_keypoints.json").write_text(json.dumps({"file_name": "x", "skeletons": RNG.random((4, 20, 3)).tolist()}))
+    assert [len(read(file)) for file in find_files(tmp_path)] == [1, 1, 1]
+    text = (tmp_path / "take0_keypoints.json").read_text()
+    (tmp_path / "take0_keypoints.json").write_text(text, encoding="utf-16")
+    assert read(tmp_path / "take0_keypoints.json")[0].frames == 4

@@ -11,7 +11,7 @@ from skeleton_samples import PERSON, write_bvh
 from skelzoo.errors import CoverageError, ReadError
 from skelzoo.skeleton import io
 from skelzoo.skeleton.io import rig_names
-from skelzoo.skeleton.layouts import get_layout
+from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.remap import coverage, remap
 
 RAW = Path(__file__).parents[3] / "shared/data/raw"
@@ -103,6 +103,22 @@ def test_a_root_on_the_floor_is_no_pelvis(tmp_path: Path) -> None:
     centre = [get_layout("kinect20").index(j) for j in ("HipCenter", "Spine")]
     np.testing.assert_allclose(np.delete(b, centre, 2), np.delete(a, centre, 2), atol=1e-4)
     assert np.abs(b - a)[:, :, centre].max() < 0.1
+
+
+def test_a_root_above_hip_bones_is_one_and_its_name_may_be_longer() -> None:
+    def layout(text: str) -> Layout:
+        pairs = [pair.split("<") for pair in text.split()]
+        names = [name for name, _ in pairs]
+        return rig_names.guess_layout(tuple(names), tuple(names.index(up) if up else -1 for _, up in pairs), (0.1,) * len(names))
+
+    cmu = "root< lhipjoint<root lfemur<lhipjoint ltibia<lfemur rhipjoint<root rfemur<rhipjoint rtibia<rfemur lowerback<root lowerneck<lowerback head<lowerneck"
+    assert layout(cmu).point("hip_center") == {0: 1.0}
+    for name in ("{}", "Character1_{}", "{}_JNT"):
+        rigify = "Root< Body<Root LeftUpLeg<Body LeftLeg<LeftUpLeg RightUpLeg<Body RightLeg<RightUpLeg Neck<Body Head<Neck"
+        floor = layout(" ".join("<".join(name.format(j) if j else "" for j in pair.split("<")) for pair in rigify.split()))
+        assert floor.point("hip_center") == {2: 0.5, 4: 0.5}, name
+    fingers = [f"hand_{f}_0{i}_{s}" for f in ("index", "ring", "pinky", "thumb") for i in (1, 2, 3) for s in "lr"]
+    assert rig_names.body_points(["pelvis", "hand_l", "hand_r", *fingers])["left_wrist"] == "hand_l"
 
 
 @pytest.mark.skipif(not RAW.is_dir(), reason="no shared data here")

@@ -82,9 +82,11 @@ def test_parquet_of_nested_lists_scores_and_pictures(tmp_path: Path) -> None:
 def test_nested_keypoints_must_be_in_the_order_that_is_read(tmp_path: Path) -> None:
     k = np.random.default_rng(0).random((2, 6, 20, 3))
     clip = make_clip(0, frames=6, persons=2)
-    for right in (k, k.reshape(12, 20, 3), k.reshape(12, 60), k.ravel()):
+    for right in (k, k.reshape(12, 20, 3), k.reshape(12, 60), k.reshape(2, 6, 60), k.reshape(2, 360), k.ravel()):
         (found,) = skelzoo.read(write_parquet(tmp_path / "a.parquet", [clip], keypoints=[right.tolist()], persons=[2.0]))
         np.testing.assert_allclose(found.keypoints, k, rtol=1e-6)
+    with pytest.raises(ClipError, match=r"0 person"):
+        skelzoo.read(write_parquet(tmp_path / "a.parquet", [clip], keypoints=[k.tolist()], persons=[0]))
     for wrong in (k.transpose(1, 0, 2, 3), k[0].transpose(2, 0, 1), k[:, :3]):
         with pytest.raises(ClipError, match=r"6 frames and 20 joints.*ordered \(persons, frames, joints, coordinates\)"):
             skelzoo.read(write_parquet(tmp_path / "b.parquet", [clip], keypoints=[wrong.tolist()]))

@@ -302,19 +302,41 @@ def test_bodies_that_do_not_stand_along_y_are_warned_of(turn: list[list[int]], s
 def test_pictures_upside_down_are_warned_of() -> None:
     """Also where hips and shoulders are lost for most of the clip."""
     clip, contract = film(make("squat", frames=40), 0), Contract("coco17", 2, 1, 16, ({"step": "fill_gaps"}, {"step": "resample", "frames": 16}))
-    clip.keypoints[:, 5:, [5, 11]] = 0
+    clip.keypoints[:, :, :, 1] += 1000  # so that a lost joint, at the origin, is far above
+    clip.keypoints[:, 5:, 11] = 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prepare(clip, contract)
     with pytest.warns(UserWarning, match=r"points down, as pixels do.*\* \[1, -1\]"):
         prepare(clip.replace(keypoints=clip.keypoints * np.float32([1, -1])), contract)
+    body = make("squat", frames=40)
+    with pytest.warns(UserWarning, match=r"y axis points up.*\* \[1, -1, -1\]"):
+        prepare(body.replace(keypoints=body.keypoints * np.float32([1, -1, -1])), Contract("kinect20", 2, 1, 16, contract.steps))
+
+
+def test_shares_of_a_picture_are_warned_of() -> None:
+    clip, contract = film(make("squat", frames=40), 0), Contract("coco17", 2, 1, 16, ({"step": "fill_gaps"}, {"step": "resample", "frames": 16}))
+    with pytest.warns(UserWarning, match=r"keypoints \* \(width, height\)"):
+        prepare(clip.replace(keypoints=clip.keypoints / np.float32([1920, 1080])), contract)
+
+
+def test_choosing_among_ids_of_one_person_is_warned_of() -> None:
+    clip = make("squat", frames=20)
+    first, then = np.repeat(clip.keypoints, 2, 0)
+    both = np.stack([first, then])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        select_persons(clip.replace(keypoints=both), 1)
+    both[0, 12:] = both[1, :12] = 0
+    with pytest.warns(UserWarning, match="only while the chosen are not"):
+        select_persons(clip.replace(keypoints=both), 1)
 
 
 def test_one_person_under_several_ids_is_told_from_several_persons() -> None:
     clip, contract = make("squat", frames=20), Contract("kinect20", 3, 1, 16, ({"step": "resample", "frames": 16},))
     first, then = np.repeat(clip.keypoints, 2, 0)
     first[10:] = then[:10] = 0
-    with pytest.raises(ClipError, match=r"never more than 1 at a time.*keypoints.sum"):
+    with pytest.raises(ClipError, match=r"never two at a time.*keypoints.sum"):
         prepare(clip.replace(keypoints=np.stack([first, then])), contract)
     with pytest.raises(ClipError, match="select_persons"):
         prepare(clip.replace(keypoints=np.repeat(clip.keypoints, 2, 0)), contract)

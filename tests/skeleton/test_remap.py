@@ -138,5 +138,7 @@ def test_what_is_mixed_from_a_joint_that_was_not_found_is_not_found() -> None:
     clip = make_clip(0, frames=3, layout="coco17", channels=2)
     keypoints = clip.keypoints[:, :, 1:].copy()
     keypoints[:, 1, no_nose.index("left_eye")] = 0
-    noses = remap(Clip(keypoints, no_nose), "coco17").keypoints[0, :, coco.index("nose")]
-    assert noses.any(1).tolist() == [True, False, True]
+    found = remap(Clip(keypoints, no_nose, scores=np.ones(keypoints.shape[:3])), "coco17")
+    assert found.scores is not None
+    for values in (found.keypoints.any(3), found.scores):
+        assert values[0, :, coco.index("nose")].tolist() == [True, False, True]

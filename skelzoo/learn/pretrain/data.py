@@ -36,7 +36,7 @@ class DataOptions:
         held_out: corpus file -> rule, see ``held_out``. Held-out clips never enter pretraining.
 
     Raises:
-        TrainingError: a file twice, frames that are no whole numbers of at least 1, metres that are none, an empty rule, a share that is none, or a rule for a file that is not among the files.
+        TrainingError: what are no names of files, each once, frames that are no whole numbers of at least 1, metres that are none, an empty rule, a share that is none, or a rule for a file that is not among the files.
     """
 
     files: Sequence[str]
@@ -47,8 +47,9 @@ class DataOptions:
     held_out: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if isinstance(self.files, str) or len(set(self.files)) < len(self.files):
-            raise TrainingError(f"data.files is {self.files!r}. Give a list that names each file once.")
+        plain = not isinstance(self.files, str) and all(isinstance(file, str) and Path(file).name == file for file in self.files)
+        if not plain or not self.files or len(set(self.files)) < len(self.files):
+            raise TrainingError(f"data.files is {self.files!r}. Give a list of names of files in the data folder, each once.")
         if type(self.max_step) not in (int, float) or not self.max_step > 0:
             raise TrainingError(f"data.max_step is {self.max_step!r}. Give a number of metres above 0.")
         for name in ("window", "hop", "shortest"):

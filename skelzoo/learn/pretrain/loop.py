@@ -34,7 +34,7 @@ from skelzoo.skeleton.writing import alone, whole_file
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
 
-LOG, CHECKPOINT, RECIPE, HEAD, RESULT = "log.csv", "checkpoint.pt", "recipe.json", "head.json", "weights"
+LOG, CHECKPOINT, RECIPE, HEAD, RESULT, LOCK = "log.csv", "checkpoint.pt", "recipe.json", "head.json", "weights", ".lock"
 
 
 @torch.inference_mode(False)
@@ -75,11 +75,9 @@ def pretrain(
         DeviceError: devices that are not on this machine.
         MissingDependencyError: the ``train`` extra is not installed.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    if recipe.start is not None and recipe.start.startswith("local:"):  # also where recipe.json is read in another folder
-        recipe = dataclasses.replace(recipe, start=f"local:{Path(recipe.start.removeprefix('local:')).resolve()}")
-    folder = Path(out)
-    with alone(folder / CHECKPOINT, wait=0) if processes.is_first() else nullcontext():
+    recipe, folder = _placed(recipe), Path(out)
+    file_hashes(data, recipe.data)  # what is not there is said before anything is written
+    with alone(folder / LOCK, folder, wait=0) if processes.is_first() else nullcontext():
         _check_claim(folder, recipe)
         run = Run(recipe, folder, data, device, devices, nodes, compile)
         if run.fabric.is_global_zero:
@@ -117,19 +115,27 @@ def refit(recipe: str | Recipe, data: str | Path, out: str | Path, device: str =
         TrainingError: ``out`` holds no finished run of such a recipe.
         MissingDependencyError: the ``train`` extra is not installed.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    folder = Path(out)
+    recipe, folder = _placed(recipe), Path(out)
     if not (folder / RESULT).is_dir():
         raise TrainingError(f"{folder} holds no finished run. Finish it with the same command without --refit.")
-    if _body(load_recipe(str(folder / RECIPE))) != _body(recipe):
+    if _body(_placed(str(folder / RECIPE))) != _body(recipe):
         raise TrainingError(f"{folder / RECIPE} differs from {recipe.name} in more than head and embed_ options. Train that in another folder.")
-    trained = Encoder.from_pretrained(f"local:{folder / RESULT}", device=device)
-    config = ModelConfig(recipe.arch, recipe.options, recipe.contract)
-    net = build_net(config)
-    net.load_state_dict(_without_head(trained.net))
-    _finish(Encoder(net, config, recipe.name, trained.device), recipe, folder, data)
-    _write(folder / RECIPE, _recipe_text(recipe))
+    with alone(folder / LOCK, folder, wait=0):
+        trained = Encoder.from_pretrained(f"local:{folder / RESULT}", device=device)
+        config = ModelConfig(recipe.arch, recipe.options, recipe.contract)
+        net = build_net(config)
+        net.load_state_dict(_without_head(trained.net))
+        _finish(Encoder(net, config, recipe.name, trained.device), recipe, folder, data)
+        _write(folder / RECIPE, _recipe_text(recipe))
     return folder / RESULT
+
+
+def _placed(recipe: str | Recipe) -> Recipe:
+    """The recipe, with the place of what it starts with as it is seen from everywhere."""
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if recipe.start is None or not recipe.start.startswith("local:"):
+        return recipe
+    return dataclasses.replace(recipe, start=f"local:{Path(recipe.start.removeprefix('local:')).resolve()}")
 
 
 def _body(recipe: Recipe) -> dict[str, Any]:
@@ -150,8 +156,8 @@ def _recipe_text(recipe: Recipe) -> str:
 def _check_claim(folder: Path, recipe: Recipe) -> None:
     path = folder / RECIPE
     shown = Recipe.to_dict if (folder / RESULT).is_dir() else _body  # before the end, a head that cannot be fitted may be corrected
-    if path.is_file() and json.dumps(shown(load_recipe(str(path)))) != json.dumps(shown(recipe)):
-        raise TrainingError(f"{folder} holds a run of another recipe (see {path}). Choose another folder with --out, or remove it.")
+    if path.is_file() and json.dumps(shown(_placed(str(path)))) != json.dumps(shown(recipe)):
+        raise TrainingError(f"{folder} holds a run of another recipe (see {path}). Choose another folder with --out, or remove this one.")
 
 
 def _begin_with(net: nn.Module, recipe: Recipe) -> None:
@@ -210,11 +216,11 @@ class Run:
         o = recipe.optimiser
         optimiser = torch.optim.AdamW(trainable, lr=o.learning_rate, weight_decay=o.weight_decay)
         self.method, self.optimiser = self.fabric.setup(method, optimiser)
+        self.files = file_hashes(data, recipe.data)
+        self._resume()
         with self.fabric.rank_zero_first():
             self.clips = Batches(self._data(data), self.fabric.device)
         self.readings = self._monitor(data)
-        self.files = file_hashes(data, recipe.data)
-        self._resume()
 
     def _data(self, folder: str | Path) -> FloatArray:
         contract = stored_contract(self.recipe.contract, self.recipe.stored_frames)
@@ -320,7 +326,7 @@ class Run:
             if not path.is_file():
                 raise TrainingError(f"{path} is there for the first process, but not for number {processes.rank()}. Give an --out that all nodes see.")
             rest = self.fabric.load(path, {"method": self.method, "optimiser": self.optimiser})
-            other = [file for file, sha256 in self.files.items() if rest.get("files", self.files)[file] != sha256]
+            other = [file for file, sha256 in self.files.items() if rest.get("files", self.files).get(file) != sha256]
             if other:
                 raise TrainingError(
                     f"{self.folder} holds a run on other data: {', '.join(other)} changed since. Give the data it began with, or another --out."

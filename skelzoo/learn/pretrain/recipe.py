@@ -90,8 +90,8 @@ class Recipe:
             if type(value) is not int or not least <= value < 2**62:
                 raise TrainingError(f"{self.name}: {name} is {value!r}. Give a whole number of at least {least}.")
         for name, value in dataclasses.asdict(self.optimiser).items():
-            high, low = (0.99, 0.0) if name == "warmup" else (math.inf, 1e-9 if name == "clip_norm" else 0.0)
-            if type(value) not in (int, float) or not low <= value <= high or value == math.inf:
+            high, low = (0.99, 0.0) if name == "warmup" else (math.inf, 1e-300 if name == "clip_norm" else 0.0)
+            if type(value) not in (int, float) or not low <= value <= high or value >= 1e300:
                 raise TrainingError(
                     f"{self.name}: optimiser.{name} is {value!r}. Give a number {'from 0 to 0.99' if high < 1 else 'above 0' if low else 'of at least 0'}."
                 )

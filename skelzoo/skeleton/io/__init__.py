@@ -58,7 +58,7 @@ def read(path: PathLike) -> list[Clip]:
     """Read a skeleton file of any supported format.
 
     Args:
-        path: a file. Of a UI-PRMD pair give either file, of OpenPose's frames any; of ASF/AMC give the ``.amc``.
+        path: a file. Of a UI-PRMD pair give either file, of OpenPose's frames any, or their folder; of ASF/AMC give the ``.amc``.
 
     Returns:
         The clips of the file, most often one; 3-D in metres with y up, a pose estimator's in pixels with y down. Named after the file, labelled where its name or
@@ -69,6 +69,8 @@ def read(path: PathLike) -> list[Clip]:
         ClipError: NaN, or all coordinates zero.
     """
     path = Path(path)
+    if os.path.isdir(path):
+        path = pose.one_recording(path) or path
     check_file(path)
     by_name = [f for f in FORMATS if _suffix(path) in f.suffixes]
     head = read_head(path)
@@ -79,7 +81,7 @@ def read(path: PathLike) -> list[Clip]:
             raise ReadError(path, f"looks like {foreign}, which is not supported", f"{_SUPPORTED} {_BUILD}")
         if not by_name:
             raise ReadError(path, "is of no known format, by name and by content", f"{_SUPPORTED} {_BUILD}")
-        return by_name[0].read(path)
+        return by_name[-1].read(path)
     if by_name and by_content not in by_name:
         problem = f"is named {_suffix(path)}, but its content looks like {by_content.title}"
         raise ReadError(path, problem, f"Rename it to {by_content.suffixes[0]}, or give the right file.")
@@ -119,7 +121,7 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     """Readable files among files, folders (with all below them) and globs.
 
     Args:
-        paths: one or several. A file is always listed, whatever its name. In folders, links to others followed, and globs only files
+        paths: one or several. A file is always listed, whatever its name. In folders, links to others followed, and of globs only files
             with the suffixes READABLE are; ``.txt`` only as part of a UI-PRMD pair or when it looks like another skeleton format, so
             that it is refused by name instead of passed over, ``.json`` only with skeletons or a pose estimator's joints in it,
             and nothing whose name starts with a dot.
@@ -155,16 +157,18 @@ def _expand(path: Path) -> list[Path]:
         except (OSError, ValueError) as error:
             problem = "no such file or folder" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error})"
         raise ReadError(path, problem, "Check the path; relative paths start at the current folder.")
-    files = sorted(p for p in map(Path, glob.glob(os.fspath(path), recursive=True)) if os.path.isfile(p) and _is_listed(p))
+    found = map(Path, glob.glob(os.fspath(path), recursive=True))
+    files = sorted({p for place in found for p in ([place] if os.path.isfile(place) else _walk(place)) if os.path.isfile(p) and _is_listed(p)})
     if not files:
         raise ReadError(path, "the pattern fits no readable file", f"Put it in quotes so that the shell leaves it alone. {_SUPPORTED}")
     return files
 
 
 def passed_over(paths: Iterable[PathLike]) -> list[Path]:
-    """Files in folders whose suffix is of no format that is read, sorted; nothing is opened."""
+    """Files in folders that are of no format that is read, sorted; told by their suffix, JSON by how it begins."""
     folders = [path for path in map(Path, paths) if os.path.isdir(path)]
-    return sorted({p for folder in folders for p in _walk(folder) if os.path.isfile(p) and _suffix(p) not in (*READABLE, ".asf")})
+    there = {p for folder in folders for p in _walk(folder) if os.path.isfile(p)}
+    return sorted(p for p in there if _suffix(p) not in (*READABLE, ".asf") or (_suffix(p) == ".json" and not _is_listed(p)))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -193,6 +197,17 @@ def _is_listed(path: Path) -> bool:
     except ReadError:
         return True
     return suffix in READABLE
+
+
+def files_of(path: PathLike) -> list[Path]:
+    """All files that reading one reads: of a UI-PRMD pair both, all frames of OpenPose's, the skeleton of an ``.amc``."""
+    path = Path(path)
+    partner = uiprmd.find_partner(path)
+    try:
+        skeleton = [asf_amc.find_asf(path)] if path.suffix.lower() == ".amc" else []
+    except ReadError:
+        skeleton = []
+    return pose.frames_of(path) or [path, *([] if partner is None else [partner]), *skeleton]
 
 
 def _recording(path: Path) -> Path:

@@ -107,8 +107,8 @@ def find_asf(amc: Path) -> Path:
     words = amc.stem.split("_")
     stems = ["_".join(words[:k]) for k in range(len(words), 0, -1)]
     found = next((by_stem[s.lower()] for s in stems if s.lower() in by_stem), beside[0] if len(beside) == 1 else None)
-    subjects = [re.match(r"\d+", stem) for stem in (amc.stem, found.stem if found else "")]
-    if found is None or (all(subjects) and len({int(s[0]) for s in subjects if s}) > 1):
+    subjects = [re.match(r"(\d+)(_|$)", stem) for stem in (amc.stem, found.stem if found else "")]
+    if found is None or (all(subjects) and len({int(s[1]) for s in subjects if s}) > 1):
         there = f"; there are {', '.join(p.name for p in beside[:5])}, none with a fitting name" if beside else ""
         problem = f"no .asf skeleton for it was found in {amc.parent or '.'}{there}"
         raise ReadError(amc, problem, f"Put it there as one of: {', '.join(s + '.asf' for s in stems)}.")

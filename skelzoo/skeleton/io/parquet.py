@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +127,7 @@ def clip_of(row: Mapping[str, Any], name: str) -> Clip:
     """The clip of one row; missing columns count as empty.
 
     Args:
-        row: columns as above; ``keypoints`` flat, or of shape (T, V, C) or (M, T, V, C), persons or joints perhaps flat too.
+        row: columns as above; ``keypoints`` flat, of shape (M, T, V, C), or with some of these axes made one.
         name: where the row has none.
 
     Raises:
@@ -149,16 +149,22 @@ def _clip(row: Mapping[str, Any], name: str) -> Clip:
     layout, points, scores = get_layout(str(row["layout"])), np.asarray(row["keypoints"]), row.get("scores")
     persons, frames, height, width, fps = (_number(row.get(key)) for key in ("persons", "frames", "image_height", "image_width", "fps"))
     if points.ndim == 1 or frames is not None or persons is not None:
-        m, t, v = int(persons or (points.shape[0] if points.ndim == 4 else 1)), int(frames or 0), len(layout)
-        if not t or not any(points.shape in ((m, t, v, c), (m * t, v, c), (m * t, v * c), (m * t * v * c,)) for c in (2, 3)):
+        m, t, v = int((points.shape[0] if points.ndim == 4 else 1) if persons is None else persons), int(frames or 0), len(layout)
+        if not m * t or not any(_shaped(points, (m, t, v, c)) for c in (2, 3)):
             found = f"{points.size} numbers" if points.ndim == 1 else f"keypoints of shape {points.shape}"
             raise ClipError(f"{name}: {found} for {m} person(s), {t} frames and {v} joints of {layout.name}. "
                             "Give 2 or 3 for each joint, ordered (persons, frames, joints, coordinates).")  # fmt: skip
         points = points.reshape(m, t, v, -1)
-    if scores is not None and np.ndim(scores) == 1 and np.size(scores) == np.prod(points.shape[:-1]):
+    if scores is not None and points.ndim == 4 and _shaped(np.asarray(scores), points.shape[:-1]):
         scores = np.reshape(scores, points.shape[:-1])
     image_size = None if height is None or width is None else (int(height), int(width))
     return build_clip(points, layout, name=name, fps=fps, label=label_of(row.get("label")) or None, scores=scores, image_size=image_size)
+
+
+def _shaped(array: NDArray[Any], shape: Sequence[int]) -> bool:
+    """Whether an array is of that shape, or of it with neighbouring axes made one."""
+    ends = {int(n) for n in np.cumprod(shape[::-1])}
+    return array.size == np.prod(shape) and array.size > 0 and {int(n) for n in np.cumprod(array.shape[::-1])} <= ends
 
 
 def _number(value: Any) -> float | None:

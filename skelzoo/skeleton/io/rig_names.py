@@ -38,6 +38,8 @@ _MIDLINE = {
     "head_top": "headtop headtopend headend headtip",
 }
 
+_WORDS = frozenset(name for names in (*_SIDED.values(), *_MIDLINE.values()) for name in names.split())
+
 
 def _split_all(joints: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Each joint's name as ``_split`` has it, without what most names begin or end with: ``Character1_Hips``, ``hips_JNT``."""
@@ -45,7 +47,7 @@ def _split_all(joints: Sequence[str]) -> dict[str, tuple[str, str]]:
     for pattern in (r"^\S+ (?=.)", r"(?<=.) \S+$"):
         shared: str | None = ""
         while shared is not None:
-            parts = {joint: match[0] for joint, text in bare.items() if (match := re.search(pattern, text))}
+            parts = {joint: match[0] for joint, text in bare.items() if (match := re.search(pattern, text)) and match[0].strip().lower() not in _WORDS}
             shared = next((part for part, count in Counter(parts.values()).most_common(1) if count > MOST * len(joints)), None)
             bare = {joint: re.sub(pattern, "", text) if parts.get(joint, "") == shared else text for joint, text in bare.items()}
     return {joint: _split(text) for joint, text in bare.items()}
@@ -74,8 +76,7 @@ def _split(text: str) -> tuple[str, str]:
         for name in ("left", "right"):
             if core.startswith(name) or core.endswith(name):
                 return name, core.removeprefix(name).removesuffix(name)
-        known = {n for names in _SIDED.values() for n in names.split()}
-        if core[:1] in ("l", "r") and core[1:] in known:  # lthumb, rfemur, LHipJoint
+        if core[:1] in ("l", "r") and core[1:] in _WORDS:  # lthumb, rfemur, LHipJoint
             return ("left" if core[0] == "l" else "right"), core[1:]
     return side, core
 
@@ -124,11 +125,12 @@ def guess_layout(joints: tuple[str, ...], parents: tuple[int, ...], lengths: tup
 
 
 def _on_the_floor(joints: Sequence[str], parents: Sequence[int], found: Mapping[str, str]) -> bool:
-    """Whether the joint called root is no pelvis: both legs hang from another joint below it."""
-    hips = [found.get(f"{side}_hip") for side in ("left", "right")]
-    if found.get("hip_center", "") == "" or None in hips or _split(_bare(found["hip_center"]))[1] != "root":
+    """Whether the joint called root is no pelvis: both legs hang from one and the same joint below it."""
+    centre, hips = found.get("hip_center"), [found.get(f"{side}_hip") for side in ("left", "right")]
+    if centre is None or None in hips or _split_all(joints)[centre][1] != "root":
         return False
-    return all(joints[parents[joints.index(str(hip))]] != found["hip_center"] for hip in hips)
+    left, right = ({joints[v] for v in path_to_root(parents, joints.index(str(hip)))} for hip in hips)
+    return centre in left & right and len(left & right) > len(path_to_root(parents, joints.index(centre)))
 
 
 def _points(joints: Sequence[str], parents: Sequence[int], lengths: Sequence[float], found: dict[str, str]) -> dict[str, Mix]:

@@ -1,0 +1,125 @@
+"""Who is who from picture to picture, of the persons that a pose estimator found in a video."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skelzoo.errors import ReadError
+from skelzoo.skeleton.clip import FloatArray
+
+NEAR, PATIENCE = 0.5, 30
+"""A person is the one of an earlier frame whose joints are at most this far away on average, in sizes of the person, and who was away for at most so many frames."""
+
+MOST = 20
+"""Persons kept of those who were not tracked by the estimator."""
+
+DOUBLE = 0.1
+"""Of two persons in one picture who are nearer than this, in the same unit, the one with fewer joints is the other one found twice, in part or whole."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Someone in one picture: joints (V, 2), scores (V,), and who it is where the estimator says so."""
+
+    joints: FloatArray
+    scores: FloatArray
+    id: str | None
+
+
+Frames = Mapping[int, Sequence[Person]]
+Track = dict[int, Person]
+"""Someone over time: frame number -> the person of that picture."""
+
+
+def tracks_of(frames: Frames, path: Path) -> list[Track]:
+    """Everyone in a video, who is in most frames first, then who came first.
+
+    Persons with an id are told apart by it, those without by where they were in the frames before; one alone in every picture is one and the same.
+
+    Raises:
+        ReadError: two persons of a picture have the same id.
+    """
+    known = {person.id for persons in frames.values() for person in persons if person.id is not None}
+    # Without a tracker some write the same id for everyone.
+    trusted = len(known) > 1 or all(sum(p.id is not None for p in persons) < 2 for persons in frames.values())
+    named = {number: [p for p in persons if trusted and p.id is not None] for number, persons in frames.items()}
+    others = {number: without_doubles([p for p in persons if not trusted or p.id is None]) for number, persons in frames.items()}
+    untracked = _in_order(_followed(others) if any(len(p) > 1 for p in others.values()) or known else _alone(others))
+    if len(untracked) > MOST:
+        warnings.warn(f"{path.name}: {len(untracked)} persons, of whom the {MOST} in most frames are kept. Have the estimator track them.", stacklevel=3)
+    return _in_order([*_by_id(named, path), *untracked[:MOST]])
+
+
+def _in_order(tracks: Sequence[Track]) -> list[Track]:
+    return sorted(tracks, key=lambda track: (-len(track), min(track)))
+
+
+def without_doubles(persons: Sequence[Person]) -> list[Person]:
+    """The persons of a picture, each once: estimators report an arm or a face, or all of somebody, as one more person."""
+    if len(persons) < 2:
+        return list(persons)
+    distances, kept = _distances(persons, persons), list[int]()
+    for i in sorted(range(len(persons)), key=lambda i: (-int(persons[i].joints.any(1).sum()), -float(persons[i].scores.sum()))):
+        if all(distances[i, j] > DOUBLE for j in kept):
+            kept.append(i)
+    return [persons[i] for i in sorted(kept)]
+
+
+def _alone(frames: Frames) -> list[Track]:
+    track = {number: persons[0] for number, persons in frames.items() if persons}
+    return [track] if track else []
+
+
+def _by_id(frames: Frames, path: Path) -> list[Track]:
+    tracks: dict[str, Track] = {}
+    for number, persons in frames.items():
+        for person in persons:
+            track = tracks.setdefault(str(person.id), {})
+            if number in track:
+                raise ReadError(path, f"a picture has two persons with the id {person.id}", "Save each video to a file of its own.")
+            track[number] = person
+    return list(tracks.values())
+
+
+def _followed(frames: Frames) -> list[Track]:
+    """People of one picture after the other given to whom they are nearest, the nearest pair first; who is near to nobody is new."""
+    tracks: list[Track] = []
+    latest: dict[int, int] = {}
+    for number, persons in frames.items():
+        latest = {i: last for i, last in latest.items() if number - last <= PATIENCE}
+        known = list(latest)
+        distances = _distances([tracks[i][latest[i]] for i in known], persons)
+        given: dict[int, int] = {}
+        for k, p in zip(*np.unravel_index(np.argsort(distances, axis=None, kind="stable"), distances.shape), strict=True):
+            if distances[k, p] <= NEAR and p not in given and known[k] not in given.values():
+                given[p] = known[k]
+        for p, person in enumerate(persons):
+            if p not in given:
+                tracks.append({})
+            i = given.get(p, len(tracks) - 1)
+            tracks[i][number], latest[i] = person, number
+    return tracks
+
+
+def _distances(before: Sequence[Person], now: Sequence[Person]) -> FloatArray:
+    """Mean distances of the joints that both have, in sizes of the larger one, (before, now); infinite without any."""
+    if not before or not now:
+        return np.zeros((len(before), len(now)), np.float32)
+    a, b = (np.stack([person.joints for person in persons]) for persons in (before, now))
+    both = np.asarray(a.any(2))[:, None] & np.asarray(b.any(2))
+    apart = (np.linalg.norm(a[:, None] - b, axis=3) * both).sum(2)
+    larger = np.maximum(_sizes(a)[:, None], _sizes(b))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(both.any(2), apart / both.sum(2) / np.maximum(larger, 1e-6), np.inf), np.float32)
+
+
+def _sizes(joints: FloatArray) -> FloatArray:
+    """Diagonals of the boxes around the joints (N, V, 2) that were found: (N,)."""
+    found = np.asarray(joints.any(2))[..., None]
+    box = np.where(found, joints, -np.inf).max(1) - np.where(found, joints, np.inf).min(1)
+    return np.asarray(np.linalg.norm(box, axis=1), np.float32)
