@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo import __version__
-from skelzoo.errors import MissingDependencyError, StoreError
+from skelzoo.errors import MissingDependencyError, ReadError, SkelzooError, StoreError
 from skelzoo.inference.files import Refusal, list_files, one_line
 from skelzoo.inference.output import ClipId, texts
 from skelzoo.skeleton.io import files_of
@@ -215,7 +215,7 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
             shutil.rmtree(folder / PLAN, ignore_errors=True)
             try:
                 store = _write_row(folder, {**wanted, **_identity(_written(_plan(paths, job.shard_size, folder), folder))})
-            except StoreError:
+            except SkelzooError:
                 shutil.rmtree(folder if new else folder / PLAN, ignore_errors=True)
                 raise
         yield store
@@ -300,7 +300,7 @@ def _parts(paths: Sequence[str], folder: Path) -> Iterator[Part]:
         try:
             stats = [path.stat() for path in files_of(file)]
             size, changed = sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
-        except OSError:  # gone since it was listed
+        except (OSError, ReadError):  # gone since it was listed, or a part of it; reading says so
             yield Part(file, -1, -1)
             continue
         stream = open_stream(file)

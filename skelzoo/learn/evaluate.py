@@ -191,26 +191,28 @@ def check_recipe(model: str, benchmark: str, data: str | Path) -> None:
     Raises:
         TrainingError: one trains on some of them; or an unknown benchmark, a missing file.
     """
-    recipe, file = _recipe(model), find_benchmark(benchmark).file
-    if recipe is not None and not is_there(recipe.start):
-        raise TrainingError(
-            f"{model} began with {recipe.start}, which is not there any more, so that nothing tells whether that trained on the test clips of {benchmark}. "
-            "Put it back; or, if you know that it did not, take start out of recipe.json."
-        )
-    if recipe is not None and file in recipe.data.files:
-        check_unseen(benchmark, data, model, lambda corpus: held_out(corpus, recipe.data.held_out.get(file)))
-    if recipe is not None and recipe.start is not None:
-        check_recipe(recipe.start, benchmark, data)
+    file = find_benchmark(benchmark).file
+    for recipe in _recipes(model):
+        if not is_there(recipe.start):
+            raise TrainingError(
+                f"{model} began with {recipe.start}, which is not there any more, so that nothing tells whether that trained on the test clips of {benchmark}. "
+                "Put it back; or, if you know that it did not, take start out of recipe.json."
+            )
+        if file in recipe.data.files:
+            rule = recipe.data.held_out.get(file)
+            check_unseen(benchmark, data, model, lambda corpus, rule=rule: held_out(corpus, rule))  # type: ignore[misc]
+        if recipe.start is not None:
+            check_recipe(recipe.start, benchmark, data)
 
 
-def _recipe(model: str) -> Recipe | None:
-    """That of a shipped name, or of the run that a weights folder lies in."""
+def _recipes(model: str) -> list[Recipe]:
+    """That of a shipped name, or of the run that a weights folder lies in; of a link also of the run that it leads to."""
     folder = Path(model.removeprefix("local:"))
-    for place in (folder.absolute(), folder.resolve()):  # of a link both, where it lies and where it leads
-        if model.startswith("local:") and (place.parent / "recipe.json").is_file():
-            return load_recipe(str(place.parent / "recipe.json"))
+    if model.startswith("local:"):
+        beside = dict.fromkeys(place.parent / "recipe.json" for place in (folder.absolute(), folder.resolve()))
+        return [load_recipe(str(path)) for path in beside if path.is_file()]
     name = manifest().aliases.get(model, model)
-    return load_recipe(name) if name in shipped_recipes() else None
+    return [load_recipe(name)] if name in shipped_recipes() else []
 
 
 def revision() -> str:

@@ -224,7 +224,8 @@ def _warn_unless_upright(keypoints: FloatArray, layout: Layout, given: int) -> N
     whole = np.asarray(keypoints[:, :, [joint for end in ends for joint in end or ()]].any(axis=3)).all(axis=2)
     hips, shoulders = (point_track(keypoints, layout, point) for point in ("hip_center", "shoulder_center"))
     # In 3-D a joint may well be the origin.
-    spine = (shoulders - hips)[whole if keypoints.shape[-1] == 2 else is_present(keypoints)].sum(axis=0)
+    spines = (shoulders - hips)[whole if keypoints.shape[-1] == 2 else is_present(keypoints)]
+    spine = (spines / np.maximum(np.linalg.norm(spines, axis=1, keepdims=True), 1e-12)).sum(axis=0)
     spine /= max(float(np.linalg.norm(spine)), 1e-12)
     if len(spine) == 2:
         if spine[1] > UPRIGHT:
@@ -295,8 +296,8 @@ def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> 
     people, seen, there, frames = x.reshape(-1, *x.shape[-3:]), known.reshape(-1, *known.shape[-2:]), present.reshape(-1, x.shape[-3]), np.arange(x.shape[-3])
     for person, joint in np.ndindex(len(people), x.shape[-2]):
         ok, lost = (there[person] & found for found in (seen[person, :, joint], ~seen[person, :, joint]))
-        if lost.any() and not ok.any() and np.isfinite(people[person, :, joint]).all() and not people[person, :, joint].any():
-            continue  # not found, in 2-D
+        if x.shape[-1] == 2 and lost.any() and not ok.any() and np.isfinite(people[person, :, joint]).all() and not people[person, :, joint].any():
+            continue  # not found
         if lost.any() and not ok.any():
             raise ClipError(
                 f"joint {joint} of person {person} is known in no frame, so it cannot be filled. Use a layout without it; 2-D joints that were not found may be (0, 0)."

@@ -360,6 +360,16 @@ def test_a_store_among_its_recordings_goes_on_and_is_no_recording(model: str, cl
     assert "embeddings.npy" not in (store / "refused.csv").read_text()
 
 
+def test_a_recording_of_which_a_file_is_gone_is_refused_alone(model: str, clips: Path, tmp_path: Path) -> None:
+    for t in range(2):
+        (tmp_path / f"rec/a_{t:012d}_keypoints.json").parent.mkdir(exist_ok=True)
+        (tmp_path / f"rec/a_{t:012d}_keypoints.json").symlink_to(tmp_path / "gone")
+    done = embed_store(Job(model), [str(clips), str(tmp_path / "rec")], tmp_path / "store", devices=["cpu"])
+    alone = embed_store(Job(model), [str(clips)], tmp_path / "alone", devices=["cpu"])
+    assert done is not None and alone is not None and len(table(tmp_path / "store/ids.csv")) == len(table(tmp_path / "alone/ids.csv"))
+    assert any("keypoints.json" in row["file"] for row in table(tmp_path / "store/refused.csv"))
+
+
 @pytest.mark.parametrize("change", ["more frames", "fewer frames", "another partner"])
 def test_all_files_of_a_recording_count(model: str, clips: Path, tmp_path: Path, change: str) -> None:
     folder = tmp_path / "recordings"

@@ -252,6 +252,12 @@ def test_what_the_start_of_a_model_was_trained_on_counts(tmp_path: Path, data: P
     (tmp_path / "second/weights").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(TrainingError, match="its recipe trains on"):
         check_recipe(f"local:{tmp_path}/second/weights", "nwucla", data)
+    (tmp_path / "clean").mkdir()
+    row = {**recipe, "name": "clean", "data": {"files": ["uiprmd_kinect.npz"]}, "head": None}
+    (tmp_path / "clean/recipe.json").write_text(json.dumps(row))
+    (tmp_path / "clean/weights").symlink_to(tmp_path / "first/weights")
+    with pytest.raises(TrainingError, match="its recipe trains on"):
+        check_recipe(f"local:{tmp_path}/clean/weights", "nwucla", data)
     shutil.rmtree(tmp_path / "first")
     with pytest.raises(TrainingError, match=r"began with local:.*first/weights, which is not there any more"):
         check_recipe(f"local:{tmp_path}/second/weights", "nwucla", data)

@@ -283,3 +283,12 @@ def test_other_json_named_like_frames_is_not_lost(tmp_path: Path) -> None:
     text = (tmp_path / "take0_keypoints.json").read_text()
     (tmp_path / "take0_keypoints.json").write_text(text, encoding="utf-16")
     assert read(tmp_path / "take0_keypoints.json")[0].frames == 4
+
+
+@pytest.mark.parametrize("lost", [range(20, 25), range(3), range(57, 60)])
+def test_who_loses_the_id_for_some_frames_is_the_same(tmp_path: Path, lost: range) -> None:
+    person = walk(17, 60)
+    arm = np.where(np.isin(np.arange(17), [5, 7, 9])[:, None], person[40] + [2, 2, -0.2], 0)
+    frames: Frames = [[p] if t != 40 else [arm, p] for t, p in enumerate(person)]
+    ids = [[-1] if t in lost else [-1, 1] if t == 40 else [1] for t in range(60)]
+    check(the_clip(alphapose(tmp_path / "a.json", frames, ids)), person)

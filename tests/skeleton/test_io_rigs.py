@@ -68,7 +68,7 @@ def test_usual_rigs_become_kinect20_by_name(tmp_path: Path, kind: str) -> None:
     )
 
 
-@pytest.mark.parametrize("pattern", ["Character1_{}", "Skeleton_001_{}", "m_avg_{}", "{}_JNT"])
+@pytest.mark.parametrize("pattern", ["Character1_{}", "Skeleton_001_{}", "m_avg_{}", "{}_JNT", "Root_{}", "Hip_{}"])
 def test_what_all_names_begin_or_end_with_is_no_part_of_them(tmp_path: Path, pattern: str) -> None:
     names = {joint: pattern.format(name) for joint, name in rig(*RIGS["plain"]).items()}
     (clip,) = io.read(write_bvh(tmp_path / "a.bvh", names))

@@ -85,6 +85,8 @@ def test_nested_keypoints_must_be_in_the_order_that_is_read(tmp_path: Path) -> N
     for right in (k, k.reshape(12, 20, 3), k.reshape(12, 60), k.reshape(2, 6, 60), k.reshape(2, 360), k.ravel()):
         (found,) = skelzoo.read(write_parquet(tmp_path / "a.parquet", [clip], keypoints=[right.tolist()], persons=[2.0]))
         np.testing.assert_allclose(found.keypoints, k, rtol=1e-6)
+    (found,) = skelzoo.read(write_parquet(tmp_path / "d.parquet", [clip], keypoints=[k[0].tolist()], persons=[None], frames=[None], scores=[np.ones(120)]))
+    assert found.scores is not None and found.scores.shape == (1, 6, 20)
     with pytest.raises(ClipError, match=r"0 person"):
         skelzoo.read(write_parquet(tmp_path / "a.parquet", [clip], keypoints=[k.tolist()], persons=[0]))
     for wrong in (k.transpose(1, 0, 2, 3), k[0].transpose(2, 0, 1), k[:, :3]):

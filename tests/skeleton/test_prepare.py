@@ -314,6 +314,29 @@ def test_pictures_upside_down_are_warned_of() -> None:
         prepare(body.replace(keypoints=body.keypoints * np.float32([1, -1, -1])), Contract("kinect20", 2, 1, 16, contract.steps))
 
 
+def test_joints_lost_far_from_the_origin_turn_no_body() -> None:
+    clip, contract = make("squat", frames=40), Contract("kinect20", 3, 1, 16, ({"step": "resample", "frames": 16},))
+    keypoints = clip.keypoints + np.float32([0, 0, 3.5])
+    keypoints[:, :8, [clip.layout.index(j) for j in ("ShoulderCenter", "LeftShoulder", "RightShoulder")]] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepare(clip.replace(keypoints=keypoints), contract)
+
+
+def test_what_is_known_in_no_frame_is_filled_in_no_space() -> None:
+    """In 2-D (0, 0) says that a joint was not found; in 3-D it is a place."""
+    scores = np.ones((6, 20))
+    scores[:, 5] = 0
+    for channels in (2, 3):
+        keypoints = np.random.default_rng(0).random((6, 20, channels))
+        keypoints[:, 5] = 0
+        if channels == 2:
+            np.testing.assert_allclose(fill_missing(keypoints, scores), keypoints, rtol=1e-6)
+        else:
+            with pytest.raises(ClipError, match="joint 5 of person 0 is known in no frame"):
+                fill_missing(keypoints, scores)
+
+
 def test_shares_of_a_picture_are_warned_of() -> None:
     clip, contract = film(make("squat", frames=40), 0), Contract("coco17", 2, 1, 16, ({"step": "fill_gaps"}, {"step": "resample", "frames": 16}))
     with pytest.warns(UserWarning, match=r"keypoints \* \(width, height\)"):

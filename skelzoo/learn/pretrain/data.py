@@ -47,7 +47,7 @@ class DataOptions:
     held_out: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        plain = not isinstance(self.files, str) and all(isinstance(file, str) and Path(file).name == file for file in self.files)
+        plain = isinstance(self.files, (list, tuple)) and all(isinstance(file, str) and Path(file).name == file != ".." for file in self.files)
         if not plain or not self.files or len(set(self.files)) < len(self.files):
             raise TrainingError(f"data.files is {self.files!r}. Give a list of names of files in the data folder, each once.")
         if type(self.max_step) not in (int, float) or not self.max_step > 0:

@@ -9,6 +9,7 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from skelzoo.errors import ReadError
@@ -157,8 +158,8 @@ def _expand(path: Path) -> list[Path]:
         except (OSError, ValueError) as error:
             problem = "no such file or folder" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error})"
         raise ReadError(path, problem, "Check the path; relative paths start at the current folder.")
-    found = map(Path, glob.glob(os.fspath(path), recursive=True))
-    files = sorted({p for place in found for p in ([place] if os.path.isfile(place) else _walk(place)) if os.path.isfile(p) and _is_listed(p)})
+    found = {p for place in map(Path, glob.glob(os.fspath(path), recursive=True)) for p in ([place] if os.path.isfile(place) else _walk(place))}
+    files = sorted(p for p in found if os.path.isfile(p) and _is_listed(p))
     if not files:
         raise ReadError(path, "the pattern fits no readable file", f"Put it in quotes so that the shell leaves it alone. {_SUPPORTED}")
     return files
@@ -199,13 +200,19 @@ def _is_listed(path: Path) -> bool:
     return suffix in READABLE
 
 
+@lru_cache(maxsize=8)
+def _skeletons(folder: Path, changed: int) -> tuple[Path, ...]:
+    """The .asf files of a folder as it was at a time in ns, listed once for all its motions."""
+    return tuple(asf_amc.skeletons_in(folder))
+
+
 def files_of(path: PathLike) -> list[Path]:
     """All files that reading one reads: of a UI-PRMD pair both, all frames of OpenPose's, the skeleton of an ``.amc``."""
     path = Path(path)
     partner = uiprmd.find_partner(path)
     try:
-        skeleton = [asf_amc.find_asf(path)] if path.suffix.lower() == ".amc" else []
-    except ReadError:
+        skeleton = [asf_amc.find_asf(path, _skeletons(path.parent, path.parent.stat().st_mtime_ns))] if path.suffix.lower() == ".amc" else []
+    except (ReadError, OSError):
         skeleton = []
     return pose.frames_of(path) or [path, *([] if partner is None else [partner]), *skeleton]
 

@@ -7,6 +7,7 @@ in the order stated, in degrees unless the file says radians. A joint is the END
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,14 +94,22 @@ def read(path: PathLike) -> list[Clip]:
     return [build_clip(keypoints[None], layout, fps=fps, label=match["motion"] if match else None, name=path.stem)]
 
 
-def find_asf(amc: Path) -> Path:
+def skeletons_in(folder: Path) -> list[Path]:
+    """The .asf files of a folder, sorted. Raises OSError: it cannot be listed."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() == ".asf")
+
+
+def find_asf(amc: Path, beside: Sequence[Path] | None = None) -> Path:
     """The skeleton of a motion; see ``read`` for where it is looked for.
+
+    Args:
+        beside: the .asf files of its folder, where they are known.
 
     Raises:
         ReadError: none, or several and none with a fitting name.
     """
     try:
-        beside = sorted(p for p in amc.parent.iterdir() if p.suffix.lower() == ".asf")
+        beside = skeletons_in(amc.parent) if beside is None else beside
     except OSError as error:
         raise ReadError(amc, f"its folder cannot be listed ({error})", "Check your permissions; the .asf skeleton must be found there.") from None
     by_stem = {p.stem.lower(): p for p in beside}

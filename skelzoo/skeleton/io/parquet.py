@@ -155,7 +155,7 @@ def _clip(row: Mapping[str, Any], name: str) -> Clip:
             raise ClipError(f"{name}: {found} for {m} person(s), {t} frames and {v} joints of {layout.name}. "
                             "Give 2 or 3 for each joint, ordered (persons, frames, joints, coordinates).")  # fmt: skip
         points = points.reshape(m, t, v, -1)
-    if scores is not None and points.ndim == 4 and _shaped(np.asarray(scores), points.shape[:-1]):
+    if scores is not None and points.ndim in (3, 4) and _shaped(np.asarray(scores), points.shape[:-1]):
         scores = np.reshape(scores, points.shape[:-1])
     image_size = None if height is None or width is None else (int(height), int(width))
     return build_clip(points, layout, name=name, fps=fps, label=label_of(row.get("label")) or None, scores=scores, image_size=image_size)

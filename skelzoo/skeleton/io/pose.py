@@ -50,7 +50,7 @@ def sniff(head: bytes) -> bool:
 def frame_of(path: Path) -> Path | None:
     """One path for all of OpenPose's frames of a recording; None for what is not named like such a frame, or is another estimator's."""
     name = _FRAME.fullmatch(path.name)
-    if name is None or ((head := read_head(path)).strip() and b'"people"' not in head):
+    if name is None or (b'"people"' not in (head := read_head(path)) and (sniff(head) or b'"skeletons"' in head)):
         return None
     return path.with_name(f"{name['name']}_keypoints.json")
 
@@ -130,7 +130,7 @@ def frames_of(path: Path) -> list[Path]:
 def one_recording(folder: Path) -> Path | None:
     """A frame of OpenPose's recording in a folder; None where there is none, or more than one."""
     try:
-        names = [match for match in map(_FRAME.fullmatch, sorted(os.listdir(folder))) if match]
+        names = [match for match in map(_FRAME.fullmatch, sorted(os.listdir(folder))) if match and not match.string.startswith(".")]
     except OSError:
         return None
     first = folder / names[0].string if names and len({match["name"] for match in names}) == 1 else None

@@ -47,8 +47,10 @@ def _split_all(joints: Sequence[str]) -> dict[str, tuple[str, str]]:
     for pattern in (r"^\S+ (?=.)", r"(?<=.) \S+$"):
         shared: str | None = ""
         while shared is not None:
-            parts = {joint: match[0] for joint, text in bare.items() if (match := re.search(pattern, text)) and match[0].strip().lower() not in _WORDS}
-            shared = next((part for part, count in Counter(parts.values()).most_common(1) if count > MOST * len(joints)), None)
+            parts = {joint: match[0] for joint, text in bare.items() if (match := re.search(pattern, text))}
+            part, count = next(iter(Counter(parts.values()).most_common(1)), ("", 0))
+            # What looks like a joint's own word is not, where all have it.
+            shared = part if count == len(joints) or (count > MOST * len(joints) and part.strip().lower() not in _WORDS) else None
             bare = {joint: re.sub(pattern, "", text) if parts.get(joint, "") == shared else text for joint, text in bare.items()}
     return {joint: _split(text) for joint, text in bare.items()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +47,15 @@ def tracks_of(frames: Frames, path: Path) -> list[Track]:
     known = {person.id for persons in frames.values() for person in persons if person.id is not None}
     # Without a tracker some write the same id for everyone.
     trusted = len(known) > 1 or all(sum(p.id is not None for p in persons) < 2 for persons in frames.values())
-    named = {number: [p for p in persons if trusted and p.id is not None] for number, persons in frames.items()}
-    others = {number: without_doubles([p for p in persons if not trusted or p.id is None]) for number, persons in frames.items()}
-    untracked = _in_order(_followed(others) if any(len(p) > 1 for p in others.values()) or known else _alone(others))
+    if not trusted:
+        frames = {number: [replace(person, id=None) for person in persons] for number, persons in frames.items()}
+    frames = {number: without_doubles(persons) for number, persons in frames.items()}
+    if not (known and trusted) and all(len(persons) < 2 for persons in frames.values()):
+        return [{number: persons[0] for number, persons in frames.items() if persons}]
+    named, untracked = _followed(frames, path)
     if len(untracked) > MOST:
         warnings.warn(f"{path.name}: {len(untracked)} persons, of whom the {MOST} in most frames are kept. Have the estimator track them.", stacklevel=3)
-    return _in_order([*_by_id(named, path), *untracked[:MOST]])
+    return _in_order([*named, *_in_order(untracked)[:MOST]])
 
 
 def _in_order(tracks: Sequence[Track]) -> list[Track]:
@@ -60,50 +63,42 @@ def _in_order(tracks: Sequence[Track]) -> list[Track]:
 
 
 def without_doubles(persons: Sequence[Person]) -> list[Person]:
-    """The persons of a picture, each once: estimators report an arm or a face, or all of somebody, as one more person."""
+    """The persons of a picture, each once: estimators report an arm or a face, or all of somebody, as one more person. Who has an id stays."""
     if len(persons) < 2:
         return list(persons)
     distances, kept = _distances(persons, persons), list[int]()
-    for i in sorted(range(len(persons)), key=lambda i: (-int(persons[i].joints.any(1).sum()), -float(persons[i].scores.sum()))):
-        if all(distances[i, j] > DOUBLE for j in kept):
+    for i in sorted(range(len(persons)), key=lambda i: (persons[i].id is None, -int(persons[i].joints.any(1).sum()), -float(persons[i].scores.sum()))):
+        if persons[i].id is not None or all(distances[i, j] > DOUBLE for j in kept):
             kept.append(i)
     return [persons[i] for i in sorted(kept)]
 
 
-def _alone(frames: Frames) -> list[Track]:
-    track = {number: persons[0] for number, persons in frames.items() if persons}
-    return [track] if track else []
+def _followed(frames: Frames, path: Path) -> tuple[list[Track], list[Track]]:
+    """Tracks of those with an id, and of the others.
 
-
-def _by_id(frames: Frames, path: Path) -> list[Track]:
-    tracks: dict[str, Track] = {}
-    for number, persons in frames.items():
-        for person in persons:
-            track = tracks.setdefault(str(person.id), {})
-            if number in track:
-                raise ReadError(path, f"a picture has two persons with the id {person.id}", "Save each video to a file of its own.")
-            track[number] = person
-    return list(tracks.values())
-
-
-def _followed(frames: Frames) -> list[Track]:
-    """People of one picture after the other given to whom they are nearest, the nearest pair first; who is near to nobody is new."""
+    People of one picture after the other are given to whom they are nearest, the nearest pair first; who is near to nobody is new. Those with an
+    id are who it says, and when it is new perhaps somebody who had none before.
+    """
     tracks: list[Track] = []
+    of_id: dict[str, int] = {}
     latest: dict[int, int] = {}
     for number, persons in frames.items():
         latest = {i: last for i, last in latest.items() if number - last <= PATIENCE}
+        given: dict[int, int] = {p: of_id[person.id] for p, person in enumerate(persons) if person.id in of_id}
         known = list(latest)
         distances = _distances([tracks[i][latest[i]] for i in known], persons)
-        given: dict[int, int] = {}
         for k, p in zip(*np.unravel_index(np.argsort(distances, axis=None, kind="stable"), distances.shape), strict=True):
-            if distances[k, p] <= NEAR and p not in given and known[k] not in given.values():
-                given[p] = known[k]
+            free = p not in given and known[k] not in given.values() and (persons[p].id is None or known[k] not in of_id.values())
+            if free and distances[k, p] <= NEAR:
+                given[int(p)] = known[k]
         for p, person in enumerate(persons):
             if p not in given:
+                given[p] = len(tracks)
                 tracks.append({})
-            i = given.get(p, len(tracks) - 1)
-            tracks[i][number], latest[i] = person, number
-    return tracks
+            if (person.id is not None and of_id.setdefault(person.id, given[p]) != given[p]) or number in tracks[given[p]]:
+                raise ReadError(path, f"a picture has two persons with the id {person.id}", "Save each video to a file of its own.")
+            tracks[given[p]][number], latest[given[p]] = person, number
+    return [tracks[i] for i in of_id.values()], [track for i, track in enumerate(tracks) if i not in of_id.values()]
 
 
 def _distances(before: Sequence[Person], now: Sequence[Person]) -> FloatArray:
