@@ -178,8 +178,7 @@ def _begin_with(net: nn.Module, recipe: Recipe) -> None:
 
 def _decides(config: ModelConfig) -> dict[str, Any]:
     """What of a model its weights have grown used to, though another would fit their shapes."""
-    options = {**ARCHS[config.arch].options, **config.options} if config.arch in ARCHS else dict(config.options)
-    row = config.contract.to_dict()
+    options, row = {**ARCHS[config.arch].options, **config.options}, config.contract.to_dict()
     free = ("embed_", "dropout", "fast", "num_frames")  # statistics of features, or the same numbers in another way
     kept = {f"options.{name}": value for name, value in options.items() if not name.startswith(free)}
     told = {"arch": config.arch, **kept, **{f"contract.{name}": row[name] for name in ("layout", "channels", "streams", "steps")}}
