@@ -159,8 +159,8 @@ def measure(trial: Trial, protocols: Sequence[str]) -> list[Row]:
 
 
 def _drawn(trial: Trial, name: str) -> str:
-    """What a description adds where a share of the labels is drawn; ``semi`` says itself which it takes."""
-    if trial.labels is None or name == "semi":
+    """What a description adds where a share of the labels is drawn."""
+    if trial.labels is None or PROTOCOLS[name].own_labels:
         return ""
     return f"; {trial.labels:g} % of every class's labels, at least one, drawn with seeds {LABEL_SEEDS[0]} to {LABEL_SEEDS[-1]}"
 

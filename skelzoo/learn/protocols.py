@@ -171,6 +171,7 @@ class Protocol:
         fits, needs: whether a model and benchmark will do, and what it takes in words.
         cheap: runs without being asked for.
         takes_labels: can be given a share of the labels.
+        own_labels: its description says which it takes.
     """
 
     description: str
@@ -179,6 +180,7 @@ class Protocol:
     needs: str = "vectors"
     cheap: bool = True
     takes_labels: bool = False
+    own_labels: bool = False
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -195,7 +197,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "semi": Protocol(
         f"5, 15, 30 or 40 labelled clips of each class for as many percent, drawn once (skelzoo/learn/labelled): the linear protocol on frozen vectors of these, of their "
         f"mirror images and of {COPIES} augmented copies of each",
-        _semi, cheap=False, takes_labels=True,
+        _semi, cheap=False, takes_labels=True, own_labels=True,
     ),
 }  # fmt: skip
 """Protocols by name."""

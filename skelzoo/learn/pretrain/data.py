@@ -203,6 +203,12 @@ def pretraining_array(folder: str | Path, options: DataOptions, contract: Contra
     return array
 
 
+def check_files(folder: str | Path, options: DataOptions) -> None:
+    """Raise TrainingError unless every corpus file is there."""
+    for file in options.files:
+        _path(folder, file)
+
+
 def file_hashes(folder: str | Path, options: DataOptions) -> dict[str, str]:
     """sha256 of each corpus file that is trained on.
 

@@ -24,7 +24,7 @@ from skelzoo.learn.cameras import stored_contract
 from skelzoo.learn.head import fit_head
 from skelzoo.learn.pretrain import processes
 from skelzoo.learn.pretrain.batches import Batches
-from skelzoo.learn.pretrain.data import file_hashes, pretraining_array
+from skelzoo.learn.pretrain.data import check_files, file_hashes, pretraining_array
 from skelzoo.learn.pretrain.methods import build_method
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.learn.training import warmup_cosine
@@ -76,7 +76,7 @@ def pretrain(
         MissingDependencyError: the ``train`` extra is not installed.
     """
     recipe, folder = _placed(recipe), Path(out)
-    file_hashes(data, recipe.data)  # what is not there is said before anything is written
+    check_files(data, recipe.data)  # before anything is written
     with alone(folder / LOCK, folder, wait=0) if processes.is_first() else nullcontext():
         _check_claim(folder, recipe)
         run = Run(recipe, folder, data, device, devices, nodes, compile)
@@ -113,6 +113,7 @@ def refit(recipe: str | Recipe, data: str | Path, out: str | Path, device: str =
 
     Raises:
         TrainingError: ``out`` holds no finished run of such a recipe.
+        WriteError: it cannot be written, or another process trains there.
         MissingDependencyError: the ``train`` extra is not installed.
     """
     recipe, folder = _placed(recipe), Path(out)

@@ -194,7 +194,7 @@ def _is_listed(path: Path) -> bool:
         if suffix in (".txt", ".txt.gz"):
             return uiprmd.is_pair_name(path) or (suffix == ".txt" and _foreign(read_head(path)) is not None)
         if suffix == ".json":
-            return pose.frame_of(path) is not None or nwucla.has_skeletons(head := read_head(path)) or pose.sniff(head)
+            return pose.frame_of(path) is not None or nwucla.sniff(head := read_head(path)) or pose.sniff(head)
     except ReadError:
         return True
     return suffix in READABLE

@@ -88,6 +88,11 @@ def read_head(path: Path, size: int = 65536) -> bytes:
         return b""
 
 
+def is_json(head: bytes) -> bool:
+    """Whether a file that starts with these bytes looks like a JSON table or list."""
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+
+
 def load_json(path: PathLike) -> Any:
     """What a JSON file holds.
 

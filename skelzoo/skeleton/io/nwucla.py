@@ -9,7 +9,7 @@ import numpy as np
 
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.files import PathLike, build_clip, load_json
+from skelzoo.skeleton.io.files import PathLike, build_clip, is_json, load_json
 
 FPS = 30.0
 """Nominal; the files state none."""
@@ -22,13 +22,8 @@ ACTIONS = {
 
 
 def sniff(head: bytes) -> bool:
-    """Whether a file that starts with these bytes looks like JSON."""
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
-
-
-def has_skeletons(head: bytes) -> bool:
-    """Whether JSON that starts with these bytes names ``skeletons``, as these files do."""
-    return b'"skeletons"' in head
+    """Whether a file that starts with these bytes looks like JSON that names ``skeletons``, as these files do."""
+    return is_json(head) and b'"skeletons"' in head
 
 
 def read(path: PathLike) -> list[Clip]:

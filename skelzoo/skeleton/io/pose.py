@@ -21,7 +21,8 @@ import numpy as np
 
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.files import PathLike, build_clip, load_json, read_head
+from skelzoo.skeleton.io import nwucla
+from skelzoo.skeleton.io.files import PathLike, build_clip, is_json, load_json, read_head
 from skelzoo.skeleton.io.tracks import Person, tracks_of
 from skelzoo.skeleton.layouts import Layout, get_layout
 
@@ -41,16 +42,15 @@ _BUILD = "Load the numbers yourself and build skelzoo.Clip(keypoints, layout, sc
 
 def sniff(head: bytes) -> bool:
     """Whether JSON that starts with these bytes looks like a pose estimator's."""
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if text[:1] not in (b"{", b"["):
+    if not is_json(head):
         return False
-    return text.split() == [b"[]"] or any(mark in head for mark in _MARKS) or (b'"keypoints"' in head and b'"image_id"' in head)
+    return head.split() == [b"[]"] or any(mark in head for mark in _MARKS) or (b'"keypoints"' in head and b'"image_id"' in head)
 
 
 def frame_of(path: Path) -> Path | None:
     """One path for all of OpenPose's frames of a recording; None for what is not named like such a frame, or is another estimator's."""
     name = _FRAME.fullmatch(path.name)
-    if name is None or (b'"people"' not in (head := read_head(path)) and (sniff(head) or b'"skeletons"' in head)):
+    if name is None or (b'"people"' not in (head := read_head(path)) and (sniff(head) or nwucla.sniff(head))):
         return None
     return path.with_name(f"{name['name']}_keypoints.json")
 
