@@ -127,16 +127,20 @@ def _dataset(row: Row) -> str:
 
 
 def published() -> dict[str, ModelEntry]:
-    """The models with weights, by name."""
-    return {name: entry for name, entry in manifest().models.items() if entry.weights}
+    """The models with weights, those of 3-D joints first, by name."""
+    models = {name: entry for name, entry in manifest().models.items() if entry.weights}
+    return dict(sorted(models.items(), key=lambda item: (-item[1].config.contract.channels, item[0])))
 
 
 def write_readme() -> None:
     """Put every published model's line and the measured numbers between the marks in the README."""
     models = published()
-    free = [f"`{name}`" for name, entry in models.items() if entry.weights and entry.weights.commercial_use]
+    free = {name: entry for name, entry in models.items() if entry.weights and entry.weights.commercial_use}
     lines = [
-        f"For commercial use: {', '.join(free)}. The others were trained on data that is for non-commercial use only.",
+        f"Which one: by the mean of the accuracies below {best(models, 3)} for 3-D joints and {best(models, 2)} for the 2-D joints of a pose estimator,",
+        f"and for commercial use {best(free, 3)} and {best(free, 2)}. `skeattnclr-openskel`, the model of `demo`, is smaller and faster than the first.",
+        "",
+        f"For commercial use: {', '.join(f'`{name}`' for name in free)}. The others were trained on data that is for non-commercial use only.",
         "",
         "| model | commercial use | licence | input | vector | classes | size |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -184,13 +188,27 @@ def result_table(models: dict[str, ModelEntry]) -> list[str]:
     return [*lines, *baselines.values()]
 
 
+def best(models: dict[str, ModelEntry], dimension: int) -> str:
+    """The one with the highest mean of the numbers in its row."""
+    names = [name for name, entry in models.items() if entry.config.contract.channels == dimension]
+    return f"`{max(names, key=lambda name: sum(numbers(models[name])[column] for column in columns(dimension)))}`"
+
+
+def numbers(entry: ModelEntry) -> dict[tuple[str, str], float]:
+    """Its metrics by dataset and protocol."""
+    return {(m.dataset, m.protocol): m.value for m in entry.metrics}
+
+
+def columns(dimension: int) -> list[tuple[str, str]]:
+    """Dataset and protocol of each column of the table of numbers."""
+    nwucla, utdmhad = (BENCHMARKS[b + ("" if dimension == 3 else "-2d")].title for b in ("nwucla", "utdmhad"))
+    return [(nwucla, "linear"), (nwucla, "knn"), (f"{nwucla}, {WITHOUT_COPIES}", "linear"), (utdmhad, "linear"), (utdmhad, "knn")]
+
+
 def result_line(name: str, entry: ModelEntry, kind: str, brackets: str | None = None) -> str:
     """A row of the table of numbers, with another kind of number in brackets behind the linear ones."""
-    value = {(m.dataset, m.protocol): m.value for m in entry.metrics}
-    suffix = "" if entry.config.contract.channels == 3 else "-2d"
-    nwucla, utdmhad = (BENCHMARKS[b + suffix].title for b in ("nwucla", "utdmhad"))
-    cells = [name]
-    for dataset, protocol in ((nwucla, "linear"), (nwucla, "knn"), (f"{nwucla}, {WITHOUT_COPIES}", "linear"), (utdmhad, "linear"), (utdmhad, "knn")):
+    value, cells = numbers(entry), [name]
+    for dataset, protocol in columns(entry.config.contract.channels):
         other = f" ({value[dataset, protocol + brackets]:.1f})" if brackets and protocol == "linear" else ""
         cells.append(f"{value[dataset, protocol + kind]:.1f}{other}")
     return f"| {' | '.join(cells)} |"
@@ -205,8 +223,8 @@ def head_table(models: dict[str, ModelEntry]) -> list[str]:
         if head:
             where = next(iter(head))[0]
             by_kind = [next((f"{v:.1f}" for (dataset, _), v in head.items() if dataset.endswith(KINDS[kind])), "") for kind in kinds]
-            numbers = [f"{head[where, 'head, top-1']:.1f}", *by_kind, f"{head.get((where, ERROR), float('nan')):.1f}".replace("nan", "")]
-            lines.append(f"| `{name}` | {entry.config.num_classes} | {where.split()[1]} | {' | '.join(numbers)} |")
+            cells = [f"{head[where, 'head, top-1']:.1f}", *by_kind, f"{head.get((where, ERROR), float('nan')):.1f}".replace("nan", "")]
+            lines.append(f"| `{name}` | {entry.config.num_classes} | {where.split()[1]} | {' | '.join(cells)} |")
     return lines
 
 
