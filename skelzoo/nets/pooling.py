@@ -13,6 +13,9 @@ from skelzoo.skeleton.layouts import Layout
 
 STATISTICS = ("mean", "std", "max", "min")
 
+PATH_SCALE = 2.0
+"""What the path of ``InputStatistics`` counts beside them; chosen on validation splits, see docs/evaluation.md."""
+
 
 class Pooling(nn.Module):
     """Mean over frames, joints and persons, absent persons included, as in SkeAttnCLR's code; or this project's finer forms of it.
@@ -79,18 +82,23 @@ class InputStatistics(nn.Module):
 
     Args:
         channels: how many channels of the input, from the first on, are joints.
+        path: in how many stretches of time the mean places of the joints stand besides, so that the order of what they did is kept; 0 for
+            none. Places are as many of the channels as the layout has dimensions.
     """
 
-    def __init__(self, layout: Layout, channels: int) -> None:
+    def __init__(self, layout: Layout, channels: int, path: int = 0) -> None:
         super().__init__()
         self.channels, self.parents = channels, [p if p >= 0 else i for i, p in enumerate(layout.parents)]
-        self.pooling = Pooling(1, joint_groups(layout, "joints"), STATISTICS)
-        self.dim = 2 * channels * self.pooling.vectors
+        joints = joint_groups(layout, "joints")
+        self.pooling, self.path = Pooling(1, joints, STATISTICS), Pooling(path, joints) if path else None
+        self.places = min(channels, layout.dimensions)
+        self.dim = 2 * channels * self.pooling.vectors + path * self.places * len(layout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Rows of one person each, (B, C, T, V) -> (B, dim)."""
         x = x[:, : self.channels]
-        return pool(self.pooling, torch.cat([x, x - x[:, :, :, self.parents]], 1), x.shape[0])
+        statistics = pool(self.pooling, torch.cat([x, x - x[:, :, :, self.parents]], 1), x.shape[0])
+        return statistics if self.path is None else torch.cat([statistics, PATH_SCALE * pool(self.path, x[:, : self.places], x.shape[0])], 1)
 
     def of_clips(self, x: Tensor) -> Tensor:
         """Mean over persons, absent ones included: (N, C, T, V, M) -> (N, dim)."""
@@ -98,18 +106,20 @@ class InputStatistics(nn.Module):
         return vectors
 
 
-def input_statistics(layout: Layout, channels: int, there: int) -> InputStatistics | None:
-    """The statistics of an option ``embed_input``, None for 0.
+def input_statistics(layout: Layout, channels: int, path: int, there: int) -> InputStatistics | None:
+    """The statistics of the options ``embed_input`` and ``embed_path``, None for 0.
 
     Args:
         there: channels that the input has.
 
     Raises:
-        ValueError: more channels than those, or fewer than none.
+        ValueError: more channels than those, or fewer than none, or a path of no channels.
     """
     if not 0 <= channels <= there:
         raise ValueError(f"embed_input is {channels}, the input (PSP: each stream) has {there} channels; give 0 to {there}")
-    return InputStatistics(layout, channels) if channels else None
+    if path < 0 or (path and not channels):
+        raise ValueError(f"embed_path is {path} with an embed_input of {channels}; give a whole number of stretches, and the channels as embed_input")
+    return InputStatistics(layout, channels, path) if channels else None
 
 
 class LastStep(nn.Module):

@@ -131,6 +131,7 @@ class PSP(nn.Module):
         embed_blocks: blocks whose pooled outputs make up the vector of a stream; -1, the last one, for the authors.
         embed_segments, embed_groups, embed_statistics: how they are pooled, see ``Pooling`` and ``joint_groups``; 1, ``all`` and ``mean`` for the authors.
         embed_input: channels of each stream, from the first on, whose ``InputStatistics`` end its vector. 0 for the authors.
+        embed_path: stretches of time in which the joints' mean places stand there too, see ``InputStatistics``. 0 for the authors.
 
     Raises:
         ValueError: channels or streams of a wrong number; see also ``DSTA``, ``Pyramid`` and ``input_statistics``.
@@ -160,6 +161,7 @@ class PSP(nn.Module):
         embed_groups: str = "all",
         embed_statistics: Sequence[str] = ("mean",),
         embed_input: int = 0,
+        embed_path: int = 0,
     ) -> None:
         super().__init__()
         if streams not in (1, 2) or in_channels % streams:
@@ -174,7 +176,7 @@ class PSP(nn.Module):
             raise ValueError(f"embed_blocks are {list(embed_blocks)}, the blocks are 0 to {count - 1}, or -1 for the last")
         self.embed_blocks = tuple(embed_blocks)
         self.pooling = Pooling(embed_segments, joint_groups(layout, embed_groups), embed_statistics)
-        self.embed_input = input_statistics(layout, embed_input, in_channels // streams)
+        self.embed_input = input_statistics(layout, embed_input, embed_path, in_channels // streams)
         vector = sum(self.backbone.widths[i] for i in embed_blocks) * self.pooling.vectors + (self.embed_input.dim if self.embed_input else 0)
         self.embedding_dim = streams * vector
         self.head = nn.Linear(vector, num_classes) if num_classes else None

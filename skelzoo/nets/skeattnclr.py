@@ -114,6 +114,7 @@ class SkeAttnCLRSTGCN(SkeAttnCLR):
         embed_blocks: see ``SkeAttnCLR``; block 9 in the paper.
         embed_segments, embed_groups, embed_statistics: how the vector is pooled. 1, ``all`` and ``mean`` in the paper.
         embed_input: channels of the input, from the first on, whose ``InputStatistics`` end the vector. 0 in the paper.
+        embed_path: stretches of time in which the joints' mean places stand there too, see ``InputStatistics``. 0 in the paper.
     """
 
     def __init__(
@@ -136,12 +137,13 @@ class SkeAttnCLRSTGCN(SkeAttnCLR):
         embed_groups: str = "all",
         embed_statistics: Sequence[str] = ("mean",),
         embed_input: int = 0,
+        embed_path: int = 0,
     ) -> None:
         backbone = STGCN(layout, in_channels, hidden_channels, hidden_dim, dropout, fast)
         pooling = Pooling(pool_segments, joint_groups(layout, pool_groups))
         neck = AttentionMask(hidden_dim, feature_dim, projector_dim or hidden_dim, heads, sharpness, fast, pooling)
         embed_pooling = Pooling(embed_segments, joint_groups(layout, embed_groups), embed_statistics)
-        super().__init__(backbone, neck, num_classes, embed_blocks, embed_pooling, input_statistics(layout, embed_input, in_channels))
+        super().__init__(backbone, neck, num_classes, embed_blocks, embed_pooling, input_statistics(layout, embed_input, embed_path, in_channels))
 
 
 class SkeAttnCLRBiGRU(SkeAttnCLR):

@@ -83,6 +83,7 @@ class STRL(nn.Module):
         embed_layers: layers whose pooled outputs, side by side, are the vector of ``forward_features``; -1, the last one, in the paper.
         embed_groups, embed_statistics: how they are pooled, see ``joint_groups`` and ``Pooling``; ``all`` and ``mean`` in the paper.
         embed_input: channels of the input, from the first on, whose ``InputStatistics`` end the vector. 0 in the paper.
+        embed_path: stretches of time in which the joints' mean places stand there too, see ``InputStatistics``. 0 in the paper.
         head: ``mlp``, Linear-ReLU-Linear (paper), or ``linear``.
 
     Raises:
@@ -108,6 +109,7 @@ class STRL(nn.Module):
         embed_groups: str = "all",
         embed_statistics: Sequence[str] = ("mean",),
         embed_input: int = 0,
+        embed_path: int = 0,
         head: str = "mlp",
     ) -> None:
         super().__init__()
@@ -119,7 +121,7 @@ class STRL(nn.Module):
         self.encoder_sizes = (dim, hidden_dim, encoder_layers, act)
         self.embed_layers = tuple(i % num_layers for i in embed_layers)
         self.pooling = Pooling(1, joint_groups(layout, embed_groups), embed_statistics)
-        self.embed_input = input_statistics(layout, embed_input, in_channels)
+        self.embed_input = input_statistics(layout, embed_input, embed_path, in_channels)
         self.embedding_dim = dim * self.pooling.vectors * len(embed_layers) + (self.embed_input.dim if self.embed_input else 0)
         self.neighbours: Tensor
         self.register_buffer("neighbours", undirected_adjacency(layout, torso_links) + torch.eye(len(layout)), persistent=False)

@@ -136,22 +136,27 @@ def test_the_vector_may_hold_statistics_of_several_blocks() -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters()), "a clip at rest has no deviation and no gradient of it"
 
 
+@pytest.mark.parametrize("path", [0, 4])
 @pytest.mark.parametrize("arch", ["skeattnclr-stgcn", "psp", "skeletonmae-strl"])
-def test_the_vector_may_end_with_statistics_of_joints_and_limbs(arch: str) -> None:
-    """Per joint mean, deviation, maximum and minimum over time of a stream's first channels, and of their difference from the parent; mean over persons."""
+def test_the_vector_may_end_with_statistics_of_joints_and_limbs(arch: str, path: int) -> None:
+    """Per joint mean, deviation, maximum and minimum over time of a stream's first channels, and of their difference from the parent; mean over persons.
+
+    And, twice as large, means over equal stretches of time.
+    """
     layout, x = get_layout("kinect20"), inputs(arch, frames=16)
-    net, plain = (net_for(arch, options=options).eval() for options in ({"embed_input": 2}, {}))
+    net, plain = (net_for(arch, options=options).eval() for options in ({"embed_input": 2, "embed_path": path}, {}))
     plain.load_state_dict({k: v for k, v in net.state_dict().items() if not k.startswith("head.")}, strict=False)
     streams, tails = getattr(net, "streams", 1), []
     for stream in x.chunk(streams, 1):
         joints = stream[:, :2]
         tracks = torch.cat([joints, joints - joints[:, :, :, [p if p >= 0 else i for i, p in enumerate(layout.parents)]]], 1)
         statistics = torch.stack([tracks.mean(2), tracks.std(2, correction=0), tracks.amax(2), tracks.amin(2)], 1).mean(-1)  # (N, 4, 2 * 2, V)
-        tails.append(statistics.permute(0, 3, 1, 2).flatten(1))
+        places = [2 * part.mean((2, 4)).transpose(1, 2).flatten(1) for part in (joints.chunk(path, 2) if path else ())]  # (N, V * 2) each
+        tails.append(torch.cat([statistics.permute(0, 3, 1, 2).flatten(1), *places], 1))
     with torch.inference_mode():
         z, features = net.forward_features(x), plain.forward_features(x)
         pooled = net.features(x)["pooled"]
-    assert z.shape == (3, net.embedding_dim) and net.embedding_dim == plain.embedding_dim + streams * 2 * 2 * 4 * 20
+    assert z.shape == (3, net.embedding_dim) and net.embedding_dim == plain.embedding_dim + streams * 2 * (2 * 4 + path) * 20
     expected = torch.cat([part for pair in zip(features.chunk(streams, 1), tails, strict=True) for part in pair], 1)
     torch.testing.assert_close(z, expected, atol=2e-4, rtol=1e-4)
     if arch != "skeattnclr-stgcn":  # whose pooled feature is the contrast's
@@ -163,6 +168,9 @@ def test_statistics_of_more_channels_than_there_are_are_refused(arch: str) -> No
     for channels in (4, -1):
         with pytest.raises(CheckpointError, match=f"embed_input is {channels}, .* has 3 channels; give 0 to 3"):
             net_for(arch, options={"embed_input": channels})
+    for path, channels in ((-1, 2), (4, 0)):
+        with pytest.raises(CheckpointError, match=f"embed_path is {path} with an embed_input of {channels}; give a whole number"):
+            net_for(arch, options={"embed_input": channels, "embed_path": path})
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 7])

@@ -21,7 +21,7 @@ from skelzoo.nets.fused import PersonWise, fuse
 MORE: dict[str, list[dict[str, Any]]] = {
     "skeattnclr-stgcn": [
         {"embed_blocks": [3, 9], "embed_groups": "subparts", "embed_statistics": ["mean", "std", "max"], "embed_segments": 2},
-        {"embed_input": 2},
+        {"embed_input": 2, "embed_path": 3},
     ],
     "skeattnclr-dsta": [{"global_temporal": True, "num_frames": 14}],
     "psp": [
@@ -29,9 +29,9 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"temporal": "attention", "attend_temporal": False, "global_temporal": True, "num_frames": 14},
         {"temporal": "attention", "code_temporal": False},
         {"global_spatial": False, "code_spatial": False, "embed_blocks": [-1, 0], "embed_groups": "parts"},
-        {"embed_input": 2},
+        {"embed_input": 2, "embed_path": 3},
     ],
-    "skeletonmae-strl": [{"embed_layers": [1, 0], "embed_groups": "parts", "embed_statistics": ["mean", "max"]}, {"embed_input": 2}],
+    "skeletonmae-strl": [{"embed_layers": [1, 0], "embed_groups": "parts", "embed_statistics": ["mean", "max"]}, {"embed_input": 2, "embed_path": 3}],
 }
 EVERY = [(arch, options) for arch in ARCHS for options in VARIANTS[arch] + MORE.get(arch, [])]
 WITHOUT = {"skeattnclr-bigru"}
