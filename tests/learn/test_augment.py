@@ -171,6 +171,14 @@ def test_jitter_is_noise_of_unlike_strength(x: Tensor) -> None:
     assert strength.max() < 0.105 and strength.std() > 0.02 and noise.mean().abs() < 0.005
 
 
+@pytest.mark.parametrize("op", ["joint_offset", "jitter"])
+def test_who_is_not_there_stays_zero(x: Tensor, op: str) -> None:
+    gone = torch.zeros_like(x, dtype=torch.bool)
+    gone[0, :, :, :, -1] = gone[1, :, 3:5] = True
+    out = apply(x.masked_fill(gone, 0), op, sigma=0.1)
+    assert not out[gone].any() and out[~gone].all()
+
+
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_freeze_joints(x: Tensor, probability: float) -> None:
     out = apply(x, "freeze_joints", probability=probability)

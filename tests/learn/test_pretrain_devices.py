@@ -272,5 +272,5 @@ def test_everything_is_on_the_device_of_the_run(name: str, monkeypatch: pytest.M
         with one_device():
             losses = method.losses(*method.views(clips))
             losses.total.backward()
-            method.after_step(losses, 0.0)
+            method.after_step(losses, 0, 10)
         assert losses.total.device.type == "meta"

@@ -104,16 +104,16 @@ def test_swapped_view_is_another_clip_in_a_region(golden: dict[str, Any]) -> Non
 
 def step(golden: dict[str, Any], method: SkeAttnCLRPretraining, dtype: torch.dtype = torch.float32) -> tuple[Losses, dict[str, Tensor]]:
     """Losses and gradients of the training step; the method is left as it is after the optimiser and momentum step."""
-    config, progress = golden["config"], golden["config"]["cur_iter"] / golden["config"]["max_iter"]
+    config, at = golden["config"], (golden["config"]["cur_iter"], golden["config"]["max_iter"])
     method.train()
     trainable = [p for p in method.parameters() if p.requires_grad]
     optimiser = torch.optim.SGD(trainable, config["lr"], momentum=0.9, weight_decay=1e-4)
     losses = method.losses(*views(golden, dtype))
     losses.total.backward()
-    assert method.momentum_at(progress) == pytest.approx(float(golden["train::momentum"]), abs=1e-7)
+    assert method.momentum_at(at[0] / at[1]) == pytest.approx(float(golden["train::momentum"]), abs=1e-7)
     gradients = {n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}
     optimiser.step()
-    method.after_step(losses, progress)
+    method.after_step(losses, *at)
     return losses, gradients
 
 

@@ -255,13 +255,16 @@ def test_missing_data(tmp_path: Path) -> None:
         ({"method_options": {"magic": 1}}, TrainingError, "method options do not fit"),
         ({"method_options": {"queue": 16, "augmentations": [{"op": "spin"}]}}, TrainingError, "no augmentation 'spin'"),
         ({"arch": "magic"}, UnknownArchError, "magic"),
+        ({"precision": "16-true"}, TrainingError, "one of auto, 32-true, bf16-mixed"),
+        ({"seed": 2**42}, TrainingError, "seed is 4398046511104. Give a whole number of at least 0, and below"),
+        ({"stored_frames": 24, "method_options": {"queue": 16}}, TrainingError, "leave 24 frames, the contract says 16. Give temporal_crop these frames"),
         ({"monitor": "magic"}, TrainingError, "no benchmark 'magic'"),
         ({"monitor": "nwucla"}, TrainingError, "nw_ucla.npz"),
     ],
 )
 def test_recipes_that_cannot_be_run(data: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error) as caught:
-        run(data, tmp_path / "run", dataclasses.replace(RECIPE, **changes))
+        run(data, tmp_path / "run", dataclasses.replace(RECIPE, **{"steps": 1, **changes}))
     assert says in str(caught.value)
 
 

@@ -75,12 +75,17 @@ def scale(x: Tensor, amplitude: float = 0.15) -> Tensor:
 
 def joint_offset(x: Tensor, sigma: float = 0.03) -> Tensor:
     """Move each joint by a constant N(0, sigma) over the clip: trackers place joints differently."""
-    return x + sigma * torch.randn(*x.shape[:2], 1, *x.shape[3:], device=x.device, dtype=x.dtype)
+    return x + sigma * torch.randn(*x.shape[:2], 1, *x.shape[3:], device=x.device, dtype=x.dtype) * _present(x)
 
 
 def jitter(x: Tensor, sigma: float = 0.02) -> Tensor:
     """Add U(0, 1) * N(0, sigma) noise, the first factor drawn per clip, the second per coordinate and frame."""
-    return x + sigma * torch.rand(len(x), 1, 1, 1, 1, device=x.device) * torch.randn_like(x)
+    return x + sigma * torch.rand(len(x), 1, 1, 1, 1, device=x.device) * torch.randn_like(x) * _present(x)
+
+
+def _present(x: Tensor) -> Tensor:
+    """Frames in which a person is there, (N, 1, T, 1, M): who is not there stays zero."""
+    return x.any(1, keepdim=True).any(3, keepdim=True)
 
 
 def freeze_joints(x: Tensor, probability: float = 0.1) -> Tensor:

@@ -261,7 +261,7 @@ class Run:
             What the log shows of it: ``loss`` and its parts, of the whole batch.
 
         Raises:
-            TrainingError: loss or gradient is not finite.
+            TrainingError: loss or gradient is not finite, or the augmentations leave another number of frames than the contract's.
         """
         r, o, method = self.recipe, self.recipe.optimiser, self.method.module
         for group in self.optimiser.param_groups:
@@ -269,14 +269,14 @@ class Run:
         with record_function("data"):
             batch = self.clips[self._indices()]
         torch.manual_seed(r.seed * 1_000_003 + self.step)
-        losses = self.method(*method.own_views(batch))
+        losses = self.method(*self._views(batch))
         with record_function("backward"):
             self.optimiser.zero_grad()
             self.fabric.backward(losses.total)
         with record_function("optimiser"):
             length = self.fabric.clip_gradients(self.method, self.optimiser, max_norm=o.clip_norm, error_if_nonfinite=False)
             self.optimiser.step()
-            method.after_step(losses, self.step / r.steps)
+            method.after_step(losses, self.step, r.steps)
         # All at once and last, since reading a number waits for the GPU.
         shown = torch.stack([losses.total, *(getattr(losses, n) for n in method.loss_names), length]).detach()
         row = dict(zip(("loss", *(f"loss_{n}" for n in method.loss_names), "gradient"), processes.mean(shown).tolist(), strict=True))
@@ -287,6 +287,17 @@ class Run:
                 )
         self.step += 1
         return row
+
+    def _views(self, batch: Tensor) -> list[Tensor]:
+        """What the method makes of a batch, clips as long as the contract says."""
+        views: list[Tensor] = self.method.module.own_views(batch)
+        frames = self.recipe.contract.frames
+        other = [view.shape[2] for view in views if view.dim() == 5 and view.shape[2] != frames]
+        if other:
+            raise TrainingError(
+                f"{self.recipe.name}: the augmentations leave {other[0]} frames, the contract says {frames}. Give temporal_crop these frames, or set stored_frames to that."
+            )
+        return views
 
     def _indices(self) -> Tensor:
         """Clips of this step: epochs are permutations drawn from (seed, epoch), short last batches are left out."""

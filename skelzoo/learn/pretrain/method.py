@@ -53,8 +53,8 @@ class Method(nn.Module):
         """Joints (N, C, T, V, M) -> augmented, the streams computed; row i of each view belongs to row i of the others."""
         raise NotImplementedError
 
-    def after_step(self, losses: Any, progress: float) -> None:
-        """What follows an optimiser step; ``progress`` is 0 at the first one and below 1 at the last."""
+    def after_step(self, losses: Any, step: int, steps: int) -> None:
+        """What follows an optimiser step, which was number ``step``, from 0, of ``steps``."""
 
     def sync(self) -> None:
         """Bring ``self.net`` up to date, called before it is measured or saved; for methods that train parts of it elsewhere."""

@@ -17,8 +17,11 @@ from skelzoo.learn.head_clips import HeadOptions, head_options
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.skeleton.prepare import Contract
 
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
-"""What Fabric computes in; ``auto`` is bf16 where the device does, else 32 bits."""
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
+"""What Fabric computes in; ``auto`` is bf16 where the device does, else 32 bits. A momentum encoder whose weights are kept in 16 bits stands still."""
+
+MOST = 2**42
+"""Numbers of a recipe are below this, so that seed and step together still are a seed to torch."""
 
 _SHIPPED = resources.files("skelzoo.learn.pretrain").joinpath("recipes")
 
@@ -87,8 +90,8 @@ class Recipe:
         whole = {"stored_frames": 1, "steps": 1, "batch_size": 1, "seed": 0, "checkpoint_every": 1, "monitor_every": 1}
         for name, least in whole.items():
             value = getattr(self, name)
-            if type(value) is not int or not least <= value < 2**62:
-                raise TrainingError(f"{self.name}: {name} is {value!r}. Give a whole number of at least {least}.")
+            if type(value) is not int or not least <= value < MOST:
+                raise TrainingError(f"{self.name}: {name} is {value!r}. Give a whole number of at least {least}, and below {MOST}.")
         for name, value in dataclasses.asdict(self.optimiser).items():
             high, low = (0.99, 0.0) if name == "warmup" else (math.inf, 1e-300 if name == "clip_norm" else 0.0)
             if type(value) not in (int, float) or not low <= value <= high or value >= 1e300:

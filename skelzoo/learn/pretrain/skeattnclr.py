@@ -149,7 +149,7 @@ class SkeAttnCLRPretraining(Method):
         for key, query in zip(self.key_net.state_dict().values(), self.net.state_dict().values(), strict=True):
             key.mul_(momentum).add_(query, alpha=1 - momentum) if key.is_floating_point() else key.copy_(query)
 
-    def after_step(self, losses: Losses, progress: float) -> None:
+    def after_step(self, losses: Losses, step: int, steps: int) -> None:
         """What follows an optimiser step: queue the keys, move the key encoder."""
         self.enqueue(losses.keys)
-        self.update_key(self.momentum_at(progress))
+        self.update_key(self.momentum_at(step / steps))

@@ -96,7 +96,7 @@ class SkeletonMAEPretraining(Method):
     of the last layer, pooled over stretches of time and body parts, is to tell two views of a clip from those of the others.
 
     Args:
-        net: the STRL; it stays at ``self.net``.
+        net: the STRL; it stays at ``self.net``. The first stage goes on from its joint embedding and the encoder of its first layer and person.
         streams: what the net reads; computed after augmentation, concatenated on the channel axis.
 
     Raises:
@@ -112,6 +112,8 @@ class SkeletonMAEPretraining(Method):
         _check(options, list(regions))
         self.net, self.options, self.streams = net, options, streams
         self.autoencoder = net.autoencoder(net.in_channels if options.target == "coords" else 0, options.remask)
+        self.autoencoder.embedding.load_state_dict(net.embedding.state_dict())
+        self.autoencoder.encoder.load_state_dict(net.encoders[0][0].state_dict())  # type: ignore[index]
         if options.target == "embedding_frozen":
             self.autoencoder.embedding.requires_grad_(False)
         self.pooling, dim = Pooling(SEGMENTS, net.layout.part_indices), net.position.shape[1]
@@ -163,7 +165,7 @@ class SkeletonMAEPretraining(Method):
             chosen = order < torch.randint(1, len(members), (count, 1), device=members.device)
         elif o.mask == "random_joints":
             joints = members.shape[1]
-            return torch.rand(count, joints, device=members.device).argsort(1) < min(max(round(o.ratio * joints), 1), joints - 1)
+            return torch.rand(count, joints, device=members.device).argsort(1) < min(max(int(o.ratio * joints + 0.5), 1), joints - 1)
         else:
             chosen = torch.tensor([name in o.mask for name in self.net.layout.region_indices], device=members.device).expand(count, -1)
         return (chosen.float() @ members) > 0
@@ -209,9 +211,10 @@ class SkeletonMAEPretraining(Method):
             total = (error.sum(1) / masked.sum(1) ** o.beta).sum() / mean(error.new_tensor(len(error))) if o.literal else error.sum() / mean(masked.sum())
             return Losses(total, cosine.detach()[masked].mean(), _spread(target.detach().flatten(0, 1)), total.new_zeros(()))
 
-    def after_step(self, losses: Losses, progress: float) -> None:
-        """Begin the second stage when its share of the steps is left."""
-        if not self.temporal and progress >= 1 - self.options.temporal_share:
+    def after_step(self, losses: Losses, step: int, steps: int) -> None:
+        """Begin the second stage when its share of the steps, to the nearest one, is left."""
+        share = self.options.temporal_share
+        if share and not self.temporal and steps - (step + 1) <= round(share * steps):
             self.sync()
             self.temporal.fill_(True)
 
