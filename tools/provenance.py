@@ -119,6 +119,7 @@ def _vector(options: Mapping[str, Any], what: str) -> str:
     statistics = _listed([{"std": "standard deviation", "max": "maximum", "min": "minimum"}.get(s, s) for s in options["embed_statistics"]])
     parts = {"subparts": "ten body parts' features", "parts": "five body parts' features", "all": "the features"}[options["embed_groups"]]
     inputs = ", and of the joints and limbs that come in" if options.get("embed_input") else ""
+    inputs += f", and the joints' mean places in {options['embed_path']} stretches of the clip" if options.get("embed_path") else ""
     return f"the vector is {statistics} over time of {parts} after {what} {_listed([str(i) for i in options[f'embed_{what}']])}{inputs}"
 
 

@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from skelzoo.nets.net import Net
+
 STREAMS = ("joint", "bone", "motion")
 """Order of the streams on the channel axis, and of the weights."""
 
 
-class Members(nn.Module):
+class Members(Net):
     """Nets whose vectors stand side by side.
 
     Args:
@@ -33,10 +35,6 @@ class Members(nn.Module):
         """(N, C, T, V, M) -> what each of ``count`` members reads."""
         raise NotImplementedError
 
-    def forward_head(self, z: Tensor) -> Tensor:
-        """(N, D) -> logits (N, classes); (N, 0) without a head."""
-        raise NotImplementedError
-
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Names ``features`` knows: the members', after the member's name."""
@@ -46,10 +44,6 @@ class Members(nn.Module):
         """(N, C, T, V, M) -> (N, D), the members' vectors in their order."""
         parts = self.parts(x, len(self.members))
         return torch.cat([m.forward_features(part) for m, part in zip(self.members.values(), parts, strict=True)], 1)  # type: ignore[operator]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> logits (N, classes)."""
-        return self.forward_head(self.forward_features(x))
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """``pooled`` (N, D), and what each member computes, after its name and a dot."""
@@ -119,7 +113,3 @@ class Ensemble(Members):
     def parts(x: Tensor, count: int) -> Sequence[Tensor]:
         """The clips for every member."""
         return [x] * count
-
-    def forward_head(self, z: Tensor) -> Tensor:
-        """(N, D) -> logits (N, classes); (N, 0) without a head."""
-        return z.new_zeros(len(z), 0) if self.head is None else self.head(z)

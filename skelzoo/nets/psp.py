@@ -10,6 +10,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from skelzoo.nets.dsta import DSTA, PAPER_BLOCKS, conv_norm, leaky
+from skelzoo.nets.net import Net
 from skelzoo.nets.pooling import Pooling, input_statistics, joint_groups, pool
 from skelzoo.skeleton.layouts import Layout
 
@@ -112,7 +113,7 @@ def _members(groups: Sequence[Sequence[int]], joints: int) -> Tensor:
     return torch.tensor([[float(j in group) for group in groups] for j in range(joints)])
 
 
-class PSP(nn.Module):
+class PSP(Net):
     """PSP Learning's network: the streams share one backbone; the head's logits of the streams are added.
 
     The vector of ``forward_features`` is the streams' pooled vectors side by side, not their sum: the sum, which is all
@@ -201,10 +202,6 @@ class PSP(nn.Module):
     def forward_head(self, z: Tensor) -> Tensor:
         """(N, streams * D) -> logits (N, classes), the sum over the streams, bias included; (N, 0) without a head."""
         return z.new_zeros(len(z), 0) if self.head is None else self.head(rearrange(z, "n (s d) -> s n d", s=self.streams)).sum(0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> logits (N, classes)."""
-        return self.forward_head(self.forward_features(x))
 
     def maps(self, *batches: Tensor) -> list[list[list[Tensor]]]:
         """Feature maps of batches of clips, in one pass of the backbone, so that BatchNorm sees all together.

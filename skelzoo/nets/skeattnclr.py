@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from skelzoo.nets.attention_mask import AttentionMask, Masked
 from skelzoo.nets.bigru import BiGRU
 from skelzoo.nets.dsta import DSTA, PAPER_BLOCKS
+from skelzoo.nets.net import Net
 from skelzoo.nets.pooling import InputStatistics, LastStep, Pooling, input_statistics, joint_groups, pool
 from skelzoo.nets.stgcn import STGCN
 from skelzoo.skeleton.layouts import Layout
 
 
-class SkeAttnCLR(nn.Module):
+class SkeAttnCLR(Net):
     """What the three backbones share (IJCAI 2023); build one with ``skelzoo.create("skeattnclr-stgcn", ...)``.
 
     Args:
@@ -62,14 +63,6 @@ class SkeAttnCLR(nn.Module):
         if self.embed_input is not None:
             vectors.append(self.embed_input.of_clips(x))
         return torch.cat(vectors, 1)
-
-    def forward_head(self, z: Tensor) -> Tensor:
-        """(N, D) -> logits (N, classes); (N, 0) without a head."""
-        return z.new_zeros(len(z), 0) if self.head is None else self.head(z)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> logits (N, classes)."""
-        return self.forward_head(self.forward_features(x))
 
     def pooled(self, x: Tensor) -> Tensor:
         """(N, C, T, V, M) -> pooled output of the last block (N, pooled_dim), what the contrast sees."""

@@ -8,6 +8,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from skelzoo.nets.graph import GRAPHS
+from skelzoo.nets.net import Net
 from skelzoo.skeleton.layouts import Layout
 
 DENSE_LIMIT = 640
@@ -117,7 +118,7 @@ class STGCN(nn.Module):
         return outputs
 
 
-class STGCNClassifier(nn.Module):
+class STGCNClassifier(Net):
     """ST-GCN with a mean over frames, joints and persons and a linear head: the encoder of SkeletonCLR, CrosSCLR and AimCLR.
 
     Args:
@@ -152,14 +153,6 @@ class STGCNClassifier(nn.Module):
         """(N, C, T, V, M) -> (N, D); absent persons count in the mean, as in the authors' code."""
         pooled: Tensor = reduce(self.backbone(x)[-1], "(n m) d t v -> n d", "mean", m=x.shape[-1])
         return pooled
-
-    def forward_head(self, z: Tensor) -> Tensor:
-        """(N, D) -> logits (N, classes); (N, 0) without a head."""
-        return z.new_zeros(len(z), 0) if self.head is None else self.head(z)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> logits (N, classes)."""
-        return self.forward_head(self.forward_features(x))
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """``block0`` .. ``block9`` (N, D_i, T_i, V, M), and ``pooled`` (N, D), the vector of ``forward_features``."""

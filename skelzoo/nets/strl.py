@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from skelzoo.nets.gin import GINEncoder, SkeletonMAE
 from skelzoo.nets.graph import undirected_adjacency
+from skelzoo.nets.net import Net
 from skelzoo.nets.pooling import Pooling, input_statistics, joint_groups
 from skelzoo.skeleton.layouts import Layout
 
@@ -63,7 +64,7 @@ class STRLLayer(nn.Module):
         return F.relu(self.temporal(F.relu(self.norm(self.mix(spatial)))) + x)
 
 
-class STRL(nn.Module):
+class STRL(Net):
     """SkeletonMAE's fine-tuning network (section 3.2); ``skelzoo.create("skeletonmae-strl", ...)``.
 
     Joint embedding plus temporal position embedding, M layers of spatial modelling by GIN encoders and temporal convolution,
@@ -158,14 +159,6 @@ class STRL(nn.Module):
         """``maps`` of clips (N, C, T, V, M) -> (N, D), what ``forward_head`` takes."""
         vectors = [pool_persons(self.pooling, maps[i], x.shape[4]) for i in self.embed_layers]
         return torch.cat([*vectors, self.embed_input.of_clips(x)] if self.embed_input is not None else vectors, 1)
-
-    def forward_head(self, z: Tensor) -> Tensor:
-        """(N, D) -> logits (N, classes); (N, 0) without a head."""
-        return z.new_zeros(len(z), 0) if self.head is None else self.head(z)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> logits (N, classes)."""
-        return self.forward_head(self.forward_features(x))
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Everything the net computes on the way, by name.
