@@ -14,7 +14,7 @@ from skelzoo.nets.archs import ARCHS
 from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLR
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.weights.author_keys import our_state
+from skelzoo.weights.author_keys import translate
 
 BACKBONES = {"stgcn": "skeattnclr-stgcn", "gru": "skeattnclr-bigru", "dsta": "skeattnclr-dsta"}
 ATOL = 1e-5
@@ -45,7 +45,7 @@ def skeattnclr_net(golden: dict[str, Any], encoder: str = "encoder_q", **options
     """The query (``encoder_q``) or key (``encoder_k``) encoder of a golden, strictly loaded."""
     arch, settings = skeattnclr_options(golden["config"])
     net = ARCHS[arch].build(get_layout("ntu25"), 3, golden["config"]["num_class"], settings | options)
-    net.load_state_dict(our_state(arch, under(golden, f"sd::{encoder}.")))
+    net.load_state_dict(translate(arch, under(golden, f"sd::{encoder}.")).state)
     assert isinstance(net, SkeAttnCLR)
     return net.eval()
 
@@ -54,7 +54,7 @@ def psp_net(golden: dict[str, Any]) -> PSP:
     """The network of a PSP golden, strictly loaded."""
     config = golden["config"]["ctor"]
     net = PSP(get_layout("ntu25"), config["num_class"], 6, config["config"], config["num_subset"], config["num_frame"])
-    net.load_state_dict(our_state("psp", under(golden, "state/")))
+    net.load_state_dict(translate("psp", under(golden, "state/")).state)
     return net.eval()
 
 

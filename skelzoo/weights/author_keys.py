@@ -162,11 +162,6 @@ def translate(arch: str, tensors: Mapping[str, Tensor]) -> Translation:
     return out
 
 
-def our_state(arch: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state of our net from the authors' encoder state, see ``translate``."""
-    return translate(arch, tensors).state
-
-
 def listed(names: Sequence[str], most: int = 8, between: str = ", ") -> str:
     """Names for a message: the first few, then a count."""
     return between.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

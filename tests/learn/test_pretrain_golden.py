@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skelzoo.learn.pretrain.skeattnclr import Losses, SkeAttnCLROptions, SkeAttnCLRPretraining, stream_of
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.weights.author_keys import our_state
+from skelzoo.weights.author_keys import translate
 
 pytestmark = pytest.mark.needs_shared
 ATOL, RTOL = 1e-5, 1e-5
@@ -41,7 +41,7 @@ def state_of(golden: dict[str, Any], prefix: str) -> dict[str, Tensor]:
     tensors, arch = under(golden, prefix), skeattnclr_options(golden["config"])[0]
     state = {}
     for theirs, ours in (("encoder_q.", "net."), ("encoder_k.", "key_net.")):
-        state |= {ours + k: v for k, v in our_state(arch, under(tensors, theirs)).items()}
+        state |= {ours + k: v for k, v in translate(arch, under(tensors, theirs)).state.items()}
     for key, tensor in tensors.items():
         name, _, rest = key.partition(".")
         if name in PREDICTORS:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skelzoo.learn.pretrain.psp import SemiSupervisedLosses, semi_supervised_losses
 from skelzoo.nets.psp import PSP
-from skelzoo.weights.author_keys import our_state
+from skelzoo.weights.author_keys import translate
 
 pytestmark = pytest.mark.needs_shared
 ATOL, HEADS_ATOL = 1e-5, 1e-4
@@ -75,12 +75,12 @@ def check_step(golden: dict[str, Any], net: PSP, losses: SemiSupervisedLosses, a
     losses.total.backward()
     check_losses(losses, golden, "train/out")
     gradients = {n: p.grad for n, p in net.named_parameters()}
-    expected = our_state("psp", under(golden, "train/grad/"))
+    expected = translate("psp", under(golden, "train/grad/")).state
     assert gradients.keys() == expected.keys()
     for name, gradient in gradients.items():
         assert gradient is not None
         close(gradient, expected[name], atol)
-    statistics, state = our_state("psp", under(golden, "train/buf/")), net.state_dict()
+    statistics, state = translate("psp", under(golden, "train/buf/")).state, net.state_dict()
     assert statistics.keys() == {k for k in state if "running_" in k}
     for name, statistic in statistics.items():
         close(state[name], statistic)
