@@ -73,6 +73,14 @@ def test_every_published_weight_has_its_licence_in_the_docs() -> None:
         assert f"| {weights.license} | {'yes' if weights.commercial_use else 'no'} |" in row
 
 
+def test_the_notice_names_every_bundled_model_under_its_licence() -> None:
+    lines = re.findall(r"^- (not )?for commercial use.*, under (\S+) \(see (\S+)\): (.*)$", (ROOT / "NOTICE").read_text(), re.M)
+    told = {name: (licence, not closed) for closed, licence, _, names in lines for name in names.split(", ")}
+    weights = {name: e.weights for name, e in manifest().models.items() if e.weights and e.weights.source == "bundled"}
+    assert told == {name: (w.license, w.commercial_use) for name, w in weights.items()} and len(told) == sum(len(n.split(", ")) for *_, n in lines)
+    assert all((ROOT / file).is_file() for _, _, file, _ in lines)
+
+
 def test_every_label_set_has_its_source_in_the_docs() -> None:
     sets = json.loads(manifest_path().read_text(encoding="utf-8"))["label_sets"]
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([\d, ]+) \|", (DOCS / "labels.md").read_text(encoding="utf-8"), re.M)

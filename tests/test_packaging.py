@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,9 @@ from skelzoo.weights.manifest import manifest
 
 ROOT = Path(__file__).resolve().parents[1]
 LOOK = "import skelzoo, json; print(json.dumps([skelzoo.__file__, skelzoo.list_models(), skelzoo.list_layouts(), skelzoo.__version__]))"
+
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+"""Packages that are installed under another name."""
 
 if not (ROOT / "pyproject.toml").is_file():
     pytest.skip("not a source tree", allow_module_level=True)
@@ -56,7 +62,7 @@ def test_the_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
         for file in entry.weights.files if entry.weights and entry.weights.source == "bundled" else ():
             assert f"skelzoo/weights/bundled/{name}/{file}" in names
     rest = {n.split("/", 1)[1] for n in names if not n.startswith("skelzoo/")}
-    assert {"METADATA", "entry_points.txt", "licenses/LICENSE", "licenses/NOTICE"} <= rest
+    assert {"METADATA", "entry_points.txt", "licenses/LICENSE", "licenses/LICENSE-CC-BY-NC-4.0.txt", "licenses/NOTICE"} <= rest
     assert all(n.startswith(("skelzoo/", "skelzoo-")) for n in names)
 
 
@@ -70,8 +76,31 @@ def test_the_metadata(wheel: Path) -> None:
     texts = {n.split("/", 1)[1]: archive.read(n).decode() for n in archive.namelist() if n.startswith("skelzoo-")}
     assert f"Version: {skelzoo.__version__}\n" in texts["METADATA"] and "Requires-Python: >=3.10\n" in texts["METADATA"]
     assert "skelzoo = skelzoo.cli:main" in texts["entry_points.txt"]
-    core = [line for line in texts["METADATA"].splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
-    assert {line.split()[1].split(">")[0].replace("_", "-") for line in core} == {"torch", "huggingface-hub", "safetensors", "numpy", "einops"}
+    bundled = {e.weights.license for e in manifest().models.values() if e.weights and e.weights.source == "bundled"}
+    expression = next(line for line in texts["METADATA"].splitlines() if line.startswith("License-Expression: "))
+    assert set(expression.removeprefix("License-Expression: ").split(" AND ")) == {"Apache-2.0", *bundled}
+
+
+def imported_packages(path: Path) -> Iterator[tuple[str, bool]]:
+    """Packages of others that a file imports, and whether it says what to do where one is missing."""
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    caught = [n for n in ast.walk(module) if isinstance(n, ast.Try) and any(h.type and ast.unparse(h.type) == "ImportError" for h in n.handlers)]
+    optional = {id(n) for block in caught for n in ast.walk(block)}
+    for node in ast.walk(module):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+        yield from ((name.split(".")[0], id(node) in optional) for name in names if name.split(".")[0] not in {*sys.stdlib_module_names, "skelzoo"})
+
+
+def test_every_package_that_is_imported_is_declared(wheel: Path) -> None:
+    """Those whose absence is caught in an extra, the others in the core; and nothing else is in the core."""
+    archive = zipfile.ZipFile(wheel)
+    metadata = archive.read(next(n for n in archive.namelist() if n.endswith("METADATA"))).decode()
+    declared = [(m[1].replace("_", "-"), bool(m[2])) for m in re.finditer(r"^Requires-Dist: ([\w-]+)(?:\[\w+\])?[^;\n]*(; extra ==)?", metadata, re.M)]
+    core, extras = ({name for name, extra in declared if extra is wanted} for wanted in (False, True))
+    found = {pair for path in (ROOT / "skelzoo").rglob("*.py") for pair in imported_packages(path)}
+    optional = {name for name, caught in found if caught}
+    assert {DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in optional} <= extras
+    assert {DISTRIBUTIONS.get(name, name.replace("_", "-")) for name, _ in found if name not in optional} == core
 
 
 def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
@@ -83,7 +112,9 @@ def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
         "weights_manifest.json",
         "README.md",
         "LICENSE",
+        "LICENSE-CC-BY-NC-4.0.txt",
         "NOTICE",
+        "CONTRIBUTING.md",
         "constraints.txt",
         "mkdocs.yml",
         ".ci/run",
