@@ -14,7 +14,9 @@ from skelzoo.learn.benchmarks import BENCHMARKS
 from skelzoo.learn.evaluate import Row, merge_rows
 from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES
+from skelzoo.publishing import known_provenance
 from skelzoo.weights.manifest import Metric, manifest
+from skelzoo.weights.publish import card
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,6 +42,14 @@ def test_the_readme_is_what_the_tool_writes(bundle: ModuleType, tmp_path: Path, 
         title = BENCHMARKS["nwucla" if entry.config.contract.channels == 3 else "nwucla-2d"].title
         assert f"| `{name}` | {value[title, 'linear']:.1f} ({value[title, 'linear, random weights']:.1f}) | {value[title, 'knn']:.1f} |" in text
         assert f"| `{name}` | {'**yes**' if entry.weights and entry.weights.commercial_use else 'no'} |" in text
+
+
+@pytest.mark.parametrize("name", [name for name, e in manifest().models.items() if e.weights and e.weights.source == "bundled"])
+def test_the_card_is_what_the_tool_writes(name: str) -> None:
+    entry = manifest().models[name]
+    assert entry.weights is not None
+    text = card(name, known_provenance(entry), entry.metrics, entry.weights.parameters, entry.config.labels or ())
+    assert text == (ROOT / f"skelzoo/weights/bundled/{name}/README.md").read_text(encoding="utf-8"), "run: python tools/bundle.py --refresh"
 
 
 def test_metrics_come_from_the_tables(bundle: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

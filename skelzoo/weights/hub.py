@@ -390,7 +390,7 @@ def card_metadata(name: str, license: str, tags: Sequence[str], datasets: Sequen
     """The metadata block of a card, as YAML without its fences.
 
     Args:
-        results: data, their identifier, protocol and accuracy in percent of each measurement.
+        results: data, their identifier, protocol and accuracy in percent of each measurement; the Hub takes them all for the model's.
     """
     from huggingface_hub import EvalResult, ModelCardData
 

@@ -20,6 +20,9 @@ from skelzoo.weights.sources import read_config
 CONFUSED = "head, clips taken for "
 """Starts the protocol of a metric that counts the held-out clips of one class (its dataset) that got another; the card has them in a table of their own."""
 
+ACCURACIES = ("linear", "knn", "finetune", "semi")
+"""Protocols that give the top-1 accuracy of the model itself, as do those that end in ``, top-1``; its random twin's and the baselines' have longer names."""
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -140,7 +143,7 @@ def write_entry(name: str, row: Mapping[str, Any]) -> None:
 
 
 def card(name: str, provenance: Provenance, metrics: Sequence[Metric], parameters: int, labels: Sequence[str]) -> str:
-    """The model card (README.md) of a weights folder, with the metadata block the Hub reads.
+    """The model card (README.md) of a weights folder, with the metadata block the Hub reads; that holds the model's own accuracies only.
 
     Raises:
         ManifestError: there is no measured number, or no licence.
@@ -157,7 +160,7 @@ def card(name: str, provenance: Provenance, metrics: Sequence[Metric], parameter
         provenance.license.lower(),
         ("skeleton", "action-recognition", "self-supervised", _slug(provenance.family)),
         [_slug(re.split("[,(]", data)[0]) for data in provenance.trained_on],
-        [(m.dataset, _slug(m.dataset), m.protocol, m.value) for m in measured],
+        [(m.dataset, _slug(m.dataset), m.protocol, m.value) for m in measured if m.protocol in ACCURACIES or m.protocol.endswith(", top-1")],
     )
     return f"""---
 {metadata.strip()}

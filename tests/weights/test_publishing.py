@@ -24,9 +24,11 @@ from tiny import make_clip, make_encoder
 import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import CheckpointError, ManifestError, SkelzooError, WeightsUnavailableError
+from skelzoo.learn.protocols import PROTOCOLS
 from skelzoo.publishing import publish
 from skelzoo.weights import manifest as manifest_module
 from skelzoo.weights.hub import Hub
+from skelzoo.weights.publish import ACCURACIES
 
 ABOUT: dict[str, Any] = {
     "family": "SkeAttnCLR", "summary": "A small one: made up.", "license": "CC-BY-4.0", "license_reason": "Made-up data.", "commercial_use": True,
@@ -154,6 +156,17 @@ def test_the_card_has_the_metadata_of_the_hub(folder: Path, about: Path) -> None
     assert data["model-index"][0]["name"] == "tiny-new" and result["dataset"] == {"name": "NW-UCLA", "type": "nw-ucla"}
     assert result["metrics"] == [{"type": "accuracy", "value": 61.5, "name": "knn"}]
     assert "# tiny-new" in card and "A note." in card and "skelzoo eval tiny" in card
+
+
+def test_the_metadata_holds_only_the_models_own_accuracies(folder: Path, tmp_path: Path) -> None:
+    assert {*ACCURACIES, "retrieval"} == set(PROTOCOLS)
+    own, others = ["linear", "head, top-1"], ["retrieval", "knn, random weights", "linear, statistics baseline", "head, calibration error in percent"]
+    for told, known in (([*own, *others], own), (others, [])):
+        metrics = [{"dataset": "NW-UCLA", "protocol": p, "value": 50.5, "source": "skelzoo eval tiny"} for p in told]
+        (tmp_path / "more.json").write_text(json.dumps({**ABOUT, "metrics": metrics}))
+        card = publish(folder, "owner/tiny-new", about=tmp_path / "more.json", dry_run=True).card
+        results = yaml.safe_load(card.split("---\n")[1]).get("model-index", [{}])[0].get("results", [])
+        assert [m["name"] for r in results for m in r["metrics"]] == known and all(f"| NW-UCLA | {p} | 50.5 |" in card for p in told)
 
 
 def test_the_card_tells_what_the_head_confuses_apart_from_what_was_measured(folder: Path, tmp_path: Path) -> None:
