@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -14,6 +16,10 @@ import torch
 import skelzoo
 from skelzoo import Clip, Contract
 from skelzoo.errors import SkelzooError
+from skelzoo.inference.bulk import Job, embed_store
+from skelzoo.inference.export import export
+from skelzoo.learn.finetune import finetune
+from skelzoo.publishing import publish
 
 HEAD = """# Errors
 
@@ -79,9 +85,20 @@ def checkpoint(name: str) -> str:
     return name
 
 
-def encoder() -> skelzoo.Encoder:
+def encoder(dtype: str = "float32") -> skelzoo.Encoder:
     """An encoder without a head."""
-    return skelzoo.load(saved(lambda folder: None), device="cpu")
+    return skelzoo.load(saved(lambda folder: None), device="cpu", dtype=dtype)
+
+
+def bodies() -> list[Clip]:
+    """Two clips without labels."""
+    return [Clip(body(30, 20, 3), "kinect20", name=name) for name in ("take 1", "take 2")]
+
+
+def read_without_pyarrow() -> None:
+    """Parquet on the core install."""
+    with mock.patch.dict(sys.modules, {"pyarrow": None}):
+        skelzoo.read(file("clips.parquet", b"PAR1"))
 
 
 CASES: dict[str, Callable[[], object]] = {
@@ -118,6 +135,13 @@ CASES: dict[str, Callable[[], object]] = {
     "an architecture that is none": lambda: skelzoo.create("skeattnclr", layout="kinect20"),
     "options an architecture does not take": lambda: skelzoo.create("skeattnclr-stgcn", layout="kinect20", options={"depth": 3}),
     "saving over a folder of something else": lambda: encoder().save("notes"),
+    "a result below a file": lambda: skelzoo.save_clips("notes/mine.txt/clips.npz", bodies()),
+    "embedding into a folder of something else": lambda: embed_store(Job("skeattnclr-openskel"), ["notes"], "notes"),
+    "exporting an encoder in bfloat16": lambda: export(encoder("bfloat16"), "onnx", "encoder.onnx"),
+    "a number format that encoders do not run in": lambda: skelzoo.load("skeattnclr-openskel", device="cpu", dtype="int8"),
+    "fine-tuning on clips without labels": lambda: finetune(encoder(), bodies()),
+    "publishing weights without saying their licence": lambda: publish(saved(lambda folder: None).removeprefix("local:"), "owner/mine", dry_run=True),
+    "a parquet file without the package that reads it": read_without_pyarrow,
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import pytest
 from tiny import make_clip, make_encoder
 
 import skelzoo
+from skelzoo import errors
 from skelzoo.learn.finetune import FinetuneOptions
 from skelzoo.skeleton.steps import STEPS
 from skelzoo.weights.manifest import manifest, manifest_path
@@ -38,6 +40,11 @@ def test_written_pages_are_up_to_date(page: str) -> None:
     before = Path.cwd()
     assert (DOCS / f"{page}.md").read_text() == script(DOCS / f"make_{page}.py").text(), f"run: python docs/make_{page}.py"
     assert Path.cwd() == before
+
+
+def test_every_error_is_shown() -> None:
+    classes = {name for name, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__ and not c.__subclasses__()}
+    assert set(re.findall(r"^\| .+? \| `(\w+)` \|", (DOCS / "errors.md").read_text(), re.M)) == classes
 
 
 def test_layouts_answers_which_joint_is_number_seven() -> None:
