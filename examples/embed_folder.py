@@ -7,27 +7,19 @@ import sys
 import numpy as np
 
 import skelzoo
-from skelzoo.errors import SkelzooError
+from skelzoo.inference.files import Refusal, prepare_files
 
 
 def main(folder: str, out: str, model: str = "skeattnclr-openskel") -> None:
-    """Read what can be read, say what cannot and why, embed the rest, write names and vectors."""
+    """Read what can be read, say what cannot and why, embed the rest, write names and vectors. Of several persons those who move most are kept."""
     encoder = skelzoo.load(model)
     names, prepared = [], []
-    for file in skelzoo.find_files(folder):
-        try:
-            clips = skelzoo.read(file)
-        except SkelzooError as error:
-            print(f"left out: {error}", file=sys.stderr)
-            continue
-        for clip in clips:
-            if clip.persons > encoder.contract.persons:
-                print(f"{clip.name}: {clip.persons} persons, those who move most are kept", file=sys.stderr)
-            try:
-                prepared.append(skelzoo.prepare(skelzoo.select_persons(clip, encoder.contract.persons), encoder.contract))
-                names.append(clip.name)
-            except SkelzooError as error:
-                print(f"left out: {file}: {error}", file=sys.stderr)
+    for item in prepare_files([folder], encoder.contract, most_moving=True):
+        if isinstance(item, Refusal):
+            print(f"left out: {item}", file=sys.stderr)
+        else:
+            prepared.append(item.array)
+            names.append(item.id.name)
     if not prepared:
         sys.exit(f"nothing in {folder} can be embedded")
     z = encoder.embed(np.stack(prepared), prepared=True)
