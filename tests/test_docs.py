@@ -120,6 +120,15 @@ def test_the_navigation_lists_every_page() -> None:
     assert sorted(listed) == sorted(p.name for p in DOCS.glob("*.md"))
 
 
+def test_the_first_page_has_the_lines_of_the_readme() -> None:
+    lines = [re.findall(r"^## Ten lines\n\n```python\n(.*?)^```", path.read_text(), re.M | re.S) for path in (ROOT / "README.md", DOCS / "index.md")]
+    assert len(lines[0]) == 1 and lines[0] == lines[1]
+
+
+def test_the_api_page_has_every_public_name_once() -> None:
+    assert sorted(re.findall(r"^::: skelzoo\.(\w+)$", (DOCS / "api.md").read_text(), re.M)) == sorted(skelzoo.__all__)
+
+
 def run(*command: str, cwd: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": str(Path(skelzoo.__file__).parents[1])}
     done = subprocess.run([sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True)

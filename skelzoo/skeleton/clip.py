@@ -245,7 +245,8 @@ def clips_from_array(array: Any, layout: str | Layout, axes: str = AXES, fps: fl
     Args:
         array: numpy array or tensor on any device; joints in the layout's order.
         axes: what its axes are, e.g. ``"n c t v m"`` or ``"t v c"``. Missing n and m mean one clip, one person.
-        fps, image_size: of all the clips, see ``Clip``.
+        fps: of all the clips, see ``Clip``.
+        image_size: likewise.
 
     Returns:
         One Clip per sample, named ``array[i]``.
