@@ -9,6 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skelzoo import errors as errors
+    from skelzoo import inference as inference
+    from skelzoo import learn as learn
+    from skelzoo import nets as nets
+    from skelzoo import skeleton as skeleton
+    from skelzoo import weights as weights
     from skelzoo.converting import Conversion, convert
     from skelzoo.inference.encoder import Classification, Encoder
     from skelzoo.loading import create, load, verify
@@ -37,14 +43,22 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'skelzoo' has no attribute {name!r}")
-    module, _, attribute = _HOMES[name].partition(":")
-    value = getattr(importlib.import_module(f"skelzoo.{module}"), attribute or name)
-    globals()[name] = value
-    return value
+_MODULES = ("errors", "inference", "learn", "nets", "skeleton", "weights")
+
+
+# A type checker goes by the imports above, and would take any name for granted if it saw this.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return importlib.import_module(f"skelzoo.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'skelzoo' has no attribute {name!r}")
+        module, _, attribute = _HOMES[name].partition(":")
+        value = getattr(importlib.import_module(f"skelzoo.{module}"), attribute or name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted(["__version__", *__all__, *_MODULES])

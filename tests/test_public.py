@@ -4,35 +4,65 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import skelzoo
 from skelzoo import errors
 
+ROOT = Path(__file__).resolve().parents[1]
 INIT = ast.parse(Path(skelzoo.__file__).read_text())
+MODULES = ("errors", "inference", "learn", "nets", "skeleton", "weights")
 
 
 def test_every_public_name_is_there_and_documented() -> None:
     for name in skelzoo.__all__:
         value = getattr(skelzoo, name)
         assert inspect.getdoc(value), name
-    assert set(skelzoo.__all__) <= set(dir(skelzoo)) and len(set(skelzoo.__all__)) == len(skelzoo.__all__)
+    assert dir(skelzoo) == sorted({"__version__", *skelzoo.__all__, *MODULES})
 
 
 def test_type_checkers_see_the_same_names() -> None:
     block = next(n for n in INIT.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
     seen = {a.asname or a.name: f"{n.module}.{a.name}" for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
-    assert set(seen) == set(skelzoo.__all__)
+    assert set(seen) == {*skelzoo.__all__, *MODULES}
     for name, home in seen.items():
         value = getattr(skelzoo, name)
+        if name in MODULES:
+            assert value.__name__ == home
+            continue
         assert f"{value.__module__}.{value.__name__}" == home or home.startswith("skelzoo.skeleton.io."), name
 
 
-def test_unknown_names_are_attribute_errors() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'lode'"):
-        skelzoo.lode  # noqa: B018
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *command], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_what_the_docs_name_needs_no_other_import() -> None:
+    pages = "".join(p.read_text(encoding="utf-8") for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    names = set(re.findall(r"(?<![\w./-])skelzoo(?:\.[A-Za-z_]\w*)+(?![\w/])", pages)) - {"skelzoo.cli"}
+    assert {"skelzoo.errors.SkelzooError", "skelzoo.learn.cameras.film", "skelzoo.load"} <= names
+    done = run("-c", f"import skelzoo, sys\nassert 'torch' not in sys.modules\nfor name in {sorted(names)}: eval(name)")
+    assert done.returncode == 0, done.stderr
+
+
+def test_type_checkers_find_misspelt_names(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("import skelzoo\nskelzoo.learn.cameras.film, skelzoo.errors.ReadError, skelzoo.load\nskelzoo.lode\nskelzoo.learn.camera\n")
+    found = run("-m", "mypy", str(file)).stdout
+    assert re.findall(r"mine\.py:(\d+): error: Module has no attribute \"(\w+)\"", found) == [("3", "lode"), ("4", "camera")], found
+
+
+@pytest.mark.parametrize(("module", "name"), [(skelzoo, "lode"), (skelzoo.learn, "camera"), (skelzoo.learn, "_cameras")])
+def test_unknown_names_are_attribute_errors(module: ModuleType, name: str) -> None:
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'"):
+        getattr(module, name)
 
 
 def test_submodules_do_not_hide_functions() -> None:
