@@ -52,11 +52,23 @@ def test_what_the_docs_name_needs_no_other_import() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_type_checkers_find_misspelt_names(tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text("import skelzoo\nskelzoo.learn.cameras.film, skelzoo.errors.ReadError, skelzoo.load\nskelzoo.lode\nskelzoo.learn.camera\n")
-    found = run("-m", "mypy", str(file)).stdout
-    assert re.findall(r"mine\.py:(\d+): error: Module has no attribute \"(\w+)\"", found) == [("3", "lode"), ("4", "camera")], found
+TYPED = """
+import numpy as np
+import skelzoo
+skelzoo.learn.cameras.film, skelzoo.errors.ReadError
+encoder = skelzoo.load("skeattnclr-openskel")
+encoder.embed(np.zeros((2, 16, 20, 3)), axes="n t v c")
+encoder.features(skelzoo.read("take.bvh"), at=encoder.feature_names)
+skelzoo.lode
+skelzoo.learn.camera
+"""
+
+
+def test_type_checkers_take_what_is_documented_and_find_misspelt_names(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TYPED)
+    found = run("-m", "mypy", str(tmp_path / "mine.py")).stdout
+    errors = re.findall(r'mine\.py:(\d+): error: Module has no attribute "(\w+)"', found)
+    assert errors == [("8", "lode"), ("9", "camera")] and "Found 2 errors" in found, found
 
 
 @pytest.mark.parametrize(("module", "name"), [(skelzoo, "lode"), (skelzoo.learn, "camera"), (skelzoo.learn, "_cameras")])

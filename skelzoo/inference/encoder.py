@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import tempfile
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from skelzoo.weights.hub import Hub, upload
 from skelzoo.weights.manifest import ModelConfig
 from skelzoo.weights.sources import locate
 
-Clips = Clip | Sequence[Clip] | FloatArray | Tensor
+Clips = Clip | Sequence[Clip] | NDArray[Any] | Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +121,17 @@ class Encoder:
         """D of ``embed``."""
         return int(self.net.embedding_dim)  # type: ignore[arg-type]
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names that ``features`` knows."""
+        names: tuple[str, ...] = self.net.feature_names  # type: ignore[assignment]
+        return names
+
     def __repr__(self) -> str:
         c = self.contract
         return f"Encoder({self.name!r}: {self.config.arch}, {c.layout} {c.channels}-D, {c.frames} frames, {self.embedding_dim}-d vectors, {self.config.num_classes} classes, on {self.device})"
 
-    def embed(self, clips: Clips, axes: str = AXES, *, prepared: bool = False, batch_size: int | None = None, progress: bool | None = None) -> FloatArray:
+    def embed(self, clips: Clips, *, axes: str = AXES, prepared: bool = False, batch_size: int | None = None, progress: bool | None = None) -> FloatArray:
         """One vector per clip.
 
         Args:
@@ -145,16 +152,18 @@ class Encoder:
         return self._run(lambda x: {"z": vectors(x)}, clips, axes, prepared, self._batch_size() if batch_size is None else batch_size, progress)["z"]
 
     def classify(
-        self, clips: Clips, top_k: int = 5, axes: str = AXES, *, prepared: bool = False, batch_size: int | None = None, progress: bool | None = None
+        self, clips: Clips, top_k: int = 5, *, axes: str = AXES, prepared: bool = False, batch_size: int | None = None, progress: bool | None = None
     ) -> Classification:
         """The ``top_k`` likeliest classes of each clip; the other arguments and errors are those of ``embed``.
 
         Raises:
-            ContractError: the encoder has no classification head.
+            ContractError: the encoder has no classification head, or ``top_k`` is no whole number of at least 1.
         """
         if not self.config.num_classes:
             raise ContractError(f"{self.name} has no classification head. Load it with num_classes=N and fine-tune, or use embed and skelzoo.learn.probe.")
-        count = min(max(int(top_k), 1), self.config.num_classes)
+        if not isinstance(top_k, numbers.Integral) or top_k < 1:
+            raise ContractError(f"top_k is {top_k!r}. Give a whole number of at least 1; the axes of an array go into axes=.")
+        count = min(int(top_k), self.config.num_classes)
         vectors = self._vectors()
         p = self._run(
             lambda x: {"p": self._logits(vectors(x)).softmax(-1)}, clips, axes, prepared, self._batch_size() if batch_size is None else batch_size, progress
@@ -167,13 +176,13 @@ class Encoder:
         self,
         clips: Clips,
         at: str | Sequence[str] = ("pooled",),
-        axes: str = AXES,
         *,
+        axes: str = AXES,
         prepared: bool = False,
         batch_size: int | None = None,
         progress: bool | None = None,
     ) -> dict[str, NDArray[np.float32]]:
-        """Named intermediate outputs, see ``encoder.net.feature_names`` and the net's ``features``.
+        """Named intermediate outputs: those of ``encoder.feature_names``, which the net's ``features`` describes.
 
         Returns:
             name -> float32 array with one row per clip. The other arguments and errors are those of ``embed``.
@@ -182,10 +191,9 @@ class Encoder:
             ContractError: a name the net does not have.
         """
         at = (at,) if isinstance(at, str) else at
-        known: tuple[str, ...] = self.net.feature_names  # type: ignore[assignment]
-        unknown = [n for n in at if n not in known]
+        unknown = [n for n in at if n not in self.feature_names]
         if unknown:
-            raise ContractError(f"{self.config.arch} has no features {', '.join(unknown)}. It has: {', '.join(known)}.")
+            raise ContractError(f"{self.config.arch} has no features {', '.join(unknown)}. It has, by encoder.feature_names: {', '.join(self.feature_names)}.")
 
         def wanted(x: Tensor) -> dict[str, Tensor]:
             everything: Mapping[str, Tensor] = self.net.features(x)  # type: ignore[operator]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ def test_no_clips_give_no_rows(encoder: Encoder, nothing: Any) -> None:
     assert encoder.embed(nothing).shape == (0, 16)
     result = encoder.classify(nothing, top_k=2)
     assert result.labels.shape == result.scores.shape == result.indices.shape == (0, 2)
-    features = encoder.features(nothing, encoder.net.feature_names)
-    assert {n: f.shape[1:] for n, f in features.items()} == {n: f.shape[1:] for n, f in encoder.features(make_clip(), encoder.net.feature_names).items()}
+    features = encoder.features(nothing, encoder.feature_names)
+    assert {n: f.shape[1:] for n, f in features.items()} == {n: f.shape[1:] for n, f in encoder.features(make_clip(), encoder.feature_names).items()}
     assert all(len(f) == 0 for f in features.values())
     assert encoder.embed(np.zeros((0, *encoder.contract.shape)), prepared=True).shape == (0, 16)
 
@@ -90,6 +91,18 @@ def test_classify(clips: list[Clip]) -> None:
     assert len(set(result.indices[:, 0])) > 1
 
 
+@pytest.mark.parametrize("top_k", [0, -1, 2.0, None, "n t v c"])
+def test_a_number_of_classes_that_is_none(encoder: Encoder, top_k: Any) -> None:
+    with pytest.raises(ContractError, match=f"top_k is {top_k!r}. Give a whole number of at least 1"):
+        encoder.classify(make_clip(), top_k)
+    assert encoder.classify(make_clip(), np.int64(2)).scores.shape == (1, 2)
+
+
+def test_axes_are_named(encoder: Encoder) -> None:
+    for call in (encoder.embed, encoder.classify, encoder.features):
+        assert inspect.signature(call).parameters["axes"].kind is inspect.Parameter.KEYWORD_ONLY
+
+
 def test_classes_without_names_and_without_a_head() -> None:
     torch.manual_seed(0)
     encoder = Encoder(skelzoo.create("skeattnclr-stgcn", layout="kinect20", num_classes=2, options=OPTIONS), make_config(("a", "b")), device="cpu")
@@ -101,11 +114,11 @@ def test_classes_without_names_and_without_a_head() -> None:
 
 
 def test_features(encoder: Encoder, clips: list[Clip]) -> None:
-    features = encoder.features(clips, at=encoder.net.feature_names, batch_size=3)
-    assert tuple(features) == encoder.net.feature_names and all(f.dtype == np.float32 and len(f) == 7 for f in features.values())
+    features = encoder.features(clips, at=encoder.feature_names, batch_size=3)
+    assert tuple(features) == encoder.feature_names and all(f.dtype == np.float32 and len(f) == 7 for f in features.values())
     assert features["block0"].shape == (7, 4, 16, 20, 2) and features["attention_mask"].shape == (7, 16, 4, 20, 2)
     same(features["pooled"], encoder.embed(clips))
-    with pytest.raises(ContractError, match=r"no features block99, x\. It has: block0, "):
+    with pytest.raises(ContractError, match=r"no features block99, x\. It has, by encoder\.feature_names: block0, "):
         encoder.features(clips, at=["block0", "block99", "x"])
 
 
