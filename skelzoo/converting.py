@@ -92,6 +92,7 @@ def convert(
 
     Raises:
         CheckpointError: a file that cannot be read or does not fit, an option that contradicts it, a folder or name that cannot be taken.
+        WriteError: the folder cannot be written.
         UnknownModelError, UnknownArchError, LayoutError: unknown names, near ones listed.
     """
     if (arch is None) == (name is None):

@@ -207,8 +207,9 @@ class Encoder:
         Written under a temporary name and renamed, so that a folder is either whole or not there.
 
         Raises:
-            CheckpointError: the folder exists and is something else, or cannot be written; or the encoder does not
-                compute in float32, in which weights are stored, or gives NaN.
+            CheckpointError: the folder exists and is something else; or the encoder does not compute in float32, in which weights
+                are stored, or gives NaN.
+            WriteError: the folder cannot be written.
         """
         from skelzoo.inference.golden import make_golden
 
@@ -226,7 +227,7 @@ class Encoder:
             The name under which everyone can load it, ``hf:owner/repo@<commit>``.
 
         Raises:
-            CheckpointError: as ``save``.
+            CheckpointError, WriteError: as ``save``.
             WeightsUnavailableError: the Hub cannot be reached, or refuses.
         """
         with tempfile.TemporaryDirectory() as scratch:

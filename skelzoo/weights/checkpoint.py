@@ -136,7 +136,8 @@ def save_folder(target: Path, net: nn.Module, config: ModelConfig, golden: Mappi
         Size and sha256 of each file.
 
     Raises:
-        CheckpointError: the target cannot be written or is something else.
+        CheckpointError: the target is something else.
+        WriteError: it cannot be written.
     """
     with new_folder(target) as folder:
         for name, tensors in ((MODEL, net.state_dict()), (GOLDEN, golden)):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from skelzoo.errors import CheckpointError, IntegrityError, WriteError
-from skelzoo.skeleton.writing import check_parent
+from skelzoo.skeleton.writing import cannot_write, check_parent
 
 MODEL, CONFIG, GOLDEN, CARD, CHECKSUMS = "model.safetensors", "config.json", "golden.safetensors", "README.md", "checksums.json"
 
@@ -146,15 +146,15 @@ def check_target(target: Path) -> None:
     """Check that a weights folder may be written there, before work that would be lost.
 
     Raises:
-        CheckpointError: it exists and is not an older weights folder (and nothing else), it is the current folder, or there is no permission to write.
+        CheckpointError: it exists and is not an older weights folder (and nothing else), or it is the current folder.
+        WriteError: a file where a folder should be, or no permission to write.
     """
+    check_parent(target)
     try:
-        check_parent(target)
         other = target.exists() and not (target.is_dir() and _may_be_replaced({p.name for p in target.iterdir()}))
         current = target.exists() and target.samefile(".")
-    except OSError as error:  # a WriteError is one too
-        why = str(error) if isinstance(error, WriteError) else f"{target}: cannot be looked at ({error.strerror}). Choose another place."
-        raise CheckpointError(why) from error
+    except OSError as error:
+        raise WriteError(f"{target}: cannot be looked at ({error.strerror}). Choose another place.") from error
     if other or current:
         what = "is the current folder, which cannot be replaced" if current else "exists and is not a weights folder"
         raise CheckpointError(f"{target}: {what}. Choose another name; nothing was written.")
@@ -170,14 +170,15 @@ def new_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside ``target`` that takes its place when all went well; nothing half-written is left.
 
     Raises:
-        CheckpointError: the target exists and is not an older weights folder (and nothing else), or cannot be written.
+        CheckpointError: the target exists and is not an older weights folder (and nothing else).
+        WriteError: it cannot be written.
     """
     check_target(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
-        raise CheckpointError(f"{target}: cannot be written ({error.strerror}). Choose a folder you may write to.") from error
+        raise cannot_write(target, error) from error
     try:
         yield scratch
         scratch.chmod(0o755)
@@ -186,7 +187,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         else:
             os.replace(scratch, target)
     except OSError as error:
-        raise CheckpointError(f"{target}: cannot be written ({error}). Nothing half-written was left; make room or choose another folder.") from error
+        raise cannot_write(target, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -230,7 +231,8 @@ def copy_folder(source: Path, files: Mapping[str, FileInfo], target: Path, card:
 
     Raises:
         IntegrityError: the source is damaged or not complete.
-        CheckpointError: the target cannot be written or is something else.
+        CheckpointError: the target is something else.
+        WriteError: it cannot be written.
     """
     with new_folder(target) as folder:
         for name in LISTED:

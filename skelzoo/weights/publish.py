@@ -108,7 +108,8 @@ def register(source: Path, name: str) -> Path:
         The copy.
 
     Raises:
-        IntegrityError, CheckpointError: the source is damaged, the name cannot be taken, or the copy cannot be written.
+        IntegrityError, CheckpointError: the source is damaged, or the name cannot be taken.
+        WriteError: the copy cannot be written.
     """
     check_name(name, read_config(f"local:{source}").arch)
     copy_folder(source, read_checksums(source), models_folder() / name)

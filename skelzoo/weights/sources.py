@@ -143,8 +143,9 @@ def fetch(name: str, to: str | Path | None = None, hub: Hub = HUB, repair: bool 
 
     Raises:
         IntegrityError: a file is not the one listed.
-        CheckpointError: ``to`` cannot be written, or is a folder of something else.
-        UnknownModelError, WeightsUnavailableError, WriteError: as ``locate``.
+        CheckpointError: ``to`` is a folder of something else.
+        WriteError: ``to`` or the cache cannot be written.
+        UnknownModelError, WeightsUnavailableError: as ``locate``.
     """
     if to is not None:
         check_target(Path(to))

@@ -20,7 +20,7 @@ from skeleton_samples import ntu_frames, write_ntu
 from tiny import make_clip
 
 import skelzoo
-from skelzoo.errors import ClipError, ReadError
+from skelzoo.errors import ClipError, ReadError, WriteError
 from skelzoo.skeleton import io
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import array, corpus
@@ -249,8 +249,10 @@ def test_saved_clips_of_an_own_layout_come_back(tmp_path: Path) -> None:
 
 def test_save_refuses_and_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = clips_of_all_kinds()
-    with pytest.raises(ReadError, match=r"\.npz"):
+    with pytest.raises(WriteError, match=r"a\.bvh: clips are saved as \.npz only"):
         array.save(tmp_path / "a.bvh", [one])
+    with pytest.raises(ClipError, match=r"must hold skelzoo\.Clip objects, found str"):
+        array.save(tmp_path / "a.npz", ["x"])
     with pytest.raises(ClipError, match="no clips"):
         array.save(tmp_path / "a.npz", [])
     with pytest.raises(ClipError, match="another layout"):

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 from tiny import make_encoder
 
 import skelzoo
-from skelzoo.errors import CheckpointError
+from skelzoo.errors import CheckpointError, WriteError
 from skelzoo.weights.files import LISTED, check_target
 
 
@@ -27,7 +28,7 @@ def test_targets_that_are_files_or_below_files(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(CheckpointError, match="is not a weights folder"):
         make_encoder().save(tmp_path / "file")
-    with pytest.raises(CheckpointError, match="is a file, not a folder"):
+    with pytest.raises(WriteError, match="is a file, not a folder"):
         make_encoder().save(tmp_path / "file/below")
     assert (tmp_path / "file").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
@@ -41,14 +42,18 @@ def test_targets_are_checked_before_the_work(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "file").write_text("mine")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    for target, says in ((tmp_path / "file/model", "is a file"), (Path("."), "is the current folder"), (tmp_path / "empty", "is the current folder")):
-        with pytest.raises(CheckpointError, match=says):
-            check_target(target)
-        with pytest.raises(CheckpointError, match=says):
-            make_encoder().save(target)
+    for target, error, says in (
+        (tmp_path / "file/model", WriteError, "is a file"),
+        (Path("."), CheckpointError, "is the current folder"),
+        (tmp_path / "empty", CheckpointError, "is the current folder"),
+    ):
+        for act in (check_target, make_encoder().save):
+            with pytest.raises(error, match=says):
+                act(target)
     monkeypatch.setattr(os, "access", lambda *args: False)
-    with pytest.raises(CheckpointError, match="no permission to write"):
-        check_target(tmp_path / "new/model")
+    for act in (check_target, make_encoder().save):
+        with pytest.raises(WriteError, match="no permission to write"):
+            act(tmp_path / "new/model")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "file"]
 
 
@@ -62,6 +67,16 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pyt
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         make_encoder(1).save(folder)
     assert [p.name for p in tmp_path.iterdir()] == ["model"] and {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr("skelzoo.weights.checkpoint.save_file", full)
+    with pytest.raises(WriteError, match=r"model: cannot be written \(No space left on device\); nothing was changed"):
+        make_encoder().save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []

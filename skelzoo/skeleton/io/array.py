@@ -26,8 +26,8 @@ import einops
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import AxesError, ClipError, LayoutError, ReadError
-from skelzoo.skeleton.clip import Clip, check_axes
+from skelzoo.errors import AxesError, ClipError, LayoutError, ReadError, WriteError
+from skelzoo.skeleton.clip import Clip, check_axes, clip_list
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, read_head
 from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts, make_layout
 from skelzoo.skeleton.writing import whole_file
@@ -41,7 +41,7 @@ MAX_PERSONS = 10
 """More than this on the first of four axes is taken for samples, and refused until axes say so."""
 
 _HOW = "save it as np.savez(path, keypoints=x, layout='kinect20'), or pass the array to skelzoo.clips_from_array(x, layout, axes=...)"
-_SAVE_AGAIN = "Save the clips again with skelzoo.skeleton.io.array.save."
+_SAVE_AGAIN = "Save the clips again with skelzoo.save_clips."
 
 
 def sniff_npy(head: bytes) -> bool:
@@ -99,13 +99,12 @@ def save(path: PathLike, clips: Clip | Iterable[Clip]) -> None:
         clips: at least one, all of one layout and number of coordinates; lengths and persons may differ.
 
     Raises:
-        ClipError: no clips, or clips of several layouts or dimensions.
-        ReadError: a name that does not end in ``.npz``.
-        WriteError: it cannot be written.
+        ClipError: no clips, what is no clip, or clips of several layouts or dimensions.
+        WriteError: a name that does not end in ``.npz``, or it cannot be written.
     """
-    path, clips = Path(path), [clips] if isinstance(clips, Clip) else list(clips)
+    path, clips = Path(path), clip_list(clips)
     if path.suffix.lower() != ".npz":
-        raise ReadError(path, "clips are saved as .npz only", "Choose a name that ends in .npz.")
+        raise WriteError(f"{path}: clips are saved as .npz only. Choose a name that ends in .npz.")
     if not clips:
         raise ClipError(f"{path}: there are no clips to save. Give at least one.")
     layout = clips[0].layout

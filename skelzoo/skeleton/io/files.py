@@ -39,7 +39,7 @@ def read_bytes(path: PathLike) -> bytes:
     if os.path.isdir(path):
         if not os.access(path, os.R_OK | os.X_OK):
             raise ReadError(path, "is a folder that cannot be looked into", "Check your permission to read it.")
-        raise ReadError(path, "is a folder, not a file", "List its files with skelzoo.skeleton.io.find_files([folder]) and read them one by one.")
+        raise ReadError(path, "is a folder, not a file", "List its files with skelzoo.find_files([folder]) and read them one by one.")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
