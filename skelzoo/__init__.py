@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from skelzoo import weights as weights
     from skelzoo.converting import Conversion, convert
     from skelzoo.inference.encoder import Classification, Encoder
-    from skelzoo.loading import create, load, verify
+    from skelzoo.loading import Verification, create, load, verify
     from skelzoo.skeleton.clip import Clip, clips_from_array
     from skelzoo.skeleton.io import find_files, read
     from skelzoo.skeleton.io.array import save as save_clips
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Conversion": "converting", "convert": "converting", "Classification": "inference.encoder", "Encoder": "inference.encoder", "create": "loading", "load": "loading", "verify": "loading",
+    "Conversion": "converting", "convert": "converting", "Classification": "inference.encoder", "Encoder": "inference.encoder", "create": "loading", "load": "loading",
+    "verify": "loading", "Verification": "loading",
     "Clip": "skeleton.clip", "clips_from_array": "skeleton.clip", "find_files": "skeleton.io", "read": "skeleton.io",
     "Layout": "skeleton.layouts", "get_layout": "skeleton.layouts", "list_layouts": "skeleton.layouts", "make_layout": "skeleton.layouts",
     "Contract": "skeleton.prepare", "fill_missing": "skeleton.prepare", "prepare": "skeleton.prepare", "select_persons": "skeleton.prepare",
@@ -38,7 +39,7 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
-    "Classification", "Clip", "Contract", "Conversion", "Coverage", "Encoder", "Layout", "clips_from_array", "convert", "coverage", "create", "fill_missing", "find_files",
+    "Classification", "Clip", "Contract", "Conversion", "Coverage", "Encoder", "Layout", "Verification", "clips_from_array", "convert", "coverage", "create", "fill_missing", "find_files",
     "get_layout", "info", "list_layouts", "list_models", "load", "make_layout", "prepare", "read", "remap", "save_clips", "select_persons", "verify",
 ]  # fmt: skip
 

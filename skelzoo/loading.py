@@ -21,7 +21,7 @@ from skelzoo.nets.archs import build
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.weights.checkpoint import build_net, parse_tensors, read_net
 from skelzoo.weights.files import CONFIG, GOLDEN, MODEL
-from skelzoo.weights.hub import HUB, Hub
+from skelzoo.weights.hub import Hub
 from skelzoo.weights.manifest import manifest
 from skelzoo.weights.sources import locate, read_config
 
@@ -128,8 +128,20 @@ class Verification:
         return not (self.hash or self.load or self.golden)
 
 
-def verify(name: str, device: str | torch.device = "auto", hub: Hub = HUB) -> Verification:
+def verify(
+    name: str,
+    device: str | torch.device = "auto",
+    *,
+    endpoint: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    token: str | None = None,
+) -> Verification:
     """Check every file's sha256, load strictly, and recompute the model's golden on this machine. Each file is read once.
+
+    Args:
+        name, endpoint, cache_dir, local_files_only, token: see ``load``.
+        device: on which the golden is recomputed, as ``load``.
 
     Returns:
         What each check found; a model that is damaged is a result, not an error.
@@ -139,7 +151,7 @@ def verify(name: str, device: str | torch.device = "auto", hub: Hub = HUB) -> Ve
         CheckpointError: the folder has no usable checksum list.
         DeviceError: the device is not there.
     """
-    located = locate(name, hub)
+    located = locate(name, Hub(endpoint, cache_dir, local_files_only, token))
     data, damaged = {}, []
     for file in {MODEL, CONFIG, GOLDEN, *located.files}:
         try:

@@ -68,7 +68,7 @@ def test_every_way_to_name_a_commit(olah: Olah, proxy: Proxy, repo: tuple[str, s
         encoder = load(f"hf:{name}@{revision}", proxy, cache)
         assert encoder.name == f"hf:{name}@{commit}" in repr(encoder)
     assert np.array_equal(encoder.embed(make_clip()), make_encoder().embed(make_clip()))
-    assert skelzoo.verify(f"hf:{name}@{commit}", device="cpu", hub=Hub(proxy.url, cache)).ok
+    assert skelzoo.verify(f"hf:{name}@{commit}", device="cpu", endpoint=proxy.url, cache_dir=cache).ok
     assert load(f"hf:{name}@{commit}", proxy, cache, num_classes=7).config.num_classes == 7
     assert load(f"hf:{name}@{commit}", proxy, cache, pretrained=False).labels is None
 
@@ -93,7 +93,7 @@ def test_a_cached_pinned_model_needs_no_server(proxy: Proxy, repo: tuple[str, st
     with no_network():
         assert load(name, "http://127.0.0.1:9", cache).name == name
         assert load(name, proxy, cache, local_files_only=True).name == name
-        assert skelzoo.verify(name, device="cpu", hub=Hub(cache_dir=cache)).ok
+        assert skelzoo.verify(name, device="cpu", cache_dir=cache).ok
     assert len(proxy.requests) == before
     with no_network(), pytest.raises(pytest.fail.Exception, match="a connection was made"):
         socket.create_connection(("127.0.0.1", 9))  # the guard guards
@@ -161,7 +161,7 @@ def test_a_damaged_file_in_the_cache_is_named_kept_and_repaired(proxy: Proxy, re
     (folder / "model.safetensors").write_bytes(damaged)
     with pytest.raises(IntegrityError, match=r"model\.safetensors: not the file it must be.*skelzoo fetch NAME --repair"):
         load(name, proxy, cache)
-    result = skelzoo.verify(name, device="cpu", hub=hub)
+    result = skelzoo.verify(name, device="cpu", endpoint=proxy.url, cache_dir=cache)
     assert "model.safetensors" in result.hash and "not checked" in result.load and not result.ok
     assert (folder / "model.safetensors").read_bytes() == damaged
     proxy.requests.clear()

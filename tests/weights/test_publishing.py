@@ -143,7 +143,7 @@ def test_published_uploaded_in_one_commit_pinned_and_loaded_again(olah: Olah, up
     cache = folder.parent / "cache"
     encoder = skelzoo.load("tiny-new", device="cpu", endpoint=f"http://127.0.0.1:{olah.port}", cache_dir=cache)
     assert np.array_equal(encoder.embed(make_clip()), make_encoder().embed(make_clip())) and "tiny-new" in skelzoo.list_models(pretrained=True)
-    assert skelzoo.verify("tiny-new", device="cpu", hub=Hub(cache_dir=cache, local_files_only=True)).ok
+    assert skelzoo.verify("tiny-new", device="cpu", cache_dir=cache, local_files_only=True).ok
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
