@@ -21,10 +21,9 @@ from torch import Tensor, nn
 from skelzoo import __version__
 from skelzoo.errors import ExportError, MissingDependencyError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.golden import TOLERANCE, golden_clip
+from skelzoo.inference.golden import TOLERANCE, golden_clip, prepare_golden
 from skelzoo.inference.output import check_output
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.skeleton.prepare import prepare
 from skelzoo.skeleton.writing import whole_file
 from skelzoo.weights.files import bytes_info, dump_json
 
@@ -72,7 +71,7 @@ def export(encoder: Encoder, to: str, path: str | os.PathLike[str]) -> Export:
         raise ExportError(f"{encoder.name} is on {encoder.device} in {encoder.dtype}. Load it with device='cpu' and dtype='float32' to export it.")
     names = ["embedding", "logits"] if encoder.config.num_classes else ["embedding"]
     net = _Outputs(copy.deepcopy(encoder.net).eval(), names)  # the encoder's own may be in training
-    clip = prepare(golden_clip(encoder), encoder.contract)
+    clip = prepare_golden(golden_clip(encoder), encoder)
     clips = np.stack([clip, clip * 0.9, clip[:, ::-1]])
     with _quiet():
         data, run = (_onnx if to == "onnx" else _pt2)(net, torch.from_numpy(clips), encoder.name)

@@ -27,6 +27,9 @@ TALLEST = 20.0
 UPRIGHT = 0.8
 """Cosine to an axis from which on a spine points along it."""
 
+SPINE = "there is a clip whose spine points"
+"""How the warning of such a spine begins."""
+
 
 @dataclass(frozen=True)
 class Contract:
@@ -248,7 +251,7 @@ def _warn_unless_upright(keypoints: FloatArray, layout: Layout, given: int) -> N
 
 def _warn_of_spine(found: str, axis: str, advice: str) -> None:
     # The text is the same for all clips, so that a thousand of them warn once.
-    warnings.warn(f"there is a clip whose spine points {found}; skelzoo's {axis}. {advice}; if the person lies or hangs, all is well.", stacklevel=4)
+    warnings.warn(f"{SPINE} {found}; skelzoo's {axis}. {advice}; if the person lies or hangs, all is well.", stacklevel=4)
 
 
 def select_persons(clip: Clip, count: int = 1) -> Clip:

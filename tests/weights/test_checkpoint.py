@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import make_clip, make_encoder
+from tiny import CONTRACT, make_clip, make_config, make_encoder
 from torch import Tensor
 
 import skelzoo
-from skelzoo.errors import CheckpointError, IntegrityError, SkelzooError, WeightsUnavailableError
+from skelzoo import Encoder
+from skelzoo.errors import CheckpointError, IntegrityError, SkelzooError, WeightsUnavailableError, WriteError
 from skelzoo.weights import checkpoint
+from skelzoo.weights.checkpoint import build_net
 
 FILES = ("model.safetensors", "config.json", "golden.safetensors", "README.md")
 
@@ -76,6 +79,15 @@ def test_a_saved_folder_verifies_and_says_what_is_in_it(saved: Path) -> None:
     assert {p.name for p in saved.iterdir()} == {*FILES, "checksums.json"} and (saved / "README.md").read_text() == "# Tiny\n"
     checksums = json.loads((saved / "checksums.json").read_text())
     assert checksums == {f: {"size": (saved / f).stat().st_size, "sha256": hashlib.sha256((saved / f).read_bytes()).hexdigest()} for f in FILES}
+
+
+@pytest.mark.parametrize("layout", ["kinect20", "utdmhad20"])
+def test_saving_and_verifying_warn_of_nothing(tmp_path: Path, layout: str) -> None:
+    config = make_config(contract=CONTRACT.replace(layout=layout))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        folder = Encoder(build_net(config), config, device="cpu").save(tmp_path / "model")
+        assert skelzoo.verify(f"local:{folder}", device="cpu").ok
 
 
 def test_a_golden_of_other_weights_does_not_verify(folder: Path) -> None:
@@ -318,7 +330,7 @@ def test_an_interrupted_save_leaves_nothing_half_written(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, at, interrupted)
-        with pytest.raises(KeyboardInterrupt if stop is KeyboardInterrupt else CheckpointError, match="stopped"):
+        with pytest.raises(KeyboardInterrupt if stop is KeyboardInterrupt else WriteError, match="stopped"):
             make_encoder().save(target)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before and target.exists() == older
     assert {p.name for p in tmp_path.iterdir()} <= {"tiny"}
