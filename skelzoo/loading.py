@@ -17,7 +17,7 @@ from torch import nn
 from skelzoo.errors import CheckpointError, IntegrityError, UnknownArchError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.golden import TOLERANCE, golden_differences
-from skelzoo.nets.archs import build
+from skelzoo.nets.archs import build, check_options, find_arch
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.weights.checkpoint import build_net, parse_tensors, read_net
 from skelzoo.weights.files import CONFIG, GOLDEN, MODEL
@@ -63,6 +63,7 @@ def load(
         IntegrityError: a file is not the one its sha256 names.
         CheckpointError: the weights do not fit their config.
         WriteError: the cache cannot be written.
+        DeviceError: the device is not there; another dtype or mode of compiling.
     """
     if pretrained:
         return Encoder.from_pretrained(
@@ -75,19 +76,29 @@ def load(
     return Encoder(build_net(config), config, f"{name}{RANDOM}", device, dtype, compile)
 
 
-def create(arch: str, *, layout: str | Layout, num_classes: int = 0, in_channels: int = 3, options: Mapping[str, Any] | None = None) -> nn.Module:
+def create(arch: str, *, layout: str | Layout, num_classes: int = 0, in_channels: int | None = None, options: Mapping[str, Any] | None = None) -> nn.Module:
     """A net with random weights, for training.
 
     Args:
-        arch: e.g. ``"skeattnclr-stgcn"``.
+        arch: e.g. ``"skeattnclr-stgcn"``; an unknown name gets the list of them.
         layout: defines the joints and the graph.
-        options: constructor options of the arch, e.g. ``{"hidden_channels": 16, "hidden_dim": 64}``.
+        num_classes: size of the head; 0 for none.
+        in_channels: C of a prepared tensor, of all streams together; by default the layout's 2 or 3 dimensions for each
+            stream that the arch reads (PSP: joint and motion; ``skeattnclr-stgcn-3s``: joint, bone and motion).
+        options: constructor options of the arch, e.g. ``{"hidden_channels": 16, "hidden_dim": 64}``; others keep the arch's defaults.
+
+    Returns:
+        A net on prepared tensors (N, C, T, V, M), with ``forward_features``, ``forward_head``, ``forward`` and ``features``.
 
     Raises:
         UnknownArchError, LayoutError: unknown names, near ones listed.
-        CheckpointError: options the arch does not take.
+        CheckpointError: options the arch does not take, or channels or classes that no net has.
     """
-    return build(arch, get_layout(layout), in_channels, num_classes, options or {})
+    joints, chosen = get_layout(layout), options or {}
+    check_options(arch, chosen)
+    if in_channels is None:
+        in_channels = joints.dimensions * find_arch(arch).streams(chosen)
+    return build(arch, joints, in_channels, num_classes, chosen)
 
 
 NOT_CHECKED = "not checked, as the files it needs are not what they must be"

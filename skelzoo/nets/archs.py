@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from skelzoo.errors import CheckpointError, UnknownArchError
-from skelzoo.nets.ensemble import Ensemble, StreamEnsemble
+from skelzoo.nets.ensemble import STREAMS, Ensemble, StreamEnsemble
 from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLRBiGRU, SkeAttnCLRDSTA, SkeAttnCLRSTGCN
 from skelzoo.nets.stgcn import STGCNClassifier
@@ -42,6 +42,11 @@ class Arch:
         parameters = inspect.signature(self.net).parameters
         options = {n: p.default for n, p in parameters.items() if n not in ("layout", "num_classes", "in_channels")}
         return options | (dict(self.ensemble.OPTIONS) if self.ensemble else {})
+
+    def streams(self, options: Mapping[str, Any]) -> int:
+        """How many streams a net of these options reads, one after another on the channel axis."""
+        own = int({**self.options, **options}.get("streams", 1))
+        return own * (len(STREAMS) if self.ensemble is StreamEnsemble else 1)
 
     def build(self, layout: Layout, in_channels: int, num_classes: int, options: Mapping[str, Any]) -> nn.Module:
         """A net with random weights; the options are taken as they are."""

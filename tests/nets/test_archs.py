@@ -56,6 +56,16 @@ def variant(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return request.param
 
 
+@pytest.mark.parametrize("layout", ["ntu25", "coco17"])
+def test_by_default_nets_read_their_papers_streams_of_the_layouts_coordinates(variant: tuple[str, dict[str, Any]], layout: str) -> None:
+    arch, options = variant
+    streams = 1 if options.get("streams") == 1 else CHANNELS.get(arch, 3) // 3
+    channels, settings = get_layout(layout).dimensions * streams, {**SMALL[arch], **options}
+    net, same = (create(arch, layout=layout, num_classes=4, in_channels=c, options=settings) for c in (None, channels))
+    assert {k: v.shape for k, v in net.state_dict().items()} == {k: v.shape for k, v in same.state_dict().items()}
+    assert net(torch.randn(2, channels, 24, len(get_layout(layout)), 2)).shape == (2, 4)
+
+
 def test_small_options_are_known_for_every_arch() -> None:
     assert set(SMALL) == set(VARIANTS) == set(ARCHS)
 
