@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,10 @@ class Verbs(click.Group):
             return super().invoke(ctx)
         except SkelzooError as error:
             fail(error)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            fail(f"what is printed cannot be written: {error.strerror}. Free some space where it goes.")
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -313,3 +313,10 @@ def test_eval_errors(model: str, tmp_path: Path) -> None:
     assert "ending in .csv" in errors(run(*base, model, "--on", "nwucla", "--out", tmp_path / "x.json"))[0]
     for wrong in ([model], ["--on", "nwucla"], ["--all"], ["--all", "--out", tmp_path, model], ["--all", "--out", tmp_path, "--labels", "5"]):
         assert run(*base, *wrong).exit_code == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_what_is_printed_does_not_fit_on_the_disk() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "skelzoo", "list", "--json"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and done.stderr == "error: what is printed cannot be written: No space left on device. Free some space where it goes.\n"
