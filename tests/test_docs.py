@@ -15,6 +15,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from test_house import LINES_OF_A_FILE, LINES_OF_A_FUNCTION, ROOMS
 from tiny import make_clip, make_encoder
 
 import skelzoo
@@ -101,7 +102,7 @@ def test_finetuning_names_every_option_and_its_default() -> None:
     assert rows == {f.name: repr(f.default) for f in dataclasses.fields(FinetuneOptions)}
 
 
-@pytest.mark.parametrize("page", [DOCS / "supply.md", ROOT / "SECURITY.md"])
+@pytest.mark.parametrize("page", [DOCS / "supply.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"])
 def test_tests_that_a_page_names_are_there(page: Path) -> None:
     written = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("*.py"))
     named = set(re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")))
@@ -109,7 +110,7 @@ def test_tests_that_a_page_names_are_there(page: Path) -> None:
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    for page in [*DOCS.glob("*.md"), ROOT / "README.md"]:
+    for page in [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
             if not target.startswith(("http", "#")):
                 assert (page.parent / target.split("#")[0]).exists(), f"{page.name}: {target}"
@@ -118,6 +119,13 @@ def test_links_between_pages_lead_somewhere() -> None:
 def test_the_navigation_lists_every_page() -> None:
     listed = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
     assert sorted(listed) == sorted(p.name for p in DOCS.glob("*.md"))
+
+
+def test_contributing_says_what_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert " <- ".join(ROOMS) in text and f"no file over {LINES_OF_A_FILE} lines, no function over {LINES_OF_A_FUNCTION}" in text
+    files = re.findall(r"`((?:skelzoo|tests|docs|tools|\.ci)/[^`]*)`", text)
+    assert len(files) > 20 and [f for f in files if not list(ROOT.glob(f))] == []
 
 
 def test_the_first_page_has_the_lines_of_the_readme() -> None:
