@@ -163,14 +163,23 @@ def make_layout(
     """Build and check a layout of your own.
 
     Args:
+        name: short name, for messages and saved clips.
         joints: joint names in order, those of body points being these; or a mapping joint name -> the body point it is (None: it is none).
         parents: per joint its parent's name or index; None or -1 for the root.
+        title: one line for people; the name by default.
+        center: joint or body point the layout is usually centred on; the first joint by default.
+        mirror: (left, right) pairs of joints.
+        parts: trunk, left_arm, right_arm, left_leg, right_leg -> their joints, every joint in exactly one; needed by nets that go by body parts.
+        links: pairs of joints linked besides child and parent.
         points: further body points as a joint name or {joint: weight}.
+        estimates: joint -> {other joint: weight}, where it is put when a recording lacks it.
+        dimensions: 2 or 3, the usual number of coordinates.
         strict: refuse a body point that looks like one of skelzoo's misspelt.
 
     Raises:
-        LayoutError: repeated names or points, a point that looks like another one misspelt, a parent that is not a joint, a cycle, weights that
-            do not sum to 1, mirror or links that are no pairs.
+        LayoutError: no joints, repeated names or points, a point that looks like another one misspelt, not one parent per joint, a parent that is not
+            a joint, a cycle, weights that do not sum to 1, mirror or links that are no pairs, any name in the rest that is not a joint, a centre that
+            is neither joint nor point, parts that do not hold every joint once, or dimensions other than 2 and 3.
     """
     names = tuple(joints)
     own = {j: p for j, p in joints.items() if p} if isinstance(joints, Mapping) else {j: j for j in names if j in body_points() and j not in (points or {})}
@@ -218,6 +227,8 @@ def _check_given(name: str, joints: Sequence[str], own: Sequence[str], spelt: It
 
 
 def _check(layout: Layout) -> None:
+    if layout.dimensions not in (2, 3):
+        raise LayoutError(f"layout {layout.name!r}: dimensions are {layout.dimensions!r}. Give 2 or 3, the number of coordinates of a joint.")
     for i in range(len(layout)):
         seen, j = set(), i
         while j >= 0:

@@ -53,7 +53,11 @@ class Coverage:
 
 
 def coverage(source: str | Layout, target: str | Layout) -> Coverage:
-    """Report how the joints of ``target`` can be had from ``source``, without any data."""
+    """Report how the joints of ``target`` can be had from ``source``, without any data.
+
+    Raises:
+        LayoutError: an unknown name; near ones are listed.
+    """
     return _plan(get_layout(source), get_layout(target))[0]
 
 
@@ -69,6 +73,7 @@ def remap(clip: Clip, target: str | Layout, min_coverage: float = MIN_COVERAGE) 
     Raises:
         CoverageError: fewer than ``min_coverage`` of the joints are measured, or a joint has neither a source
             nor an estimate; the message is the coverage report.
+        LayoutError: an unknown name; near ones are listed.
     """
     target = get_layout(target)
     if _same_joints(clip.layout, target):

@@ -170,6 +170,7 @@ def test_a_layout_of_ones_own() -> None:
         ({"center": "x"}, "centre 'x'"),
         ({"parts": {"trunk": ["a", "b"]}}, "every joint exactly once"),
         ({"parts": {"trunk": ["a", "b", "c"], "head": ["c"]}}, "every joint exactly once"),
+        ({"dimensions": 4}, "dimensions are 4. Give 2 or 3"),
     ],
 )
 def test_inconsistent_layouts_are_refused(changes: dict[str, Any], says: str) -> None:
