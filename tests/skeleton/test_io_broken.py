@@ -276,7 +276,7 @@ def test_nan_and_shapes_in_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scale": None}, "lacks the keys scale"),
+        ({"scale": None}, "lacks the keys scale. The file is damaged or of another schema; copy it again, or build it with `skelzoo corpus build`"),
         ({"joints_delta": np.zeros((12, 20, 3))}, "not int16"),
         ({"offsets": np.array([0, 5])}, "offsets for 2 clips"),
         ({"offsets": np.array([0, 12, 5])}, "do not cut"),

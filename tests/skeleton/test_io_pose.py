@@ -266,7 +266,7 @@ def test_folders_of_frames_are_recordings_in_patterns_and_for_read(tmp_path: Pat
     assert read(tmp_path / "a/json")[0].name == "a"
     openpose(tmp_path / "a/json", [[p] for p in walk(25, 3)], name="c_")
     for folder in ("a", "a/json"):
-        with pytest.raises(ReadError, match="is a folder, not a file"):
+        with pytest.raises(ReadError, match=r"is a folder, not a file\. List its files with skelzoo\.find_files"):
             read(tmp_path / folder)
 
 

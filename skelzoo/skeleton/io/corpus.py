@@ -1,4 +1,37 @@
-"""The project's corpus files: many clips in one ``.npz``, joints as int16 steps along time. The schema is in data/README.md."""
+"""The project's corpus files: many single-person clips of one layout in one ``.npz``, joints as int16 steps along time.
+
+=================  ==============================================================================================
+``joints_delta``   int16 (frames of all clips, V, 3), each row less the one before; the first is as it is
+``scale``          float32, metres per step, 0.001 in the files written here
+``clip_origin``    float32 (clips, 3), metres taken off a clip that goes beyond 32 m, else 0
+``offsets``        int (clips + 1): clip i is rows offsets[i] to offsets[i + 1]
+``fps``            float32, frames per second
+``joint_names``    text (V,), those of a layout of skelzoo; y is up
+``parents``        int32 (V,), as the layout's; not read
+``clip_name``      text (clips,), the name in the source
+``label``          int32 (clips,), index into ``label_names``, -1 unknown
+``label_names``    text (classes,)
+``subject``        optional int32 (clips,), -1 unknown; so are ``split``, 0 for training and 1 for test, and ``view``
+``flags``          optional uint8 (clips,), a sum of the flags below
+``max_step``       optional float32 (clips,), longest way of any joint between two frames, metres
+``licence``        optional text, and so ``citation``, ``origin`` and ``notes``
+any other          optional, one entry per clip, such as ``is_correct``, ``style`` and ``zero_frames`` (frames that are all zero)
+=================  ==============================================================================================
+
+Metres are ``np.cumsum(joints_delta, axis=0, dtype=np.int16) * scale``, and on those of clip i ``clip_origin[i]``.
+
+====  ===========================================
+flag  what it says of a clip
+====  ===========================================
+1     joints were not finite
+2     all joints were zero
+4     fewer than 8 frames
+8     nothing moves
+16    a body of implausible height
+32    a joint at exactly (0, 0, 0) in some frame
+64    a test clip that is a copy of a training clip
+====  ===========================================
+"""
 
 from __future__ import annotations
 
@@ -24,7 +57,7 @@ MARK = "joints_delta"
 _NEEDED = (MARK, "scale", "clip_origin", "offsets", "label", "label_names", "clip_name", "joint_names", "fps")
 _PER_CLIP = ("label", "subject", "split", "view", "flags", "max_step", "clip_name")
 _TEXTS = ("licence", "citation", "origin", "notes")
-_AGAIN = "The file is damaged or of another schema; copy it again, or build it as data/README.md says."
+_AGAIN = "The file is damaged or of another schema; copy it again, or build it with `skelzoo corpus build`."
 
 _SCALE = np.float32(0.001)
 """Metres per step of the files written here."""
@@ -45,7 +78,7 @@ class Corpus:
         label_names: class names.
         clip_names: names in the source.
         subject, split, view: -1 where the source has none; split is 0 for training and 1 for test.
-        flags: bits, see data/README.md; 64 marks test clips that are copies of training clips.
+        flags: sums of the module's flags.
         max_step: longest way of any joint between two frames, metres; NaN where the file has none.
         extra: further arrays of the file with one entry per clip, e.g. ``is_correct``, ``style``.
         licence, citation, origin, notes: texts of the file, "" where it has none.

@@ -1,7 +1,7 @@
 """UI-PRMD Kinect recordings: pairs of text files, one with positions, one with angles, gzip or not.
 
 The positions are not positions but offsets of each joint from its parent in centimetres, in the parent's frame; the angles
-are x, y, z in degrees, and a local rotation is intrinsic Z, X, Y. Checked against planted feet; see the facts.
+are x, y, z in degrees, and a local rotation is intrinsic Z, X, Y. In this order planted feet stand still.
 """
 
 from __future__ import annotations
