@@ -33,7 +33,7 @@ def main(folder: str = "made-up-recordings", out: str = "my-model", model: str =
         make_recordings(Path(folder))
     encoder = skelzoo.load(model)
     clips = []
-    for item in labelled_files(folder, encoder.contract, most_moving=True):
+    for item in labelled_files(folder, encoder.contract, select_persons=True):
         if isinstance(item, Refusal):
             print(f"left out: {item}", file=sys.stderr)
         else:

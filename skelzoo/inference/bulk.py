@@ -119,7 +119,7 @@ class ShardEmbedder:
     def __init__(self, store: Store, settings: Settings) -> None:
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        self.store, self.batch_size, self.most_moving = store, settings.batch_size, bool(store.row["most_moving"])
+        self.store, self.batch_size, self.select_persons = store, settings.batch_size, bool(store.row["select_persons"])
         self.encoder = Encoder.from_pretrained(store.row["model"], device=settings.device, dtype=store.row["dtype"], compile=settings.compile)
         self._stream: ClipStream | None = None
 
@@ -162,7 +162,7 @@ class ShardEmbedder:
     def _items(self, part: Part) -> Iterator[PreparedClip | Refusal]:
         contract = self.encoder.contract
         if part.last is None:
-            yield from prepare_files([part.file], contract, self.most_moving)
+            yield from prepare_files([part.file], contract, self.select_persons)
             return
         stream = self._open(part.file)
         try:
@@ -172,7 +172,7 @@ class ShardEmbedder:
                 yield (
                     Refusal(part.file, clip.error, clip.name)
                     if isinstance(clip, BadClip)
-                    else prepare_clip(FileClip(clip, part.file), contract, self.most_moving)
+                    else prepare_clip(FileClip(clip, part.file), contract, self.select_persons)
                 )
         except ReadError as error:
             yield Refusal(part.file, error)

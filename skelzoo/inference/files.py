@@ -14,7 +14,8 @@ from skelzoo.inference.output import ClipId
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io import find_files, read
 from skelzoo.skeleton.io.stream import BadClip, open_stream
-from skelzoo.skeleton.prepare import Contract, prepare, select_persons
+from skelzoo.skeleton.prepare import Contract, prepare
+from skelzoo.skeleton.prepare import select_persons as keep_most_moving
 
 
 @dataclass(frozen=True)
@@ -126,27 +127,29 @@ def _one_by_one(file: str, error: SkelzooError) -> Iterator[FileClip | Refusal]:
         stream.close()
 
 
-def prepare_files(paths: Sequence[str], contract: Contract, most_moving: bool = False, leave_out: str | Path | None = None) -> Iterator[PreparedClip | Refusal]:
+def prepare_files(
+    paths: Sequence[str], contract: Contract, select_persons: bool = False, leave_out: str | Path | None = None
+) -> Iterator[PreparedClip | Refusal]:
     """Read and prepare files, folders and globs.
 
     Args:
         contract: what the encoder expects.
-        most_moving: where a clip has more persons than the contract takes, keep those that move most.
+        select_persons: where a clip has more persons than the contract takes, keep those that move most.
         leave_out: see ``list_files``.
 
     Yields:
         Every clip in order; a Refusal for every file that cannot be read and every clip the contract does not take.
     """
     for item in read_files(paths, leave_out):
-        yield item if isinstance(item, Refusal) else prepare_clip(item, contract, most_moving)
+        yield item if isinstance(item, Refusal) else prepare_clip(item, contract, select_persons)
 
 
-def prepare_clip(item: FileClip, contract: Contract, most_moving: bool = False) -> PreparedClip | Refusal:
+def prepare_clip(item: FileClip, contract: Contract, select_persons: bool = False) -> PreparedClip | Refusal:
     """Prepare one clip; arguments as ``prepare_files``."""
     clip = item.clip
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, and that is refused
-            clip = select_persons(clip, contract.persons) if most_moving else clip
+            clip = keep_most_moving(clip, contract.persons) if select_persons else clip
             array = prepare(clip, contract)
         if not np.isfinite(array).all():
             raise ClipError(f"{clip.name}: its coordinates are too large to be prepared. Check its unit, or leave it out.")

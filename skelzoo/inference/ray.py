@@ -26,14 +26,14 @@ class EmbedActor:
     Args:
         model, device, dtype, compile: as ``skelzoo.load``.
         batch_size: clips per batch of the net, as ``Encoder.embed``.
-        most_moving: where a clip has more persons than the model takes, keep those that move most.
+        select_persons: where a clip has more persons than the model takes, keep those that move most.
     """
 
     def __init__(
-        self, model: str, device: str = "auto", dtype: str = "auto", compile: bool | str = False, batch_size: int | None = None, most_moving: bool = False
+        self, model: str, device: str = "auto", dtype: str = "auto", compile: bool | str = False, batch_size: int | None = None, select_persons: bool = False
     ) -> None:
         self.encoder = Encoder.from_pretrained(model, device=device, dtype=dtype, compile=compile)
-        self.batch_size, self.most_moving = batch_size, most_moving
+        self.batch_size, self.select_persons = batch_size, select_persons
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Embed the rows of a batch.
@@ -56,7 +56,7 @@ class EmbedActor:
     def _prepare(self, row: Mapping[str, Any], name: str) -> PreparedClip | str:
         known = {key: None if isinstance(value, (float, np.floating)) and np.isnan(value) else value for key, value in row.items()}
         try:
-            item = prepare_clip(FileClip(clip_of(known, name), ""), self.encoder.contract, self.most_moving)
+            item = prepare_clip(FileClip(clip_of(known, name), ""), self.encoder.contract, self.select_persons)
         except SkelzooError as error:
             return one_line(error)
         return one_line(item.error) if isinstance(item, Refusal) else item
@@ -72,7 +72,7 @@ def embed_dataset(
     dtype: str = "auto",
     compile: bool | str = False,
     batch_size: int | None = None,
-    most_moving: bool = False,
+    select_persons: bool = False,
 ) -> Dataset:
     """The dataset with a vector per clip; nothing is computed before it is consumed.
 
@@ -80,7 +80,7 @@ def embed_dataset(
         dataset: rows of clips, e.g. ``ray.data.read_parquet(...)`` of files as docs/bulk.md describes.
         workers: actors, each with the encoder in it. One that dies is started again, and its rows are done again.
         gpus: that Ray reserves for each; None for none, 0.5 for two actors on one.
-        model, device, dtype, compile, batch_size, most_moving: see ``EmbedActor``.
+        model, device, dtype, compile, batch_size, select_persons: see ``EmbedActor``.
 
     Returns:
         The dataset with the columns that ``EmbedActor`` adds.
@@ -92,7 +92,7 @@ def embed_dataset(
         from ray.data import ActorPoolStrategy
     except ImportError as error:
         raise MissingDependencyError("ray[data]", "ray", "Embedding a Ray dataset") from error
-    arguments = {"model": model, "device": device, "dtype": dtype, "compile": compile, "batch_size": batch_size, "most_moving": most_moving}
+    arguments = {"model": model, "device": device, "dtype": dtype, "compile": compile, "batch_size": batch_size, "select_persons": select_persons}
     return dataset.map_batches(
         EmbedActor, fn_constructor_kwargs=arguments, compute=ActorPoolStrategy(size=workers), batch_size=ROWS, batch_format="numpy", num_gpus=gpus
     )

@@ -31,21 +31,21 @@ class LabelledClip:
     group: str
 
 
-def fitting_files(paths: Sequence[str], contract: Contract, most_moving: bool = False) -> Iterator[FileClip | Refusal]:
+def fitting_files(paths: Sequence[str], contract: Contract, select_persons: bool = False) -> Iterator[FileClip | Refusal]:
     """Read files, folders and globs, and pass on the clips that the contract takes.
 
     Args:
-        most_moving: where a clip has more persons than the contract takes, keep those that move most.
+        select_persons: where a clip has more persons than the contract takes, keep those that move most.
 
     Yields:
         Every usable clip in order; a Refusal for every other one and for every file that cannot be read.
     """
-    for item in prepare_files(paths, contract, most_moving):
+    for item in prepare_files(paths, contract, select_persons):
         yield item if isinstance(item, Refusal) else item.source
 
 
 def labelled_files(
-    path: str, contract: Contract, group: str | None = None, most_moving: bool = False, label: str | None = None
+    path: str, contract: Contract, group: str | None = None, select_persons: bool = False, label: str | None = None
 ) -> Iterator[LabelledClip | Refusal]:
     """Read recordings arranged by class.
 
@@ -54,7 +54,7 @@ def labelled_files(
             no class folder, of a single file such as a corpus, and of a file whose clips have several labels, keep those.
         group: regular expression that finds the group, such as the person, in a file's path below the folder followed by
             ``/`` and the clip's name: its first bracketed part, or all of what it fits.
-        most_moving: see ``fitting_files``.
+        select_persons: see ``fitting_files``.
         label: regular expression that finds the class there in the same way, instead of the first folder's name.
 
     Yields:
@@ -68,7 +68,7 @@ def labelled_files(
         of_file = list(items)
         several, folder = _has_several(item.clip.label for item in of_file if isinstance(item, FileClip)), class_folder(file, [path])
         for read in of_file:
-            ready = read if isinstance(read, Refusal) else prepare_clip(read, contract, most_moving)
+            ready = read if isinstance(read, Refusal) else prepare_clip(read, contract, select_persons)
             if isinstance(ready, Refusal):
                 yield ready
                 continue

@@ -97,7 +97,7 @@ def test_a_store_holds_what_embed_gives(model: str, clips: Path, tmp_path: Path,
 
 def test_parquet(model: str, clips: Path, tmp_path: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    embed_store(Job(model, most_moving=True, shard_size=2, parquet=True), [str(clips)], tmp_path / "store", devices=["cpu"])
+    embed_store(Job(model, select_persons=True, shard_size=2, parquet=True), [str(clips)], tmp_path / "store", devices=["cpu"])
     rows = pq.read_table(tmp_path / "store/embeddings.parquet")
     assert rows["name"].to_pylist() == [r["name"] for r in table(tmp_path / "store/ids.csv")] and "clip6" in rows["name"].to_pylist()
     assert rows["row"].to_pylist() == list(range(7)) and rows["label"][6].as_py() == "class1"
@@ -117,6 +117,15 @@ def test_another_run_is_refused(model: str, clips: Path, tmp_path: Path) -> None
     with pytest.raises(StoreError, match="plan_sha256"):
         embed_store(Job(model), paths, out, devices=["cpu"])
     assert content(out) == before
+
+
+def test_a_store_that_says_most_moving_for_select_persons_goes_on(model: str, clips: Path, tmp_path: Path) -> None:
+    job, out = Job(model, select_persons=True), tmp_path / "store"
+    embed_store(job, [str(clips)], out, devices=["cpu"])
+    (out / "store.json").write_text((out / "store.json").read_text().replace('"select_persons"', '"most_moving"'))
+    assert embed_store(job, [str(clips)], out, devices=["cpu"]).row["select_persons"] is True
+    with pytest.raises(StoreError, match="its select_persons is true, now it is false"):
+        embed_store(Job(model), [str(clips)], out, devices=["cpu"])
 
 
 def test_a_store_that_lost_a_file_is_not_called_complete(model: str, clips: Path, tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def recordings(tmp_path: Path) -> Path:
     return tmp_path / "takes"
 
 
-def found(path: object, group: str | None = None, most_moving: bool = False, label: str | None = None) -> tuple[list[LabelledClip], list[str]]:
-    items = list(labelled_files(str(path), CONTRACT, group, most_moving, label))
+def found(path: object, group: str | None = None, select_persons: bool = False, label: str | None = None) -> tuple[list[LabelledClip], list[str]]:
+    items = list(labelled_files(str(path), CONTRACT, group, select_persons, label))
     return [i for i in items if isinstance(i, LabelledClip)], [str(i) for i in items if isinstance(i, Refusal)]
 
 
@@ -104,8 +104,8 @@ def test_what_cannot_be_used_is_named_and_passed_over(recordings: Path) -> None:
     assert len(clips) == 13 and clips[0].clip.label == "wave" and clips[0].clip.name == "clip2"
     assert len(refused) == 3 and "clip1: has no label, and lies in no folder named after its class" in refused[0]
     assert "broken.bvh" in refused[1] and "3 persons" in refused[2] and "crowd.npz" in refused[2]
-    assert len(found(recordings, most_moving=True)[1]) == 2
-    assert "crowd.npz/clip0" in found(recordings, "take", most_moving=True)[1][-1]
+    assert len(found(recordings, select_persons=True)[1]) == 2
+    assert "crowd.npz/clip0" in found(recordings, "take", select_persons=True)[1][-1]
 
 
 def test_finetune_writes_a_model_that_knows_the_classes(model: str, recordings: Path, tmp_path: Path) -> None:
