@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import AxesError, ClipError, LayoutError
-from skelzoo.skeleton.layouts import Layout, get_layout
+from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with
 
 FloatArray = NDArray[np.float32]
 AXES = "n c t v m"
@@ -167,7 +167,7 @@ def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
         )
     persons, frames, joints, channels = array.shape
     if joints != len(layout):
-        fits = [n for n in _layouts_with(joints)]
+        fits = layouts_with(joints)
         hint = f"Layouts with {joints} joints: {', '.join(fits)}." if fits else "For other joints use skelzoo.make_layout(name, joints, parents)."
         raise LayoutError(f"{name}: {joints} joints on axis 2 of shape {array.shape}, but layout {layout.name!r} has {len(layout)}. {hint}")
     if channels not in (2, 3):
@@ -187,12 +187,6 @@ def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
         )
     if not array.any():
         raise ClipError(f"{name}: every coordinate of all {frames} frames is zero: nobody was tracked. Leave this recording out.")
-
-
-def _layouts_with(joints: int) -> list[str]:
-    from skelzoo.skeleton.layouts import list_layouts
-
-    return [n for n in list_layouts() if len(get_layout(n)) == joints]
 
 
 def check_axes(shape: tuple[int, ...], axes: str, layout: Layout) -> None:
@@ -223,6 +217,12 @@ def check_axes(shape: tuple[int, ...], axes: str, layout: Layout) -> None:
         else (f"No order of axes fits layout {layout.name!r}: one axis must be its {len(layout)} joints and one 2 or 3 coordinates.")
     )
     raise AxesError(f"an array of shape {tuple(shape)} cannot have axes {axes!r}. {hint}")
+
+
+def rearranged(array: NDArray[Any], axes: str, layout: Layout) -> NDArray[Any]:
+    """An array of these axes as (N, M, T, V, C), one clip or person where n or m is missing; arguments and errors as ``check_axes``."""
+    check_axes(array.shape, axes, layout)
+    return einops.rearrange(array, f"{axes} -> {' '.join(a if a in axes.split() else '1' for a in 'nmtvc')}")
 
 
 def _fitting_axes(shape: tuple[int, ...], layout: Layout, limit: int = 3) -> list[str]:
@@ -256,7 +256,5 @@ def clips_from_array(array: Any, layout: str | Layout, axes: str = AXES, fps: fl
         ClipError: a sample with NaN, or all zero.
     """
     layout = get_layout(layout)
-    x = numbers(array, "array")
-    check_axes(x.shape, axes, layout)
-    full = einops.rearrange(x, f"{axes} -> {' '.join(a if a in axes.split() else '1' for a in 'nmtvc')}")
-    return [Clip(sample, layout, fps=fps, name=f"array[{i}]", image_size=image_size) for i, sample in enumerate(full)]
+    samples = rearranged(numbers(array, "array"), axes, layout)
+    return [Clip(sample, layout, fps=fps, name=f"array[{i}]", image_size=image_size) for i, sample in enumerate(samples)]

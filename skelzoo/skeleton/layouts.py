@@ -267,6 +267,11 @@ def list_layouts() -> list[str]:
     return list(_table())
 
 
+def layouts_with(joints: int) -> list[str]:
+    """Names of the layouts of skelzoo that have that many joints."""
+    return [name for name, row in _table().items() if len(row["joints"]) == joints]
+
+
 @cache
 def _load(name: str) -> Layout:
     return make_layout(name, **_table()[name])

@@ -22,14 +22,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import einops
 import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import AxesError, ClipError, LayoutError, ReadError, WriteError
-from skelzoo.skeleton.clip import Clip, check_axes, clip_list
+from skelzoo.skeleton.clip import Clip, clip_list, rearranged
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, read_head
-from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts, make_layout
+from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with, list_layouts, make_layout
 from skelzoo.skeleton.writing import whole_file
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -167,7 +166,7 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
     if keypoints.ndim < 3 or "axes" in arrays:
         raise ReadError(path, f"names no layout, and its keypoints have shape {keypoints.shape}", f"Say the layout: {_HOW}.")
     joints, channels = keypoints.shape[-2:]
-    fits = [n for n in list_layouts() if len(get_layout(n)) == joints]
+    fits = layouts_with(joints)
     told = [n for n in fits if n in TOLD_BY_JOINTS and get_layout(n).dimensions == channels]
     if len(told) == 1:
         return get_layout(told[0])
@@ -192,10 +191,9 @@ def _samples(keypoints: NDArray[Any], layout: Layout, path: Path) -> NDArray[Any
 def _rearranged(keypoints: NDArray[Any], axes: str, layout: Layout, path: Path) -> NDArray[Any]:
     """Keypoints of the axes given as (N, M, T, V, C)."""
     try:
-        check_axes(keypoints.shape, axes, layout)
+        return rearranged(keypoints, axes, layout)
     except AxesError as error:
         raise ReadError(path, f"its axes do not fit ({error})", "Correct the key axes.") from None
-    return einops.rearrange(keypoints, f"{axes} -> {' '.join(a if a in axes.split() else '1' for a in 'nmtvc')}")
 
 
 def _split(arrays: Arrays, layout: Layout, path: Path) -> list[Clip]:
