@@ -14,7 +14,7 @@ def main(folder: str, out: str, model: str = "skeattnclr-openskel") -> None:
     """Read what can be read, say what cannot and why, embed the rest, write names and vectors. Of several persons those who move most are kept."""
     encoder = skelzoo.load(model)
     names, prepared = [], []
-    for item in prepare_files([folder], encoder.contract, most_moving=True):
+    for item in prepare_files([folder], encoder.contract, select_persons=True):
         if isinstance(item, Refusal):
             print(f"left out: {item}", file=sys.stderr)
         else:

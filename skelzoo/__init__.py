@@ -8,13 +8,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from skelzoo import errors as errors
+
 if TYPE_CHECKING:
-    from skelzoo import errors as errors
-    from skelzoo import inference as inference
-    from skelzoo import learn as learn
-    from skelzoo import nets as nets
-    from skelzoo import skeleton as skeleton
-    from skelzoo import weights as weights
     from skelzoo.converting import Conversion, convert
     from skelzoo.inference.encoder import Classification, Encoder
     from skelzoo.loading import Verification, create, load, verify
@@ -44,15 +40,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-_MODULES = ("errors", "inference", "learn", "nets", "skeleton", "weights")
-
-
 # A type checker goes by the imports above, and would take any name for granted if it saw this.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        if name in _MODULES:
-            return importlib.import_module(f"skelzoo.{name}")
         if name not in _HOMES:
             raise AttributeError(f"module 'skelzoo' has no attribute {name!r}")
         module, _, attribute = _HOMES[name].partition(":")
@@ -62,4 +53,4 @@ if not TYPE_CHECKING:
 
 
 def __dir__() -> list[str]:
-    return sorted(["__version__", *__all__, *_MODULES])
+    return sorted(["__version__", "errors", *__all__])

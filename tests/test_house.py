@@ -27,6 +27,7 @@ SAME_AS = {
     "cli_bench": "cli",
     "converting": "loading",
     "publishing": "loading",
+    "__main__": "cli",
 }
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 400, 60
 
@@ -103,7 +104,7 @@ def test_errors_and_the_front_door_import_no_room_when_run() -> None:
     assert [n for _, n in imported(tree(PACKAGE / "errors.py")) if n.startswith("skelzoo")] == []
     for node in tree(PACKAGE / "__init__.py").body:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            assert [n for _, n in imported(ast.Module([node], [])) if n.startswith("skelzoo")] == []
+            assert [n for _, n in imported(ast.Module([node], [])) if n.startswith("skelzoo") and n != "skelzoo.errors"] == []
 
 
 @pytest.mark.parametrize("room", ["skeleton"])

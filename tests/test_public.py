@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import pydoc
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -18,25 +18,21 @@ from skelzoo import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 INIT = ast.parse(Path(skelzoo.__file__).read_text())
-MODULES = ("errors", "inference", "learn", "nets", "skeleton", "weights")
 
 
 def test_every_public_name_is_there_and_documented() -> None:
     for name in skelzoo.__all__:
         value = getattr(skelzoo, name)
         assert inspect.getdoc(value), name
-    assert dir(skelzoo) == sorted({"__version__", *skelzoo.__all__, *MODULES})
+    assert dir(skelzoo) == sorted({"__version__", "errors", *skelzoo.__all__})
 
 
 def test_type_checkers_see_the_same_names() -> None:
     block = next(n for n in INIT.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
     seen = {a.asname or a.name: f"{n.module}.{a.name}" for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
-    assert set(seen) == {*skelzoo.__all__, *MODULES}
+    assert set(seen) == set(skelzoo.__all__)
     for name, home in seen.items():
         value = getattr(skelzoo, name)
-        if name in MODULES:
-            assert value.__name__ == home
-            continue
         assert f"{value.__module__}.{value.__name__}" == home or home.startswith("skelzoo.skeleton.io."), name
 
 
@@ -44,23 +40,22 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *command], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT, capture_output=True, text=True)
 
 
-def test_what_the_docs_name_needs_no_other_import() -> None:
+def test_what_the_docs_name_is_there() -> None:
     pages = "".join(p.read_text(encoding="utf-8") for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
     names = set(re.findall(r"(?<![\w./-])skelzoo(?:\.[A-Za-z_]\w*)+(?![\w/])", pages)) - {"skelzoo.cli"}
     assert {"skelzoo.errors.SkelzooError", "skelzoo.learn.cameras.film", "skelzoo.load"} <= names
-    done = run("-c", f"import skelzoo, sys\nassert 'torch' not in sys.modules\nfor name in {sorted(names)}: eval(name)")
-    assert done.returncode == 0, done.stderr
+    assert not [name for name in names if pydoc.locate(name) is None]
+    assert run("-c", "import skelzoo; skelzoo.errors.SkelzooError").returncode == 0, "after import skelzoo alone"
 
 
 TYPED = """
 import numpy as np
 import skelzoo
-skelzoo.learn.cameras.film, skelzoo.errors.ReadError
+skelzoo.errors.ReadError
 encoder = skelzoo.load("skeattnclr-openskel")
 encoder.embed(np.zeros((2, 16, 20, 3)), axes="n t v c")
 encoder.features(skelzoo.read("take.bvh"), at=encoder.feature_names)
 skelzoo.lode
-skelzoo.learn.camera
 """
 
 
@@ -68,13 +63,12 @@ def test_type_checkers_take_what_is_documented_and_find_misspelt_names(tmp_path:
     (tmp_path / "mine.py").write_text(TYPED)
     found = run("-m", "mypy", str(tmp_path / "mine.py")).stdout
     errors = re.findall(r'mine\.py:(\d+): error: Module has no attribute "(\w+)"', found)
-    assert errors == [("8", "lode"), ("9", "camera")] and "Found 2 errors" in found, found
+    assert errors == [("8", "lode")] and "Found 1 error" in found, found
 
 
-@pytest.mark.parametrize(("module", "name"), [(skelzoo, "lode"), (skelzoo.learn, "camera"), (skelzoo.learn, "_cameras")])
-def test_unknown_names_are_attribute_errors(module: ModuleType, name: str) -> None:
-    with pytest.raises(AttributeError, match=f"no attribute '{name}'"):
-        getattr(module, name)
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        skelzoo.lode  # noqa: B018
 
 
 def test_submodules_do_not_hide_functions() -> None:
