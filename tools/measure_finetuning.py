@@ -1,44 +1,55 @@
-"""Measure fine-tuning on a benchmark's standard split; the numbers of docs/finetuning.md.
+"""Measure fine-tuning on a benchmark's standard split, into docs/results/finetuning.csv; docs/make_finetuning.py writes the table of docs/finetuning.md from it.
 
-    python tools/measure_finetuning.py nwucla|utdmhad --data DATA [--model NAME] [--mode full|linear] [--share 0.1] [--seed 0] [--epochs 60] [--random-weights]
+    python tools/measure_finetuning.py nwucla|utdmhad --data DATA --out docs/results/finetuning.csv [--model NAME] [--mode full|linear]
+        [--labels PERCENT] [--seed 0 1 2] [--epochs 60] [--random-weights]
 
-Trains on the training part, or a share of each class of it, without a validation part, and classifies the test part once.
-`skelzoo eval MODEL --on nwucla|utdmhad --protocol finetune [--labels PERCENT]` does it with the default options and several seeds.
+Trains on the training part, or a share of each class of it, without a validation part, and classifies the test part once per seed.
+`skelzoo eval MODEL --on nwucla|utdmhad --protocol finetune [--labels PERCENT]` does it with the default options.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 
+import numpy as np
 import torch
 
 import skelzoo
-from skelzoo.learn.benchmarks import BENCHMARKS, draw_labels, standard_clips
+from skelzoo.learn.benchmarks import BENCHMARKS, standard_clips
+from skelzoo.learn.evaluate import Row, device_name, merge_rows, revision
 from skelzoo.learn.finetune import FinetuneOptions
-from skelzoo.learn.protocols import Trial, finetuned
+from skelzoo.learn.protocols import Trial, accuracies, finetuned, trained_on
 
 
 def main() -> None:
-    """Fine-tune, classify the test part, print the accuracy."""
+    """Fine-tune once per seed, classify the test part, print the accuracies and put them into the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmark", choices=BENCHMARKS)
     parser.add_argument("--data", required=True)
+    parser.add_argument("--out", required=True)
     parser.add_argument("--model", default="skeattnclr-openskel")
     parser.add_argument("--mode", default="full", choices=["full", "linear"])
-    parser.add_argument("--share", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--labels", type=float)
+    parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=FinetuneOptions.epochs)
     parser.add_argument("--random-weights", action="store_true")
     a = parser.parse_args()
     torch.manual_seed(0)  # of the random weights
-    encoder = skelzoo.load(a.model, pretrained=not a.random_weights)
-    clips = standard_clips(a.benchmark, a.data).of_at_least(encoder.contract.min_frames)
-    if a.share < 1:
-        clips = clips.keep(draw_labels(clips, 100 * a.share, a.seed))
-    trial = Trial(encoder, a.benchmark, clips)
-    right = finetuned(trial, FinetuneOptions(epochs=a.epochs, seed=a.seed), a.mode)
-    numbers = ", ".join(f"{name} {100 * right[part].mean():.1f} %" for name, part in trial.test_parts)
-    print(f"{len(clips.train)} training clips: {numbers}")
+    trial = Trial(skelzoo.load(a.model, pretrained=not a.random_weights), a.benchmark, standard_clips(a.benchmark, a.data), a.labels)
+    rights = [finetuned(trial, FinetuneOptions(epochs=a.epochs, seed=seed), a.mode) for seed in a.seed]
+    rows = [
+        Row(
+            trial.encoder.name, a.benchmark, f"finetune, {a.mode}, {a.epochs} epochs", m.variant, round(float(np.mean(m.values)), 3),
+            round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, len(set(trial.clips.train_labels)),
+            f"{BENCHMARKS[a.benchmark].title}; skelzoo finetune with its default options, no validation part, last epoch",
+            shlex.join(["python", *("DATA" if word == a.data else word for word in sys.argv)]), revision(), device_name(trial.encoder.device),
+        )
+        for m in accuracies(trial, rights, len(trained_on(trial, 0)), a.seed, trial.share)
+    ]  # fmt: skip
+    print(*rows, sep="\n")
+    merge_rows(a.out, rows)
 
 
 if __name__ == "__main__":

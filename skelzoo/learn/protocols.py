@@ -114,16 +114,16 @@ def _retrieval(trial: Trial) -> list[Measured]:
 def _finetune(trial: Trial) -> list[Measured]:
     seeds = FINETUNE_SEEDS if trial.labels is None else LABEL_SEEDS
     rights = [finetuned(trial, FinetuneOptions(seed=seed)) for seed in seeds]
-    return accuracies(trial, rights, len(_trained_on(trial, 0)), seeds, trial.share)
+    return accuracies(trial, rights, len(trained_on(trial, 0)), seeds, trial.share)
 
 
 def finetuned(trial: Trial, options: FinetuneOptions, mode: str = "full") -> Bools:
     """Which test clips are right after fine-tuning on the training clips without a validation part: (test clips,) bool. Errors as ``finetune``."""
     assert isinstance(trial.encoder, Encoder)
-    return _tested(trial, finetune(trial.encoder, _trained_on(trial, options.seed), mode=mode, validation=0.0, options=options).encoder)
+    return _tested(trial, finetune(trial.encoder, trained_on(trial, options.seed), mode=mode, validation=0.0, options=options).encoder)
 
 
-def _trained_on(trial: Trial, seed: int) -> Sequence[Clip]:
+def trained_on(trial: Trial, seed: int) -> Sequence[Clip]:
     """Training clips that are long enough for the net; with a share of the labels those drawn with the seed."""
     clips = trial.clips.of_at_least(trial.encoder.contract.min_frames)
     return (clips if trial.labels is None else clips.keep(draw_labels(clips, trial.labels, seed))).train
