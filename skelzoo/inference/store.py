@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +25,7 @@ from skelzoo.errors import MissingDependencyError, ReadError, SkelzooError, Stor
 from skelzoo.inference.files import Refusal, list_files, one_line
 from skelzoo.inference.output import ClipId, texts
 from skelzoo.skeleton.io import files_of
-from skelzoo.skeleton.io.stream import open_stream
+from skelzoo.skeleton.io.stream import checksums_fit, open_stream
 from skelzoo.skeleton.writing import alone, check_place, csv_bytes, whole_file
 from skelzoo.weights.files import CONFIG, MODEL, dump_json
 from skelzoo.weights.sources import locate
@@ -299,20 +300,25 @@ def _parts(paths: Sequence[str], folder: Path) -> Iterator[Part]:
             yield Part(file.file, -1, -1)
             continue
         files += 1
-        try:
-            stats = [path.stat() for path in files_of(file)]
-            size, changed = sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
-        except (OSError, ReadError):  # gone since it was listed, or a part of it; reading says so
-            yield Part(file, -1, -1)
-            continue
-        stream = open_stream(file)
+        whole = Part(file, *size_and_date(file))
+        stream = None if whole.size < 0 else open_stream(file)
         if stream is None:
-            yield Part(file, size, changed)
+            yield whole
         else:
             stream.close()
-            yield Part(file, size, changed, 0, stream.count)
+            # Of a damaged file no clip is right for certain, and its checksum comes after the last; reading it whole refuses it.
+            yield replace(whole, last=stream.count) if checksums_fit(file) else whole
     if not files:
         raise StoreError(f"there is nothing to embed{f' ({refused[0].error})' if refused else ''}. Nothing was written.")
+
+
+def size_and_date(file: str) -> tuple[int, int]:
+    """Bytes and time of the last change in ns of all files of a recording; -1 and -1 where it is not there, or a part of it, which reading then says."""
+    try:
+        stats = [path.stat() for path in files_of(file)] if os.path.isfile(file) else []
+    except (OSError, ReadError):
+        stats = []
+    return (sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)) if stats else (-1, -1)
 
 
 def _data(shard: Sequence[Part]) -> bytes:
