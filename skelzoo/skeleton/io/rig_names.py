@@ -32,8 +32,11 @@ _SIDED = {
     "thumb": "handthumb4 handthumb3 thumb3 thumb03 thumbdistal finger02 handthumb2 thumb2 thumb handthumb1 thumb1",
 }
 _MIDLINE = {
-    "hip_center": "hips pelvis hip waist hipcenter root",
-    "neck_base": "neck neck1 neck01 necktwist01 lowerneck neck0 neckbase spine004",
+    "hip_center": "hips pelvis hip waist hipcenter spinebase root",
+    "neck_base": "spineshoulder shouldercenter neck neck1 neck01 necktwist01 lowerneck neck0 neckbase spine004",
+    "neck": "neck",  # where a Kinect's joint is the neck's base
+    "spine_low": "spine",  # of Kinect v1; of other rigs it may be anywhere
+    "spine_mid": "spinemid",
     "head": "head spine006",
     "head_top": "headtop headtopend headend headtip",
 }
@@ -96,6 +99,8 @@ def body_points(joints: Sequence[str]) -> dict[str, str]:
             match = next((name for name in names.split() if name in by_core), None)
             if match is not None:
                 found[f"{side}_{point}" if side else point] = by_core.pop(match)
+    if "neck_base" not in found or split[found["neck_base"]][1] != "shouldercenter":
+        found.pop("spine_low", None)
     return found
 
 
@@ -151,11 +156,13 @@ def _points(joints: Sequence[str], parents: Sequence[int], lengths: Sequence[flo
         points["hip_center"] = hips
     if "head" in found and "head_top" in found:
         points["head"] = {found["head"]: 0.5, found["head_top"]: 0.5}
-    if "head" in found and "neck_base" in found:
+    if "head" in found and "neck_base" in found and "neck" not in found:
         points["neck"] = {found["neck_base"]: 0.5, found["head"]: 0.5}
     spine = _spine(joints, parents, found)
     low, high = ({found["hip_center"]: 1.0} if "hip_center" in found else points.get("hip_center")), points.get("shoulder_center")
     for point, share in (("spine_low", 0.2), ("spine_mid", 0.55)):
+        if point in found:
+            continue
         if spine:
             points[point] = _along(spine, joints, lengths, share)
         elif low and high:
