@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,18 @@ def test_what_all_names_begin_or_end_with_is_no_part_of_them(tmp_path: Path, pat
     assert coverage(clip.layout, "kinect20").share == 1 and len(clip.layout.mirror) == 9
 
 
+@pytest.mark.parametrize(("words", "target", "direct"), [
+    (["HipCenter", "Spine", "ShoulderCenter", "Throat"], "kinect20", {"HipCenter": "hips", "Spine": "spine", "ShoulderCenter": "chest"}),
+    (["SpineBase", "SpineMid", "SpineShoulder", "Neck"], "ntu25", {"SpineBase": "hips", "SpineMid": "spine", "SpineShoulder": "chest", "Neck": "neck"}),
+], ids=["v1", "v2"])  # fmt: skip
+def test_the_trunk_of_a_kinect_is_taken_as_it_is(tmp_path: Path, words: list[str], target: str, direct: dict[str, str]) -> None:
+    limbs = ["Head", "Collar", "Shoulder", "Elbow", "Wrist", "Hand", "Hip", "Knee", "Ankle", "Foot"]
+    (clip,) = io.read(write_bvh(tmp_path / "a.bvh", rig([*words, *limbs], "{}", "{}Left", "{}Right")))
+    kinect = remap(clip, target)
+    for joint, ours in {**direct, "Head": "head"}.items():
+        np.testing.assert_allclose(kinect.keypoints[0, 0, kinect.layout.index(joint)], np.array(PERSON[ours][1]) / 100, atol=1e-4, err_msg=joint)
+
+
 @pytest.mark.parametrize("names", [
     "Hip Ab Chest Neck Head LShoulder LUArm LFArm LHand RShoulder RUArm RFArm RHand LThigh LShin LFoot LToe RThigh RShin RFoot RToe",
     "pelvis chest neck head lShldrBend lForearmBend lHand rShldrBend rForearmBend rHand lThighBend lShin lFoot lToe rThighBend rShin rFoot rToe",
@@ -119,6 +132,22 @@ def test_a_root_above_hip_bones_is_one_and_its_name_may_be_longer() -> None:
         assert floor.point("hip_center") == {2: 0.5, 4: 0.5}, name
     fingers = [f"hand_{f}_0{i}_{s}" for f in ("index", "ring", "pinky", "thumb") for i in (1, 2, 3) for s in "lr"]
     assert rig_names.body_points(["pelvis", "hand_l", "hand_r", *fingers])["left_wrist"] == "hand_l"
+
+
+@pytest.mark.skipif(not RAW.is_dir(), reason="no shared data here")
+@pytest.mark.parametrize("file", ["cmu_bvh/02_03.bvh", "cmu_bvh/006_09.bvh", "bandai_bvh/dataset-1_bye_happy_001.bvh"])
+@pytest.mark.parametrize("space", ["Actor1:", "Scene:Actor 1:"])
+def test_known_rigs_are_known_in_a_namespace(tmp_path: Path, file: str, space: str) -> None:
+    (expected,) = io.read(RAW / file)
+    (tmp_path / "a.bvh").write_text(re.sub(r"(ROOT|JOINT) ", rf"\1 {space}", (RAW / file).read_text()))
+    (clip,) = io.read(tmp_path / "a.bvh")
+    assert clip.layout == expected.layout and np.array_equal(clip.keypoints, expected.keypoints)
+
+
+def test_a_namespace_of_some_joints_is_theirs(tmp_path: Path) -> None:
+    names = {joint: name if joint == "hips" else f"Actor1:{name}" for joint, name in rig(*RIGS["plain"]).items()}
+    (clip,) = io.read(write_bvh(tmp_path / "a.bvh", names))
+    assert clip.layout.joints[:2] == ("Hips", "Actor1:Spine") and coverage(clip.layout, "kinect20").share == 1
 
 
 @pytest.mark.skipif(not RAW.is_dir(), reason="no shared data here")

@@ -37,7 +37,7 @@ class Bvh:
     """A parsed BVH file in its own units.
 
     Attributes:
-        names: joints in the order of the file; the End Site of joint X is the joint ``X_end`` without channels.
+        names: joints in the order of the file, without a namespace that all have; the End Site of joint X is the joint ``X_end`` without channels.
         parents: per joint the index of its parent, -1 for the root.
         offsets: (V, 3).
         channels: per joint its channels, such as ``("xposition", ..., "zrotation")``.
@@ -158,7 +158,11 @@ class _Hierarchy:
         offsets = [o for o in self.offsets if o is not None]
         if len(offsets) < len(self.names):
             raise self._error(f"joint {self.names[[o is None for o in self.offsets].index(True)]!r} has no OFFSET")
-        return self.names, self.parents, offsets, self.channels
+        # A scene's name before those of its figure: Actor1:Hips.
+        space = min(("".join(name.rpartition(":")[:2]) for name in self.names), key=len)
+        names = [name.removeprefix(space).strip() for name in self.names]
+        shared = all(names) and all(name.startswith(space) for name in self.names)
+        return (names if shared else self.names), self.parents, offsets, self.channels
 
     def _line(self, words: list[str]) -> None:
         key = words[0].upper()
