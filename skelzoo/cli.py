@@ -152,10 +152,11 @@ def _prepare(encoder: Encoder, paths: Sequence[str], select_persons: bool, outpu
     """Prepared clips (N, C, T, V, M), what they are, and how many files or clips were refused."""
     import numpy as np
 
-    from skelzoo.inference.files import prepare_files
+    from skelzoo.inference.files import prepare_files, warn_of
 
     clips: list[PreparedClip]
     clips, refused = _go_through(prepare_files(paths, encoder.contract, select_persons, leave_out=output), paths, output)
+    warn_of(clips)
     array = np.stack([c.array for c in clips]) if clips else np.zeros((0, *encoder.contract.shape), np.float32)
     return array, [c.id for c in clips], refused
 

@@ -59,6 +59,16 @@ def errors(result: Result) -> list[str]:
     return [line for line in result.stderr.splitlines() if line.startswith("error: ")]
 
 
+@pytest.mark.parametrize("verb", ["embed", "classify", "store"])
+def test_odd_clips_are_named_with_their_file(model: str, clips: Path, tmp_path: Path, verb: str) -> None:
+    mirrored = [c.replace(keypoints=c.keypoints * [1, 1, -1]) for c in (make("walk"), make("kick"))]
+    skelzoo.save_clips(clips / "c.npz", mirrored)
+    target = {"embed": ["-o", tmp_path / "v.npz"], "classify": [], "store": ["--out", tmp_path / "store", "--shard-size", 2]}[verb]
+    with pytest.warns(UserWarning, match=rf"c\.npz {mirrored[0].name}( and 1 more clip)?: the feet point backwards") as caught:
+        assert run("classify" if verb == "classify" else "embed", model, clips, *target).exit_code == 0
+    assert len(caught) == 1
+
+
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A manifest of two models, the second with weights."""

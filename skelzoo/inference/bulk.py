@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from skelzoo.errors import ReadError, SkelzooError, StoreError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_clip, prepare_files
+from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_clip, prepare_files, warn_of
 from skelzoo.inference.runner import pick_device
 from skelzoo.inference.store import Job, Part, Shard, Store, open_store, read_store, refusal_row
+from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.io.stream import BadClip, ClipStream, open_stream
 
 T = TypeVar("T")
@@ -122,6 +123,7 @@ class ShardEmbedder:
         self.store, self.batch_size, self.select_persons = store, settings.batch_size, bool(store.row["select_persons"])
         self.encoder = Encoder.from_pretrained(store.row["model"], device=settings.device, dtype=store.row["dtype"], compile=settings.compile)
         self._stream: ClipStream | None = None
+        self._doubts = Doubts()
 
     def embed(self, shard: int) -> list[str]:
         """Make one shard and put it into the store.
@@ -138,6 +140,7 @@ class ShardEmbedder:
         ids = []
         for clips, more in _ahead(self._chunks(self.store.parts(shard))):
             refused += more
+            warn_of(clips, self._doubts)
             if clips:
                 vectors.append(self.encoder.embed(np.stack([c.array for c in clips]), prepared=True, batch_size=self.batch_size, progress=False))
                 ids += [c.id for c in clips]

@@ -19,6 +19,7 @@ from skelzoo.inference.precision import TF32, own_precision
 from skelzoo.inference.runner import SPLIT, pick_compile, pick_device, pick_dtype, run
 from skelzoo.nets.fused import splits_batches, state_of, vectors_of
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clip_list, clips_from_array
+from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.prepare import Contract, prepare_batch
 from skelzoo.weights.checkpoint import read_net, save_folder
 from skelzoo.weights.files import CHECKSUMS, CONFIG, LISTED, MODEL
@@ -253,13 +254,14 @@ class Encoder:
     def _run(
         self, function: Callable[[Tensor], dict[str, Tensor]], clips: Clips, axes: str, prepared: bool, batch_size: int | None, progress: bool | None
     ) -> dict[str, NDArray[np.float32]]:
+        doubts = Doubts()
         if prepared:
             array = self._check_prepared(clips)
             # Torch shares its memory, and would warn of a file that is mapped for reading.
             count, batch = len(array), lambda start, stop: np.require(array[start:stop], requirements="W")
         else:
             items = self._clips(clips, axes)
-            count, batch = len(items), lambda start, stop: prepare_batch(items[start:stop], self.contract)
+            count, batch = len(items), lambda start, stop: prepare_batch(items[start:stop], self.contract, doubts, start if len(items) > 1 else None)
         nothing = count == 0
         if nothing:  # a clip of zeros tells the shapes of the outputs
             count, batch = 1, lambda start, stop: np.zeros((1, *self.contract.shape), np.float32)
@@ -269,6 +271,7 @@ class Encoder:
             with own_precision(self.device, self._tf32):
                 rows = run(function, batch, count, self.device, self.dtype, batch_size, progress, same_size=bool(self._compile))
         finally:
+            doubts.warn(stacklevel=3)
             for module in training:
                 module.training = True
         return {name: values[:0] for name, values in rows.items()} if nothing else rows

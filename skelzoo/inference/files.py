@@ -12,9 +12,10 @@ import numpy as np
 from skelzoo.errors import ClipError, LayoutError, ReadError, SkelzooError
 from skelzoo.inference.output import ClipId
 from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.doubts import Doubt, Doubts
 from skelzoo.skeleton.io import find_files, read
 from skelzoo.skeleton.io.stream import BadClip, open_stream
-from skelzoo.skeleton.prepare import Contract, prepare
+from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 from skelzoo.skeleton.prepare import select_persons as keep_most_moving
 
 
@@ -55,10 +56,11 @@ class FileClip:
 
 @dataclass(frozen=True, eq=False)
 class PreparedClip:
-    """A clip, and what a contract makes of it: (C, T, V, M)."""
+    """A clip, what a contract makes of it, (C, T, V, M), and what is odd about it."""
 
     array: FloatArray
     source: FileClip
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def id(self) -> ClipId:
@@ -150,9 +152,17 @@ def prepare_clip(item: FileClip, contract: Contract, select_persons: bool = Fals
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, and that is refused
             clip = keep_most_moving(clip, contract.persons) if select_persons else clip
-            array = prepare(clip, contract)
+            array, doubts = prepare_doubtfully(clip, contract)
         if not np.isfinite(array).all():
             raise ClipError(f"{clip.name}: its coordinates are too large to be prepared. Check its unit, or leave it out.")
-        return PreparedClip(array, FileClip(clip, item.file))
+        return PreparedClip(array, FileClip(clip, item.file), doubts)
     except SkelzooError as error:
         return Refusal(item.file, error, clip.name)
+
+
+def warn_of(clips: Sequence[PreparedClip], doubts: Doubts | None = None) -> None:
+    """Warn once of what is odd about clips, naming the first; of nothing that ``doubts`` has warned of before."""
+    noted = Doubts() if doubts is None else doubts
+    for i, clip in enumerate(clips):
+        noted.add(clip.doubts, i, " ".join(dict.fromkeys(filter(None, (clip.id.file, clip.id.name)))))
+    noted.warn(stacklevel=3)

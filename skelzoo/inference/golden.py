@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from skelzoo.errors import CheckpointError, ClipError, CoverageError, LayoutErro
 from skelzoo.inference.precision import without_autocast
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.skeleton.prepare import SPINE, prepare
+from skelzoo.skeleton.prepare import prepare_doubtfully
 
 if TYPE_CHECKING:
     from skelzoo.inference.encoder import Encoder
@@ -52,9 +51,7 @@ def golden_clip(encoder: Encoder) -> Clip:
 
 def prepare_golden(clip: Clip, encoder: Encoder) -> FloatArray:
     """(C, T, V, M) of a golden's clip: it is made up, so no user need be told that it does not stand."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", SPINE)
-        return prepare(clip, encoder.contract)
+    return prepare_doubtfully(clip, encoder.contract)[0]
 
 
 def golden_differences(encoder: Encoder, golden: Mapping[str, Tensor]) -> dict[str, float]:

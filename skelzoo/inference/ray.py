@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import MissingDependencyError, SkelzooError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.files import FileClip, PreparedClip, Refusal, one_line, prepare_clip
+from skelzoo.inference.files import FileClip, PreparedClip, Refusal, one_line, prepare_clip, warn_of
+from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.io.parquet import clip_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class EmbedActor:
     ) -> None:
         self.encoder = Encoder.from_pretrained(model, device=device, dtype=dtype, compile=compile)
         self.batch_size, self.select_persons = batch_size, select_persons
+        self._doubts = Doubts()
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Embed the rows of a batch.
@@ -46,6 +48,7 @@ class EmbedActor:
         """
         count = len(batch["keypoints"])
         items = [self._prepare({key: values[i] for key, values in batch.items()}, f"row {i}") for i in range(count)]
+        warn_of([item for item in items if isinstance(item, PreparedClip)], self._doubts)
         good = [i for i, item in enumerate(items) if isinstance(item, PreparedClip)]
         vectors = np.full((count, self.encoder.embedding_dim), np.nan, np.float32)
         if good:

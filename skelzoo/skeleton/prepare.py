@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, ContractError, CoverageError
 from skelzoo.skeleton.clip import Clip, FloatArray, numbers
+from skelzoo.skeleton.doubts import Doubt, Doubts, doubts_of
 from skelzoo.skeleton.layouts import Layout, get_layout
-from skelzoo.skeleton.points import is_present, point_track
+from skelzoo.skeleton.points import is_present
 from skelzoo.skeleton.remap import MIN_COVERAGE, remap
 from skelzoo.skeleton.steps import CHOOSES_PERSONS, apply_step, check_step, motion_order
 
@@ -23,12 +24,6 @@ STREAMS_HERE = {"step": "streams"}
 
 TALLEST = 20.0
 """No body of 3-D joints in metres is as tall; one in pixels is."""
-
-UPRIGHT = 0.8
-"""Cosine to an axis from which on a spine points along it."""
-
-SPINE = "there is a clip whose spine points"
-"""How the warning of such a spine begins."""
 
 
 @dataclass(frozen=True)
@@ -130,19 +125,21 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
         ClipError: too many persons, too few frames, too few coordinates, no ``image_size`` where a step needs one.
         CoverageError: the clip's layout does not give enough of the contract's joints, or a pose estimator found too few of them.
 
-    Warns of bodies that stand along another axis than y, or, in 2-D, upside down.
+    Warns of bodies that stand along another axis than y, or, in 2-D, upside down, and of 3-D ones with left and right exchanged.
     """
+    array, found = prepare_doubtfully(clip, contract)
+    doubts = Doubts()
+    doubts.add(found, 0, clip.name)
+    doubts.warn()
+    return array
+
+
+def prepare_doubtfully(clip: Clip, contract: Contract) -> tuple[FloatArray, tuple[Doubt, ...]]:
+    """``prepare``, and what it would warn of, for callers with many clips."""
     _check_depth(clip, contract.channels)
-    clip = remap(clip, contract.layout, contract.min_coverage)
+    given, clip = clip, remap(clip, contract.layout, contract.min_coverage)
     keypoints = _take_channels(_present_persons(clip, contract), contract.channels, clip.name)
-    if {"step": "stand_upright"} not in contract.steps:
-        _warn_unless_upright(keypoints, get_layout(contract.layout), clip.channels)
-    if clip.channels == 2 and clip.keypoints.min() >= 0 and clip.keypoints.max() <= 1:
-        warnings.warn(
-            "there is a 2-D clip whose coordinates are from 0 to 1, as shares of a picture are. Give pixels, keypoints * (width, height), "
-            "so that x and y have one unit; if they have, all is well.",
-            stacklevel=2,
-        )
+    doubts = doubts_of(given, keypoints, get_layout(contract.layout), any_axis={"step": "stand_upright"} in contract.steps)
     frames = int(keypoints.any(axis=(0, 2, 3)).sum())
     if frames < contract.min_frames:
         raise ClipError(
@@ -163,7 +160,7 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
         )
     out = np.zeros(contract.shape, np.float32)
     out[..., : keypoints.shape[0]] = keypoints.transpose(3, 1, 2, 0)
-    return out
+    return out, doubts
 
 
 def _present_persons(clip: Clip, contract: Contract) -> FloatArray:
@@ -218,40 +215,6 @@ def _check_found(keypoints: FloatArray, contract: Contract, name: str) -> None:
             f"{name}: {lost} found in no frame. The encoder needs hips and shoulders, and {contract.min_coverage:.0%} of the body's joints in {layout.name!r}. "
             "Record more of the person, or leave the clip out."
         )
-
-
-def _warn_unless_upright(keypoints: FloatArray, layout: Layout, given: int) -> None:
-    ends = [layout.point(point) for point in ("hip_center", "shoulder_center")]
-    if None in ends:
-        return
-    whole = np.asarray(keypoints[:, :, [joint for end in ends for joint in end or ()]].any(axis=3)).all(axis=2)
-    hips, shoulders = (point_track(keypoints, layout, point) for point in ("hip_center", "shoulder_center"))
-    # In 3-D a joint may well be the origin.
-    spines = (shoulders - hips)[whole if keypoints.shape[-1] == 2 else is_present(keypoints)]
-    spine = (spines / np.maximum(np.linalg.norm(spines, axis=1, keepdims=True), 1e-12)).sum(axis=0)
-    spine /= max(float(np.linalg.norm(spine)), 1e-12)
-    if len(spine) == 2:
-        if spine[1] > UPRIGHT:
-            if given == 3:
-                _warn_of_spine("down", "y axis points up", "If y points down in your data, give keypoints * [1, -1, -1], and shares of a picture without z")
-            else:
-                _warn_of_spine("down", "y axis of 2-D joints points down, as pixels do", "If y points up in your data, give keypoints * [1, -1]")
-        return
-    x, y, z = spine
-    if y < -UPRIGHT:
-        found, advice = "down", "If y points down in your data, give keypoints * [1, -1, -1]"
-    elif abs(z) > UPRIGHT:
-        found, advice = "along z", f"If z is the vertical axis of your data, give keypoints[..., [0, 2, 1]] * [1, {np.sign(z):.0f}, {-np.sign(z):.0f}]"
-    elif abs(x) > UPRIGHT:
-        found, advice = "along x", f"If x is the vertical axis of your data, give keypoints[..., [1, 0, 2]] * [{-np.sign(x):.0f}, {np.sign(x):.0f}, 1]"
-    else:
-        return
-    _warn_of_spine(found, "y axis points up", advice)
-
-
-def _warn_of_spine(found: str, axis: str, advice: str) -> None:
-    # The text is the same for all clips, so that a thousand of them warn once.
-    warnings.warn(f"{SPINE} {found}; skelzoo's {axis}. {advice}; if the person lies or hangs, all is well.", stacklevel=4)
 
 
 def select_persons(clip: Clip, count: int = 1) -> Clip:
@@ -330,6 +293,25 @@ def _all_streams(keypoints: FloatArray, contract: Contract) -> FloatArray:
     return np.concatenate([stream(keypoints, get_layout(contract.layout), s) for s in contract.streams], axis=-1)
 
 
-def prepare_batch(clips: Sequence[Clip], contract: Contract) -> FloatArray:
-    """Prepared clips stacked: (N, C, T, V, M)."""
-    return np.stack([prepare(clip, contract) for clip in clips]) if clips else np.zeros((0, *contract.shape), np.float32)
+def prepare_batch(clips: Sequence[Clip], contract: Contract, doubts: Doubts | None = None, first: int | None = None) -> FloatArray:
+    """Prepared clips stacked: (N, C, T, V, M).
+
+    Args:
+        doubts: gathers what ``prepare`` would warn of; None warns here.
+        first: number of the first clip in the list that these are part of, which messages then name.
+
+    Raises:
+        ClipError, CoverageError: as ``prepare``.
+    """
+    noted, out = doubts or Doubts(), np.zeros((len(clips), *contract.shape), np.float32)
+    for i, clip in enumerate(clips, first or 0):
+        try:
+            out[i - (first or 0)], found = prepare_doubtfully(clip, contract)
+        except (ClipError, CoverageError) as error:
+            if first is None or clip.name == f"array[{i}]":
+                raise
+            raise type(error)(f"clips[{i}] ({clip.name!r}): {str(error).removeprefix(f'{clip.name}: ')}") from error
+        noted.add(found, i, clip.name)
+    if doubts is None:
+        noted.warn()
+    return out

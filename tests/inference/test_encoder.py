@@ -18,6 +18,7 @@ import skelzoo
 from skelzoo import Clip, Contract, Encoder, get_layout
 from skelzoo.errors import AxesError, ClipError, ContractError, CoverageError, DeviceError, LayoutError
 from skelzoo.skeleton.prepare import prepare_batch
+from skelzoo.skeleton.procedural import make
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
 
@@ -125,8 +126,8 @@ def test_features(encoder: Encoder, clips: list[Clip]) -> None:
 @pytest.mark.parametrize(
     ("clips", "settings", "error", "says"),
     [
-        ([make_clip(0), make_clip(1, frames=1)], {}, ClipError, "clip1: 1 frame"),
-        ([make_clip(0), make_clip(2, persons=3)], {}, ClipError, "clip2: 3 persons"),
+        ([make_clip(0), make_clip(1, frames=1)], {}, ClipError, "clips[1] ('clip1'): 1 frame"),
+        ([make_clip(0), make_clip(2, persons=3)], {}, ClipError, "clips[1] ('clip2'): 3 persons"),
         ([make_clip(3, layout="coco17")], {}, ClipError, ""),
         ([make_clip(3, layout="coco17", channels=2)], {}, ClipError, "clip3: the clip is 2-D"),
         ([make_clip(0).keypoints], {}, ClipError, "must hold skelzoo.Clip objects, found ndarray"),
@@ -154,6 +155,16 @@ def test_clips_that_do_not_fit(encoder: Encoder, clips: Any, settings: dict[str,
         with pytest.raises(error) as caught:
             call(clips, **settings)
         assert says in str(caught.value)
+
+
+def test_what_is_odd_is_said_once_a_call_with_the_first_clip_and_their_number(encoder: Encoder) -> None:
+    clips = [make("squat", frames=20, seed=s) for s in range(5)]
+    odd = [c.replace(keypoints=c.keypoints * [1, -1, -1], name=f"odd{i}") if i in (1, 2, 4) else c for i, c in enumerate(clips)]
+    for call in (encoder.embed, encoder.classify, encoder.embed):
+        with pytest.warns(UserWarning) as caught:
+            call(odd, batch_size=2)
+        assert len(caught) == 1 and str(caught[0].message).startswith("odd1 and 2 more clips: the spine points down")
+        assert caught[0].filename == __file__
 
 
 def test_the_net_can_be_fine_tuned(clips: list[Clip]) -> None:

@@ -19,7 +19,7 @@ from skelzoo.learn.pretrain.data import DataOptions, held_out, joints_hash, pret
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_table
-from skelzoo.skeleton.prepare import prepare
+from skelzoo.skeleton.prepare import prepare, prepare_doubtfully
 
 OWN = CONTRACT.replace(persons=1)
 
@@ -170,7 +170,7 @@ def test_the_array_is_prepared_once_and_anew_when_anything_changes(tmp_path: Pat
     write_corpus(tmp_path / "a.npz", clips)
     files = {"first": array_of(tmp_path).filename}
     with monkeypatch.context() as patched:
-        patched.setattr(module, "prepare", lambda *_: pytest.fail("prepared again"))
+        patched.setattr(module, "prepare_doubtfully", lambda *_: pytest.fail("prepared again"))
         assert array_of(tmp_path).filename == files["first"]
     files["options"] = array_of(tmp_path, shortest=30).filename
     files["contract"] = pretraining_array(tmp_path, DataOptions(["a.npz"], max_step=100.0), OWN.replace(min_frames=3), tmp_path / "run").filename
@@ -188,10 +188,10 @@ def test_a_preparation_that_fails_leaves_no_array(tmp_path: Path, clips: list[Cl
 
     def fail_at_the_fifth(*arguments: Any) -> Any:
         done.append(arguments)
-        return prepare(*arguments) if len(done) < 5 else pytest.fail("killed")
+        return prepare_doubtfully(*arguments) if len(done) < 5 else pytest.fail("killed")
 
     with monkeypatch.context() as patched, pytest.raises(pytest.fail.Exception, match="killed"):
-        patched.setattr(module, "prepare", fail_at_the_fifth)
+        patched.setattr(module, "prepare_doubtfully", fail_at_the_fifth)
         array_of(tmp_path)
     assert list((tmp_path / "run").iterdir()) == [] and len(array_of(tmp_path)) == 12
 

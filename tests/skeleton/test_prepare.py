@@ -299,6 +299,18 @@ def test_bodies_that_do_not_stand_along_y_are_warned_of(turn: list[list[int]], s
         assert np.allclose(turned.keypoints[..., order] * np.array(eval(says.rpartition("* ")[2])), clip.keypoints)
 
 
+@pytest.mark.parametrize("turn", [[1, 1, -1], [-1, 1, 1], None], ids=["z", "x", "left and right"])
+@pytest.mark.parametrize("motion", ["walk", "squat", "wave", "kick"])
+def test_bodies_in_the_mirror_are_warned_of(turn: list[int] | None, motion: str) -> None:
+    clip, contract = make(motion, frames=40), Contract("kinect20", 3, 1, 16, ({"step": "resample", "frames": 16},))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepare(clip, contract)
+    keypoints = clip.keypoints * turn if turn else clip.keypoints[:, :, list(clip.layout.mirror_permutation)]
+    with pytest.warns(UserWarning, match=r"^made-up: the feet point backwards.*\* \[1, 1, -1\]"):
+        prepare(clip.replace(keypoints=keypoints, name="made-up"), contract)
+
+
 def test_pictures_upside_down_are_warned_of() -> None:
     """Also where hips and shoulders are lost for most of the clip."""
     clip, contract = film(make("squat", frames=40), 0), Contract("coco17", 2, 1, 16, ({"step": "fill_gaps"}, {"step": "resample", "frames": 16}))

@@ -18,8 +18,9 @@ from skelzoo import __version__
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, check_test_clips
 from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.io.corpus import Corpus, read_table
-from skelzoo.skeleton.prepare import Contract, prepare
+from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 from skelzoo.skeleton.writing import whole_file
 from skelzoo.weights.files import file_info
 
@@ -188,14 +189,18 @@ def pretraining_array(folder: str | Path, options: DataOptions, contract: Contra
     if not path.is_file():
         for left_by_a_kill in path.parent.glob(f".{path.name}.*.part"):
             left_by_a_kill.unlink()
+        doubts = Doubts()
         count, header = 0, {"descr": "<f4", "fortran_order": False}
         with whole_file(path) as file:
             np.lib.format.write_array_header_1_0(file, {**header, "shape": (0, *contract.shape)})
             for window in training_windows(folder, options):
-                file.write(prepare(window, contract).tobytes())
+                prepared, found = prepare_doubtfully(window, contract)
+                doubts.add(found, count, window.name)
+                file.write(prepared.tobytes())
                 count += 1
             if not count:
                 raise TrainingError(f"no training window is left of {', '.join(options.files)}. Loosen shortest, max_step or held_out.")
+            doubts.warn()
             # numpy leaves room in the header for the first axis to grow.
             file.seek(0)
             np.lib.format.write_array_header_1_0(file, {**header, "shape": (count, *contract.shape)})
