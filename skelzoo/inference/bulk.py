@@ -23,7 +23,7 @@ from skelzoo.errors import ReadError, SkelzooError, StoreError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_clip, prepare_files, warn_of
 from skelzoo.inference.runner import pick_device
-from skelzoo.inference.store import Job, Part, Shard, Store, open_store, read_store, refusal_row
+from skelzoo.inference.store import Job, Part, Shard, Store, open_store, read_store, refusal_row, size_and_date
 from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.io.stream import BadClip, ClipStream, open_stream
 
@@ -83,7 +83,7 @@ def embed_store(
         The store, complete.
 
     Raises:
-        StoreError: as ``open_store``; no devices or workers; or a worker failed, or died too often on the same shard.
+        StoreError: as ``open_store``; no devices or workers; a file that changed meanwhile; or a worker failed, or died too often on the same shard.
         DeviceError: a device is not there.
         WriteError: the store cannot be written.
         UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
@@ -134,6 +134,7 @@ class ShardEmbedder:
         Raises:
             WriteError: it cannot be written.
             DeviceError: one clip does not fit into memory.
+            StoreError: a file is not as it was when the store was begun.
         """
         refused: list[Refusal] = []
         vectors = [np.zeros((0, self.encoder.embedding_dim), np.float32)]
@@ -144,8 +145,19 @@ class ShardEmbedder:
             if clips:
                 vectors.append(self.encoder.embed(np.stack([c.array for c in clips]), prepared=True, batch_size=self.batch_size, progress=False))
                 ids += [c.id for c in clips]
+        self._check_unchanged(shard)
         self.store.write(shard, Shard(np.concatenate(vectors), ids, [refusal_row(r) for r in refused]))
         return [str(r) for r in refused]
+
+    def _check_unchanged(self, shard: int) -> None:
+        """What was read of files that are others by now, or away, is not what the store says it holds."""
+        for part in self.store.parts(shard):
+            if size_and_date(part.file) != (part.size, part.modified):
+                what = "it or another file of its recording has changed" if os.path.exists(part.file) else "is not there any more"
+                raise StoreError(
+                    f"{part.file}: {what} since the store {self.store.folder} was begun. "
+                    "Put it back and give the same command to go on; or choose another folder for a store of the files as they are."
+                )
 
     def _chunks(self, parts: Sequence[Part]) -> Iterator[tuple[list[PreparedClip], list[Refusal]]]:
         size = max(CHUNK, self.batch_size or 0)

@@ -8,6 +8,7 @@ depends on when or how often the run was interrupted.
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import json
 import os
@@ -211,7 +212,7 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
             scratch.unlink()
         if begun:
             store = read_store(folder)
-            _check_same(store, {**wanted, **_identity(_plan(paths, job.shard_size, folder))})
+            _check_same(store, {**wanted, **_identity(_plan(paths, job.shard_size, folder))}, paths)
         else:
             shutil.rmtree(folder / PLAN, ignore_errors=True)
             try:
@@ -258,14 +259,38 @@ def _write_row(folder: Path, row: Mapping[str, Any]) -> Store:
     return Store(folder, row)
 
 
-def _check_same(store: Store, wanted: Mapping[str, Any]) -> None:
+def _check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str]) -> None:
     other = [key for key, value in wanted.items() if store.row.get(key) != value]
     if other:
-        told = "; ".join(f"its {key} is {_short(store.row.get(key))}, now it is {_short(wanted[key])}" for key in other)
-        raise StoreError(
-            f"{store.folder}: holds another run: {told} (plan_sha256 stands for the files, their sizes and dates). "
-            "Give the same command to go on with it, or another folder."
-        )
+        # The plan also changes with the size of the shards, and their number with the plan.
+        told = [f"its {key} is {_short(store.row.get(key))}, now it is {_short(wanted[key])}" for key in other if key not in ("shards", "plan_sha256")]
+        changed = _changed_file(store, paths) if "plan_sha256" in other else ""
+        if changed or not told:
+            told.append(f"its files (plan_sha256) are not as they were: {changed or 'their order, size or date'}")
+        raise StoreError(f"{store.folder}: holds another run: {'; '.join(told)}. Give the same command to go on with it, or another folder.")
+
+
+def _changed_file(store: Store, paths: Sequence[str]) -> str:
+    """The first file that is new, gone or, while the store has its plan, of another size or date; "" where none is found."""
+    now = {part.file: (part.size, part.modified) for part in _parts(paths, store.folder)}
+    before: dict[str, tuple[int, int] | None] = {}
+    if store.complete:
+        for name in (IDS, REFUSED):
+            with (store.folder / name).open(newline="", encoding="utf-8", errors="surrogateescape") as rows:
+                before |= {row["file"]: None for row in csv.DictReader(rows)}
+    else:
+        before = {part.file: (part.size, part.modified) for i in range(store.shards) for part in store.parts(i)}
+    dated = (store.folder / STORE).stat().st_mtime_ns
+    for file in [*now, *before]:
+        if file not in before:
+            return f"{file} is new"
+        if file not in now:
+            return f"{file} is gone"
+        if before[file] not in (None, now[file]):
+            return f"{file} has changed"
+        if before[file] is None and now[file][1] > dated:
+            return f"{file} is newer than the store"
+    return ""
 
 
 def _short(value: Any) -> str:

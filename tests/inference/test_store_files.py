@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,9 @@ import pytest
 from tiny import make_clip, make_encoder
 
 import skelzoo
-from skelzoo.inference.bulk import embed_store
-from skelzoo.inference.store import Job
+from skelzoo.errors import StoreError
+from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
+from skelzoo.inference.store import Job, open_store
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +39,52 @@ def test_no_clip_of_a_damaged_file_gets_a_vector(model: str, tmp_path: Path, com
     assert [row["name"] for row in table(store.folder / "ids.csv")] == ["clip7", "clip8"]
     (refused,) = table(store.folder / "refused.csv")
     assert refused["file"] == str(tmp_path / "bad.npz") and refused["clip"] == "" and "damaged" in refused["error"]
+
+
+@pytest.mark.parametrize("change", ["another", "gone", "frame"])
+def test_a_file_that_changes_before_its_shard_is_written_ends_the_run(model: str, tmp_path: Path, change: str) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in "ab":
+        skelzoo.save_clips(folder / f"{name}.npz", [make_clip(ord(name))])
+    person = ", ".join(str(100 + 7 * i % 90) for i in range(75))
+    for t in range(3):
+        (folder / f"c_{t:012d}_keypoints.json").write_text(f'{{"people": [{{"pose_keypoints_2d": [{person}]}}]}}')
+    job, out, changed = Job(model, shard_size=1), tmp_path / "store", folder / ("c_000000000001_keypoints.json" if change == "frame" else "b.npz")
+    with open_store(out, job, [str(folder)]) as store:
+        embedder = ShardEmbedder(store, Settings("cpu"))
+        embedder.embed(0)
+        stat = shutil.copy2(changed, tmp_path / "kept")
+        if change == "gone":
+            changed.unlink()
+        else:
+            changed.write_bytes(changed.read_bytes() + b" ")
+        named = "c_000000000000_keypoints.json" if change == "frame" else "b.npz"
+        with pytest.raises(StoreError, match=rf"{named}: .*Put it back and give the same command"):
+            embedder.embed(2 if change == "frame" else 1)
+        assert [store.has(i) for i in range(3)] == [True, False, False]
+    shutil.copy2(stat, changed)
+    done = embed_store(job, [str(folder)], out, devices=["cpu"])
+    assert [row["name"] for row in table(done.folder / "ids.csv")] == ["clip97", "clip98"]
+
+
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("change", ["is new", "is gone", "has changed"])
+def test_the_first_file_that_is_not_as_it_was_is_named(model: str, tmp_path: Path, change: str, complete: bool) -> None:
+    folder, out = tmp_path / "clips", tmp_path / "store"
+    for name in "acd":
+        skelzoo.save_clips(folder / f"{name}.npz", [make_clip(ord(name))])
+    with open_store(out, Job(model), [str(folder)]):
+        pass
+    if complete:
+        embed_store(Job(model), [str(folder)], out, devices=["cpu"])
+    if change == "is new":
+        skelzoo.save_clips(folder / "b.npz", [make_clip(9)])
+    elif change == "is gone":
+        (folder / "c.npz").unlink()
+    else:
+        later = (out / "store.json").stat().st_mtime + 60
+        os.utime(folder / "d.npz", (later, later))
+    named = {"is new": "b.npz is new", "is gone": "c.npz is gone", "has changed": f"d.npz {'is newer than the store' if complete else 'has changed'}"}[change]
+    with pytest.raises(StoreError, match=rf"holds another run: its files .*{named}\. Give the same command"):
+        embed_store(Job(model), [str(folder)], out, devices=["cpu"])
