@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import MissingDependencyError, SkelzooError
+from skelzoo.errors import ClipError, MissingDependencyError, SkelzooError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.files import FileClip, PreparedClip, Refusal, one_line, prepare_clip, warn_of
 from skelzoo.skeleton.doubts import Doubts
@@ -45,7 +45,13 @@ class EmbedActor:
 
         Returns:
             The batch with ``embedding`` (n, D) float32, NaN where a clip was refused, and ``error`` (n,), why it was, else "".
+
+        Raises:
+            ClipError: there is no column ``keypoints`` or ``layout``.
         """
+        missing = [name for name in ("keypoints", "layout") if name not in batch]
+        if missing:
+            raise ClipError(f"the rows have no column {', '.join(missing)}; they have {', '.join(map(str, batch))}. docs/bulk.md lists the columns of clips.")
         count = len(batch["keypoints"])
         items = [self._prepare({key: values[i] for key, values in batch.items()}, f"row {i}") for i in range(count)]
         warn_of([item for item in items if isinstance(item, PreparedClip)], self._doubts)

@@ -14,6 +14,7 @@ import pytest
 from tiny import make_clip, make_encoder
 
 import skelzoo
+from skelzoo.errors import ClipError
 from skelzoo.inference.ray import EmbedActor, embed_dataset
 
 
@@ -47,6 +48,29 @@ def test_an_actor_takes_arrays_of_equal_clips(model: str) -> None:
     x = np.stack([make_clip(s, persons=2).keypoints for s in range(3)])
     out = EmbedActor(model, device="cpu")({"keypoints": x, "layout": np.array(["kinect20"] * 3)})
     np.testing.assert_allclose(out["embedding"], skelzoo.load(model, device="cpu").embed(x, axes="n m t v c"), atol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [3, 4])
+def test_an_actor_takes_nested_lists_as_ray_gives_them(model: str, axes: int) -> None:
+    clips = [make_clip(s, frames=10 + s) for s in range(3)]
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    nested = [c.keypoints.tolist() if axes == 4 else c.keypoints[0].tolist() for c in clips]
+    ragged = [[[0.0] * 3] * 20, [[0.0] * 3] * 19]
+    table = pa.table(
+        {
+            "keypoints": pa.array([*nested, [ragged] if axes == 4 else ragged]),
+            "layout": ["kinect20"] * 4,
+            "scores": [np.ones((10 + s, 20)).tolist() for s in range(4)],
+        }
+    )
+    out = EmbedActor(model, device="cpu")({name: table[name].to_numpy() for name in table.column_names})
+    np.testing.assert_allclose(out["embedding"][:3], skelzoo.load(model, device="cpu").embed(clips), atol=1e-5)
+    assert out["error"][:3].tolist() == [""] * 3 and "docs/bulk.md" in out["error"][3] and np.isnan(out["embedding"][3]).all()
+
+
+def test_columns_that_are_not_there_are_named(model: str) -> None:
+    with pytest.raises(ClipError, match=r"no column keypoints; they have joints, layout\..*docs/bulk\.md"):
+        EmbedActor(model, device="cpu")({"joints": np.zeros((2, 3)), "layout": np.array(["kinect20"] * 2)})
 
 
 def workers() -> list[int]:

@@ -146,7 +146,8 @@ def clip_of(row: Mapping[str, Any], name: str) -> Clip:
 def _clip(row: Mapping[str, Any], name: str) -> Clip:
     if row.get("keypoints") is None or row.get("layout") is None:
         raise ClipError(f"{name}: its keypoints or its layout are empty. Leave the row out.")
-    layout, points, scores = get_layout(str(row["layout"])), np.asarray(row["keypoints"]), row.get("scores")
+    layout, points, scores = get_layout(str(row["layout"])), _array(row["keypoints"]), row.get("scores")
+    scores = None if scores is None else _array(scores)
     persons, frames, height, width, fps = (_number(row.get(key)) for key in ("persons", "frames", "image_height", "image_width", "fps"))
     if points.ndim == 1 or frames is not None or persons is not None:
         m, t, v = int((points.shape[0] if points.ndim == 4 else 1) if persons is None else persons), int(frames or 0), len(layout)
@@ -155,10 +156,16 @@ def _clip(row: Mapping[str, Any], name: str) -> Clip:
             raise ClipError(f"{name}: {found} for {m} person(s), {t} frames and {v} joints of {layout.name}. "
                             "Give 2 or 3 for each joint, ordered (persons, frames, joints, coordinates).")  # fmt: skip
         points = points.reshape(m, t, v, -1)
-    if scores is not None and points.ndim in (3, 4) and _shaped(np.asarray(scores), points.shape[:-1]):
+    if scores is not None and points.ndim in (3, 4) and _shaped(scores, points.shape[:-1]):
         scores = np.reshape(scores, points.shape[:-1])
     image_size = None if height is None or width is None else (int(height), int(width))
     return build_clip(points, layout, name=name, fps=fps, label=label_of(row.get("label")) or None, scores=scores, image_size=image_size)
+
+
+def _array(value: Any) -> NDArray[Any]:
+    """A column's value as numbers; nested lists come as arrays of arrays from Ray and pandas."""
+    array = np.asarray(value)
+    return np.stack([_array(item) for item in array]) if array.dtype.hasobject else array
 
 
 def _shaped(array: NDArray[Any], shape: Sequence[int]) -> bool:
