@@ -187,3 +187,21 @@ def test_labels_of_rows_are_text_and_nan_is_none(tmp_path: Path, labels: list[An
     clips = skelzoo.read(tmp_path / "rows.parquet")
     assert [c.label for c in clips] == [None if value != value else str(value) for value in labels]
     assert [c.fps for c in clips] == [None, 30.0] and [c.name for c in clips] == ["rows[0]", "b"]
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_three_persons_in_pictures_come_back(tmp_path: Path, scored: bool) -> None:
+    x = np.random.default_rng(0).random((2, 3, 6, 17, 2))
+    clips = [Clip(k, "coco17", scores=np.ones(k.shape[:3]) if scored else None) for k in x]
+    skelzoo.save_clips(tmp_path / "a.npz", clips)
+    np.savez(tmp_path / "b.npz", keypoints=x, layout="coco17", axes="n m t v c")
+    stream = open_stream(tmp_path / "a.npz")
+    assert stream is not None
+    for found in (skelzoo.read(tmp_path / "a.npz"), skelzoo.read(tmp_path / "b.npz"), list(stream.clips(0, 2))):
+        assert all(isinstance(c, Clip) and np.array_equal(c.keypoints, e.keypoints) for c, e in zip(found, clips, strict=True))
+    stream.close()
+
+
+def test_arrays_whose_axes_could_be_others_are_left_to_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", keypoints=np.ones((8, 3, 6, 20, 2)), layout="kinect20")
+    assert open_stream(tmp_path / "a.npz") is None

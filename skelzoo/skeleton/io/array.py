@@ -78,6 +78,8 @@ def clips_of(arrays: Arrays, layout: Layout, path: Path) -> list[Clip]:
     if "shapes" in arrays:
         return _split(arrays, layout, path)
     axes = _text(arrays, "axes", path) if "axes" in arrays else None
+    if axes is None and "scores" not in arrays:
+        check_order(keypoints.shape, layout, path)
     samples = _samples(keypoints, layout, path) if axes is None else _rearranged(keypoints, axes, layout, path)
     scores = arrays.get("scores")
     if scores is None:
@@ -123,7 +125,8 @@ def _table(clips: Sequence[Clip], layout: Layout) -> dict[str, NDArray[Any]]:
         "labels": np.array([c.label or "" for c in clips]),
         "names": np.array([c.name for c in clips]),
     }
-    if len({c.keypoints.shape for c in clips}) == 1:
+    # Three persons in 2-D side by side could be read as two in 3-D, see check_order.
+    if len({c.keypoints.shape for c in clips}) == 1 and (clips[0].persons, clips[0].channels) != (3, 2):
         arrays |= {"keypoints": np.stack([c.keypoints for c in clips]), "scores": np.stack(scores)}
     else:
         arrays["shapes"] = np.array([(c.persons, c.frames) for c in clips], dtype=np.int64)
@@ -186,6 +189,17 @@ def _samples(keypoints: NDArray[Any], layout: Layout, path: Path) -> NDArray[Any
     if keypoints.size == 0:
         raise ReadError(path, f"its keypoints of shape {shape} are empty", "Leave empty recordings out.")
     return keypoints.reshape((1,) * (5 - keypoints.ndim) + shape)
+
+
+def check_order(shape: Sequence[int], layout: Layout, path: Path) -> None:
+    """Raise ReadError for a shape without axes that may be persons, frames, joints, coordinates, or as well coordinates, frames, joints, persons."""
+    if len(shape) in (4, 5) and (shape[-4], *shape[-2:]) == (3, len(layout), 2) and (len(shape) == 5 or layout.dimensions == 3):
+        first, second = ("n c t v m", "n m t v c") if len(shape) == 5 else ("c t v m", "m t v c")
+        raise ReadError(
+            path,
+            f"its keypoints of shape {tuple(shape)} could be axes={first!r}, 2 persons in 3-D",
+            f"Save it with that key; say axes={second!r} if these are 3 persons in 2-D.",
+        )
 
 
 def _rearranged(keypoints: NDArray[Any], axes: str, layout: Layout, path: Path) -> NDArray[Any]:

@@ -270,6 +270,8 @@ def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDAr
     layout = array.layout_of(
         {**{key: once[key] for key in ("axes", "layout", "layout_table") if key in rows}, "keypoints": np.empty((0, *shape[1:]), rows["keypoints"].dtype)}, path
     )
+    if not axes and not long and "scores" not in rows:
+        array.check_order(shape, layout, path)
     return _NumpyStream(path, keys, long, bounds, name_key, lambda name, own: array.clips_of({**shared, **own, "names": np.array([name])}, layout, path)[0])
 
 
