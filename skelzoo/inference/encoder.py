@@ -21,13 +21,15 @@ from skelzoo.nets.fused import splits_batches, state_of, vectors_of
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clip_list, clips_from_array
 from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.prepare import Contract, prepare_batch
-from skelzoo.weights.checkpoint import read_net, save_folder
+from skelzoo.weights.checkpoint import check_net, read_net, save_folder
 from skelzoo.weights.files import CHECKSUMS, CONFIG, LISTED, MODEL
 from skelzoo.weights.hub import Hub, upload
 from skelzoo.weights.manifest import ModelConfig
 from skelzoo.weights.sources import locate
 
 Clips = Clip | Sequence[Clip] | NDArray[Any] | Tensor
+
+TO_FLOAT32 = "Call encoder.net.float() first, which keeps what was trained; what was only loaded has all its digits when loaded with dtype='float32'."
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,14 +211,14 @@ class Encoder:
 
         Raises:
             CheckpointError: the folder exists and is something else; or the encoder does not compute in float32, in which weights
-                are stored, or gives NaN.
+                are stored, gives NaN, or has other layers than its config says.
             WriteError: the folder cannot be written.
         """
         from skelzoo.inference.golden import make_golden
 
         if self.dtype != torch.float32:
-            raise CheckpointError(f"{self.name} computes in {self.dtype}, weights are stored in float32. Load it with dtype='float32' to save it.")
-
+            raise CheckpointError(f"{self.name} computes in {self.dtype}, weights are stored in float32. {TO_FLOAT32}")
+        check_net(self.net, self.config, self.name)
         text = card or f"# {self.name}\n\nSaved by skelzoo. Architecture `{self.config.arch}`, layout `{self.contract.layout}`.\n"
         save_folder(Path(folder), self.net, self.config, make_golden(self), text)
         return Path(folder)

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from skelzoo import __version__
 from skelzoo.errors import ExportError, MissingDependencyError
-from skelzoo.inference.encoder import Encoder
+from skelzoo.inference.encoder import TO_FLOAT32, Encoder
 from skelzoo.inference.golden import TOLERANCE, golden_clip, prepare_golden
 from skelzoo.inference.output import check_output
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.writing import whole_file
+from skelzoo.weights.checkpoint import check_net
 from skelzoo.weights.files import bytes_info, dump_json
 
 OPSET = 20
@@ -62,13 +63,17 @@ def export(encoder: Encoder, to: str, path: str | os.PathLike[str]) -> Export:
         path: ends in ``.onnx`` or ``.pt2``. ``PATH.json`` beside it says how clips are prepared and what comes out.
 
     Raises:
+        CheckpointError: the net has other layers than its config says.
         ExportError: the net cannot be exported, or what was exported gives other numbers.
         MissingDependencyError: the packages of the onnx extra are not installed.
         WriteError: another suffix, or it cannot be written.
     """
     target = check_output(path, (f".{to}",))
-    if encoder.device.type != "cpu" or encoder.dtype != torch.float32:
-        raise ExportError(f"{encoder.name} is on {encoder.device} in {encoder.dtype}. Load it with device='cpu' and dtype='float32' to export it.")
+    if encoder.device.type != "cpu":
+        raise ExportError(f"{encoder.name} is on {encoder.device}. Call encoder.net.cpu() to export it.")
+    if encoder.dtype != torch.float32:
+        raise ExportError(f"{encoder.name} computes in {encoder.dtype}. {TO_FLOAT32}")
+    check_net(encoder.net, encoder.config, encoder.name)
     names = ["embedding", "logits"] if encoder.config.num_classes else ["embedding"]
     net = _Outputs(copy.deepcopy(encoder.net).eval(), names)  # the encoder's own may be in training
     clip = prepare_golden(golden_clip(encoder), encoder)

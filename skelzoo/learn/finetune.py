@@ -28,7 +28,7 @@ from skelzoo.learn.training import Standardised, computes_bf16, warmup_cosine
 from skelzoo.nets.archs import ARCHS
 from skelzoo.nets.psp import PSP
 from skelzoo.skeleton.clip import Clip, clip_list
-from skelzoo.weights.checkpoint import build_net
+from skelzoo.weights.checkpoint import build_net, tensors_of
 from skelzoo.weights.manifest import ModelConfig
 
 MODES = ("full", "linear", "semi")
@@ -210,7 +210,7 @@ def _copy_with_head(encoder: Encoder, names: tuple[str, ...]) -> tuple[nn.Module
     """A float32 copy of the net, with a new head unless the head's classes are the same already."""
     config = dataclasses.replace(encoder.config, num_classes=len(names), labels=names)
     net, head = build_net(config), ARCHS[config.arch].head
-    kept = {k: v for k, v in encoder.net.state_dict().items() if encoder.labels == names or not k.startswith(head)}
+    kept = {k: v for k, v in tensors_of(encoder.net).items() if encoder.labels == names or not k.startswith(head)}
     net.load_state_dict({**net.state_dict(), **kept})
     return net.to(encoder.device), config
 

@@ -28,6 +28,9 @@ MAX_HEADER = 16 << 20
 MAX_NUMBER = 1 << 13
 """Largest whole number and longest list among the options of a net: a config must not keep a machine busy."""
 
+COMPILED = "_orig_mod."
+"""What ``torch.compile`` puts before the names of a module's tensors."""
+
 
 def parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file.
@@ -112,21 +115,47 @@ def read_net(located: Located, config: bytes, model: bytes, num_classes: int | N
         shapes = build_net(wanted).state_dict()
     head = {k for k in shapes.keys() | tensors.keys() if num_classes is not None and k.startswith(ARCHS[wanted.arch].head)}
     kept = {k: v for k, v in tensors.items() if k not in head}
-    _check_tensors(path, {k: v for k, v in shapes.items() if k not in head}, kept)
+    problems = _differences({k: v for k, v in shapes.items() if k not in head}, kept)
+    if problems:
+        raise CheckpointError(f"{path}: does not fit the net of its config: {problems}. The weights are of another model or version; nothing was loaded.")
     net = build_net(wanted)
     net.load_state_dict({**{k: v for k, v in net.state_dict().items() if k in head}, **kept})
     return wanted, net
 
 
-def _check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+def tensors_of(net: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a net under the names that they have where no part of it runs through ``torch.compile``."""
+    return {name.replace(COMPILED, ""): tensor for name, tensor in net.state_dict().items()}
+
+
+def check_net(net: nn.Module, config: ModelConfig, name: str) -> None:
+    """Check that a net's tensors are those of its config, so that what is saved can be loaded again.
+
+    Args:
+        name: of the encoder, for the message.
+
+    Raises:
+        CheckpointError: they are not; the message says which differ.
+    """
+    with Shapes():
+        shapes = build_net(config).state_dict()
+    problems = _differences(shapes, tensors_of(net))
+    if problems:
+        raise CheckpointError(
+            f"{name}: its net is no longer that of its config ({config.arch}, {config.num_classes} classes), so it could not be loaded again: {problems}. "
+            "Give it the layers it was made with: skelzoo.load(NAME, num_classes=N) makes a head of another size, torch.nn.utils.parametrize.remove_parametrizations "
+            "and the merging of adapters bring weights back under their own names. Nothing was written."
+        )
+
+
+def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """What differs between a net's tensors and those that were found; "" for nothing."""
     problems = [f"missing {k}" for k in expected if k not in found] + [f"unexpected {k}" for k in found if k not in expected]
     problems += [
         f"{k} has shape {tuple(found[k].shape)}, the net needs {tuple(v.shape)}" for k, v in expected.items() if k in found and found[k].shape != v.shape
     ]
     problems += [f"{k} has type {found[k].dtype}, the net needs {v.dtype}" for k, v in expected.items() if k in found and found[k].dtype != v.dtype]
-    if problems:
-        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise CheckpointError(f"{path}: does not fit the net of its config: {shown}. The weights are of another model or version; nothing was loaded.")
+    return "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
 
 
 def save_folder(target: Path, net: nn.Module, config: ModelConfig, golden: Mapping[str, Tensor], card: str) -> dict[str, FileInfo]:
@@ -140,7 +169,7 @@ def save_folder(target: Path, net: nn.Module, config: ModelConfig, golden: Mappi
         WriteError: it cannot be written.
     """
     with new_folder(target) as folder:
-        for name, tensors in ((MODEL, net.state_dict()), (GOLDEN, golden)):
+        for name, tensors in ((MODEL, tensors_of(net)), (GOLDEN, golden)):
             try:
                 save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, folder / name)
             except SafetensorError as error:  # a full disk
