@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from skelzoo.inference.encoder import Encoder
     from skelzoo.inference.files import PreparedClip, Refusal
     from skelzoo.inference.output import ClipId
-    from skelzoo.skeleton.clip import FloatArray
+    from skelzoo.learn.recordings import LabelledClip
+    from skelzoo.skeleton.clip import Clip, FloatArray
+    from skelzoo.skeleton.prepare import Contract
 
 T = TypeVar("T")
 
@@ -252,9 +254,15 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.option("--freeze", default="none", show_default=True, metavar="none|body|N", help="Keep the body, or the first N blocks, as they are.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the clips.")
 @click.option("--learning-rate", type=float, help="Of the head; blocks below learn more slowly.")
-@click.option("--validation", type=float, default=0.2, show_default=True, help="Share of the clips to hold out; 0 for none.")
+@click.option(
+    "--validation", default="0.2", show_default=True, metavar="SHARE|PATH", help="Share of the clips to hold out, 0 for none; or recordings to validate on."
+)
 @click.option("--group", metavar="REGEX", help="Finds the person in PATH/CLIPNAME, e.g. 'subject(\\d+)'; whole persons are then held out.")
 @click.option("--label", metavar="REGEX", help="Finds the class there instead of the first folder's name, e.g. '^[^/]+/([^/]+)/[^/]+/'.")
+@click.option(
+    "--label-from", type=click.Choice(["auto", "folder", "file"]), default="auto", show_default=True, help="The first folder's name, or the file's own label."
+)
+@click.option("--labels", "table", metavar="FILE.csv", help="Table with the columns file, label and, if wanted, group, instead of class folders.")
 @click.option("--unlabelled", multiple=True, help="Recordings without labels, for --mode semi; may be given again.")
 @click.option("--seed", type=int, help="Of the new head, the split and the order.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
@@ -262,12 +270,12 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.option("--overwrite", is_flag=True, help="Replace a model that OUT holds.")
 @click.pass_context
 def finetune_command(
-    context: click.Context, model: str, recordings: str, out: str, mode: str, validation: float, group: str | None, label: str | None,
-    unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int | None, learning_rate: float | None, seed: int | None,
+    context: click.Context, model: str, recordings: str, out: str, mode: str, validation: str, group: str | None, label: str | None,
+    label_from: str, table: str | None, unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int | None, learning_rate: float | None, seed: int | None,
 ) -> None:  # fmt: skip
-    """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or a corpus .npz with labels."""
+    """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""
     from skelzoo.learn.finetune import FinetuneOptions, finetune
-    from skelzoo.learn.recordings import card, fitting_files, labelled_files, report
+    from skelzoo.learn.recordings import card, fitting_files, report
     from skelzoo.weights.files import CONFIG, check_target
 
     check_target(Path(out))
@@ -276,16 +284,47 @@ def finetune_command(
     given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "freeze": int(freeze) if freeze.isdecimal() else freeze}
     options = dataclasses.replace(FinetuneOptions(), **{name: value for name, value in given.items() if value is not None})
     encoder = skelzoo.load(model, device=device)
-    clips, refused = _go_through(labelled_files(recordings, encoder.contract, group, select_persons, label), [recordings])
+    rule = {"group": group, "label": label, "label_from": label_from, "table": table}
+    clips, held, refused = _labelled(encoder.contract, recordings, validation, select_persons, rule)
     others, more_refused = _go_through(fitting_files(unlabelled, encoder.contract, select_persons), unlabelled)
-    groups = [c.group for c in clips] if group else None
+    groups = [c.group for c in clips] if any(c.group for c in clips) and not isinstance(held, list) else None
     if clips:
-        result = finetune(
-            encoder, [c.clip for c in clips], mode=mode, unlabelled=[c.clip for c in others], validation=validation, groups=groups, options=options
-        )
+        result = finetune(encoder, [c.clip for c in clips], mode=mode, unlabelled=[c.clip for c in others], validation=held, groups=groups, options=options)
         folder = result.encoder.save(out, card(result, model, _command_line(context)))
         click.echo(f"{report(result)}\nweights, to be loaded as local:{folder}")
     _finish(len(clips), refused + more_refused)
+
+
+def _labelled(
+    contract: Contract, recordings: str, validation: str, select_persons: bool, rule: Mapping[str, Any]
+) -> tuple[list[LabelledClip], float | list[Clip], int]:
+    """The clips to learn from, what to validate on, and how many files or clips were refused."""
+    from skelzoo.learn.recordings import labelled_files
+
+    if sum((bool(rule["table"]), bool(rule["label"]), rule["label_from"] != "auto")) > 1:
+        raise click.UsageError("Give one of --label, --label-from and --labels.")
+    try:
+        share, own = float(validation), None
+    except ValueError:
+        share, own = 0.0, validation
+    if own and (rule["group"] or rule["table"] or Path(own).resolve() in (Path(recordings).resolve(), *Path(recordings).resolve().parents)):
+        raise click.UsageError("--validation PATH goes without --group and --labels, and lies beside RECORDINGS or in it.")
+
+    def read(path: str, leave_out: str | None) -> tuple[list[LabelledClip], int]:
+        return _go_through(
+            labelled_files(
+                path, contract, rule["group"], select_persons, rule["label"], label_from=rule["label_from"], table=rule["table"], leave_out=leave_out
+            ),
+            [path],
+        )
+
+    clips, refused = read(recordings, own)
+    if own is None:
+        return clips, share, refused
+    held, more = read(own, None)
+    if not held:
+        fail(f"{own}: no clip to validate on could be used; nothing was written.")
+    return clips, [c.clip for c in held], refused + more
 
 
 def _command_line(context: click.Context) -> str:

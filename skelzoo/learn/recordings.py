@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from skelzoo.errors import TrainingError, UnknownModelError
 from skelzoo.inference.files import FileClip, Refusal, prepare_clip, prepare_files, read_files
 from skelzoo.inference.output import ClipId, table
 from skelzoo.learn.finetune import FinetuneResult
+from skelzoo.learn.labels import Labels, class_folder
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.prepare import Contract
 from skelzoo.weights.files import CARD
@@ -45,81 +45,51 @@ def fitting_files(paths: Sequence[str], contract: Contract, select_persons: bool
 
 
 def labelled_files(
-    path: str, contract: Contract, group: str | None = None, select_persons: bool = False, label: str | None = None
-) -> Iterator[LabelledClip | Refusal]:
-    """Read recordings arranged by class.
+    path: str, contract: Contract, group: str | None = None, select_persons: bool = False, label: str | None = None,
+    *, label_from: str = "auto", table: str | Path | None = None, leave_out: str | Path | None = None,
+) -> Iterator[LabelledClip | Refusal]:  # fmt: skip
+    """Read recordings and their classes.
 
     Args:
-        path: a folder with one folder per class, named after it, that holds the recordings at any depth. Clips of files that lie in
-            no class folder, of a single file such as a corpus, and of a file whose clips have several labels, keep those.
+        path: a folder with one folder per class, named after it, that holds the recordings at any depth; or recordings whose files
+            give their clips labels, such as a corpus.
         group: regular expression that finds the group, such as the person, in a file's path below the folder followed by
             ``/`` and the clip's name: its first bracketed part, or all of what it fits.
         select_persons: see ``fitting_files``.
-        label: regular expression that finds the class there in the same way, instead of the first folder's name.
+        label: regular expression that finds the class there in the same way, instead of ``label_from``.
+        label_from: ``folder``, the name of the first folder; ``file``, the label that the file gives its clip; ``auto``, whichever there
+            is, as long as no clip has two that differ.
+        table: CSV with the columns file, label and, if wanted, group, instead of all these; paths are below the folder.
+        leave_out: file or folder among the recordings that is passed over.
 
     Yields:
         As ``fitting_files``; a Refusal also for a clip without a label, or without a group where groups are asked for.
 
     Raises:
-        TrainingError: not a regular expression.
+        TrainingError: not a regular expression or table, folders and files that disagree, or class folders that are parts of a data set.
     """
-    find_group, find_label = (_finder(pattern) if pattern else None for pattern in (group, label))
-    for file, items in itertools.groupby(read_files([path]), key=lambda item: item.file):
-        of_file = list(items)
-        several, folder = _has_several(item.clip.label for item in of_file if isinstance(item, FileClip)), class_folder(file, [path])
-        for read in of_file:
-            ready = read if isinstance(read, Refusal) else prepare_clip(read, contract, select_persons)
-            if isinstance(ready, Refusal):
-                yield ready
-                continue
-            clip = ready.source.clip
-            where = f"{_inside(file, path).as_posix()}/{clip.name}"
-            found = find_label(where) if find_label else clip.label if several else folder or clip.label
-            person = find_group(where) if find_group else ""
-            problem = ""
-            if not found and find_label:
-                problem = f"the label pattern {label!r} fits nothing in {where!r}. Loosen it."
-            elif not found:
-                why = "though other clips of its file have one. Name it too." if several else "and lies in no folder named after its class. Put it into one."
-                problem = f"has no label, {why}"
-            elif find_group and not person:
-                problem = f"the group pattern {group!r} fits nothing in {where!r}. Loosen it."
-            yield Refusal(file, TrainingError(problem), clip.name) if problem else LabelledClip(clip.replace(label=found), person)
-
-
-def class_folder(file: str, paths: Sequence[str]) -> str:
-    """The class of a recording by its folder: the first folder below that of the paths in which it lies; "" for none."""
-    inside = [_inside(file, path) for path in paths if Path(path).is_dir() and Path(file).is_relative_to(path)]
-    return inside[0].parts[0] if inside and len(inside[0].parts) > 1 else ""
+    rule, labels = Labels(path, group, label, label_from, table), set()
+    for read in read_files([path], leave_out):
+        ready = read if isinstance(read, Refusal) else prepare_clip(read, contract, select_persons)
+        if isinstance(ready, Refusal):
+            yield ready
+            continue
+        clip = ready.source.clip
+        found, person, problem = rule.of(ready.source.file, clip.name, clip.label)
+        if problem:
+            yield Refusal(ready.source.file, TrainingError(problem), clip.name)
+        else:
+            labels.add(found)
+            yield LabelledClip(clip.replace(label=found), person)
+    problem = rule.finish(labels)
+    if problem:
+        yield Refusal(str(table), TrainingError(problem))
 
 
 def with_classes(ids: Sequence[ClipId], paths: Sequence[str], classes: Sequence[str]) -> list[ClipId]:
-    """The ids of clips that were read from paths, labelled as ``labelled_files`` does where that gives one of the classes."""
-    labels = {file: [i.label for i in of_file] for file, of_file in itertools.groupby(ids, key=lambda i: i.file)}
-    folders = {file: "" if _has_several(of_file) else class_folder(file, paths) for file, of_file in labels.items()}
-    return [replace(i, label=folders[i.file]) if folders[i.file] in classes else i for i in ids]
-
-
-def _has_several(labels: Iterable[str | None]) -> bool:
-    return len({label for label in labels if label}) > 1
-
-
-def _inside(file: str, path: str) -> Path:
-    return Path(file).relative_to(path) if Path(path).is_dir() else Path(Path(file).name)
-
-
-def _finder(pattern: str) -> Callable[[str], str]:
-    """A text -> what a regular expression's first bracketed part, or all of it, fits there; "" for nothing."""
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise TrainingError(f"{pattern!r} is no regular expression ({error}). Example: 'person(\\d+)'.") from error
-
-    def find(text: str) -> str:
-        found = compiled.search(text)
-        return "" if found is None else (found[1] or "" if compiled.groups else found[0])
-
-    return find
+    """The ids of clips that were read from paths, with the name of the class folder where that, and not the clip's own label, is one of the classes."""
+    folders = [class_folder(i.file, list(paths)) for i in ids]
+    return [replace(i, label=folder) if folder in classes and i.label not in classes else i for i, folder in zip(ids, folders, strict=True)]
 
 
 def report(result: FinetuneResult) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,19 +37,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    """CLASS/PERSON/*.npz: two classes, three persons, two recordings each, labelled otherwise in the files."""
+    """CLASS/PERSON/*.npz: two classes, three persons, two recordings each, without labels in the files."""
     for name in ("walk", "wave"):
         for person in range(3):
             folder = tmp_path / "takes" / name / f"person{person}"
             folder.mkdir(parents=True)
             for k in range(2):
                 clip = make(name, frames=30, seed=10 * person + k)
-                skelzoo.save_clips(folder / f"take{k}.npz", [clip.replace(label="something", name=f"{name}{person}{k}")])
+                skelzoo.save_clips(folder / f"take{k}.npz", [clip.replace(label=None, name=f"{name}{person}{k}")])
     return tmp_path / "takes"
 
 
-def found(path: object, group: str | None = None, select_persons: bool = False, label: str | None = None) -> tuple[list[LabelledClip], list[str]]:
-    items = list(labelled_files(str(path), CONTRACT, group, select_persons, label))
+def found(path: object, group: str | None = None, select_persons: bool = False, label: str | None = None, **rule: Any) -> tuple[list[LabelledClip], list[str]]:
+    items = list(labelled_files(str(path), CONTRACT, group, select_persons, label, **rule))
     return [i for i in items if isinstance(i, LabelledClip)], [str(i) for i in items if isinstance(i, Refusal)]
 
 
@@ -61,17 +63,72 @@ def test_the_class_is_the_folder_and_the_group_what_the_pattern_finds(recordings
         found(recordings, "(")
 
 
-def test_the_class_is_what_a_pattern_finds_or_what_a_file_of_several_says(recordings: Path) -> None:
+def test_the_class_is_what_a_pattern_finds(recordings: Path) -> None:
     clips, refused = found(recordings, r"^(\w+)/", label=r"/(person\d)/")
     assert not refused and {(c.clip.label, c.group) for c in clips} == {(f"person{p}", name) for p in range(3) for name in ("walk", "wave")}
     assert "the label pattern 'nowhere' fits nothing in 'walk/person0/take0.npz/walk00'" in found(recordings, label="nowhere")[1][0]
-    skelzoo.save_clips(recordings / "walk/session.npz", [make_clip(i).replace(label=name) for i, name in enumerate(("sit", "stand", "sit"))])
-    assert [c.clip.label for c in found(recordings)[0] if c.clip.name.startswith("clip")] == ["sit", "stand", "sit"]
-    short = [make_clip(0).replace(label="sit"), make_clip(1, frames=1).replace(label="stand"), make_clip(2)]
-    skelzoo.save_clips(recordings / "walk/session.npz", short)
-    clips, refused = found(recordings, "")
-    assert [c.clip.label for c in clips if c.clip.name.startswith("clip")] == ["sit"]
-    assert "clip1" in refused[0] and "clip2: has no label, though other clips of its file have one" in refused[1]
+
+
+def test_folders_and_files_that_disagree_are_refused_until_one_is_chosen(model: str, tmp_path: Path) -> None:
+    """One file of labelled clips per patient: no patient becomes a class, and one rule holds for all files."""
+    for patient in ("p1", "p2"):
+        (tmp_path / "takes" / patient).mkdir(parents=True)
+        clips = [make_clip(i).replace(label="sit" if patient == "p1" or i % 2 else "stand", name=f"{patient}-{i}") for i in range(4)]
+        skelzoo.save_clips(tmp_path / "takes" / patient / "all.npz", [*clips, make_clip(9)])
+    with pytest.raises(TrainingError, match=r"p1.all\.npz: its folder says that p1-0 is of the class 'p1', the file itself says 'sit'.*--label-from file"):
+        found(tmp_path / "takes")
+    clips_of_files, refused = found(tmp_path / "takes", label_from="file")
+    assert [c.clip.label for c in clips_of_files] == ["sit"] * 4 + ["stand", "sit"] * 2 and ["clip9: has no label of its own" in r for r in refused] == [
+        True
+    ] * 2
+    assert [c.clip.label for c in found(tmp_path / "takes", label_from="folder")[0]] == ["p1"] * 5 + ["p2"] * 5
+    with pytest.raises(TrainingError, match="cannot be taken from 'files'"):
+        found(tmp_path / "takes", label_from="files")
+    arguments = (model, tmp_path / "takes", "--mode", "linear", "--epochs", 1, "--device", "cpu", "--out", tmp_path / "mine")
+    assert "--label-from folder" in run(*arguments).stderr and not (tmp_path / "mine").exists()
+    assert run(*arguments, "--label-from", "file", "--label", "p").exit_code == 2
+    run(*arguments, "--label-from", "file")
+    assert skelzoo.load(f"local:{tmp_path / 'mine'}", device="cpu").labels == ("sit", "stand")
+    said = CliRunner().invoke(main, ["classify", f"local:{tmp_path / 'mine'}", str(tmp_path / "takes"), "-o", str(tmp_path / "out.csv"), "--device", "cpu"])
+    assert "of 8 clips with a label of the model's" in said.stdout
+    assert [row["label"] for row in csv.DictReader((tmp_path / "out.csv").open())] == [*["sit"] * 4, "", *["stand", "sit"] * 2, ""]
+
+
+def test_a_table_gives_labels_and_groups(model: str, recordings: Path, tmp_path: Path) -> None:
+    files = sorted(p.relative_to(recordings).as_posix() for p in recordings.rglob("*.npz"))
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,group\n" + "".join(f"{f},{'odd' if '1.npz' in f else 'even'},{f.split('/')[1]}\n" for f in files[1:]) + "gone.npz,odd,x\n")
+    clips, refused = found(recordings, table=table)
+    assert {(c.clip.label, c.group) for c in clips} == {(label, f"person{i}") for label in ("odd", "even") for i in range(3)} and len(clips) == 11
+    assert "walk00: is not in" in refused[0] and "1 of its rows name no recording that was read, the first 'gone.npz'" in refused[1] and len(refused) == 2
+    result = run(model, recordings, "--labels", table, "--out", tmp_path / "mine", "--mode", "linear", "--epochs", 1, "--device", "cpu")
+    assert "groups held out: person" in result.stdout and skelzoo.load(f"local:{tmp_path / 'mine'}", device="cpu").labels == ("even", "odd")
+    for text, says in (
+        ("name,label\na,b\n", "has the columns label, name"), (f"file,label\n{files[0]},\n", "line 2: a place is empty"),
+        (f"file,label\n{files[0]},a\n{files[0]},b\n", "line 3: .* stands there twice"),
+    ):  # fmt: skip
+        table.write_text(text)
+        with pytest.raises(TrainingError, match=says):
+            found(recordings, table=table)
+
+
+def test_recordings_of_ones_own_to_validate_on(model: str, recordings: Path, tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        shutil.copytree(recordings, tmp_path / "data" / part)
+    shutil.rmtree(tmp_path / "data/val/walk/person0")
+    arguments = (model, "--out", tmp_path / "mine", "--mode", "linear", "--epochs", 1, "--device", "cpu", tmp_path / "data")
+    assert (
+        f"not classes. Give the part to train on, and the one to validate on with --validation: {tmp_path}/data/train --validation {tmp_path}/data/val"
+        in run(*arguments).stderr
+    )
+    result = run(*arguments[:-1], tmp_path / "data/train", "--validation", tmp_path / "data/val")
+    assert [line.split()[:3] for line in result.stdout.splitlines()[1:3]] == [["walk", "6", "4"], ["wave", "6", "6"]], result.stderr
+    shutil.move(tmp_path / "data/val", tmp_path / "data/train/held")
+    again = run(*arguments[:-1], tmp_path / "data/train", "--overwrite", "--validation", tmp_path / "data/train/held")
+    assert again.stdout.splitlines()[1:3] == result.stdout.splitlines()[1:3]
+    assert run(*arguments, "--overwrite", "--validation", tmp_path).exit_code == 2
+    nothing = run(*arguments[:-1], recordings, "--overwrite", "--validation", "nowhere")
+    assert nothing.exit_code == 1 and "nowhere: no clip to validate on could be used" in nothing.stderr
 
 
 def test_a_model_is_not_replaced_unless_asked(model: str, recordings: Path, tmp_path: Path) -> None:
@@ -169,7 +226,7 @@ def test_finetune_refuses_before_any_work(model: str, recordings: Path, tmp_path
         ([model, recordings, "--out", tmp_path / "new", "--mode", "semi"], "semi is PSP's objective"),
         ([model, recordings, "--out", tmp_path / "new", "--unlabelled", recordings], "does not use unlabelled clips"),
         ([model, recordings, "--out", tmp_path / "new", "--learning-rate", -1], "learning_rate is -1"),
-        ([model, recordings / "walk/person0", "--out", tmp_path / "new"], "all 2 clips are of the class 'something'"),
+        ([model, recordings / "walk/*", "--out", tmp_path / "new"], "does not tell which folders are classes. Give the folder above the class folders"),
         ([model, tmp_path / "none", "--out", tmp_path / "new"], "no such file or folder"),
     ):
         result = run(*args, "--device", "cpu")

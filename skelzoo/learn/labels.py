@@ -1,0 +1,168 @@
+"""Which class a recording is of, by one rule for all recordings of a run: its folder, its file, a pattern, or a table."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from skelzoo.errors import TrainingError
+
+SOURCES = ("auto", "folder", "file")
+
+PARTS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
+"""Folders of these names are parts of a data set, not classes."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a table says of a file or clip."""
+
+    label: str
+    group: str
+
+
+@dataclass
+class Labels:
+    """The rule of a run.
+
+    Args:
+        path: of the recordings; see ``labelled_files`` for all of them.
+
+    Raises:
+        TrainingError: no such source, not a regular expression, or a table that cannot be read.
+    """
+
+    path: str
+    group: str | None
+    pattern: str | None
+    source: str
+    table: str | Path | None
+    rows: dict[str, Row] = field(init=False)
+    used: set[str] = field(init=False, default_factory=set)
+    folders: set[str] = field(init=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        if self.source not in SOURCES:
+            raise TrainingError(f"labels cannot be taken from {self.source!r}. Give {', '.join(SOURCES)}.")
+        self.find_group, self.find_label = (finder(pattern) if pattern else None for pattern in (self.group, self.pattern))
+        self.rows = {} if self.table is None else read_table(self.table)
+
+    def of(self, file: str, clip: str, own: str | None) -> tuple[str, str, str]:
+        """Label and group of a clip, and what is wrong with them, "" for nothing.
+
+        Args:
+            own: the label that its file gives it.
+
+        Raises:
+            TrainingError: folder and file give it different labels, and nobody said which holds.
+        """
+        place = inside(file, self.path).as_posix()
+        where = f"{place}/{clip}"
+        if self.table is not None:
+            key = next((key for key in (where, place, Path(file).as_posix()) if key in self.rows), None)
+            if key is None:
+                return "", "", f"is not in {self.table}. Add a row for {place!r}."
+            self.used.add(key)
+            label, group, problem = self.rows[key].label, self.rows[key].group, ""
+        else:
+            label, problem = self._label(file, where, own or "")
+            group = ""
+        if self.find_group and not problem:
+            group = self.find_group(where)
+            problem = "" if group else f"the group pattern {self.group!r} fits nothing in {where!r}. Loosen it."
+        return label, group, problem
+
+    def _label(self, file: str, where: str, own: str) -> tuple[str, str]:
+        if self.find_label:
+            found = self.find_label(where)
+            return found, "" if found else f"the label pattern {self.pattern!r} fits nothing in {where!r}. Loosen it."
+        folder = class_folder(file, [self.path])
+        if self.source == "auto" and folder and own and folder != own:
+            raise TrainingError(
+                f"{file}: its folder says that {where.rpartition('/')[2]} is of the class {folder!r}, the file itself says {own!r}. One must hold for all recordings: "
+                "give --label-from folder or --label-from file (label_from= in Python), or --label REGEX."
+            )
+        found = {"auto": folder or own, "folder": folder, "file": own}[self.source]
+        self.folders |= {found} & {folder}
+        if found:
+            return found, ""
+        if self.source == "file":
+            return "", "has no label of its own. Give it one in the file, or take the folders' names with --label-from folder."
+        if not Path(self.path).exists():  # a glob
+            return "", f"has no label, and {self.path!r} does not tell which folders are classes. Give the folder above the class folders."
+        return "", f"{'' if self.source == 'folder' else 'has no label, and '}lies in no folder named after its class. Put it into one."
+
+    def finish(self, labels: set[str]) -> str:
+        """Look back when everything was read.
+
+        Args:
+            labels: that were given.
+
+        Returns:
+            What is wrong with the table, "" for nothing.
+
+        Raises:
+            TrainingError: the class folders are parts of a data set.
+        """
+        if labels and labels <= self.folders and {label.casefold() for label in labels} <= PARTS:
+            first = min(labels, key=lambda label: ("train" not in label.casefold(), label))
+            others = sorted(labels - {first})
+            raise TrainingError(
+                f"{self.path}: its folders are {', '.join(sorted(labels))}, which are parts of a data set and not classes. Give the part to train on, "
+                f"and the one to validate on with --validation: {Path(self.path) / first} --validation {Path(self.path) / (others or ['val'])[-1]}."
+            )
+        unused = [key for key in self.rows if key not in self.used]
+        return f"{len(unused)} of its rows name no recording that was read, the first {unused[0]!r}. Paths start below RECORDINGS." if unused else ""
+
+
+def read_table(path: str | Path) -> dict[str, Row]:
+    """A CSV with the columns file, label and, if wanted, group: file -> row. ``FILE/CLIP`` stands for one clip of a file.
+
+    Raises:
+        TrainingError: it cannot be read, has other columns, an empty place, or two rows of one file that differ.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            lines, columns = list(reader), set(reader.fieldnames or ())
+    except (OSError, ValueError, csv.Error) as error:
+        raise TrainingError(f"{path}: cannot be read as a table ({error}). Give a CSV with the columns file, label and, if wanted, group.") from error
+    if not {"file", "label"} <= columns:
+        raise TrainingError(f"{path}: has the columns {', '.join(sorted(map(str, columns))) or 'none'}. Give file, label and, if wanted, group.")
+    rows: dict[str, Row] = {}
+    for number, line in enumerate(lines, 2):
+        name, label, group = ((line.get(column) or "").strip() for column in ("file", "label", "group"))
+        key, row = Path(name).as_posix(), Row(label, group)
+        if not (name and label and (group or "group" not in columns)):
+            raise TrainingError(f"{path}, line {number}: a place is empty. Give file, label and, where there is such a column, group in every row.")
+        if rows.setdefault(key, row) != row:
+            raise TrainingError(f"{path}, line {number}: {name!r} stands there twice, with different labels or groups. Leave one row.")
+    return rows
+
+
+def class_folder(file: str, paths: list[str]) -> str:
+    """The class of a recording by its folder: the first folder below that of the paths in which it lies; "" for none."""
+    places = [inside(file, path) for path in paths if Path(path).is_dir() and Path(file).is_relative_to(path)]
+    return places[0].parts[0] if places and len(places[0].parts) > 1 else ""
+
+
+def inside(file: str, path: str) -> Path:
+    """A recording's path below the folder that was given; its name where that was no folder."""
+    return Path(file).relative_to(path) if Path(path).is_dir() else Path(Path(file).name)
+
+
+def finder(pattern: str) -> Callable[[str], str]:
+    """A text -> what a regular expression's first bracketed part, or all of it, fits there; "" for nothing."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise TrainingError(f"{pattern!r} is no regular expression ({error}). Example: 'person(\\d+)'.") from error
+
+    def find(text: str) -> str:
+        found = compiled.search(text)
+        return "" if found is None else (found[1] or "" if compiled.groups else found[0])
+
+    return find
