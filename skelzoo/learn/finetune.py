@@ -23,7 +23,7 @@ from skelzoo.learn.finetune_options import FinetuneOptions as FinetuneOptions
 from skelzoo.learn.inputs import Inputs
 from skelzoo.learn.layers import freeze, freeze_unused, parameter_groups, set_train
 from skelzoo.learn.pretrain.psp import semi_supervised_losses
-from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, known_ids
+from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, known_ids, one_per_clip
 from skelzoo.learn.training import Standardised, computes_bf16, warmup_cosine
 from skelzoo.nets.archs import ARCHS
 from skelzoo.nets.psp import PSP
@@ -139,7 +139,7 @@ def finetune(
         raise TrainingError(f"encoder is of type {type(encoder).__name__}. Give skelzoo.load(NAME).")
     if not isinstance(o, FinetuneOptions):
         raise TrainingError(f"options are of type {type(o).__name__}. Give skelzoo.learn.finetune.FinetuneOptions(...).")
-    groups = None if groups is None else list(groups)
+    groups = None if groups is None else one_per_clip(groups, "groups")
     _check_mode(encoder, mode, unlabelled)
     names, truth = class_ids(clips, labels, encoder.labels)
     inputs = Inputs(encoder.contract, _augmentations(o, mode))

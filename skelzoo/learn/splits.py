@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,19 @@ from skelzoo.errors import TrainingError
 from skelzoo.skeleton.clip import Clip, label_of
 
 Ints = NDArray[np.int64]
+
+
+def one_per_clip(values: Any, what: str) -> list[Any]:
+    """Labels or groups as a list.
+
+    Raises:
+        TrainingError: a mapping, of which a list would hold the keys, or a single text.
+    """
+    if isinstance(values, (Mapping, str, bytes)):
+        raise TrainingError(
+            f"{what} are of type {type(values).__name__}. Give one per clip, in the order of the clips, e.g. [{what}[clip.name] for clip in clips]."
+        )
+    return list(values)
 
 
 def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None, known: Sequence[str] | None = None) -> tuple[tuple[str, ...], Ints]:
@@ -22,8 +37,9 @@ def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None, known:
 
     Raises:
         TrainingError: no clips, clips without a label, another number of labels than clips, a name that is no UTF-8, or fewer than two classes.
+        ClipError: a label of several numbers.
     """
-    found = [c.label for c in clips] if labels is None else [label_of(label) for label in labels]
+    found = [c.label for c in clips] if labels is None else [label_of(label) for label in one_per_clip(labels, "labels")]
     if not clips or len(found) != len(clips):
         raise TrainingError(f"{len(found)} labels for {len(clips)} clips. Give at least two labelled clips and one label for each.")
     unnamed = [clip.name for clip, label in zip(clips, found, strict=True) if not label]
@@ -37,8 +53,8 @@ def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None, known:
         raise TrainingError(f"the class {odd[0]!r} has a name that is no UTF-8, as folders from other systems may have. Rename the folder, or pass labels=.")
     if len(names) < 2:
         raise TrainingError(f"all {len(clips)} clips are of the class {min(names)!r}. Give clips of at least two classes.")
-    numeric = all(name.isdecimal() for name in names)
-    ordered = tuple(known) if known and names == set(known) else tuple(sorted(names, key=lambda name: (int(name) if numeric else 0, name)))
+    numeric = all(re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names)
+    ordered = tuple(known) if known and names == set(known) else tuple(sorted(names, key=lambda name: (float(name) if numeric else 0, name)))
     index = {name: i for i, name in enumerate(ordered)}
     return ordered, np.array([index[str(name)] for name in found], np.int64)
 
@@ -97,7 +113,7 @@ def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int)
     _check_share(share)
     if len(groups) != len(truth):
         raise TrainingError(f"{len(groups)} groups for {len(truth)} clips. Give one name per clip, such as the person's.")
-    names = [label_of(group) for group in groups]
+    names = [label_of(group) for group in one_per_clip(groups, "groups")]
     if not all(names):
         raise TrainingError(
             f"{sum(not name for name in names)} of {len(names)} clips have no group, the first is number {names.index(next(n for n in names if not n))}. Name a group for each."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,13 +33,13 @@ class Clip:
         layout: layout name or Layout; its joints are the V axis.
         fps: frames per second, None when unknown.
         scores: confidence (M, T, V) or (T, V), optional.
-        label: class name, optional; a number becomes text, and NaN, as tables have it for no label, None.
+        label: class name, optional; a number, also in an array or tensor, becomes text, and NaN, as tables have it for no label, None.
         name: where the clip comes from, used in messages and outputs.
         image_size: (height, width) in pixels of the picture that 2-D joints were found in, None when unknown.
 
     Raises:
         LayoutError: unknown layout, or V is not the layout's number of joints.
-        ClipError: wrong number of axes, no persons, no frames, NaN, infinite or absurdly large values, all zero, no such picture.
+        ClipError: wrong number of axes, no persons, no frames, NaN, infinite or absurdly large values, all zero, no such picture, a label of several numbers.
     """
 
     keypoints: FloatArray
@@ -126,8 +126,19 @@ def clip_list(clips: Any) -> list[Clip]:
 
 
 def label_of(value: Any) -> str | None:
-    """A label as text; None where there is none, or NaN in its place."""
-    return None if value is None or (isinstance(value, (float, np.floating)) and np.isnan(value)) else str(value)
+    """A label as text; None where there is none, or NaN in its place. Arrays and tensors of one number are that number, and 3.0 is 3.
+
+    Raises:
+        ClipError: several numbers, or a mapping.
+    """
+    if isinstance(value, (Mapping, list, tuple, set)) or (hasattr(value, "item") and np.prod(value.shape) != 1):
+        raise ClipError(f"a label is one name or number, not {type(value).__name__} {value!r}. Of one-hot rows give labels.argmax(1).")
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    if isinstance(value, float):
+        value = None if np.isnan(value) else int(value) if value.is_integer() else value
+    return None if value is None else str(value)
 
 
 def numbers(values: Any, name: str, what: str = "keypoints") -> FloatArray:

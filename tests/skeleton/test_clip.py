@@ -204,9 +204,19 @@ def test_what_is_written_into_the_array_afterwards_does_not_reach_the_clip() -> 
     assert np.array_equal(clip.keypoints, before)
 
 
-@pytest.mark.parametrize(("given", "kept"), [(0, "0"), (3, "3"), (np.int64(0), "0"), ("walk", "walk"), (None, None), (float("nan"), None)])
+@pytest.mark.parametrize(("given", "kept"), [
+        (0, "0"), (3, "3"), (np.int64(0), "0"), ("walk", "walk"), (None, None), (float("nan"), None), (np.str_("walk"), "walk"), (b"walk", "walk"),
+        (2.0, "2"), (0.5, "0.5"), (np.array(3), "3"), (np.array([3.0]), "3"), (torch.tensor(3), "3"), (torch.tensor([2.0]), "2"),
+    ],
+)  # fmt: skip
 def test_labels_are_text(given: Any, kept: str | None) -> None:
     assert Clip(joints(7, 20, 3), "kinect20", label=given).label == kept
+
+
+@pytest.mark.parametrize("given", [np.eye(3)[0], torch.eye(3)[0], [0, 1, 0], {"label": 1}, np.array([])], ids=str)
+def test_a_label_is_one_name_or_number(given: Any) -> None:
+    with pytest.raises(ClipError, match=r"a label is one name or number, not .*labels\.argmax\(1\)"):
+        Clip(joints(7, 20, 3), "kinect20", label=given)
 
 
 def test_lists_of_tensors_and_masks_for_scores() -> None:
