@@ -275,7 +275,8 @@ def finetune_command(
 ) -> None:  # fmt: skip
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""
     from skelzoo.learn.finetune import FinetuneOptions, finetune
-    from skelzoo.learn.recordings import card, fitting_files, report
+    from skelzoo.learn.finetune_result import card, report
+    from skelzoo.learn.recordings import fitting_files
     from skelzoo.weights.files import CONFIG, check_target
 
     check_target(Path(out))
@@ -290,7 +291,7 @@ def finetune_command(
     groups = [c.group for c in clips] if any(c.group for c in clips) and not isinstance(held, list) else None
     if clips:
         result = finetune(encoder, [c.clip for c in clips], mode=mode, unlabelled=[c.clip for c in others], validation=held, groups=groups, options=options)
-        folder = result.encoder.save(out, card(result, model, _command_line(context)))
+        folder = result.encoder.save(out, card(result, model, _command_line(context), encoder.card))
         click.echo(f"{report(result)}\nweights, to be loaded as local:{folder}")
     _finish(len(clips), refused + more_refused)
 

@@ -21,6 +21,7 @@ from skelzoo.nets.fused import splits_batches, state_of, vectors_of
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clip_list, clips_from_array
 from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.prepare import Contract, prepare_batch
+from skelzoo.weights.cards import plain_card
 from skelzoo.weights.checkpoint import check_net, read_net, save_folder
 from skelzoo.weights.files import CHECKSUMS, CONFIG, LISTED, MODEL
 from skelzoo.weights.hub import Hub, upload
@@ -79,6 +80,7 @@ class Encoder:
         self.config, self.name = config, name
         self._compile, self._tf32 = pick_compile(compile), dtype == TF32
         self._fused: tuple[Hashable, Callable[[Tensor], Tensor]] | None = None
+        self._card: tuple[str, Hashable] = "", None
 
     @classmethod
     def from_pretrained(
@@ -97,7 +99,9 @@ class Encoder:
         """``skelzoo.load`` under the name that users of the Hub expect; arguments and errors are the same."""
         located = locate(name, Hub(endpoint, cache_dir, local_files_only, token))
         config, net = read_net(located, located.read(CONFIG), located.read(MODEL), num_classes)
-        return cls(net, config, located.source.name, device, dtype, compile)
+        encoder = cls(net, config, located.source.name, device, dtype, compile)
+        encoder._card = located.card(), state_of(encoder.net) if num_classes is None else None
+        return encoder
 
     @property
     def device(self) -> torch.device:
@@ -118,6 +122,16 @@ class Encoder:
     def labels(self) -> tuple[str, ...] | None:
         """Class names of the head, None when it has none."""
         return self.config.labels
+
+    @property
+    def card(self) -> str:
+        """README.md that ``save`` writes: of the weights as they were loaded, fine-tuned or given one; once they have changed a plain one, with the licence alone."""
+        text, state = self._card
+        return text if text and state == state_of(self.net) else plain_card(self.name, self.config, text)
+
+    @card.setter
+    def card(self, text: str) -> None:
+        self._card = text, state_of(self.net)
 
     @property
     def embedding_dim(self) -> int:
@@ -207,7 +221,7 @@ class Encoder:
     def save(self, folder: str | Path, card: str | None = None) -> Path:
         """Write a weights folder that ``skelzoo.load("local:FOLDER")`` reads: model, config, golden, card, checksums.
 
-        Written under a temporary name and renamed, so that a folder is either whole or not there.
+        Written under a temporary name and renamed, so that a folder is either whole or not there. The default card is ``encoder.card``.
 
         Raises:
             CheckpointError: the folder exists and is something else; or the encoder does not compute in float32, in which weights
@@ -219,8 +233,7 @@ class Encoder:
         if self.dtype != torch.float32:
             raise CheckpointError(f"{self.name} computes in {self.dtype}, weights are stored in float32. {TO_FLOAT32}")
         check_net(self.net, self.config, self.name)
-        text = card or f"# {self.name}\n\nSaved by skelzoo. Architecture `{self.config.arch}`, layout `{self.contract.layout}`.\n"
-        save_folder(Path(folder), self.net, self.config, make_golden(self), text)
+        save_folder(Path(folder), self.net, self.config, make_golden(self), card or self.card)
         return Path(folder)
 
     def push_to_hub(self, repo: str, *, card: str | None = None, private: bool = False, endpoint: str | None = None, token: str | None = None) -> str:

@@ -25,6 +25,7 @@ from skelzoo.inference.golden import TOLERANCE, golden_clip, prepare_golden
 from skelzoo.inference.output import check_output
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.writing import whole_file
+from skelzoo.weights.cards import licence_of
 from skelzoo.weights.checkpoint import check_net
 from skelzoo.weights.files import bytes_info, dump_json
 
@@ -153,5 +154,5 @@ def _about(encoder: Encoder, to: str, names: Sequence[str]) -> dict[str, Any]:
         "input": {"name": "clips", "dtype": "float32", "shape": ["n", *contract.shape], "axes": "n c t v m"},
         "outputs": [{"name": name, "dtype": "float32", "shape": ["n", sizes[name]]} for name in names],
         "joints": list(get_layout(contract.layout).joints), "contract": contract.to_dict(),
-        "labels": None if encoder.labels is None else list(encoder.labels),
+        "labels": None if encoder.labels is None else list(encoder.labels), "licence": licence_of(encoder.card) or None,
     }  # fmt: skip

@@ -20,6 +20,8 @@ from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.precision import without_autocast
 from skelzoo.inference.runner import BATCH
 from skelzoo.learn.finetune_options import FinetuneOptions as FinetuneOptions
+from skelzoo.learn.finetune_result import Epoch, card
+from skelzoo.learn.finetune_result import FinetuneResult as FinetuneResult
 from skelzoo.learn.inputs import Inputs
 from skelzoo.learn.layers import freeze, freeze_unused, parameter_groups, set_train
 from skelzoo.learn.pretrain.psp import semi_supervised_losses
@@ -42,65 +44,6 @@ AUGMENTATIONS: tuple[Mapping[str, Any], ...] = (
     {"op": "temporal_crop", "shortest": 0.7}, {"op": "shear", "amplitude": 0.2}, {"op": "scale", "amplitude": 0.1},
 )  # fmt: skip
 """Of whole clips and without a unit, so that they suit every encoder."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training clips.
-
-    Attributes:
-        loss: mean training loss.
-        validation_loss, validation_accuracy: cross-entropy and percent right; NaN without a validation part.
-    """
-
-    epoch: int
-    loss: float
-    validation_loss: float
-    validation_accuracy: float
-
-
-@dataclass(frozen=True, eq=False)
-class FinetuneResult:
-    """A fine-tuned encoder and how it did.
-
-    Attributes:
-        encoder: with the best epoch's weights; its ``labels`` are the class names, alphabetical.
-        clips: class -> (training clips, validation clips).
-        history: one row per epoch run.
-        best_epoch: the epoch of the weights, from 1: the first of those with the highest validation accuracy (lower loss wins
-            a tie); the last one without a validation part.
-        confusion: (classes, classes) validation clips of the best epoch, row the true class, column the one given.
-        held_out: the groups validated on, when clips were held out by group.
-    """
-
-    encoder: Encoder
-    clips: Mapping[str, tuple[int, int]]
-    history: tuple[Epoch, ...]
-    best_epoch: int
-    confusion: Ints
-    held_out: tuple[str, ...]
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the head."""
-        return tuple(self.clips)
-
-    @property
-    def accuracy(self) -> float:
-        """Validation clips that are right, percent; NaN without any. The epoch was chosen by it, so new data do a little worse."""
-        return self.history[self.best_epoch - 1].validation_accuracy
-
-    @property
-    def per_class(self) -> Mapping[str, float]:
-        """Class -> percent of its validation clips that are right; NaN without any."""
-        rows = zip(self.labels, self.confusion.diagonal(), self.confusion.sum(1), strict=True)
-        return {name: 100 * float(right / count) if count else float("nan") for name, right, count in rows}
-
-    @property
-    def balanced_accuracy(self) -> float:
-        """Mean of ``per_class`` over the classes with validation clips; NaN without any."""
-        known = [a for a in self.per_class.values() if not np.isnan(a)]
-        return float(np.mean(known)) if known else float("nan")
 
 
 @torch.inference_mode(False)
@@ -154,7 +97,15 @@ def finetune(
         run.finish()
     counts = {name: (int((train.y == i).sum()), int((valid.y == i).sum())) for i, name in enumerate(names)}
     tuned = Encoder(net.requires_grad_(True), config, f"{encoder.name.removesuffix(SUFFIX)}{SUFFIX}", encoder.device)
-    return FinetuneResult(tuned, counts, history, best, confusion, held)
+    result = FinetuneResult(tuned, counts, history, best, confusion, held)
+    tuned.card = card(result, encoder.name, _call(mode, o), encoder.card)
+    return result
+
+
+def _call(mode: str, options: FinetuneOptions) -> str:
+    """The call for the card."""
+    changed = [f"{f.name}={getattr(options, f.name)!r}" for f in dataclasses.fields(options) if getattr(options, f.name) != f.default]
+    return f"skelzoo.learn.finetune.finetune(encoder, clips, mode={mode!r}, options=FinetuneOptions({', '.join(changed)}))"
 
 
 def _check_mode(encoder: Encoder, mode: str, unlabelled: Sequence[Clip]) -> None:

@@ -1,26 +1,17 @@
-"""Recordings arranged by class: reading them for fine-tuning, and what came of it as a table and a card."""
+"""Recordings arranged by class: reading them for fine-tuning."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from skelzoo.errors import TrainingError, UnknownModelError
+from skelzoo.errors import TrainingError
 from skelzoo.inference.files import FileClip, Refusal, prepare_clip, prepare_files, read_files
-from skelzoo.inference.output import ClipId, table
-from skelzoo.learn.finetune import FinetuneResult
+from skelzoo.inference.output import ClipId
 from skelzoo.learn.labels import Labels, class_folder
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.prepare import Contract
-from skelzoo.weights.files import CARD
-from skelzoo.weights.manifest import manifest
-
-PAIRS = 5
-"""Pairs of classes taken for each other that a report lists."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,66 +81,3 @@ def with_classes(ids: Sequence[ClipId], paths: Sequence[str], classes: Sequence[
     """The ids of clips that were read from paths, with the name of the class folder where that, and not the clip's own label, is one of the classes."""
     folders = [class_folder(i.file, list(paths)) for i in ids]
     return [replace(i, label=folder) if folder in classes and i.label not in classes else i for i, folder in zip(ids, folders, strict=True)]
-
-
-def report(result: FinetuneResult) -> str:
-    """What a fine-tuning gave, for people: classes, counts, accuracy, the pairs most often taken for each other."""
-    rows = [[name, str(train), str(valid), f"{result.per_class[name]:.0f} %" if valid else "-"] for name, (train, valid) in result.clips.items()]
-    text = [table(["class", "training clips", "validation clips", "right"], rows), ""]
-    if np.isnan(result.accuracy):
-        return "\n".join([*text, f"no validation part; weights of the last of {len(result.history)} epochs"])
-    held = (
-        f"groups held out: {', '.join(result.held_out)}" if result.held_out else "clips held out one by one: expect less on persons who are not among the clips"
-    )
-    text += [
-        f"validation accuracy {result.accuracy:.1f} %, mean over classes {result.balanced_accuracy:.1f} % "
-        f"(best of {len(result.history)} epochs: {result.best_epoch}; chosen by it, so slightly favourable)",
-        held,
-    ]
-    wrong = result.confusion * (1 - np.eye(len(result.labels), dtype=np.int64))
-    worst = [divmod(int(i), len(result.labels)) for i in np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]]
-    text += [f"{wrong[i, j]} of {result.confusion[i].sum()} clips of {result.labels[i]!r} taken for {result.labels[j]!r}" for i, j in worst if wrong[i, j]]
-    return "\n".join(text)
-
-
-def card(result: FinetuneResult, start: str, command: str) -> str:
-    """The card (README.md) of a fine-tuned model.
-
-    Args:
-        start: name of the model it was made from.
-        command: that made it.
-    """
-    return f"""# {result.encoder.name}
-
-Fine-tuned with skelzoo from `{start}` on {sum(train for train, _ in result.clips.values())} clips of {len(result.clips)} classes.
-
-`{command}`
-
-## Licence
-
-{_licence(start)} What the recordings' licence asks for comes on top.
-
-## Measured
-
-```
-{report(result)}
-```
-"""
-
-
-def _card_of(start: str) -> str:
-    path = Path(start.removeprefix("local:")) / CARD
-    return path.read_text(encoding="utf-8") if start.startswith("local:") and path.is_file() else ""
-
-
-def _licence(start: str) -> str:
-    try:
-        weights = manifest().find(start).weights
-    except UnknownModelError:
-        weights = None
-    said = re.search(r"^## Licence\n\n(.+?) What the recordings' licence asks for", _card_of(start), re.M | re.S)
-    if said:  # of a model that was fine-tuned itself
-        return said[1]
-    if weights is None:
-        return f"Of the weights that training started from, see the card of `{start}`."
-    return f"Training started from weights under {weights.license}. {weights.license_reason}"

@@ -12,7 +12,20 @@ from pathlib import Path
 from typing import Literal
 
 from skelzoo.errors import CheckpointError, UnknownModelError, WeightsUnavailableError
-from skelzoo.weights.files import CHECKSUMS, CONFIG, GET_AGAIN, LISTED, FileInfo, check_target, copy_folder, parse_json, read_checksums, read_verified
+from skelzoo.weights.files import (
+    CARD,
+    CHECKSUMS,
+    CONFIG,
+    GET_AGAIN,
+    LISTED,
+    MAX_JSON,
+    FileInfo,
+    check_target,
+    copy_folder,
+    parse_json,
+    read_checksums,
+    read_verified,
+)
 from skelzoo.weights.hub import HUB, Hub, cache_folder, hub_folder, pin
 from skelzoo.weights.manifest import ModelConfig, ModelEntry, manifest
 from skelzoo.weights.places import bundled_folder, local_folder, registered_folder
@@ -67,6 +80,14 @@ class Located:
             IntegrityError: they are not those listed.
         """
         return read_verified(self.folder, name, self.files)
+
+    def card(self) -> str:
+        """README.md, whatever it is, as nothing depends on it; "" where there is none."""
+        try:
+            with (self.folder / CARD).open("rb") as file:
+                return file.read(MAX_JSON).decode("utf-8", "replace")
+        except OSError:
+            return ""
 
     def config(self, data: bytes) -> ModelConfig:
         """What ``config.json`` says.

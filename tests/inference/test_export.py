@@ -56,7 +56,9 @@ def same(found: list[np.ndarray], encoder: Encoder, clips: np.ndarray) -> None:
 @pytest.mark.parametrize("arch", archs())
 def test_pt2_of_every_architecture(arch: str, tmp_path: Path) -> None:
     encoder = encoder_of(arch)
+    encoder.card = "# Tiny\n\n## Licence\n\nCC0-1.0. Made up.\n\n## Measured\n"
     done = export(encoder, "pt2", tmp_path / "net.pt2")
+    assert json.loads((tmp_path / "net.pt2.json").read_text())["licence"] == "CC0-1.0. Made up."
     module = torch.export.load(str(tmp_path / "net.pt2")).module()
     for count in (1, 2, 5):
         clips = prepared(encoder, count)

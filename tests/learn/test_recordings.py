@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from tiny import CONTRACT, make_clip, make_encoder, write_corpus
 
@@ -16,8 +17,10 @@ import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import TrainingError
 from skelzoo.inference.files import Refusal
+from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.recordings import LabelledClip, labelled_files
 from skelzoo.skeleton.procedural import make
+from skelzoo.weights.places import bundled_folder
 
 
 def run(*args: object) -> Result:
@@ -186,6 +189,22 @@ def test_a_bundled_start_passes_its_licence_on(recordings: Path, tmp_path: Path)
     for start in ("skeattnclr-openskel", f"local:{tmp_path / 'mine'}", f"local:{tmp_path / 'mine'}"):
         assert run(start, recordings, "--out", tmp_path / "mine", "--overwrite", "--mode", "linear", "--epochs", 1, "--device", "cpu").exit_code == 0
         assert said in (tmp_path / "mine/README.md").read_text()
+
+
+def test_licence_and_numbers_stay_with_weights_that_are_saved_from_python(tmp_path: Path) -> None:
+    """The card of the start, then that of the fine-tuning; of weights that somebody changed the licence alone."""
+    start, clips = skelzoo.load("skeattnclr-openskel", device="cpu"), [make("wave", seed=s, frames=20).replace(label="ab"[s % 2]) for s in range(4)]
+    assert (start.save(tmp_path / "copy") / "README.md").read_bytes() == (bundled_folder("skeattnclr-openskel") / "README.md").read_bytes()
+    tuned = finetune(start, clips, mode="linear", options=FinetuneOptions(epochs=1, seed=3)).encoder
+    text = (tuned.save(tmp_path / "tuned") / "README.md").read_text()
+    licence = "Training started from weights under CC-BY-NC-4.0."
+    assert licence in text and "validation accuracy" in text and "mode='linear', options=FinetuneOptions(epochs=1, seed=3)" in text
+    again = skelzoo.load(f"local:{tmp_path / 'tuned'}", device="cpu")
+    assert again.card == text and finetune(again, clips, mode="linear", options=FinetuneOptions(epochs=1)).encoder.card.count("Training started from") == 1
+    with torch.no_grad():
+        again.net.head.bias.add_(1)
+    for card in (again.card, skelzoo.load(f"local:{tmp_path / 'tuned'}", device="cpu", num_classes=5).card):
+        assert licence in card and "validation accuracy" not in card
 
 
 def test_classes_taken_for_each_other_are_shown(model: str, tmp_path: Path) -> None:
