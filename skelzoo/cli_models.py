@@ -84,11 +84,15 @@ def _info_lines(row: dict[str, Any]) -> Iterator[str]:
         yield f"  licence    {_licence(row)}: {weights['license_reason']}"
         yield f"  trained on {'; '.join(weights['trained_on'])}"
         yield f"  command    {weights['command']}"
+    elif row["name"].startswith(("local:", "hf:")):
+        yield f"  weights    {row['name']}"
     else:
         yield f"  weights    {'registered in ' + row['registered'] if row['registered'] else 'none published'}"
     yield from (f"  metric     {m['dataset']}, {m['protocol']}: {m['value']:g} ({m['source']})" for m in row["metrics"])
     yield from (f"  note       {note}" for note in row["notes"])
     yield f"  classes    {config['num_classes'] or 'none'}{': ' + '; '.join(config['labels']) if config['labels'] else ''}"
+    if row["card"]:
+        yield f"  card\n\n{row['card'].strip()}"
 
 
 @click.command("where")

@@ -10,12 +10,13 @@ import pytest
 import torch
 from author_files import author_net, author_state, saved
 from click.testing import CliRunner
-from tiny import make_clip
+from tiny import make_clip, make_encoder
 from torch import nn
 
 import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import CheckpointError, IntegrityError, WeightsUnavailableError
+from skelzoo.weights.publish import register
 
 FULL = {"hidden_channels": 64, "hidden_dim": 256, "feature_dim": 128, "heads": 8}
 
@@ -102,3 +103,15 @@ def test_a_model_of_other_classes(tmp_path: Path, classes: int) -> None:
     with pytest.raises(CheckpointError, match=f"skeattnclr-ntu60 has 60 classes, the checkpoint {classes}"):
         skelzoo.convert(path, name="skeattnclr-ntu60", to=tmp_path / "mine")
     skelzoo.convert(path, name="skeattnclr-ntu60", to=tmp_path / "mine", head=False)
+
+
+def test_info_of_a_folder_and_of_a_registered_model(home: Path, tmp_path: Path) -> None:
+    """What they are, and their card; neither is in the manifest."""
+    folder = make_encoder().save(tmp_path / "mine", card="# Mine\n\nOf the gym.\n")
+    told = CliRunner().invoke(main, ["info", f"local:{folder}"]).output
+    assert "classes    3: sit; stand; wave" in told and "kinect20, 3-D, 16 frames" in told and "Of the gym." in told
+    assert skelzoo.info(f"local:{folder}")["config"] == make_encoder().config.to_dict()
+    register(folder, "mine")
+    assert skelzoo.info("mine")["card"] == "# Mine\n\nOf the gym.\n" and "Of the gym." in CliRunner().invoke(main, ["info", "mine"]).output
+    with pytest.raises(WeightsUnavailableError, match="there is no folder"):
+        skelzoo.info("local:nowhere")

@@ -12,13 +12,13 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from skelzoo.errors import IntegrityError, WeightsUnavailableError, WriteError
-from skelzoo.weights.files import CHECKSUMS, GOLDEN, MAX_JSON, MODEL, FileInfo, bytes_info, file_info, read_checksums
+from skelzoo.weights.files import CHECKSUMS, GOLDEN, LISTED, MAX_JSON, MODEL, FileInfo, bytes_info, file_info, read_checksums
 from skelzoo.weights.held import held
 
 if TYPE_CHECKING:
@@ -137,12 +137,13 @@ def cache_folder(source: str, hub: Hub) -> Path:
     return _pinned(source, hub).folder
 
 
-def hub_folder(source: str, hub: Hub, files: Mapping[str, FileInfo] | None = None, repair: bool = False) -> Path:
+def hub_folder(source: str, hub: Hub, files: Mapping[str, FileInfo] | None = None, repair: bool = False, wanted: Collection[str] = LISTED) -> Path:
     """Folder of a pinned model in the cache. What is missing is fetched; when nothing is, no request is made.
 
     Args:
         files: what it must hold; None for what its own checksum list says.
         repair: fetch again what is there and is not what it must be.
+        wanted: names of the files that are needed.
 
     Raises:
         WeightsUnavailableError: it is not there and cannot be fetched.
@@ -154,7 +155,7 @@ def hub_folder(source: str, hub: Hub, files: Mapping[str, FileInfo] | None = Non
     if files is None:
         _complete(place, {CHECKSUMS: None}, repair)
         files = read_checksums(place.folder)
-    _complete(place, files, repair)
+    _complete(place, {name: info for name, info in files.items() if name in wanted}, repair)
     return place.folder
 
 

@@ -21,11 +21,14 @@ import numpy as np
 
 from skelzoo.errors import CheckpointError, ContractError, LayoutError, ManifestError, UnknownModelError
 from skelzoo.skeleton.prepare import Contract
-from skelzoo.weights.files import CONFIG, FileInfo, file_table, parse_json
+from skelzoo.weights.files import CARD, CONFIG, FileInfo, file_table, parse_json
 from skelzoo.weights.hub import HF_PATTERN
 from skelzoo.weights.places import registered_folder, registered_names
 
 CONFIG_FORMAT = 1
+
+YOURS = "yours"
+"""Family of models that were registered under a name of one's own."""
 
 
 @dataclass(frozen=True)
@@ -297,16 +300,30 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 def info(name: str) -> dict[str, Any]:
     """Everything that is known of a model as plain JSON types: contract, licence, metrics, provenance, size.
 
+    Args:
+        name: a model name, ``local:FOLDER`` or ``hf:owner/repo@<commit>``; of the last, config and card alone are fetched.
+
     Returns:
-        The manifest's entry, and ``registered``: the folder of weights that were registered under this name, or None.
+        The manifest's entry, and ``registered``: the folder of weights that were registered under this name, or None. Of models that the
+        manifest does not know, ``card`` is their README.md, else None.
 
     Raises:
         UnknownModelError: with near names.
-        CheckpointError: the config of a registered model cannot be read.
+        WeightsUnavailableError: no such folder, or the Hub does not give it.
+        IntegrityError, CheckpointError: the config of a registered or foreign model cannot be read.
     """
+    if isinstance(name, str) and name.startswith(("local:", "hf:")):
+        from skelzoo.weights.sources import described  # which reads the manifest
+
+        found, config, text = described(name)
+        summary = "A folder of this machine." if name.startswith("local:") else "A repository of the Hub."
+        row = dataclasses.asdict(ModelEntry(found, "unknown", f"{summary} Its card says what it is.", config, None))
+        return {**row, "config": config.to_dict(), "registered": None, "card": text}
     models, folder = manifest(), registered_folder(manifest().aliases.get(name, name))
     entry = models.find(name) if folder is None or name in (*models.models, *models.aliases) else _registered(folder)
-    return {**dataclasses.asdict(entry), "config": entry.config.to_dict(), "registered": folder and str(folder)}
+    path = folder / CARD if folder and entry.family == YOURS else None
+    card = path.read_text(encoding="utf-8", errors="replace") if path and path.is_file() else None
+    return {**dataclasses.asdict(entry), "config": entry.config.to_dict(), "registered": folder and str(folder), "card": card}
 
 
 def _registered(folder: Path) -> ModelEntry:
@@ -315,4 +332,4 @@ def _registered(folder: Path) -> ModelEntry:
         row = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a model config ({error}). Register the model again, or remove its folder.") from error
-    return ModelEntry(folder.name, "yours", "Registered on this machine; its README.md says what it is.", ModelConfig.from_dict(row, str(path)), None)
+    return ModelEntry(folder.name, YOURS, "Registered on this machine; its README.md says what it is.", ModelConfig.from_dict(row, str(path)), None)

@@ -6,7 +6,7 @@ Hub's cache, and the Hub. No torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -132,11 +132,12 @@ def find(name: str, hub: Hub = HUB) -> Source:
     return Source(name, "hub", cache_folder(entry.weights.source, hub), entry.weights.source, entry)
 
 
-def locate(name: str, hub: Hub = HUB, repair: bool = False) -> Located:
+def locate(name: str, hub: Hub = HUB, repair: bool = False, wanted: Collection[str] = LISTED) -> Located:
     """The folder of a model, fetched where it is not on this machine.
 
     Args:
         repair: fetch files of the Hub again that are here and damaged.
+        wanted: names of the files that are needed.
 
     Raises:
         UnknownModelError, WeightsUnavailableError: as ``find``, or the Hub does not give it.
@@ -145,14 +146,20 @@ def locate(name: str, hub: Hub = HUB, repair: bool = False) -> Located:
     """
     source = find(name, hub)
     if source.pinned:
-        hub_folder(source.pinned, hub, source.listed, repair)
+        hub_folder(source.pinned, hub, source.listed, repair, wanted)
     return Located(source, source.listed or read_checksums(source.folder))
 
 
 def read_config(name: str, hub: Hub = HUB) -> ModelConfig:
     """``config.json`` of a model, its sha256 checked first; errors as ``locate`` and ``Located``."""
-    located = locate(name, hub)
+    located = locate(name, hub, wanted=(CONFIG,))
     return located.config(located.read(CONFIG))
+
+
+def described(name: str, hub: Hub = HUB) -> tuple[str, ModelConfig, str]:
+    """Name, with the full commit, config and card of a model; errors as ``read_config``."""
+    located = locate(name, hub, wanted=(CONFIG, CARD))
+    return located.source.name, located.config(located.read(CONFIG)), located.card()
 
 
 def fetch(name: str, to: str | Path | None = None, hub: Hub = HUB, repair: bool = False) -> Located:

@@ -239,6 +239,8 @@ def test_the_command_line(proxy: Proxy, repo: tuple[str, str], cache: Path, tmp_
     name, pinned = f"hf:{repo[0]}@main", f"hf:{repo[0]}@{repo[1]}"
     assert f"{pinned}: hub, " in run(proxy, cache, "fetch", name, "--dry-run") and not proxy.seen()
     assert "skelzoo fetch" in run(proxy, cache, "where", pinned, code=1)
+    told = run(proxy, cache, "info", name)
+    assert f"weights    {pinned}" in told and "classes    3: sit; stand; wave" in told and not list(cache.rglob("*.safetensors"))
     assert f"{pinned}: 4 files" in run(proxy, cache, "fetch", name, "--to", tmp_path / "copy")
     assert json.loads((tmp_path / "copy/checksums.json").read_text()).keys() == set(LISTED) and skelzoo.load(f"local:{tmp_path}/copy", device="cpu").labels
     where = run(proxy, cache, "where", name)

@@ -249,7 +249,7 @@ def test_list_models(own_manifest: Path) -> None:
 def test_info_is_plain_json_and_all_of_the_entry(own_manifest: Path) -> None:
     for name, row in rows()["models"].items():
         told = json.loads(json.dumps(skelzoo.info(name)))
-        assert told == {"name": name, **row, "config": make_config().to_dict(), "registered": None}
+        assert told == {"name": name, **row, "config": make_config().to_dict(), "registered": None, "card": None}
     assert skelzoo.info("tiny") == skelzoo.info("tiny-a")
 
 
