@@ -141,7 +141,8 @@ def cache_group() -> None:
 def cache_list_command() -> None:
     """List them, with their size."""
     from skelzoo.inference.output import table
-    from skelzoo.weights.hub import HUB, cached_models
+    from skelzoo.weights.cached import cached_models
+    from skelzoo.weights.hub import HUB
 
     rows = [[model.name, f"{model.size / 1e6:.1f} MB", str(model.folder)] for model in cached_models(HUB)]
     click.echo(table(["name", "size", "folder"], rows) if rows else f"no models in {HUB.cache}", err=not rows)
@@ -225,12 +226,13 @@ def _value(text: str) -> Any:
 @click.option("--to", "repo", required=True, metavar="OWNER/REPO", help="Repository of the Hub; made where there is none.")
 @click.option("--as", "name", help="Model name; by default that of the repository.")
 @click.option("--about", metavar="FILE", help="JSON with licence, provenance and metrics; needed where the manifest does not have them.")
+@click.option("--private", is_flag=True, help="Make the repository, where there is none, one that only you see.")
 @click.option("--dry-run", is_flag=True, help="Check everything and show the card, and send nothing.")
-def publish_command(folder: str, repo: str, name: str | None, about: str | None, dry_run: bool) -> None:
+def publish_command(folder: str, repo: str, name: str | None, about: str | None, private: bool, dry_run: bool) -> None:
     """Check a weights FOLDER, write its card, upload it in one commit, and pin commit and hashes in the manifest."""
     from skelzoo.publishing import publish
 
-    done = publish(folder, repo, name=name, about=about, dry_run=dry_run)
+    done = publish(folder, repo, name=name, about=about, dry_run=dry_run, private=private)
     if dry_run:
         click.echo(f"{done.card}\n{done.name}: everything is in order; nothing was sent")
     else:

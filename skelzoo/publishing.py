@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from skelzoo.errors import CheckpointError, ManifestError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.loading import verify
 from skelzoo.skeleton.writing import check_place
 from skelzoo.weights.files import CHECKSUMS, LISTED, copy_folder, parse_json, read_checksums
-from skelzoo.weights.hub import HUB, Hub, upload
+from skelzoo.weights.hub import HUB, Hub, check_repo, upload
 from skelzoo.weights.manifest import Metric, ModelEntry, manifest, manifest_path
 from skelzoo.weights.places import NAME_PATTERN
 from skelzoo.weights.publish import Provenance, card, check_entry, entry_row, write_entry
@@ -39,23 +40,29 @@ class Publication:
     card: str
 
 
-def publish(folder: str | Path, repo: str, *, name: str | None = None, about: str | Path | None = None, dry_run: bool = False, hub: Hub = HUB) -> Publication:
+def publish(
+    folder: str | Path, repo: str, *, name: str | None = None, about: str | Path | None = None, dry_run: bool = False, private: bool = False, hub: Hub = HUB
+) -> Publication:
     """Check a weights folder, write its card, upload it in one commit, and pin commit and hashes in the manifest.
 
     The folder itself stays as it is.
 
     Args:
+        folder: its path, also as ``local:FOLDER``.
         repo: ``owner/repo``; made where there is none.
         name: of the model; by default that of the repository.
         about: JSON file with the keys of ``Provenance`` and ``metrics``; by default what the manifest says of the model.
         dry_run: send nothing.
+        private: make the repository, where there is none, one that only you see.
 
     Raises:
         CheckpointError: the folder is damaged, or a name that cannot be taken.
         ManifestError: licence, provenance or metrics are missing.
         WriteError: the manifest cannot be written.
-        WeightsUnavailableError: the Hub cannot be reached, or refuses.
+        WeightsUnavailableError: not owner/repo, or the Hub cannot be reached, or refuses.
     """
+    check_repo(repo)
+    folder = str(folder).removeprefix("local:")
     name = name or repo.rpartition("/")[2]
     found = verify(f"local:{folder}")
     if not found.ok:
@@ -67,12 +74,12 @@ def publish(folder: str | Path, repo: str, *, name: str | None = None, about: st
     parameters = sum(p.numel() for p in encoder.net.parameters())
     row = entry_row(f"hf:{repo}@{UNPUBLISHED}", encoder.config, provenance, metrics, parameters, read_checksums(Path(folder)))
     check_entry(name, row)
-    text = card(name, provenance, metrics, parameters, encoder.labels or ())
+    text = card(name, provenance, metrics, parameters, encoder.labels or (), f"hf:{repo}")
     if dry_run:
         return Publication(name, "", manifest_path(), text)
     with tempfile.TemporaryDirectory() as scratch:
         files = copy_folder(Path(folder), read_checksums(Path(folder)), Path(scratch) / "model", text)
-        pinned = upload(Path(scratch) / "model", (*LISTED, CHECKSUMS), repo, f"{name}, by skelzoo publish", hub)
+        pinned = upload(Path(scratch) / "model", (*LISTED, CHECKSUMS), repo, f"{name}, by skelzoo publish", hub, private)
     write_entry(name, entry_row(pinned, encoder.config, provenance, metrics, parameters, files))
     return Publication(name, pinned, manifest_path(), text)
 
@@ -100,11 +107,20 @@ def _about(name: str, path: str | Path | None) -> tuple[Provenance, Sequence[Met
     keys = {f.name for f in fields(Metric)}
     if not isinstance(metrics, list) or row.keys() != {*_KEYS} - {"metrics"} or any(not isinstance(m, dict) or m.keys() != keys for m in metrics):
         raise ManifestError(f"{path}: the keys must be exactly {', '.join(_KEYS)}, and those of every metric {', '.join(sorted(keys))}.")
-    if not isinstance(row["trained_on"], list) or not isinstance(row["notes"], list):
-        raise ManifestError(f"{path}: trained_on and notes must be lists of texts.")
+    for part, kinds in ((row, get_type_hints(Provenance)), *((metric, get_type_hints(Metric)) for metric in metrics)):
+        for key, value in part.items():
+            if not _fits(value, kinds[key]):
+                raise ManifestError(f"{path}: {key} cannot be {value!r}. It must be {_FORMS.get(kinds[key], 'lists of texts')}.")
     return Provenance(**row), [Metric(**m) for m in metrics]
 
 
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is kind if kind in _FORMS else isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+_FORMS: dict[Any, str] = {str: "text", bool: "true or false", float: "a finite number"}
 _KEYS = (*(f.name for f in fields(Provenance)), "metrics")
 
 

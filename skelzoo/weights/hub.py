@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from skelzoo.errors import IntegrityError, WeightsUnavailableError, WriteError
-from skelzoo.weights.files import CHECKSUMS, GOLDEN, LISTED, MAX_JSON, MODEL, FileInfo, bytes_info, file_info, read_checksums
+from skelzoo.weights.files import CHECKSUMS, LISTED, MAX_JSON, FileInfo, bytes_info, file_info, read_checksums
 from skelzoo.weights.held import held
 
 if TYPE_CHECKING:
@@ -283,11 +283,14 @@ def _link(blob: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _asking(what: str, hub: Hub) -> Iterator[None]:
+def _asking(what: str, hub: Hub, sending: bool = False) -> Iterator[None]:
     """Say what failed, of what, where, and what to do."""
     import httpx2
     from huggingface_hub import constants, errors
 
+    kept = "Nothing was committed; the same command tries again" if sending else "What was fetched is kept; try again later"
+    resumed = f"{kept}." if sending else "What was fetched is kept, and the same command goes on from there."
+    offline = "" if sending else f" {OFFLINE}."
     try:
         # Its user agent asks the default endpoint for a list once a day: a request to another server than was asked for.
         with held(constants, "HF_HUB_DISABLE_TELEMETRY", True):
@@ -303,13 +306,11 @@ def _asking(what: str, hub: Hub) -> Iterator[None]:
             f"{what}: {hub.url} has no such file, or no such repository. Check the name; skelzoo publish makes complete ones."
         ) from error
     except errors.HfHubHTTPError as error:
-        raise WeightsUnavailableError(
-            f"{what}: {hub.url} answered {error.response.status_code}. What was fetched is kept; try again later. {OFFLINE}."
-        ) from error
+        raise WeightsUnavailableError(f"{what}: {hub.url} answered {error.response.status_code}. {kept}.{offline}") from error
     except (httpx2.HTTPError, errors.FileMetadataError) as error:
         raise WeightsUnavailableError(
-            f"{what}: {hub.url} cannot be reached or broke off ({type(error).__name__}: {error}). What was fetched is kept, and the same command goes on from there. "
-            f"Check the connection and HF_ENDPOINT. {OFFLINE}; skelzoo fetch NAME --to FOLDER elsewhere gives a folder for local:FOLDER."
+            f"{what}: {hub.url} cannot be reached or broke off ({type(error).__name__}: {error}). {resumed} Check the connection and HF_ENDPOINT."
+            + ("" if sending else f" {OFFLINE}; skelzoo fetch NAME --to FOLDER elsewhere gives a folder for local:FOLDER.")
         ) from error
     except errors.HFValidationError as error:
         raise WeightsUnavailableError(f"{what}: not a name of the Hub ({error}). It is hf:owner/repo@REVISION.") from error
@@ -319,26 +320,6 @@ def _asking(what: str, hub: Hub) -> Iterator[None]:
         raise WriteError(
             f"{what}: the cache {hub.cache} cannot be used ({error.strerror}). Make room or give yourself permission there, or choose another with HF_HOME or cache_dir=."
         ) from error
-
-
-@dataclass(frozen=True)
-class CachedModel:
-    """A model in the cache: its pinned name, folder and size in bytes."""
-
-    name: str
-    folder: Path
-    size: int
-
-
-def cached_models(hub: Hub) -> list[CachedModel]:
-    """Models of skelzoo in the cache, told from others by their golden."""
-    found = []
-    for golden in sorted(hub.cache.glob(f"models--*--*/snapshots/*/{GOLDEN}")):
-        folder = golden.parent
-        if re.fullmatch("[0-9a-f]{40}", folder.name) and (folder / MODEL).is_file():
-            repo = folder.parent.parent.name.removeprefix("models--").replace("--", "/")
-            found.append(CachedModel(f"hf:{repo}@{folder.name}", folder, sum(p.stat().st_size for p in folder.iterdir())))
-    return found
 
 
 def remove_cached(source: str, hub: Hub) -> int:
@@ -367,6 +348,16 @@ def remove_cached(source: str, hub: Hub) -> int:
     return freed
 
 
+def check_repo(repo: str) -> None:
+    """Check that a repository's name is one under which a model can be loaded.
+
+    Raises:
+        WeightsUnavailableError: it is not owner/repo.
+    """
+    if not isinstance(repo, str) or not HF_PATTERN.fullmatch(f"hf:{repo}@{'0' * 40}"):
+        raise WeightsUnavailableError(f"{repo!r} is not the name of a repository of the Hub. Give owner/repo, as in 'your-name/my-model'. Nothing was sent.")
+
+
 def upload(folder: Path, names: Sequence[str], repo: str, message: str, hub: Hub, private: bool = False) -> str:
     """Put files of a folder into a repository of the Hub, in one commit; the repository is made where there is none.
 
@@ -374,14 +365,15 @@ def upload(folder: Path, names: Sequence[str], repo: str, message: str, hub: Hub
         The pinned name, ``hf:owner/repo@<commit>``.
 
     Raises:
-        WeightsUnavailableError: the Hub cannot be reached, or refuses.
+        WeightsUnavailableError: not owner/repo, or the Hub cannot be reached, or refuses.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
+    check_repo(repo)
     if hub.offline:
         raise WeightsUnavailableError(f"hf:{repo}: HF_HUB_OFFLINE is set, so nothing was sent to {hub.url}. Unset it to publish.")
     api = HfApi(endpoint=hub.url, token=hub.token)
-    with _asking(f"hf:{repo}", hub):
+    with _asking(f"hf:{repo}", hub, sending=True):
         api.create_repo(repo, private=private, exist_ok=True)
         done = api.create_commit(repo, [CommitOperationAdd(name, folder / name) for name in names], commit_message=message)
     return f"hf:{repo}@{done.oid}"

@@ -143,8 +143,11 @@ def write_entry(name: str, row: Mapping[str, Any]) -> None:
     manifest.cache_clear()
 
 
-def card(name: str, provenance: Provenance, metrics: Sequence[Metric], parameters: int, labels: Sequence[str]) -> str:
+def card(name: str, provenance: Provenance, metrics: Sequence[Metric], parameters: int, labels: Sequence[str], address: str = "") -> str:
     """The model card (README.md) of a weights folder, with the metadata block the Hub reads; that holds the model's own accuracies only.
+
+    Args:
+        address: under which readers can load it, where the name is known to the publisher's installation alone.
 
     Raises:
         ManifestError: there is no measured number, or no licence.
@@ -171,7 +174,7 @@ def card(name: str, provenance: Provenance, metrics: Sequence[Metric], parameter
 
 {provenance.summary}
 
-{parameters:,} parameters. Load with `skelzoo.load("{name}")`.
+{parameters:,} parameters. Load with `skelzoo.load("{address or name}")`.
 
 ## Licence
 

@@ -21,8 +21,9 @@ from tiny import make_clip, make_encoder
 
 import skelzoo
 from skelzoo.errors import CheckpointError, IntegrityError, WeightsUnavailableError
+from skelzoo.weights.cached import cached_models
 from skelzoo.weights.files import LISTED
-from skelzoo.weights.hub import Hub, cached_models, remove_cached
+from skelzoo.weights.hub import Hub, remove_cached
 from skelzoo.weights.sources import fetch, find
 
 ROOT = Path(skelzoo.__file__).parents[1]

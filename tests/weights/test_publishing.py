@@ -49,6 +49,7 @@ class Uploads(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.commits: list[list[dict[str, Any]]] = []
         self.tokens: set[str | None] = set()
+        self.created: list[dict[str, Any]] = []
         self.status = 200
 
     @property
@@ -71,6 +72,8 @@ class Uploads(ThreadingHTTPServer):
             files |= {r["value"]["path"]: self.objects[r["value"]["oid"]] for r in self.commits[-1] if r["key"] == "lfsFile"}
             commit = self.olah.add(repo, files) if self.olah else "ab" * 20
             return {"commitUrl": f"{self.url}/{repo}/commit/{commit}", "commitOid": commit}
+        if path == "/api/repos/create":
+            self.created.append({key: value for key, value in json.loads(body).items() if key != "type"})
         return {"url": f"{self.url}/owner/tiny-new"} if path == "/api/repos/create" else {}
 
 
@@ -197,7 +200,10 @@ def test_a_dry_run_sends_and_changes_nothing(uploads: Uploads, folder: Path, abo
         ({"metrics": [{"dataset": "x"}]}, "the keys must be exactly"),
         ({"metrics": [{**ABOUT["metrics"][0], "value": "good"}]}, "value cannot be 'good'"),
         ({"trained_on": "everything"}, "must be lists"),
-        ({"commercial_use": "yes"}, "commercial_use cannot be 'yes'"),
+        ({"commercial_use": "yes"}, r"about\.json: commercial_use cannot be 'yes'\. It must be true or false"),
+        ({"license": 4}, r"about\.json: license cannot be 4\. It must be text"),
+        ({"notes": [1]}, r"about\.json: notes cannot be \[1\]\. It must be lists of texts"),
+        ({"metrics": [{**ABOUT["metrics"][0], "value": float("nan")}]}, "value cannot be nan. It must be a finite number"),
         ({"colour": "red"}, "the keys must be exactly"),
     ],
 )
@@ -223,12 +229,28 @@ def test_nothing_is_sent_of_a_damaged_folder_or_under_a_taken_name(uploads: Uplo
     assert uploads.calls == []
 
 
+@pytest.mark.parametrize("repo", ["physio", "a/b/c", "-x/y", ""])
+def test_a_repository_is_owner_and_name(uploads: Uploads, folder: Path, about: Path, repo: str) -> None:
+    with pytest.raises(WeightsUnavailableError, match=r"is not the name of a repository of the Hub\. Give owner/repo"):
+        publish(folder, repo, name="tiny-new", about=about, hub=Hub(uploads.url))
+    with pytest.raises(WeightsUnavailableError, match=r"Give owner/repo.*Nothing was sent"):
+        make_encoder().push_to_hub(repo, endpoint=uploads.url, token="hf_no")
+    assert uploads.calls == []
+
+
+def test_private_publications_of_local_folders(uploads: Uploads, folder: Path, about: Path) -> None:
+    done = publish(f"local:{folder}", "owner/tiny-new", about=about, private=True, hub=Hub(uploads.url, token="hf_no"))
+    assert 'skelzoo.load("hf:owner/tiny-new")' in done.card and uploads.created == [{"name": "tiny-new", "organization": "owner", "visibility": "private"}]
+
+
 def test_a_hub_that_refuses_or_is_gone(uploads: Uploads, folder: Path, about: Path, own_manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = own_manifest.read_bytes()
     uploads.status = 403
     with pytest.raises(WeightsUnavailableError, match="answered 403"):
         publish(folder, "owner/tiny-new", about=about, hub=Hub(uploads.url, token="hf_no"))
-    with pytest.raises(WeightsUnavailableError, match="cannot be reached"):
+    with pytest.raises(
+        WeightsUnavailableError, match=r"cannot be reached.*Nothing was committed; the same command tries again\. Check the connection and HF_ENDPOINT\.$"
+    ):
         make_encoder().push_to_hub("owner/tiny-new", endpoint=f"http://127.0.0.1:{free_port()}", token="hf_no")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(SkelzooError, match="HF_HUB_OFFLINE is set"):
