@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from skelzoo import Clip, find_files, get_layout, read
 from skelzoo.errors import ReadError
-from skelzoo.skeleton.io import passed_over
+from skelzoo.skeleton.io import files_of, passed_over
 from skelzoo.skeleton.io.pose import LAYOUTS
 from skelzoo.skeleton.io.tracks import MOST
 from skelzoo.skeleton.remap import remap
@@ -292,3 +293,18 @@ def test_who_loses_the_id_for_some_frames_is_the_same(tmp_path: Path, lost: rang
     frames: Frames = [[p] if t != 40 else [arm, p] for t, p in enumerate(person)]
     ids = [[-1] if t in lost else [-1, 1] if t == 40 else [1] for t in range(60)]
     check(the_clip(alphapose(tmp_path / "a.json", frames, ids)), person)
+
+
+def test_a_folder_of_many_recordings_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it has just been changed: what is added then is seen."""
+    for i in range(20):
+        openpose(tmp_path, [[p] for p in walk(25, 3)], name=f"v{i:02}_")
+    os.utime(tmp_path, (1e9, 1e9))
+    listed, scandir = [], os.scandir
+    monkeypatch.setattr("skelzoo.skeleton.io.pose.os.scandir", lambda folder: listed.append(folder) or scandir(folder))
+    files = [tmp_path / f"v{i:02}_{0:012d}_keypoints.json" for i in range(20)]
+    assert [len(files_of(file)) for file in files] == [3] * 20 and [read(file)[0].frames for file in files] == [3] * 20
+    assert len(listed) == 1
+    for frame in (3, 4):
+        openpose(tmp_path, [[p] for p in walk(25, 1)], name="v07_", first=frame)
+        assert len(files_of(files[7])) == frame + 1

@@ -13,7 +13,9 @@ from __future__ import annotations
 import math
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,9 @@ DATASETS = ("coco", "coco_wholebody", "body8", "halpe", "halpe26")
 
 SPARSE = 100
 """Times as many frames as there are pictures with numbers, at most, for the pictures to be of one video."""
+
+SETTLED = 2_000_000_000
+"""Nanoseconds after its last change from which on a folder's listing is kept."""
 
 _FRAME = re.compile(r"(?P<name>.*?)(?P<number>\d+)_keypoints\.json", re.IGNORECASE)
 _MARKS = (b'"people"', b'"bodies"', b'"instances"', b'"instance_info"', b'"keypoint_scores"')
@@ -115,10 +120,20 @@ def _openpose(path: Path) -> tuple[str, dict[int, list[Person]]]:
 
 def _frames(path: Path, name: str) -> dict[int, Path]:
     """The frames of a recording by their numbers, of its folder."""
-    with os.scandir(path.parent) as folder:
-        names = [entry.name for entry in folder if entry.name.startswith(name)]  # before the pattern, since a folder may hold thousands of others
-    matches = [match for match in map(_FRAME.fullmatch, names) if match and match["name"] == name]
-    return {int(match["number"]): path.with_name(match.string) for match in sorted(matches, key=lambda match: match.string)}
+    changed = path.parent.stat().st_mtime_ns
+    # One that changes just now may change again within a tick of its clock.
+    listing = _listing if time.time_ns() - changed > SETTLED else _listing.__wrapped__
+    return {number: path.with_name(file) for number, file in listing(path.parent, changed).get(name, {}).items()}
+
+
+@lru_cache(maxsize=2)
+def _listing(folder: Path, changed: int) -> dict[str, dict[int, str]]:
+    """The frames of every recording of a folder as it was at a time in ns, listed once for all of them."""
+    recordings: dict[str, dict[int, str]] = {}
+    with os.scandir(folder) as entries:
+        for match in filter(None, map(_FRAME.fullmatch, sorted(entry.name for entry in entries))):
+            recordings.setdefault(match["name"], {})[int(match["number"])] = match.string
+    return recordings
 
 
 def frames_of(path: Path) -> list[Path]:
