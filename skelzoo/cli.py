@@ -180,7 +180,11 @@ def _go_through(items: Iterator[T | Refusal], paths: Sequence[str], result: str 
             tqdm.write(f"error: {item}", file=sys.stderr)
         else:
             done.append(item)
-    others = Counter(path.suffix or path.name for path in passed_over(paths) if path.resolve() != Path(result).resolve())
+    others = Counter(
+        f"{path.suffix} of vectors" if path.suffix.lower() == ".npz" else path.suffix or path.name
+        for path in passed_over(paths)
+        if path.resolve() != Path(result).resolve()
+    )
     if others:
         click.echo(f"note: {others.total()} files are of no format that is read: {', '.join(f'{n} {what}' for what, n in others.most_common(5))}", err=True)
     return done, refused

@@ -69,6 +69,14 @@ def test_odd_clips_are_named_with_their_file(model: str, clips: Path, tmp_path: 
     assert len(caught) == 1
 
 
+def test_an_earlier_result_among_the_recordings_is_passed_over(model: str, clips: Path) -> None:
+    assert run("embed", model, clips, "-o", clips / "one.npz").exit_code == 0
+    again = run("embed", model, clips, "-o", clips / "two.npz")
+    assert again.exit_code == 0 and "3 vectors" in again.stdout and "note: 1 files are of no format that is read: 1 .npz of vectors" in again.stderr
+    store = run("embed", model, clips, "--out", clips.parent / "store")
+    assert store.exit_code == 0 and "3 vectors" in store.stdout
+
+
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A manifest of two models, the second with weights."""

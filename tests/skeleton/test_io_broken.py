@@ -309,6 +309,15 @@ def test_foreign_files(tmp_path: Path) -> None:
             io.read(path)
 
 
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_archives_of_recordings_are_to_be_unpacked(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recordings/a.bvh").write_text("HIERARCHY")
+    archive = shutil.make_archive(str(tmp_path / "clips"), kind, tmp_path, "recordings")
+    with pytest.raises(ReadError, match=r"archive.*Unpack it first, and give the folder"):
+        io.read(archive)
+
+
 def test_mat_without_skeleton(tmp_path: Path) -> None:
     scipy_io = pytest.importorskip("scipy.io")
     scipy_io.savemat(tmp_path / "a1_s1_t1_inertial.mat", {"d_iner": np.ones((9, 6))})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -51,6 +52,9 @@ FORMATS = (
 READABLE = tuple(suffix for f in FORMATS for suffix in f.suffixes if suffix != ".asf")
 """Suffixes of files that hold motion and can be read."""
 
+RESULT = frozenset(("embeddings", "names", "model"))
+"""What an ``.npz`` of ``skelzoo embed`` holds, which is no recording."""
+
 _SUPPORTED = "Supported: " + ", ".join(f"{f.title} ({', '.join(f.suffixes)})" for f in FORMATS if f.suffixes != (".asf",)) + "."
 _BUILD = "Or load the numbers yourself (numpy) and build skelzoo.Clip(keypoints, layout)."
 
@@ -75,6 +79,7 @@ def read(path: PathLike) -> list[Clip]:
     check_file(path)
     by_name = [f for f in FORMATS if _suffix(path) in f.suffixes]
     head = read_head(path)
+    _check_no_archive(path, head)
     by_content = next((f for f in FORMATS if f.sniff(head)), None)
     if by_content is None:
         foreign = _foreign(head)
@@ -110,6 +115,14 @@ def _foreign(head: bytes) -> str | None:
     return next((what for magic, what in magics.items() if head.startswith(magic)), None)
 
 
+def _check_no_archive(path: Path, head: bytes) -> None:
+    """Raise ReadError for a zip file of recordings, or a tar file."""
+    inside = [name for name in npz_keys(path) if _suffix(Path(name)) in READABLE] if array.sniff_npz(head) and zipfile.is_zipfile(path) else []
+    if inside or head[257:262] == b"ustar":
+        what = f"an archive of recordings ({inside[0]}, ...)" if inside else "a tar archive"
+        raise ReadError(path, f"is {what}", "Unpack it first, and give the folder of the recordings.")
+
+
 def _is_number(word: bytes) -> bool:
     try:
         float(word)
@@ -125,7 +138,7 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
         paths: one or several. A file is always listed, whatever its name. In folders, links to others followed, and of globs only files
             with the suffixes READABLE are; ``.txt`` only as part of a UI-PRMD pair or when it looks like another skeleton format, so
             that it is refused by name instead of passed over, ``.json`` only with skeletons or a pose estimator's joints in it,
-            and nothing whose name starts with a dot.
+            ``.npz`` only if it is no result of ``skelzoo embed``, and nothing whose name starts with a dot.
 
     Returns:
         Files in the order given, those of a folder or glob sorted; each once, a UI-PRMD pair as one of its two files and
@@ -166,10 +179,10 @@ def _expand(path: Path) -> list[Path]:
 
 
 def passed_over(paths: Iterable[PathLike]) -> list[Path]:
-    """Files in folders that are of no format that is read, sorted; told by their suffix, JSON by how it begins."""
+    """Files in folders that are of no format that is read, sorted; told by their suffix, JSON by how it begins, and vectors by what an ``.npz`` holds."""
     folders = [path for path in map(Path, paths) if os.path.isdir(path)]
     there = {p for folder in folders for p in _walk(folder) if os.path.isfile(p)}
-    return sorted(p for p in there if _suffix(p) not in (*READABLE, ".asf") or (_suffix(p) == ".json" and not _is_listed(p)))
+    return sorted(p for p in there if _suffix(p) not in (*READABLE, ".asf") or (_suffix(p) in (".json", ".npz") and not _is_listed(p)))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -195,6 +208,8 @@ def _is_listed(path: Path) -> bool:
             return uiprmd.is_pair_name(path) or (suffix == ".txt" and _foreign(read_head(path)) is not None)
         if suffix == ".json":
             return pose.frame_of(path) is not None or nwucla.sniff(head := read_head(path)) or pose.sniff(head)
+        if suffix == ".npz":
+            return not RESULT.issubset(npz_keys(path))
     except ReadError:
         return True
     return suffix in READABLE
