@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts, make_layout
     from skelzoo.skeleton.prepare import Contract, fill_missing, prepare, select_persons
     from skelzoo.skeleton.remap import Coverage, coverage, remap
+    from skelzoo.skeleton.windows import windows
     from skelzoo.weights.manifest import info, list_models
 
 __version__ = "0.1.0"
@@ -31,12 +32,12 @@ _HOMES = {
     "Layout": "skeleton.layouts", "get_layout": "skeleton.layouts", "list_layouts": "skeleton.layouts", "make_layout": "skeleton.layouts",
     "Contract": "skeleton.prepare", "fill_missing": "skeleton.prepare", "prepare": "skeleton.prepare", "select_persons": "skeleton.prepare",
     "Coverage": "skeleton.remap", "coverage": "skeleton.remap", "remap": "skeleton.remap", "info": "weights.manifest", "list_models": "weights.manifest",
-    "save_clips": "skeleton.io.array:save",
+    "save_clips": "skeleton.io.array:save", "windows": "skeleton.windows",
 }  # fmt: skip
 
 __all__ = [
     "Classification", "Clip", "Contract", "Conversion", "Coverage", "Encoder", "Layout", "Verification", "clips_from_array", "convert", "coverage", "create", "fill_missing", "find_files",
-    "get_layout", "info", "list_layouts", "list_models", "load", "make_layout", "prepare", "read", "remap", "save_clips", "select_persons", "verify",
+    "get_layout", "info", "list_layouts", "list_models", "load", "make_layout", "prepare", "read", "remap", "save_clips", "select_persons", "verify", "windows",
 ]  # fmt: skip
 
 

@@ -80,6 +80,10 @@ def read_command(paths: tuple[str, ...]) -> None:
 def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options shared by embed and classify."""
     for option in (
+        click.option(
+            "--step", type=click.IntRange(1), metavar="FRAMES", help="With --window: from the start of one to the next; as long as they are by default."
+        ),
+        click.option("--window", type=click.IntRange(1), metavar="FRAMES", help="Cut every clip into windows, each a clip NAME[start:stop] of its own."),
         click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most."),
         click.option("--max-autotune", "compile", flag_value="max-autotune", help="As --compile, with the fastest kernels it finds, in minutes."),
         click.option("--compile", "compile", flag_value="default", default="", help="Use torch.compile; the first batch takes long."),
@@ -99,19 +103,22 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
 @_encoder_options
 def embed_command(
     model: str, paths: tuple[str, ...], output: str | None, out: str | None, devices: str | None, workers: int | None, shard_size: int | None, parquet: bool,
-    batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool,
+    batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool, window: int | None, step: int | None,
 ) -> None:  # fmt: skip
     """Write one vector per clip: with -o to one file, with --out to a folder, for more clips than memory holds."""
     from skelzoo.inference.output import EMBEDDING_SUFFIXES, check_output, write_embeddings
 
+    if out is not None and (window or step):
+        raise click.UsageError("--window and --step go with -o. For --out cut the clips before: skelzoo.windows(clip, frames), and skelzoo.save_clips.")
     if out is not None and output is None:
         embed_to_store(model, paths, out, devices or device, workers, shard_size, parquet, batch_size, dtype, compile, select_persons)
         return
     if output is None or out is not None or devices or workers or shard_size or parquet:
         raise click.UsageError("Give either -o FILE or --out STORE; --devices, --workers, --shard-size and --parquet go with --out.")
+    _check_step(window, step)
     check_output(output, EMBEDDING_SUFFIXES)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
-    array, ids, refused = _prepare(encoder, paths, select_persons, output)
+    array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step)
     if ids:
         vectors = encoder.embed(array, prepared=True, batch_size=batch_size)
         files = write_embeddings(output, vectors, ids, encoder.name)
@@ -126,18 +133,20 @@ def embed_command(
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Classes per clip.")
 @_encoder_options
 def classify_command(
-    model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool
-) -> None:
+    model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool,
+    window: int | None, step: int | None,
+) -> None:  # fmt: skip
     """Name the likeliest classes of each clip."""
     from skelzoo.inference.output import CLASS_SUFFIXES, check_output, classes_table, write_classes
     from skelzoo.learn.recordings import with_classes
 
+    _check_step(window, step)
     if output != "-":
         check_output(output, CLASS_SUFFIXES)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
     if not encoder.config.num_classes:
         encoder.classify([], top_k)  # says so before any file is read
-    array, ids, refused = _prepare(encoder, paths, select_persons, output)
+    array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step)
     if ids:
         result, classes = encoder.classify(array, top_k, prepared=True, batch_size=batch_size), encoder.labels or ()
         ids = with_classes(ids, paths, classes)
@@ -150,14 +159,23 @@ def classify_command(
     _finish(len(ids), refused)
 
 
-def _prepare(encoder: Encoder, paths: Sequence[str], select_persons: bool, output: str) -> tuple[FloatArray, list[ClipId], int]:
+def _check_step(window: int | None, step: int | None) -> None:
+    if step and not window:
+        raise click.UsageError("--step goes with --window.")
+
+
+def _prepare(
+    encoder: Encoder, paths: Sequence[str], select_persons: bool, output: str, window: int | None, step: int | None
+) -> tuple[FloatArray, list[ClipId], int]:
     """Prepared clips (N, C, T, V, M), what they are, and how many files or clips were refused."""
     import numpy as np
 
-    from skelzoo.inference.files import prepare_files, warn_of
+    from skelzoo.inference.files import Refusal, cut_clips, prepare_clip, read_files, warn_of
 
     clips: list[PreparedClip]
-    clips, refused = _go_through(prepare_files(paths, encoder.contract, select_persons, leave_out=output), paths, output)
+    items = cut_clips(read_files(paths, output), window, step)
+    prepared = (item if isinstance(item, Refusal) else prepare_clip(item, encoder.contract, select_persons) for item in items)
+    clips, refused = _go_through(prepared, paths, output)
     warn_of(clips)
     array = np.stack([c.array for c in clips]) if clips else np.zeros((0, *encoder.contract.shape), np.float32)
     return array, [c.id for c in clips], refused

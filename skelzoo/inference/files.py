@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from skelzoo.skeleton.io import find_files, read
 from skelzoo.skeleton.io.stream import BadClip, open_stream
 from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 from skelzoo.skeleton.prepare import select_persons as keep_most_moving
+from skelzoo.skeleton.windows import windows
 
 
 @dataclass(frozen=True)
@@ -166,3 +167,12 @@ def warn_of(clips: Sequence[PreparedClip], doubts: Doubts | None = None) -> None
     for i, clip in enumerate(clips):
         noted.add(clip.doubts, i, " ".join(dict.fromkeys(filter(None, (clip.id.file, clip.id.name)))))
     noted.warn(stacklevel=3)
+
+
+def cut_clips(items: Iterable[FileClip | Refusal], frames: int | None, step: int | None = None) -> Iterator[FileClip | Refusal]:
+    """The windows of each clip, see ``skelzoo.windows``; all as they are without frames."""
+    for item in items:
+        if frames is None or isinstance(item, Refusal):
+            yield item
+        else:
+            yield from (FileClip(window, item.file) for window in windows(item.clip, frames, step))

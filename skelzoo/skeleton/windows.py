@@ -1,0 +1,37 @@
+"""Long recordings to clips of a few seconds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skelzoo.errors import ClipError
+from skelzoo.skeleton.clip import Clip
+
+
+def windows(clip: Clip, frames: int, step: int | None = None) -> list[Clip]:
+    """Cut a recording into windows of equal length.
+
+    Args:
+        frames: of a window; ``round(seconds * clip.fps)`` where the rate is known.
+        step: frames from the start of one window to that of the next; ``frames`` by default, so that they do not overlap.
+
+    Returns:
+        Clips named ``NAME[start:stop]``, with all else of the recording. The last one ends with the recording, so that no frame of its end is lost,
+        and may overlap the one before by more than the others do. A recording that is shorter than a window is the only one.
+        Windows in which nobody is there are left out.
+
+    Raises:
+        ClipError: frames or step is no whole number of at least 1.
+    """
+    step = frames if step is None else step
+    for name, value in (("frames", frames), ("step", step)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ClipError(f"{clip.name}: {name} of a window is {value!r}. Give a whole number of at least 1.")
+    last = max(clip.frames - int(frames), 0)
+    starts = [*range(0, last, int(step)), last]
+    return [_cut(clip, start, min(start + int(frames), clip.frames)) for start in starts if clip.keypoints[:, start : start + int(frames)].any()]
+
+
+def _cut(clip: Clip, start: int, stop: int) -> Clip:
+    scores = None if clip.scores is None else clip.scores[:, start:stop]
+    return clip.replace(keypoints=clip.keypoints[:, start:stop], scores=scores, name=f"{clip.name}[{start}:{stop}]")

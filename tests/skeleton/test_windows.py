@@ -1,0 +1,41 @@
+"""Long recordings are cut into windows, and nothing of them is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import make_clip
+
+import skelzoo
+from skelzoo.errors import ClipError
+
+
+@pytest.mark.parametrize(
+    ("length", "frames", "step", "expected"),
+    [
+        (20, 5, None, [(0, 5), (5, 10), (10, 15), (15, 20)]), (22, 5, None, [(0, 5), (5, 10), (10, 15), (15, 20), (17, 22)]), (20, 8, 6, [(0, 8), (6, 14), (12, 20)]),
+        (21, 8, 6, [(0, 8), (6, 14), (12, 20), (13, 21)]), (20, 4, 10, [(0, 4), (10, 14), (16, 20)]), (20, 20, 3, [(0, 20)]), (20, 64, None, [(0, 20)]), (3, 1, None, [(0, 1), (1, 2), (2, 3)]),
+    ],
+)  # fmt: skip
+def test_windows_are_parts_of_the_recording(length: int, frames: int, step: int | None, expected: list[tuple[int, int]]) -> None:
+    clip = make_clip(persons=2, frames=length)
+    clip = clip.replace(scores=np.random.default_rng(0).random(clip.keypoints.shape[:3]), label="a")
+    cut = skelzoo.windows(clip, frames, step)
+    assert [c.name for c in cut] == [f"clip0[{start}:{stop}]" for start, stop in expected]
+    for window, (start, stop) in zip(cut, expected, strict=True):
+        assert np.array_equal(window.keypoints, clip.keypoints[:, start:stop]) and (window.label, window.fps, window.layout) == ("a", 30, clip.layout)
+        assert window.scores is not None and clip.scores is not None and np.array_equal(window.scores, clip.scores[:, start:stop])
+
+
+def test_windows_without_anybody_are_left_out() -> None:
+    keypoints = make_clip(frames=20).keypoints.copy()
+    keypoints[:, 4:13] = 0
+    assert [c.name for c in skelzoo.windows(skelzoo.Clip(keypoints, "kinect20", name="a"), 4)] == ["a[0:4]", "a[12:16]", "a[16:20]"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("frames", 0), ("frames", -1), ("frames", 2.5), ("frames", True), ("step", 0), ("step", "3")])
+def test_windows_of_no_length_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ClipError, match=rf"clip0: {name} of a window is .*whole number of at least 1"):
+        skelzoo.windows(make_clip(), **{"frames": 4, name: value})
