@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import tempfile
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Encoder:
             to one size, and the first one takes long.
 
     ``embed`` and ``classify`` run a fused copy of the net, see ``skelzoo.nets.fused``, made at first use and again whenever weights of
-    ``net`` have changed. It goes by PyTorch's version counters: a change behind their back (``p.data.add_(1)``) goes unseen.
+    ``net`` have changed. It goes by PyTorch's version counters: after a change behind their back (``p.data.add_(1)``) call ``refresh``.
 
     Raises:
         DeviceError: the device is not there; another dtype or mode.
@@ -122,6 +122,17 @@ class Encoder:
     def labels(self) -> tuple[str, ...] | None:
         """Class names of the head, None when it has none."""
         return self.config.labels
+
+    @labels.setter
+    def labels(self, names: Sequence[str]) -> None:
+        """Name the classes of a head that was trained in a loop of one's own.
+
+        Raises:
+            CheckpointError: not one text per class, or one twice.
+        """
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+            raise CheckpointError(f"{self.name}: labels are {names!r}. Give a list of texts, one for each class and each once.")
+        self.config = replace(self.config, labels=tuple(names))
 
     @property
     def card(self) -> str:
@@ -249,6 +260,10 @@ class Encoder:
         with tempfile.TemporaryDirectory() as scratch:
             folder = self.save(Path(scratch) / "model", card)
             return upload(folder, (*LISTED, CHECKSUMS), repo, f"Weights of {self.config.arch}, by skelzoo", Hub(endpoint=endpoint, token=token), private)
+
+    def refresh(self) -> None:
+        """Take the weights of ``net`` as they are now, after changes that PyTorch's version counters do not see, such as the ``p.data.copy_`` of averaging helpers."""
+        self._fused, self._card = None, (self._card[0], None)
 
     def _vectors(self) -> Callable[[Tensor], Tensor]:
         """``forward_features`` of the fused form of the net as it is now."""

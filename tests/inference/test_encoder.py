@@ -16,7 +16,7 @@ from torch import nn
 
 import skelzoo
 from skelzoo import Clip, Contract, Encoder, get_layout
-from skelzoo.errors import AxesError, ClipError, ContractError, CoverageError, DeviceError, LayoutError
+from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError, CoverageError, DeviceError, LayoutError
 from skelzoo.skeleton.prepare import prepare_batch
 from skelzoo.skeleton.procedural import make
 from skelzoo.weights.checkpoint import build_net
@@ -329,3 +329,23 @@ def test_a_mapped_file_of_prepared_clips(encoder: Encoder, clips: list[Clip], tm
     np.save(tmp_path / "x.npy", prepare_batch(clips, encoder.contract))
     same(encoder.embed(np.load(tmp_path / "x.npy", mmap_mode="r"), prepared=True), encoder.embed(clips))
     assert not [w for w in recwarn if "writable" in str(w.message)]
+
+
+def test_classes_of_ones_own_training_are_named(tmp_path: Path) -> None:
+    encoder = Encoder.from_pretrained(f"local:{make_encoder().save(tmp_path / 'tiny')}", device="cpu", num_classes=2)
+    assert encoder.labels is None
+    for wrong in ("ab", ["a", "a"], ["a", 1], ["a", "b", "c"]):
+        with pytest.raises(CheckpointError, match=r"labels are .*Give a list of texts|3 labels for a head of 2 classes"):
+            encoder.labels = wrong  # type: ignore[assignment]
+    encoder.labels = ["left", "right"]
+    again = skelzoo.load(f"local:{encoder.save(tmp_path / 'mine')}", device="cpu")
+    assert again.labels == encoder.labels == ("left", "right") and set(again.classify(make_clip()).labels[0]) == {"left", "right"}
+
+
+def test_refresh_sees_what_version_counters_do_not(encoder: Encoder, clips: list[Clip]) -> None:
+    before = encoder.embed(clips)
+    for parameter in encoder.net.parameters():
+        parameter.data.mul_(1.1)
+    encoder.refresh()
+    same(encoder.embed(clips), direct(encoder, clips))
+    assert np.abs(encoder.embed(clips) - before).max() > 1e-3
