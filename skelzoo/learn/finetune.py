@@ -19,9 +19,11 @@ from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.precision import without_autocast
 from skelzoo.inference.runner import BATCH
+from skelzoo.learn.calibration import calibrate
 from skelzoo.learn.finetune_options import FinetuneOptions as FinetuneOptions
 from skelzoo.learn.finetune_result import Epoch, card
 from skelzoo.learn.finetune_result import FinetuneResult as FinetuneResult
+from skelzoo.learn.head_result import Floats
 from skelzoo.learn.inputs import Inputs
 from skelzoo.learn.layers import freeze, freeze_unused, parameter_groups, set_train
 from skelzoo.learn.pretrain.psp import semi_supervised_losses
@@ -94,10 +96,11 @@ def finetune(
         run = _Run(net, inputs, ARCHS[config.arch].head, encoder.labels != names, mode, o, *data)
         history, best = run.train(encoder.name)
         confusion = run.confusion()
+        calibration = calibrate(net, ARCHS[config.arch].head, run.validation_logits, run.valid.y.cpu().numpy())
         run.finish()
     counts = {name: (int((train.y == i).sum()), int((valid.y == i).sum())) for i, name in enumerate(names)}
     tuned = Encoder(net.requires_grad_(True), config, f"{encoder.name.removesuffix(SUFFIX)}{SUFFIX}", encoder.device)
-    result = FinetuneResult(tuned, counts, history, best, confusion, held)
+    result = FinetuneResult(tuned, counts, history, best, confusion, held, calibration)
     tuned.card = card(result, encoder.name, _call(mode, o), encoder.card)
     return result
 
@@ -236,6 +239,10 @@ class _Run:
         out = np.zeros((classes.shape[1],) * 2, np.int64)
         np.add.at(out, (self.valid.y.cpu().numpy(), classes.argmax(1).cpu().numpy()), 1)
         return out
+
+    def validation_logits(self) -> Floats:
+        """(validation clips, classes)."""
+        return self._logits(self.valid.x).double().cpu().numpy()
 
     def finish(self) -> None:
         """Bring a head that learned in standardised units back to those of the vectors."""

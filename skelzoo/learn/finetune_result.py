@@ -10,6 +10,7 @@ import numpy as np
 from skelzoo.errors import UnknownModelError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.output import table
+from skelzoo.learn.calibration import Calibration
 from skelzoo.learn.splits import Ints
 from skelzoo.weights.cards import licence_of
 from skelzoo.weights.manifest import manifest
@@ -48,6 +49,7 @@ class FinetuneResult:
             a tie); the last one without a validation part.
         confusion: (classes, classes) validation clips of the best epoch, row the true class, column the one given.
         held_out: the groups validated on, when clips were held out by group.
+        calibration: how far the scores can be trusted; None without a validation part.
     """
 
     encoder: Encoder
@@ -56,6 +58,7 @@ class FinetuneResult:
     best_epoch: int
     confusion: Ints
     held_out: tuple[str, ...]
+    calibration: Calibration | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -94,6 +97,10 @@ def report(result: FinetuneResult) -> str:
         f"(best of {len(result.history)} epochs: {result.best_epoch}; chosen by it, so slightly favourable)",
         held,
     ]
+    c = result.calibration
+    if c:
+        folded = f"{c.error_before:.2f} before they were divided by a temperature of {c.temperature:.2f}, fitted on the validation part"
+        text.append(f"calibration error of the scores {c.error:.2f} ({folded if c.temperature != 1 else 'the head takes in no temperature, or needs none'})")
     wrong = result.confusion * (1 - np.eye(len(result.labels), dtype=np.int64))
     worst = [divmod(int(i), len(result.labels)) for i in np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]]
     text += [f"{wrong[i, j]} of {result.confusion[i].sum()} clips of {result.labels[i]!r} taken for {result.labels[j]!r}" for i, j in worst if wrong[i, j]]
