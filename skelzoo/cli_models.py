@@ -179,6 +179,8 @@ def verify_command(name: str | None, everything: bool, device: str) -> None:
             click.echo(f"FAILED {each}: {error}", err=True)
             continue
         bad += not result.ok
+        if result.card:
+            click.echo(f"note   {result.name} card   {result.card}", err=True)
         worst = f"on {result.device}, largest difference {result.worst:.1e}, tolerance {result.tolerance:.0e}"
         checks = (
             ("hash  ", result.hash, f"{result.files} files"),

@@ -20,7 +20,7 @@ from skelzoo.inference.golden import TOLERANCE, golden_differences
 from skelzoo.nets.archs import build, check_options, find_arch
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.weights.checkpoint import build_net, parse_tensors, read_net
-from skelzoo.weights.files import CONFIG, GOLDEN, MODEL
+from skelzoo.weights.files import CARD, CONFIG, GOLDEN, MODEL
 from skelzoo.weights.hub import Hub
 from skelzoo.weights.manifest import manifest
 from skelzoo.weights.sources import locate, read_config
@@ -117,6 +117,7 @@ class Verification:
         golden: what is wrong with the recomputed golden.
         differences: per golden tensor the largest difference, see ``golden_differences``.
         tolerance: what they may be.
+        card: what is wrong with the card, which makes no model damaged.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Verification:
     golden: str
     differences: Mapping[str, float] = field(default_factory=dict)
     tolerance: float = TOLERANCE
+    card: str = ""
 
     @property
     def worst(self) -> float:
@@ -163,13 +165,16 @@ def verify(
         DeviceError: the device is not there.
     """
     located = locate(name, Hub(endpoint, cache_dir, local_files_only, token))
-    data, damaged = {}, []
+    data, damaged, card = {}, [], ""
     for file in {MODEL, CONFIG, GOLDEN, *located.files}:
         try:
             data[file] = located.read(file)
         except IntegrityError as error:
-            damaged.append(str(error))
-    result = Verification(located.source.name, str(device), len(data), "\n".join(damaged), NOT_CHECKED, NOT_CHECKED)
+            if file == CARD:
+                card = f"{located.folder / CARD}: is not the card that was saved; the weights do not depend on it."
+            else:
+                damaged.append(str(error))
+    result = Verification(located.source.name, str(device), len(data), "\n".join(damaged), NOT_CHECKED, NOT_CHECKED, card=card)
     if not {MODEL, CONFIG} <= data.keys():
         return result
     try:

@@ -151,12 +151,18 @@ def check_target(target: Path) -> None:
     """
     check_parent(target)
     try:
-        other = target.exists() and not (target.is_dir() and _may_be_replaced({p.name for p in target.iterdir()}))
+        names = {p.name for p in target.iterdir()} if target.is_dir() else set()
+        other = target.exists() and not (target.is_dir() and _may_be_replaced(names))
         current = target.exists() and target.samefile(".")
     except OSError as error:
         raise WriteError(f"{target}: cannot be looked at ({error.strerror}). Choose another place.") from error
     if other or current:
-        what = "is the current folder, which cannot be replaced" if current else "exists and is not a weights folder"
+        strange = ", ".join(sorted(names - {*LISTED, CHECKSUMS})[:3])
+        what = (
+            "is the current folder, which cannot be replaced" if current
+            else f"exists and holds {strange} beside a model, which would be lost with it" if CHECKSUMS in names and strange
+            else "exists and is not a weights folder"
+        )  # fmt: skip
         raise CheckpointError(f"{target}: {what}. Choose another name; nothing was written.")
 
 

@@ -239,6 +239,10 @@ def test_a_repository_is_owner_and_name(uploads: Uploads, folder: Path, about: P
 
 
 def test_private_publications_of_local_folders(uploads: Uploads, folder: Path, about: Path) -> None:
+    """Also of one whose card was edited: publishing writes a new one."""
+    (folder / "README.md").write_text("# Mine\n")
+    said = CliRunner().invoke(main, ["verify", f"local:{folder}", "--device", "cpu"])
+    assert said.exit_code == 0 and "card   " in said.stderr and "is not the card that was saved" in said.stderr
     done = publish(f"local:{folder}", "owner/tiny-new", about=about, private=True, hub=Hub(uploads.url, token="hf_no"))
     assert 'skelzoo.load("hf:owner/tiny-new")' in done.card and uploads.created == [{"name": "tiny-new", "organization": "owner", "visibility": "private"}]
 

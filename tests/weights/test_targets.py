@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from safetensors import SafetensorError
-from tiny import make_encoder
+from tiny import make_clip, make_encoder
+from torch import nn
 
 import skelzoo
-from skelzoo.errors import CheckpointError, WriteError
+from skelzoo.errors import CheckpointError, ExportError, WriteError
+from skelzoo.inference.export import export
 from skelzoo.weights.files import LISTED, check_target
 
 
@@ -19,7 +24,7 @@ def test_folders_of_other_people_are_left_alone(tmp_path: Path, files: list[str]
     (tmp_path / "mine").mkdir()
     for file in files:
         (tmp_path / "mine" / file).write_text("mine")
-    with pytest.raises(CheckpointError, match="is not a weights folder"):
+    with pytest.raises(CheckpointError, match=r"holds notes\.txt beside a model" if "checksums.json" in files else "is not a weights folder"):
         make_encoder().save(tmp_path / "mine")
     assert {p.name: p.read_text() for p in (tmp_path / "mine").iterdir()} == dict.fromkeys(files, "mine") and len(list(tmp_path.iterdir())) == 1
 
@@ -80,3 +85,37 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(WriteError, match=r"model: cannot be written \(No space left on device\); nothing was changed"):
         make_encoder().save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def sequential(net: nn.Module) -> None:
+    net.head = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda net: setattr(net, "head", nn.Linear(16, 5)), r"head\.weight has shape \(5, 16\), the net needs \(3, 16\).*num_classes=N"),
+        (sequential, r"missing head\.weight.*unexpected head\.0\.weight"),
+        (lambda net: nn.utils.parametrizations.weight_norm(net.head), r"unexpected head\.parametrizations.*remove_parametrizations"),
+        (lambda net: net.head.half(), r"head\.weight has type torch\.float16"),
+        (lambda net: net.half(), r"computes in torch\.float16.*Call encoder\.net\.float\(\)"),
+    ],
+)
+def test_a_net_that_could_not_be_loaded_again_replaces_no_model(tmp_path: Path, change: Callable[[nn.Module], object], says: str) -> None:
+    folder = make_encoder().save(tmp_path / "tiny")
+    before = (folder / "model.safetensors").read_bytes()
+    encoder = skelzoo.load(f"local:{folder}", device="cpu")
+    change(encoder.net)
+    with pytest.raises(CheckpointError, match=says):
+        encoder.save(folder)
+    with pytest.raises((CheckpointError, ExportError), match=says):
+        export(encoder, "pt2", folder.parent / "net.pt2")
+    assert (folder / "model.safetensors").read_bytes() == before and os.listdir(folder.parent) == [folder.name]
+
+
+def test_a_compiled_net_is_saved_under_its_own_names(tmp_path: Path) -> None:
+    encoder = make_encoder()
+    encoder.net.backbone = torch.compile(encoder.net.backbone, backend="eager")
+    encoder.net = torch.compile(encoder.net, backend="eager")  # type: ignore[assignment]
+    again = skelzoo.load(f"local:{encoder.save(tmp_path / 'again')}", device="cpu")
+    assert np.array_equal(again.embed(make_clip()), make_encoder().embed(make_clip()))
