@@ -14,7 +14,7 @@ UPRIGHT = 0.8
 """Cosine to an axis from which on a spine points along it."""
 
 BACKWARDS = -0.4
-"""Median cosine of feet to the front below which left and right are exchanged. Of 7,909 real clips none has less; mirrored, most have."""
+"""Median cosine of feet to the front below which left and right are exchanged: the clips of the corpora and benchmarks have more, nearly all of them when mirrored less."""
 
 Doubt = str
 
