@@ -14,7 +14,7 @@ import click
 import skelzoo
 from skelzoo.cli_bench import bench_group
 from skelzoo.cli_bulk import embed_to_store, export_command, store_options
-from skelzoo.cli_models import COMMANDS, fail, pretty_json
+from skelzoo.cli_models import COMMANDS, device_option, fail, pretty_json
 from skelzoo.errors import CheckpointError, SkelzooError
 
 if TYPE_CHECKING:
@@ -77,6 +77,9 @@ def read_command(paths: tuple[str, ...]) -> None:
     _finish(len(rows), refused)
 
 
+select_option = click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most.")
+
+
 def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options shared by embed and classify."""
     for option in (
@@ -84,11 +87,11 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
             "--step", type=click.IntRange(1), metavar="FRAMES", help="With --window: from the start of one to the next; as long as they are by default."
         ),
         click.option("--window", type=click.IntRange(1), metavar="FRAMES", help="Cut every clip into windows, each a clip NAME[start:stop] of its own."),
-        click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most."),
+        select_option,
         click.option("--max-autotune", "compile", flag_value="max-autotune", help="As --compile, with the fastest kernels it finds, in minutes."),
         click.option("--compile", "compile", flag_value="default", default="", help="Use torch.compile; the first batch takes long."),
         click.option("--dtype", default="auto", show_default=True, help="float32 (auto), tf32, bfloat16 or float16."),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
+        device_option,
         click.option("--batch-size", type=click.IntRange(1), help="Clips per batch; the default suits the device."),
     ):
         command = option(command)
@@ -218,7 +221,7 @@ def _finish(done: int, refused: int) -> None:
 @main.command("demo")
 @click.option("--model", default="skeattnclr-openskel", show_default=True, help="Model to run.")
 @click.option("--picture", default="skelzoo_demo.png", show_default=True, help=".png, .svg or .pdf to write.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@device_option
 def demo_command(model: str, picture: str, device: str) -> None:
     """Classify and embed four made-up motions and draw them. Needs no data and no network."""
     from skelzoo.demo import run_demo
@@ -252,7 +255,7 @@ def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
 @click.argument("recipe")
 @click.option("--data", required=True, help="Folder with the recipe's corpus files.")
 @click.option("--out", required=True, help="Folder of the run; given again, the run goes on.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@device_option
 @click.option("--stop-after", type=click.IntRange(1), metavar="STEPS", help="Stop, with a checkpoint, once this many steps are done in all.")
 @click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Devices of this machine to train on, one process each.")
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines; the command is given on each of them.")
@@ -287,8 +290,8 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.option("--labels", "table", metavar="FILE.csv", help="Table with the columns file, label and, if wanted, group, instead of class folders.")
 @click.option("--unlabelled", multiple=True, help="Recordings without labels, for --mode semi; may be given again.")
 @click.option("--seed", type=int, help="Of the new head, the split and the order.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
-@click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most.")
+@device_option
+@select_option
 @click.option("--overwrite", is_flag=True, help="Replace a model that OUT holds.")
 @click.pass_context
 def finetune_command(
@@ -372,7 +375,7 @@ def _command_line(context: click.Context) -> str:
 @click.option("--random-weights", is_flag=True, help="Measure the same net untrained, with torch seed 0.")
 @click.option("--all", "everything", is_flag=True, help="Every model with published weights, its untrained twin and the baselines, on every benchmark.")
 @click.option("--out", metavar="TABLE", help="Merge the numbers into this .csv; with --all into one .csv per benchmark in this folder.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def eval_command(
     model: str | None, benchmark: str | None, data: str, protocols: tuple[str, ...], labels: float | None, random_weights: bool, everything: bool,

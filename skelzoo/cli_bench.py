@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from skelzoo.cli_models import device_option
+
 
 @click.group("bench")
 def bench_group() -> None:
@@ -22,7 +24,7 @@ def bench_group() -> None:
 @click.option("--dtype", "dtypes", multiple=True, help="float32, tf32, bfloat16, float16; float32 and bfloat16 by default.")
 @click.option("--batch", "batches", type=click.IntRange(1), multiple=True, help="Clips at a time; 1, 16 and 64 by default.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="In each of which every form takes its turn; the median counts.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@device_option
 @click.option("--no-memory", is_flag=True, help="Leave out the peak of memory, which takes one more process per row.")
 @click.option("--out", metavar="TABLE", help="Also write a .csv.")
 def bench_speed_command(
@@ -47,7 +49,7 @@ def bench_speed_command(
 @click.option("--data", required=True, help="Folder with the benchmark's corpus file.")
 @click.option("--dtype", "dtypes", multiple=True, help="tf32, bfloat16, float16; all by default. May be given again.")
 @click.option("--compile", "compiled", default="default", show_default=True, help="Mode of torch.compile for one more row in float32, or '' for none.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@device_option
 @click.option("--out", metavar="TABLE", help="Also write a .csv.")
 def bench_precision_command(models: tuple[str, ...], benchmark: str, data: str, dtypes: tuple[str, ...], compiled: str, device: str, out: str | None) -> None:
     """Compare vectors of MODELS in fewer bits, and compiled, with those in float32: cosine, and the classes that neighbours give."""

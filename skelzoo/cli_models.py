@@ -11,6 +11,8 @@ import click
 import skelzoo
 from skelzoo.errors import SkelzooError
 
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+
 
 def fail(error: SkelzooError | str) -> NoReturn:
     """Say what went wrong on stderr and end with exit code 1."""
@@ -164,7 +166,7 @@ def cache_remove_command(name: str) -> None:
 @click.command("verify")
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every model with weights, published or registered here.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@device_option
 def verify_command(name: str | None, everything: bool, device: str) -> None:
     """Check a model's files by sha256, load it strictly and recompute its golden on this machine."""
     if (name is None) != everything:
