@@ -14,7 +14,7 @@ from skelzoo.skeleton.layouts import Layout
 STATISTICS = ("mean", "std", "max", "min")
 
 PATH_SCALE = 2.0
-"""What the path of ``InputStatistics`` counts beside them; chosen on validation splits, see docs/evaluation.md."""
+"""What the path of ``InputStatistics`` counts beside them; docs/skeletonmae.md says why."""
 
 
 class Pooling(nn.Module):
