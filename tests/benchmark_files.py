@@ -33,7 +33,7 @@ def write_benchmarks(folder: Path, change: Callable[[list[Clip]], None] | None =
     """Write benchmark files.
 
     Args:
-        change: changes the list of clips in place, the same for all files.
+        change: changes the list of clips in place, the same for all files but for a shift along x that tells the files apart.
         flags: of the clips of NW-UCLA.
     """
     clips = [clip_of(label, i) for label, i in zip(LABELS, NUMBER, strict=True)]
@@ -42,5 +42,7 @@ def write_benchmarks(folder: Path, change: Callable[[list[Clip]], None] | None =
     for file in files:
         columns = {key: np.asarray(values).astype(np.int32) for key, values in SPLITS[file].items()}
         given = {"flags": np.broadcast_to(flags, len(clips)).astype(np.uint8)} if file == "nw_ucla.npz" else {}
-        write_corpus(folder / file, clips, labels=LABELS, **columns, **given)
+        shift = np.float32([0.01 * list(SPLITS).index(file), 0, 0])
+        shifted = [c.replace(keypoints=c.keypoints + shift) for c in clips]
+        write_corpus(folder / file, shifted, labels=LABELS, **columns, **given)
     return folder

@@ -130,8 +130,8 @@ def find_benchmark(name: str) -> Benchmark:
     return BENCHMARKS[name]
 
 
-def read_corpus(benchmark: str, data: str | Path) -> Corpus:
-    """The corpus file of a benchmark, its clips as they are stored.
+def benchmark_file(benchmark: str, data: str | Path) -> Path:
+    """Where the corpus file of a benchmark lies.
 
     Raises:
         TrainingError: unknown benchmark or missing file.
@@ -139,7 +139,16 @@ def read_corpus(benchmark: str, data: str | Path) -> Corpus:
     path = Path(data) / find_benchmark(benchmark).file
     if not path.is_file():
         raise TrainingError(f"no file {path}. Give the folder that holds {path.name} with --data.")
-    return read_table(path)
+    return path
+
+
+def read_corpus(benchmark: str, data: str | Path) -> Corpus:
+    """The corpus file of a benchmark, its clips as they are stored.
+
+    Raises:
+        TrainingError: unknown benchmark or missing file.
+    """
+    return read_table(benchmark_file(benchmark, data))
 
 
 def standard_clips(benchmark: str, data: str | Path) -> ClipSplit:
@@ -195,24 +204,6 @@ def check_test_clips(file: str, corpus: Corpus, held_out: Bools) -> None:
             raise TrainingError(
                 f"{file}: {seen} of {name} would enter pretraining, and this file is for evaluation. Hold them out in data.held_out of the recipe, or leave the file out."
             )
-
-
-def check_unseen(benchmark: str, data: str | Path, model: str, held_out: Part) -> None:
-    """Check that the test clips of a benchmark were held out of a model's training.
-
-    Args:
-        model: its name, for the message.
-        held_out: mask over the clips of the benchmark's file.
-
-    Raises:
-        TrainingError: a test clip was trained on.
-    """
-    corpus = read_corpus(benchmark, data)
-    seen = _seen(find_benchmark(benchmark), corpus, held_out(corpus))
-    if seen:
-        raise TrainingError(
-            f"{model}: its recipe trains on {seen} of {benchmark}, so it is not measured there. Choose another benchmark, or pretrain it with them held out."
-        )
 
 
 def _seen(benchmark: Benchmark, corpus: Corpus, held_out: Bools) -> str:

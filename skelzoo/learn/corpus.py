@@ -16,7 +16,7 @@ from tqdm import tqdm
 from skelzoo.errors import ClipError, ReadError, TrainingError
 from skelzoo.inference.files import Refusal
 from skelzoo.learn.originals import Original, Recording, Skipped, Source, identify, make_corpus, read_originals
-from skelzoo.learn.pretrain.data import joints_hash, matching
+from skelzoo.learn.pretrain.data import joints_hash, named_by
 from skelzoo.learn.pretrain.recipe import load_recipe
 from skelzoo.skeleton.io import PathLike, find_files
 from skelzoo.skeleton.io.corpus import Corpus, read_table, write_table
@@ -220,8 +220,7 @@ def _checked(path: Path, source: Source) -> Corpus:
 def _rows(corpus: CorpusDefinition, tables: Mapping[str, Corpus]) -> Iterator[ClipRow]:
     """A row for every clip; held out is also what equals a held-out clip in all joints."""
     rules = load_recipe(corpus.rules).data.held_out
-    # Not held_out(), which refuses a rule that fits no clip: a corpus made of some of the originals may lack them.
-    out = {f: np.any([np.zeros(len(t), bool), *(matching(t, *entry) for entry in rules.get(f, {}).items())], axis=0) for f, t in tables.items()}
+    out = {file: named_by(table, rules.get(file)) for file, table in tables.items()}
     hashes = {file: [joints_hash(clip) for clip in table.clips] for file, table in tables.items()}
     kept_back = {hashes[file][i] for file in tables for i in np.flatnonzero(out[file])}
     for file, t in tables.items():

@@ -16,11 +16,11 @@ import torch
 from skelzoo import __version__
 from skelzoo.errors import ReadError, TrainingError
 from skelzoo.learn.baselines import BASELINES
-from skelzoo.learn.benchmarks import BENCHMARKS, check_unseen, find_benchmark, standard_clips
-from skelzoo.learn.pretrain.data import held_out
+from skelzoo.learn.benchmarks import BENCHMARKS, find_benchmark, standard_clips
 from skelzoo.learn.pretrain.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import LABEL_SEEDS, PROTOCOLS, Trial, find_protocol
+from skelzoo.learn.seen import check_unseen
 from skelzoo.loading import RANDOM, load
 from skelzoo.skeleton.writing import alone, check_place, write_csv
 from skelzoo.weights.manifest import manifest
@@ -188,19 +188,19 @@ def command(model: str, benchmark: str, protocol: str, labels: float | None = No
 def check_recipe(model: str, benchmark: str, data: str | Path) -> None:
     """Check that the recipe of a model, where it is known, holds out the test clips of a benchmark, and so does that of the model it starts with.
 
+    Clips are compared by their joints, so that it does not matter what a file of the recipe is called; one that is not in the folder cannot be compared.
+
     Raises:
         TrainingError: one trains on some of them; or an unknown benchmark, a missing file.
     """
-    file = find_benchmark(benchmark).file
+    find_benchmark(benchmark)
     for recipe in _recipes(model):
         if not is_there(recipe.start):
             raise TrainingError(
                 f"{model} began with {recipe.start}, which is not there any more, so that nothing tells whether that trained on the test clips of {benchmark}. "
                 "Put it back; or, if you know that it did not, take start out of recipe.json."
             )
-        if file in recipe.data.files:
-            rule = recipe.data.held_out.get(file)
-            check_unseen(benchmark, data, model, lambda corpus, rule=rule: held_out(corpus, rule))  # type: ignore[misc]
+        check_unseen(benchmark, data, model, recipe.data)
         if recipe.start is not None:
             check_recipe(recipe.start, benchmark, data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,25 @@ def test_a_model_is_not_measured_on_what_it_was_trained_on(data: Path, tmp_path:
             continue
         with pytest.raises(TrainingError, match=f"its recipe trains on {seen} test clips of uiprmd"):
             evaluate(f"local:{folder}", "uiprmd", data, device="cpu")
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_test_clips_in_a_file_of_another_name_are_seen(tmp_path: Path, link: bool) -> None:
+    data, recipe = write_benchmarks(tmp_path), load_recipe("skeattnclr-openskel-free").to_dict()
+    if link:
+        (data / "mine.npz").symlink_to(data / "hdm05_subset.npz")
+    else:
+        shutil.copy(data / "hdm05_subset.npz", data / "mine.npz")
+    folder = tmp_path / "run/weights"
+    make_encoder().save(folder)
+    for held, seen in (({}, CLASSES * 4), ({"mine.npz": {"subjects": [3]}}, CLASSES * 2), ({"mine.npz": {"subjects": [3, 4]}}, 0)):
+        write_json(folder.parent / "recipe.json", {**recipe, "data": {"files": ["mine.npz", "elsewhere.npz"], "held_out": held}, "head": None})
+        check_recipe(f"local:{folder}", "nwucla", data)
+        if not seen:
+            check_recipe(f"local:{folder}", "hdm05", data)
+            continue
+        with pytest.raises(TrainingError, match=f"its recipe trains on {seen} of the {CLASSES * 4} test clips of hdm05"):
+            evaluate(f"local:{folder}", "hdm05", data, device="cpu")
 
 
 @pytest.mark.needs_shared

@@ -85,6 +85,15 @@ def held_out(corpus: Corpus, rule: Mapping[str, Any] | None) -> NDArray[np.bool_
     return out
 
 
+def named_by(corpus: Corpus, rule: Mapping[str, Any] | None) -> NDArray[np.bool_]:
+    """As ``held_out``, also of a file that lacks what the rule names, such as one made of some of the recordings: (clips,) bool.
+
+    Raises:
+        TrainingError: the file has no such column.
+    """
+    return np.asarray(np.any([np.zeros(len(corpus), bool), *(matching(corpus, *entry) for entry in (rule or {}).items())], axis=0))
+
+
 def matching(corpus: Corpus, key: str, wanted: Any) -> NDArray[np.bool_]:
     """Which clips one entry of a rule names, possibly none: (clips,) bool; see ``held_out``.
 

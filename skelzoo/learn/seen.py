@@ -1,0 +1,70 @@
+"""Which clips training saw, told by their joints and not by the names of files."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from skelzoo.errors import TrainingError
+from skelzoo.learn.benchmarks import Part, benchmark_file, find_benchmark
+from skelzoo.learn.pretrain.data import DataOptions, joints_hash, named_by
+from skelzoo.skeleton.io.corpus import read_table
+
+Stamp = tuple[str, int, int]
+"""Path of a file, its time in nanoseconds and its size: what was read of it once holds as long as these are the same."""
+
+
+def check_unseen(benchmark: str, data: str | Path, model: str, options: DataOptions) -> None:
+    """Check that pretraining with these options left the test clips of a benchmark alone, as far as its corpus files lie in the data folder.
+
+    Args:
+        model: its name, for the message.
+
+    Raises:
+        TrainingError: a test clip was trained on, in whatever file; unknown benchmark or missing file.
+    """
+    tests, trained = test_joints(benchmark, data), trained_joints(data, options)
+    count = sum(joints in trained for joints in tests)
+    if count:
+        raise TrainingError(
+            f"{model}: its recipe trains on {count} of the {len(tests)} test clips of {benchmark}, so it is not measured there. "
+            "Choose another benchmark, or pretrain it with them held out."
+        )
+
+
+def test_joints(benchmark: str, data: str | Path) -> tuple[str, ...]:
+    """``joints_hash`` of every test clip of a benchmark.
+
+    Raises:
+        TrainingError: unknown benchmark or missing file.
+    """
+    return _test_joints(find_benchmark(benchmark).test, _stamp(benchmark_file(benchmark, data)))
+
+
+def trained_joints(data: str | Path, options: DataOptions) -> frozenset[str]:
+    """``joints_hash`` of every clip that the options train on, of those of their files that lie in the data folder."""
+    files = [file for file in options.files if (Path(data) / file).is_file()]
+    parts = [_parts(_stamp(Path(data) / file), json.dumps(options.held_out.get(file))) for file in files]
+    return frozenset().union(*(trained for trained, _ in parts)).difference(*(held for _, held in parts))
+
+
+def _stamp(path: Path) -> Stamp:
+    about = path.stat()
+    return str(path.resolve()), about.st_mtime_ns, about.st_size
+
+
+@cache
+def _test_joints(test: Part, stamp: Stamp) -> tuple[str, ...]:
+    corpus = read_table(stamp[0])
+    return tuple(joints_hash(corpus.clips[i]) for i in np.flatnonzero(test(corpus)))
+
+
+@cache
+def _parts(stamp: Stamp, rule: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The joints of a file's clips that a rule leaves, and of those that it holds out."""
+    corpus, entries = read_table(stamp[0]), json.loads(rule)
+    held, hashes = named_by(corpus, entries), np.array([joints_hash(clip) for clip in corpus.clips])
+    return frozenset(hashes[~held].tolist()), frozenset(hashes[held].tolist())
