@@ -16,7 +16,7 @@ import torch
 from skelzoo import __version__
 from skelzoo.errors import ReadError, TrainingError
 from skelzoo.learn.baselines import BASELINES
-from skelzoo.learn.benchmarks import BENCHMARKS, find_benchmark, standard_clips
+from skelzoo.learn.benchmarks import BENCHMARKS, benchmark_file, find_benchmark, standard_clips
 from skelzoo.learn.pretrain.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import LABEL_SEEDS, PROTOCOLS, Trial, find_protocol
@@ -114,9 +114,13 @@ def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] 
         as ``evaluate``; WriteError: a table cannot be written.
     """
     tables = {name: Path(folder) / f"{name}.csv" for name in BENCHMARKS}
-    for table in tables.values():  # what cannot be written is said before anything is measured
+    for table in tables.values():  # what cannot be written, found or done is said before anything is measured
         check_place(table)
         read_rows(table)
+    for name in BENCHMARKS:
+        benchmark_file(name, data)
+    for protocol in protocols:
+        find_protocol(protocol)
     for name, benchmark in BENCHMARKS.items():
         clips = standard_clips(name, data)
         for encoder in _candidates(name, data, device):

@@ -214,6 +214,17 @@ def test_all_leaves_out_protocols_that_a_model_does_not_go_with(data: Path, tmp_
     assert list(evaluate_all(data, tmp_path, ["finetune"], "cpu")) == []
 
 
+@pytest.mark.parametrize(("missing", "protocol", "message"), [("hdm05_subset.npz", "knn", "no file .*hdm05_subset"), ("", "svm", "no protocol 'svm'")])
+def test_all_says_what_is_missing_before_anything_is_measured(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, protocol: str, message: str
+) -> None:
+    monkeypatch.setattr(module, "manifest", lambda: SimpleNamespace(pretrained=[], aliases={}))
+    for file in {b.file for b in BENCHMARKS.values()} - {missing}:
+        (tmp_path / file).symlink_to(data / file)
+    with pytest.raises(TrainingError, match=message):
+        next(evaluate_all(tmp_path, tmp_path / "out", ["knn", protocol], "cpu"))
+
+
 def test_the_commit_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
