@@ -5,27 +5,27 @@ from __future__ import annotations
 import dataclasses
 import errno
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import skelzoo
 from skelzoo.cli_bench import bench_group
 from skelzoo.cli_bulk import embed_to_store, export_command, store_options
+from skelzoo.cli_corpus import corpus_group
+from skelzoo.cli_files import finish, go_through, select_option
 from skelzoo.cli_models import COMMANDS, device_option, fail, pretty_json
 from skelzoo.errors import CheckpointError, SkelzooError
 
 if TYPE_CHECKING:
     from skelzoo.inference.encoder import Encoder
-    from skelzoo.inference.files import PreparedClip, Refusal
+    from skelzoo.inference.files import PreparedClip
     from skelzoo.inference.output import ClipId
     from skelzoo.learn.recordings import LabelledClip
     from skelzoo.skeleton.clip import Clip, FloatArray
     from skelzoo.skeleton.prepare import Contract
-
-T = TypeVar("T")
 
 
 class Verbs(click.Group):
@@ -55,7 +55,7 @@ def main() -> None:
     """
 
 
-for _command in (*COMMANDS, export_command, bench_group):
+for _command in (*COMMANDS, export_command, bench_group, corpus_group):
     main.add_command(_command)
 
 
@@ -66,7 +66,7 @@ def read_command(paths: tuple[str, ...]) -> None:
     from skelzoo.inference.files import read_files
     from skelzoo.inference.output import table
 
-    done, refused = _go_through(read_files(paths), paths)
+    done, refused = go_through(read_files(paths), paths)
     rows = []
     for item in done:
         c = item.clip
@@ -74,10 +74,7 @@ def read_command(paths: tuple[str, ...]) -> None:
         rows.append([c.name, str(c.persons), str(c.frames), f"{c.fps:g}" if c.fps else "-", c.layout.name, str(c.channels), c.label or "-", f"{share:.0%}"])
     if rows:
         click.echo(table(["name", "persons", "frames", "fps", "layout", "channels", "label", "kinect20"], rows))
-    _finish(len(rows), refused)
-
-
-select_option = click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most.")
+    finish(len(rows), refused)
 
 
 def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -126,7 +123,7 @@ def embed_command(
         vectors = encoder.embed(array, prepared=True, batch_size=batch_size)
         files = write_embeddings(output, vectors, ids, encoder.name)
         click.echo(f"{len(vectors)} vectors of {vectors.shape[1]} numbers: {', '.join(map(str, files))}")
-    _finish(len(ids), refused)
+    finish(len(ids), refused)
 
 
 @main.command("classify")
@@ -159,7 +156,7 @@ def classify_command(
             click.echo(
                 f"{sum(right)} of {len(right)} clips with a label of the model's are classified so ({100 * sum(right) / len(right):.1f} %)", err=output == "-"
             )
-    _finish(len(ids), refused)
+    finish(len(ids), refused)
 
 
 def _check_step(window: int | None, step: int | None) -> None:
@@ -178,44 +175,10 @@ def _prepare(
     clips: list[PreparedClip]
     items = cut_clips(read_files(paths, output), window, step)
     prepared = (item if isinstance(item, Refusal) else prepare_clip(item, encoder.contract, select_persons) for item in items)
-    clips, refused = _go_through(prepared, paths, output)
+    clips, refused = go_through(prepared, paths, output)
     warn_of(clips)
     array = np.stack([c.array for c in clips]) if clips else np.zeros((0, *encoder.contract.shape), np.float32)
     return array, [c.id for c in clips], refused
-
-
-def _go_through(items: Iterator[T | Refusal], paths: Sequence[str], result: str = "") -> tuple[list[T], int]:
-    """Collect what is usable of the paths, name the rest on stderr as it comes, but for an earlier result."""
-    import sys
-    from collections import Counter
-
-    from tqdm import tqdm
-
-    from skelzoo.inference.files import Refusal
-    from skelzoo.skeleton.io import passed_over
-
-    done, refused = [], 0
-    for item in tqdm(items, desc="reading", unit="clip", delay=2, disable=None, leave=False):
-        if isinstance(item, Refusal):
-            refused += 1
-            tqdm.write(f"error: {item}", file=sys.stderr)
-        else:
-            done.append(item)
-    others = Counter(
-        f"{path.suffix} of vectors" if path.suffix.lower() == ".npz" else path.suffix or path.name
-        for path in passed_over(paths)
-        if path.resolve() != Path(result).resolve()
-    )
-    if others:
-        click.echo(f"note: {others.total()} files are of no format that is read: {', '.join(f'{n} {what}' for what, n in others.most_common(5))}", err=True)
-    return done, refused
-
-
-def _finish(done: int, refused: int) -> None:
-    if not done:
-        fail("no clip could be used; nothing was written.")
-    if refused:
-        fail(f"{refused} file(s) or clip(s) left out, {done} clip(s) done.")
 
 
 @main.command("demo")
@@ -227,28 +190,6 @@ def demo_command(model: str, picture: str, device: str) -> None:
     from skelzoo.demo import run_demo
 
     click.echo(run_demo(model, picture, device))
-
-
-@main.group("corpus")
-def corpus_group() -> None:
-    """The data that encoders are pretrained on."""
-
-
-@corpus_group.command("build")
-@click.argument("name")
-@click.option("--from", "sources", required=True, multiple=True, metavar="DIR", help="Original downloads, or ready corpus files; may be given again.")
-@click.option("--to", required=True, metavar="DIR", help="Folder for the corpus files and clips.csv.")
-def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
-    """Make the corpus NAME, openskel or openskel-free, and a table of its clips with their licences."""
-    from skelzoo.learn.corpus import build_corpus
-
-    report = build_corpus(name, sources, to)
-    for refusal in report.refused:
-        click.echo(f"error: {refusal}", err=True)
-    click.echo(str(report))
-    if report.missing or report.refused:
-        missing = f"nothing was found of {', '.join(report.missing)}" if report.missing else "all corpus files are there"
-        fail(f"{len(report.refused)} file(s) could not be used; {missing}.")
 
 
 @main.command("pretrain")
@@ -312,13 +253,13 @@ def finetune_command(
     encoder = skelzoo.load(model, device=device)
     rule = {"group": group, "label": label, "label_from": label_from, "table": table}
     clips, held, refused = _labelled(encoder.contract, recordings, validation, select_persons, rule)
-    others, more_refused = _go_through(fitting_files(unlabelled, encoder.contract, select_persons), unlabelled)
+    others, more_refused = go_through(fitting_files(unlabelled, encoder.contract, select_persons), unlabelled)
     groups = [c.group for c in clips] if any(c.group for c in clips) and not isinstance(held, list) else None
     if clips:
         result = finetune(encoder, [c.clip for c in clips], mode=mode, unlabelled=[c.clip for c in others], validation=held, groups=groups, options=options)
         folder = result.encoder.save(out, card(result, model, _command_line(context), encoder.card))
         click.echo(f"{report(result)}\nweights, to be loaded as local:{folder}")
-    _finish(len(clips), refused + more_refused)
+    finish(len(clips), refused + more_refused)
 
 
 def _labelled(
@@ -337,7 +278,7 @@ def _labelled(
         raise click.UsageError("--validation PATH goes without --group and --labels, and lies beside RECORDINGS or in it.")
 
     def read(path: str, leave_out: str | None) -> tuple[list[LabelledClip], int]:
-        return _go_through(
+        return go_through(
             labelled_files(
                 path, contract, rule["group"], select_persons, rule["label"], label_from=rule["label_from"], table=rule["table"], leave_out=leave_out
             ),

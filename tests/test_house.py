@@ -20,6 +20,8 @@ ROOMS = ("skeleton", "nets", "weights", "inference", "loading", "learn", "cli")
 SAME_AS = {
     "demo": "cli",
     "cli_bulk": "cli",
+    "cli_corpus": "cli",
+    "cli_files": "cli",
     "cli_models": "cli",
     "bench": "cli",
     "bench_speed": "cli",

@@ -1,0 +1,53 @@
+"""What verbs that read many files share: going on past those that cannot be used, and saying so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from skelzoo.cli_models import fail
+
+if TYPE_CHECKING:
+    from skelzoo.inference.files import Refusal
+
+T = TypeVar("T")
+
+select_option = click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most.")
+
+
+def go_through(items: Iterator[T | Refusal], paths: Sequence[str], result: str = "") -> tuple[list[T], int]:
+    """Collect what is usable of the paths, name the rest on stderr as it comes, but for an earlier result."""
+    import sys
+    from collections import Counter
+
+    from tqdm import tqdm
+
+    from skelzoo.inference.files import Refusal
+    from skelzoo.skeleton.io import passed_over
+
+    done, refused = [], 0
+    for item in tqdm(items, desc="reading", unit="clip", delay=2, disable=None, leave=False):
+        if isinstance(item, Refusal):
+            refused += 1
+            tqdm.write(f"error: {item}", file=sys.stderr)
+        else:
+            done.append(item)
+    others = Counter(
+        f"{path.suffix} of vectors" if path.suffix.lower() == ".npz" else path.suffix or path.name
+        for path in passed_over(paths)
+        if path.resolve() != Path(result).resolve()
+    )
+    if others:
+        click.echo(f"note: {others.total()} files are of no format that is read: {', '.join(f'{n} {what}' for what, n in others.most_common(5))}", err=True)
+    return done, refused
+
+
+def finish(done: int, refused: int) -> None:
+    """End with exit code 1 where nothing was done or something was refused."""
+    if not done:
+        fail("no clip could be used; nothing was written.")
+    if refused:
+        fail(f"{refused} file(s) or clip(s) left out, {done} clip(s) done.")
