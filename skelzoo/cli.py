@@ -243,6 +243,7 @@ def finetune_command(
     from skelzoo.learn.finetune import FinetuneOptions, finetune
     from skelzoo.learn.finetune_result import card, report
     from skelzoo.learn.recordings import fitting_files
+    from skelzoo.learn.seen import seen_tests
     from skelzoo.weights.files import CONFIG, check_target
 
     check_target(Path(out))
@@ -256,8 +257,11 @@ def finetune_command(
     others, more_refused = go_through(fitting_files(unlabelled, encoder.contract, select_persons), unlabelled)
     groups = [c.group for c in clips] if any(c.group for c in clips) and not isinstance(held, list) else None
     if clips:
+        seen = seen_tests([*clips, *others])
+        for sentence in seen:
+            click.echo(f"warning: {sentence}", err=True)
         result = finetune(encoder, [c.clip for c in clips], mode=mode, unlabelled=[c.clip for c in others], validation=held, groups=groups, options=options)
-        folder = result.encoder.save(out, card(result, model, _command_line(context), encoder.card))
+        folder = result.encoder.save(out, card(result, model, _command_line(context), encoder.card, seen))
         click.echo(f"{report(result)}\nweights, to be loaded as local:{folder}")
     finish(len(clips), refused + more_refused)
 

@@ -36,6 +36,7 @@ def write_benchmarks(folder: Path, change: Callable[[list[Clip]], None] | None =
         change: changes the list of clips in place, the same for all files but for a shift along x that tells the files apart.
         flags: of the clips of NW-UCLA.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     clips = [clip_of(label, i) for label, i in zip(LABELS, NUMBER, strict=True)]
     if change is not None:
         change(clips)

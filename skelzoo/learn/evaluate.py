@@ -15,12 +15,13 @@ import torch
 
 from skelzoo import __version__
 from skelzoo.errors import ReadError, TrainingError
+from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, benchmark_file, find_benchmark, standard_clips
 from skelzoo.learn.pretrain.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import LABEL_SEEDS, PROTOCOLS, Trial, find_protocol
-from skelzoo.learn.seen import check_unseen
+from skelzoo.learn.seen import check_card, check_unseen
 from skelzoo.loading import RANDOM, load
 from skelzoo.skeleton.writing import alone, check_place, write_csv
 from skelzoo.weights.manifest import manifest
@@ -91,7 +92,7 @@ def evaluate(
         random_weights: the same net untrained, with torch seed 0.
 
     Raises:
-        TrainingError: unknown names, a missing file, a model that does not go with the benchmark or protocol, or whose recipe trains on the test clips.
+        TrainingError: unknown names, a missing file, a model that does not go with the benchmark or protocol, or whose recipe trains on the test clips, or its card says that it was fine-tuned on some.
         ClipError, CoverageError: the model does not take the benchmark's clips.
         MissingDependencyError: scikit-learn is not installed.
     """
@@ -101,6 +102,8 @@ def evaluate(
     if not random_weights:
         check_recipe(model, benchmark, data)
     encoder: Embedder = BASELINES[model](found.dimension) if model in BASELINES else _load(model, random_weights, device)
+    if isinstance(encoder, Encoder) and not random_weights:
+        check_card(model, encoder.card, benchmark)
     wanted = protocols or [name for name in CHEAP if labels is None or PROTOCOLS[name].takes_labels]
     return measure(Trial(encoder, benchmark, standard_clips(benchmark, data), labels), wanted)
 

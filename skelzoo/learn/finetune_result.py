@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from skelzoo.errors import UnknownModelError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.output import table
 from skelzoo.learn.calibration import Calibration
+from skelzoo.learn.seen import seen_in_card
 from skelzoo.learn.splits import Ints
 from skelzoo.weights.cards import licence_of
 from skelzoo.weights.manifest import manifest
@@ -107,20 +108,22 @@ def report(result: FinetuneResult) -> str:
     return "\n".join(text)
 
 
-def card(result: FinetuneResult, start: str, command: str, start_card: str = "") -> str:
+def card(result: FinetuneResult, start: str, command: str, start_card: str = "", seen: Sequence[str] = ()) -> str:
     """The card (README.md) of a fine-tuned model.
 
     Args:
         start: name of the model it was made from.
         command: that made it.
-        start_card: the card of that model.
+        start_card: the card of that model; what it says of test clips holds on.
+        seen: what ``skelzoo.learn.seen.seen_tests`` says of the clips.
     """
+    told = "".join(f"\n{sentence}\n" for sentence in {**seen_in_card(start_card), **seen_in_card("\n".join(seen))}.values())
     return f"""# {result.encoder.name}
 
 Fine-tuned with skelzoo from `{start}` on {sum(train for train, _ in result.clips.values())} clips of {len(result.clips)} classes.
 
 `{command}`
-
+{told}
 ## Licence
 
 {_licence(start, start_card)} {RECORDINGS}

@@ -16,10 +16,11 @@ from skelzoo.skeleton.prepare import Contract
 
 @dataclass(frozen=True, eq=False)
 class LabelledClip:
-    """A clip with its label set, and the group it is of, "" without groups."""
+    """A clip with its label set, the group it is of, "" without groups, and the file it was read from."""
 
     clip: Clip
     group: str
+    file: str
 
 
 def fitting_files(paths: Sequence[str], contract: Contract, select_persons: bool = False) -> Iterator[FileClip | Refusal]:
@@ -71,7 +72,7 @@ def labelled_files(
             yield Refusal(ready.source.file, TrainingError(problem), clip.name)
         else:
             labels.add(found)
-            yield LabelledClip(clip.replace(label=found), person)
+            yield LabelledClip(clip.replace(label=found), person, ready.source.file)
     problem = rule.finish(labels)
     if problem:
         yield Refusal(str(table), TrainingError(problem))

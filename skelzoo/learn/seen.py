@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from skelzoo.errors import TrainingError
-from skelzoo.learn.benchmarks import Part, benchmark_file, find_benchmark
+from skelzoo.errors import SkelzooError, TrainingError
+from skelzoo.learn.benchmarks import BENCHMARKS, Part, benchmark_file, find_benchmark
 from skelzoo.learn.pretrain.data import DataOptions, joints_hash, named_by
+from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_table
+
+SEEN = "The recordings hold"
+"""Begins what a card says of test clips that a model was fine-tuned on."""
 
 Stamp = tuple[str, int, int]
 """Path of a file, its time in nanoseconds and its size: what was read of it once holds as long as these are the same."""
+
+
+class Labelled(Protocol):
+    """A clip and the file that it was read from."""
+
+    @property
+    def clip(self) -> Clip:
+        """As it was read."""
+
+    @property
+    def file(self) -> str:
+        """Path."""
 
 
 def check_unseen(benchmark: str, data: str | Path, model: str, options: DataOptions) -> None:
@@ -49,6 +69,47 @@ def trained_joints(data: str | Path, options: DataOptions) -> frozenset[str]:
     files = [file for file in options.files if (Path(data) / file).is_file()]
     parts = [_parts(_stamp(Path(data) / file), json.dumps(options.held_out.get(file))) for file in files]
     return frozenset().union(*(trained for trained, _ in parts)).difference(*(held for _, held in parts))
+
+
+def seen_tests(clips: Iterable[Labelled]) -> tuple[str, ...]:
+    """What a card says of recordings among which there are test clips of benchmarks: a sentence for each benchmark.
+
+    The benchmarks are those whose corpus file lies in the folder of a recording, or is the recording itself.
+
+    Args:
+        clips: with the files that they were read from.
+    """
+    found = list(clips)
+    folders, hashes = dict.fromkeys(Path(c.file).absolute().parent for c in found), Counter[str]()
+    notes = []
+    for name, b in BENCHMARKS.items():
+        places = [folder for folder in folders if b.dimension == 3 and (folder / b.file).is_file()]
+        try:
+            tests = frozenset(joints for place in places for joints in test_joints(name, place))
+        except SkelzooError:  # another file of that name
+            continue
+        hashes = hashes or Counter(joints_hash(c.clip) for c in found if tests)
+        count = sum(hashes[joints] > 0 for joints in tests)
+        if count:
+            notes.append(f"{SEEN} {count} of the {len(tests)} different test clips of {name}, so no number of this model counts there.")
+    return tuple(notes)
+
+
+def seen_in_card(card: str) -> dict[str, str]:
+    """Benchmark -> the sentence of ``seen_tests`` that a card has on it."""
+    return {m[1]: m[0] for m in re.finditer(rf"^{SEEN} \d+ of the \d+ different test clips of ([^\n,]+),.*$", card, re.M)}
+
+
+def check_card(model: str, card: str, benchmark: str) -> None:
+    """Check that a card does not say that its model was fine-tuned on test clips of a benchmark.
+
+    Raises:
+        TrainingError: it does; unknown benchmark.
+    """
+    file = find_benchmark(benchmark).file
+    for name, sentence in seen_in_card(card).items():
+        if name in BENCHMARKS and BENCHMARKS[name].file == file:
+            raise TrainingError(f"{model}: its card says: {sentence} Choose another benchmark, or fine-tune it without them.")
 
 
 def _stamp(path: Path) -> Stamp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmark_files import write_benchmarks
 from click.testing import CliRunner, Result
 from tiny import CONTRACT, make_clip, make_encoder, write_corpus
 
@@ -17,8 +19,11 @@ import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import TrainingError
 from skelzoo.inference.files import Refusal
+from skelzoo.learn.evaluate import evaluate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.recordings import LabelledClip, labelled_files
+from skelzoo.learn.seen import seen_tests
+from skelzoo.skeleton.io.corpus import read_table, write_table
 from skelzoo.skeleton.procedural import make
 from skelzoo.weights.places import bundled_folder
 
@@ -267,3 +272,29 @@ def test_real_recordings_of_utd_mhad(shared: Path, tmp_path: Path) -> None:
     accuracy = float(result.stdout.split("validation accuracy ")[1].split(" %")[0])
     assert accuracy > 80 and "groups held out" in result.stdout
     assert skelzoo.load(f"local:{tmp_path / 'mine'}", device="cpu").labels == ("arm curl", "clap", "wave")
+
+
+@pytest.mark.parametrize("name", ["hdm05_subset.npz", "mine.npz"])
+def test_test_clips_of_a_benchmark_among_the_recordings_are_told_and_refused_later(tmp_path: Path, model: str, name: str) -> None:
+    data = write_benchmarks(tmp_path / "data")
+    if name == "mine.npz":
+        table = read_table(data / "hdm05_subset.npz")
+        write_table(data / name, dataclasses.replace(table, clips=tuple(c.replace(name=f"x{i}") for i, c in enumerate(table.clips))))
+    result = run(model, data / name, "--out", tmp_path / "tuned", "--mode", "linear", "--epochs", 1)
+    told = "The recordings hold 16 of the 16 different test clips of hdm05, so no number of this model counts there."
+    assert result.exit_code == 0 and f"warning: {told}" in result.stderr and told in (tmp_path / "tuned/README.md").read_text()
+    run(f"local:{tmp_path}/tuned", data / "nw_ucla.npz", "--out", tmp_path / "again", "--mode", "linear", "--epochs", 1)
+    for benchmark in ("hdm05", "nwucla", "nwucla-2d"):
+        with pytest.raises(TrainingError, match=f"its card says: The recordings hold .* of {benchmark.removesuffix('-2d')}, "):
+            evaluate(f"local:{tmp_path}/again", benchmark, data, ["knn"], device="cpu")
+    assert evaluate(f"local:{tmp_path}/again", "utdmhad", data, ["knn"], device="cpu")
+
+
+def test_recordings_beside_a_benchmark_are_not_its_test_clips(tmp_path: Path, recordings: Path, model: str) -> None:
+    (recordings / "walk/person0/utd_mhad.npz").write_bytes((recordings / "walk/person0/take0.npz").read_bytes())  # another file of that name
+    write_benchmarks(recordings / "walk/person1", files=["hdm05_subset.npz"])
+    shutil.move(recordings / "walk/person1/hdm05_subset.npz", recordings / "walk/person1/x.npz")
+    clips, _ = found(recordings, label_from="folder")
+    shutil.move(recordings / "walk/person1/x.npz", recordings / "walk/person1/hdm05_subset.npz")
+    assert seen_tests(c for c in clips if not c.file.endswith("x.npz")) == ()
+    assert len(seen_tests(clips)) == 1
