@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from skelzoo.cli_files import finish, note_passed_over
 from skelzoo.cli_models import fail
 
 
@@ -27,3 +28,37 @@ def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
     if report.missing or report.refused:
         missing = f"nothing was found of {', '.join(report.missing)}" if report.missing else "all corpus files are there"
         fail(f"{len(report.refused)} file(s) could not be used; {missing}.")
+
+
+@corpus_group.command("make")
+@click.argument("recordings")
+@click.option("--to", required=True, metavar="FILE.npz", help="Corpus file to write, in the folder that pretrain gets as --data.")
+@click.option(
+    "--label-from", type=click.Choice(["auto", "folder", "file"]), help="The first folder's name, or the file's own label; without, that where there is one."
+)
+@click.option("--label", metavar="REGEX", help="Finds the class in PATH/CLIPNAME instead.")
+@click.option("--labels", metavar="FILE.csv", help="Table with the columns file and label instead.")
+@click.option("--subject", metavar="REGEX", help="Finds the person in PATH/CLIPNAME, e.g. 'subject(\\d+)', so that a recipe can hold persons out.")
+@click.option("--licence", default="", metavar="TEXT", help="Licence of the recordings.")
+@click.option("--layout", metavar="NAME", help="Layout of the file; by default that of the clips, or kinect20 when they are not all of one that skelzoo has.")
+@click.option("--fps", type=float, default=30.0, show_default=True, help="Of the file; faster recordings keep every n-th frame.")
+@click.option("--select-persons", is_flag=True, help="Where a clip has several persons, keep the one that moves most.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+def corpus_make_command(
+    recordings: str, to: str, label_from: str | None, label: str | None, labels: str | None, subject: str | None, licence: str, layout: str | None, fps: float,
+    select_persons: bool, overwrite: bool,
+) -> None:  # fmt: skip
+    """Make a corpus file of RECORDINGS of your own, a file, folder or glob, for a recipe of your own. Labels are not needed."""
+    from skelzoo.learn.own_corpus import make_own_corpus
+
+    if sum(map(bool, (label_from, label, labels))) > 1:
+        raise click.UsageError("Give one of --label, --label-from and --labels.")
+    report = make_own_corpus(
+        recordings, to, label_from=label_from, label=label, labels=labels, subject=subject, licence=licence, layout=layout, fps=fps,
+        select_persons=select_persons, overwrite=overwrite,
+    )  # fmt: skip
+    for refusal in report.refused:
+        click.echo(f"error: {refusal}", err=True)
+    note_passed_over([recordings], to)
+    click.echo(str(report))
+    finish(report.clips, len(report.refused))

@@ -21,12 +21,10 @@ select_option = click.option("--select-persons", is_flag=True, help="Where a cli
 def go_through(items: Iterator[T | Refusal], paths: Sequence[str], result: str = "") -> tuple[list[T], int]:
     """Collect what is usable of the paths, name the rest on stderr as it comes, but for an earlier result."""
     import sys
-    from collections import Counter
 
     from tqdm import tqdm
 
     from skelzoo.inference.files import Refusal
-    from skelzoo.skeleton.io import passed_over
 
     done, refused = [], 0
     for item in tqdm(items, desc="reading", unit="clip", delay=2, disable=None, leave=False):
@@ -35,6 +33,16 @@ def go_through(items: Iterator[T | Refusal], paths: Sequence[str], result: str =
             tqdm.write(f"error: {item}", file=sys.stderr)
         else:
             done.append(item)
+    note_passed_over(paths, result)
+    return done, refused
+
+
+def note_passed_over(paths: Sequence[str], result: str = "") -> None:
+    """Count on stderr the files of no known format, but for an earlier result."""
+    from collections import Counter
+
+    from skelzoo.skeleton.io import passed_over
+
     others = Counter(
         f"{path.suffix} of vectors" if path.suffix.lower() == ".npz" else path.suffix or path.name
         for path in passed_over(paths)
@@ -42,7 +50,6 @@ def go_through(items: Iterator[T | Refusal], paths: Sequence[str], result: str =
     )
     if others:
         click.echo(f"note: {others.total()} files are of no format that is read: {', '.join(f'{n} {what}' for what, n in others.most_common(5))}", err=True)
-    return done, refused
 
 
 def finish(done: int, refused: int) -> None:

@@ -30,6 +30,7 @@ class Labels:
 
     Args:
         path: of the recordings; see ``labelled_files`` for all of them.
+        needed: whether it is wrong with ``file`` that a file gives its clip no label.
 
     Raises:
         TrainingError: no such source, not a regular expression, or a table that cannot be read.
@@ -43,6 +44,7 @@ class Labels:
     rows: dict[str, Row] = field(init=False)
     used: set[str] = field(init=False, default_factory=set)
     folders: set[str] = field(init=False, default_factory=set)
+    needed: bool = True
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
@@ -87,7 +89,7 @@ class Labels:
             )
         found = {"auto": folder or own, "folder": folder, "file": own}[self.source]
         self.folders |= {found} & {folder}
-        if found:
+        if found or not (self.needed or self.source != "file"):
             return found, ""
         if self.source == "file":
             return "", "has no label of its own. Give it one in the file, or take the folders' names with --label-from folder."

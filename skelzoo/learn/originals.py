@@ -170,7 +170,12 @@ def _recording(original: Original, source: Source) -> Recording | None:
     leading = source.leading.get(original.name, source.leading.get(original.label, 0)) if original.path.suffix.lower() == ".bvh" else 0
     points = clip.keypoints[:, leading::step, [clip.layout.index(j) for j in layout.joints]]
     kept = Clip(points, layout, FPS, label=original.label, name=original.name)
-    return Recording(original, kept, float(np.linalg.norm(np.diff(points[0], axis=0), axis=-1).max(initial=0)))
+    return Recording(original, kept, longest_step(points))
+
+
+def longest_step(keypoints: FloatArray) -> float:
+    """Longest way of any joint between two frames, in the unit of the joints (M, T, V, C)."""
+    return float(np.linalg.norm(np.diff(keypoints, axis=1), axis=-1).max(initial=0))
 
 
 def make_corpus(name: str, source: Source, recordings: Sequence[Recording]) -> tuple[Corpus, dict[str, tuple[str, ...]]]:
@@ -193,7 +198,7 @@ def make_corpus(name: str, source: Source, recordings: Sequence[Recording]) -> t
     corpus = Corpus(
         name=name, layout=get_layout(source.layout), clips=clips, label=label, label_names=labels, clip_names=tuple(c.name for c in clips),
         subject=np.array([o.subject for o in originals], np.int32), split=np.array([o.split for o in originals], np.int32),
-        view=np.full(len(clips), -1, np.int32), flags=np.array([_flags(c.keypoints, r.max_step) for c, r in zip(clips, recordings, strict=True)], np.uint8),
+        view=np.full(len(clips), -1, np.int32), flags=np.array([flags_of(c.keypoints, r.max_step) for c, r in zip(clips, recordings, strict=True)], np.uint8),
         max_step=np.array([r.max_step for r in recordings], np.float32), extra=extra, licence=source.licence, citation=source.citation,
         origin=f"{source.title}; original files, by `skelzoo corpus build`", notes=source.notes,
     )  # fmt: skip
@@ -206,7 +211,8 @@ def _ids(known: Sequence[str], found: Sequence[str]) -> tuple[tuple[str, ...], N
     return names, np.array([names.index(f) for f in found], np.int32)
 
 
-def _flags(keypoints: FloatArray, max_step: float) -> int:
+def flags_of(keypoints: FloatArray, max_step: float) -> int:
+    """The sum of the flags of a clip, joints (1, T, V, 3)."""
     frames = keypoints.shape[1]
     true_of = {SHORT: frames < 8, STILL: frames > 1 and max_step == 0, AT_ORIGIN: not keypoints.any(axis=-1).all()}
     return sum(flag for flag, true in true_of.items() if true)

@@ -65,6 +65,9 @@ _SCALE = np.float32(0.001)
 _REACH = 32.0
 """Metres from the origin that int16 millimetres hold, with room for rounding."""
 
+SPAN = 2 * _REACH
+"""Metres along an axis that the joints of a clip may lie apart."""
+
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
@@ -218,6 +221,6 @@ def _origin(clip: Clip, corpus: Corpus) -> NDArray[np.float32]:
     if clip.persons != 1 or clip.layout != corpus.layout or clip.fps is None or clip.fps != corpus.clips[0].fps:
         raise ClipError(f"{clip.name}: is {clip!r}; a corpus file holds single persons of one layout and frame rate. Write it to another file.")
     low, high = clip.keypoints.min(axis=(0, 1, 2)), clip.keypoints.max(axis=(0, 1, 2))
-    if (high - low).max() > 2 * _REACH:
+    if (high - low).max() > SPAN:
         raise ClipError(f"{clip.name}: spans {(high - low).max():.1f} m, more than a corpus file holds. Check its unit, or cut it.")
     return np.zeros(3, np.float32) if max(-low.min(), high.max()) <= _REACH else (low + high) / 2

@@ -1,0 +1,219 @@
+"""Corpus files of recordings of one's own, for recipes of one's own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from skelzoo.errors import ClipError, SkelzooError, TrainingError, WriteError
+from skelzoo.inference.files import Refusal, read_files
+from skelzoo.learn.labels import Labels, inside
+from skelzoo.learn.originals import FPS, flags_of, longest_step
+from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io.corpus import SPAN, Corpus, Ints, write_table
+from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts
+from skelzoo.skeleton.prepare import select_persons as keep_most_moving
+from skelzoo.skeleton.remap import remap
+from skelzoo.skeleton.writing import check_place
+
+LAYOUT = "kinect20"
+"""Layout of a corpus file of clips that are not all of one layout of skelzoo."""
+
+TOLERANCE = 0.01
+"""How far a frame rate may be off a multiple of the file's, so that 29.97 counts as 30."""
+
+
+@dataclass(frozen=True)
+class OwnCorpus:
+    """What became of recordings.
+
+    Attributes:
+        path: of the corpus file.
+        clips: in it.
+        layout, fps: of all of them.
+        converted: layout -> clips that were of it and were remapped.
+        labels: class -> clips; "" for those without a label.
+        subjects: id -> name of every subject; empty where none was asked for.
+        rate_unknown: clips whose recording gives no frame rate.
+        jumping: clips that recipes leave out unless ``data.max_step`` is raised.
+        refused: files and clips that are not in it.
+    """
+
+    path: Path
+    clips: int
+    layout: str
+    fps: float
+    converted: Mapping[str, int]
+    labels: Mapping[str, int]
+    subjects: Mapping[int, str]
+    rate_unknown: int
+    jumping: int
+    refused: tuple[Refusal, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: {self.clips} clips, {self.layout}, {self.fps:g} fps"]
+        lines += [f"{count} clips of layout {name} became {self.layout}" for name, count in self.converted.items()]
+        if self.rate_unknown:
+            lines.append(f"{self.rate_unknown} clips have no frame rate; they were taken to be at {self.fps:g} fps")
+        lines.append("labels: " + ", ".join(f"{name or 'none'} {count}" for name, count in self.labels.items()))
+        if self.subjects:
+            lines.append("subjects: " + ", ".join(str(i) if name == str(i) else f"{i} is {name}" for i, name in self.subjects.items()))
+        if self.jumping:
+            most = DataOptions.max_step
+            lines.append(
+                f"in {self.jumping} clips a joint moves more than {most:g} m from frame to frame: recipes leave them out, unless they raise data.max_step"
+            )
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False)
+class _Own:
+    """A clip on its way into the file; ``where`` is its path below the recordings and its name."""
+
+    clip: Clip
+    file: str
+    where: str
+    subject: str
+
+
+def make_own_corpus(
+    recordings: str, to: str | Path, *, label_from: str | None = None, label: str | None = None, labels: str | Path | None = None, subject: str | None = None,
+    licence: str = "", layout: str | None = None, fps: float = FPS, select_persons: bool = False, overwrite: bool = False,
+) -> OwnCorpus:  # fmt: skip
+    """Make a corpus file, which recipes name in ``data.files``, of recordings in any format that is read.
+
+    Frames without any joint are dropped, and recordings faster than ``fps`` keep every n-th frame. Clips of another layout are converted by joint name.
+
+    Args:
+        recordings: a file, folder or glob of 3-D recordings in metres, y up.
+        to: ``.npz`` file to write.
+        label_from, label, labels: ``label_from``, ``label`` and ``table`` of ``skelzoo.learn.recordings.labelled_files``; without them
+            a clip has the label that its file gives it, if any.
+        subject: regular expression that finds the person as ``group`` does there. Numbers are kept as ids, names are numbered from 0 in alphabetical order.
+        licence: of the recordings, in words.
+        layout: name of the file's layout; by default that of the clips, or ``kinect20`` when they are not all of one layout of skelzoo.
+        fps: of the file; recordings without a frame rate are taken to have it.
+        select_persons: of several persons keep the one that moves most, instead of refusing the clip.
+        overwrite: replace a file that is there.
+
+    Raises:
+        TrainingError: no usable clip, a frame rate that is none, or labels as in ``labelled_files``.
+        LayoutError: no such layout of skelzoo.
+        WriteError: the file is there, is no ``.npz``, or cannot be written.
+    """
+    path = Path(to)
+    if path.suffix.lower() != ".npz" or (path.exists() and not overwrite):
+        raise WriteError(f"{path}: {'is there already' if path.exists() else 'is no .npz'}. Give another name{' or --overwrite' * path.exists()}.")
+    check_place(path)
+    if not 0 < fps < 1e4:
+        raise TrainingError(f"fps is {fps!r}. Give a number of frames per second.")
+    target = None if layout is None else get_layout(layout)
+    rule = Labels(recordings, subject, label, label_from or "file", labels, needed=label_from is not None)
+    found, refused = _read(recordings, path, rule, fps, select_persons)
+    target = target or _common([own.clip.layout for own in found])
+    kept, sources = [], []
+    for own in found:
+        try:
+            kept.append(replace(own, clip=_fitted(own.clip, target)))
+        except SkelzooError as error:
+            refused.append(Refusal(own.file, error, own.clip.name))
+        else:
+            sources.append(own.clip)
+    if not kept:
+        raise TrainingError(f"no clip could be used; nothing was written. {refused[0]}{f' And {len(refused) - 1} more.' if refused[1:] else ''}")
+    corpus, subjects = _corpus(path.stem, kept, target, licence, fps)
+    write_table(path, corpus, {"subject_names": list(subjects.values())} if list(subjects) == list(range(len(subjects))) else None)
+    labels_of = Counter(clip.label or "" for clip in corpus.clips)
+    return OwnCorpus(
+        path, len(corpus), target.name, fps, Counter(c.layout.name for c in sources if c.layout != target), dict(sorted(labels_of.items())), subjects,
+        sum(c.fps is None for c in sources), int((corpus.max_step > DataOptions.max_step).sum()), tuple(refused),
+    )  # fmt: skip
+
+
+def _read(recordings: str, result: Path, rule: Labels, fps: float, select_persons: bool) -> tuple[list[_Own], list[Refusal]]:
+    """The clips, one person each and at most as fast as the file, with their labels; and what cannot be used."""
+    found, refused, names = [], [], set()
+    for item in read_files([recordings], result):
+        if isinstance(item, Refusal):
+            refused.append(item)
+            continue
+        label, subject, problem = rule.of(item.file, item.clip.name, item.clip.label)
+        try:
+            if problem:
+                raise TrainingError(problem)
+            clip = _slowed(_one_person(item.clip, select_persons), fps)
+        except SkelzooError as error:
+            refused.append(Refusal(item.file, error, item.clip.name))
+            continue
+        names.add(label)
+        found.append(_Own(clip.replace(label=label or None), item.file, f"{inside(item.file, rule.path).as_posix()}/{clip.name}", subject))
+    problem = rule.finish(names - {""})
+    return found, [*refused, *([Refusal(str(rule.table), TrainingError(problem))] if problem else [])]
+
+
+def _one_person(clip: Clip, select: bool) -> Clip:
+    """The one person of a clip in the frames that have joints."""
+    if clip.channels != 3:
+        raise ClipError(f"{clip.name}: its joints are 2-D. A corpus file holds 3-D ones, in metres; recipes for 2-D models film them.")
+    there = clip.keypoints.any(axis=(1, 2, 3))
+    if there.sum() > 1 and not select:
+        raise ClipError(
+            f"{clip.name}: has {int(there.sum())} persons, and a clip of a corpus file has one. Take the one that moves most with --select-persons."
+        )
+    person = keep_most_moving(clip.replace(keypoints=clip.keypoints[there], scores=None))
+    return person.replace(keypoints=person.keypoints[:, person.keypoints.any(axis=(0, 2, 3))])
+
+
+def _slowed(clip: Clip, fps: float) -> Clip:
+    """Every n-th frame of a clip; its own frame rate stays None where it is unknown."""
+    step = 1 if clip.fps is None else round(clip.fps / fps)
+    if clip.fps is not None and (step < 1 or abs(clip.fps / fps / step - 1) > TOLERANCE):
+        raise ClipError(f"{clip.name}: is at {clip.fps:g} fps, which is no multiple of the file's {fps:g}. Give --fps, or make a file for each frame rate.")
+    return clip.replace(keypoints=clip.keypoints[:, ::step])
+
+
+def _common(layouts: Sequence[Layout]) -> Layout:
+    """The layout of all, if it is one of skelzoo."""
+    first = layouts[0] if layouts else None
+    same = first is not None and first.name in list_layouts() and all(layout == first == get_layout(first.name) for layout in layouts)
+    return first if first is not None and same else get_layout(LAYOUT)
+
+
+def _fitted(clip: Clip, target: Layout) -> Clip:
+    clip = remap(clip, target)
+    span = float(np.ptp(clip.keypoints, axis=(0, 1, 2)).max())
+    if span > SPAN:
+        raise ClipError(f"{clip.name}: spans {span:.1f}, and a corpus file holds {SPAN:g} m. Check that its unit is the metre, or cut it.")
+    return clip.replace(layout=target)
+
+
+def _corpus(name: str, clips: Sequence[_Own], layout: Layout, licence: str, fps: float) -> tuple[Corpus, dict[int, str]]:
+    """The corpus, and the names of its subjects by id."""
+    often = Counter(own.clip.name for own in clips)
+    names = tuple(own.clip.name if often[own.clip.name] == 1 else own.where for own in clips)
+    stored = tuple(own.clip.replace(name=name, fps=fps) for own, name in zip(clips, names, strict=True))
+    classes = sorted({c.label for c in stored if c.label})
+    subject, subjects = _subjects([own.subject for own in clips])
+    unknown, steps = np.full(len(clips), -1, np.int32), [longest_step(c.keypoints) for c in stored]
+    return Corpus(
+        name=name, layout=layout, clips=stored, label=np.array([classes.index(c.label) if c.label else -1 for c in stored], np.int32),
+        label_names=tuple(classes), clip_names=names, subject=subject, split=unknown, view=unknown,
+        flags=np.array([flags_of(c.keypoints, step) for c, step in zip(stored, steps, strict=True)], np.uint8), max_step=np.array(steps, np.float32),
+        extra={"zero_frames": np.zeros(len(clips), np.int32)}, licence=licence, citation="", origin="recordings of one's own, by `skelzoo corpus make`", notes="",
+    ), subjects  # fmt: skip
+
+
+def _subjects(found: Sequence[str]) -> tuple[Ints, dict[int, str]]:
+    """An id for each clip, and the name of each id; -1 and none where no subject was asked for."""
+    if not any(found):
+        return np.full(len(found), -1, np.int32), {}
+    names = sorted(set(found))
+    ids = {n: int(n) for n in names} if all(n.isdecimal() and int(n) < 2**31 for n in names) else {n: i for i, n in enumerate(names)}
+    return np.array([ids[n] for n in found], np.int32), {
+        i: str(i) if n.isdecimal() and int(n) == i else n for n, i in sorted(ids.items(), key=lambda item: item[1])
+    }

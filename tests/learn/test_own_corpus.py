@@ -1,0 +1,138 @@
+"""Corpus files of recordings of one's own, and pretraining on them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from tiny import make_clip, write_json
+
+import skelzoo
+from skelzoo.cli import main
+from skelzoo.errors import TrainingError, WriteError
+from skelzoo.learn.own_corpus import make_own_corpus
+from skelzoo.learn.pretrain.data import held_out
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io.corpus import Corpus, read_table
+from skelzoo.skeleton.procedural import make
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def run(*args: object) -> Result:
+    result = CliRunner().invoke(main, list(map(str, args)))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def save(path: Path, clip: Clip) -> Clip:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    skelzoo.save_clips(path, [clip])
+    return clip
+
+
+@pytest.fixture
+def takes(tmp_path: Path) -> Path:
+    """walk and wave by persons 1, 2 and 12, the recordings of one person under one name."""
+    for label in ("walk", "wave"):
+        for person in (1, 2, 12):
+            save(tmp_path / f"takes/{label}/person{person}/take.npz", make(label, frames=40, seed=person).replace(label=None, name="take"))
+    return tmp_path / "takes"
+
+
+def table_of(path: Path, **options: object) -> Corpus:
+    make_own_corpus(str(path), path.parent / "data/mine.npz", overwrite=True, **options)  # type: ignore[arg-type]
+    return read_table(path.parent / "data/mine.npz")
+
+
+def test_every_column_is_filled(takes: Path) -> None:
+    table = table_of(takes, subject=r"person(\d+)", label_from="folder", licence="mine alone")
+    assert table.clip_names == tuple(f"{label}/person{p}/take.npz/take" for label in ("walk", "wave") for p in (1, 12, 2))
+    assert table.subject.tolist() == [1, 12, 2] * 2 and [c.label for c in table.clips] == ["walk"] * 3 + ["wave"] * 3
+    assert (table.licence, table.layout.name, table.flags.tolist(), table.split.tolist()) == ("mine alone", "kinect20", [0] * 6, [-1] * 6)
+    for clip, step in zip(table.clips, table.max_step, strict=True):
+        label, person = clip.name.split("/")[0], int(re.findall(r"\d+", clip.name)[0])
+        np.testing.assert_allclose(clip.keypoints, make(label, frames=40, seed=person).keypoints, atol=6e-4)
+        assert step == pytest.approx(np.linalg.norm(np.diff(clip.keypoints, axis=1), axis=-1).max(), abs=2e-3) and 0 < step < 1
+    assert held_out(table, {"subjects": [2, 12]}).tolist() == [False, True, True] * 2
+
+
+def test_labels_are_not_needed_and_names_become_subjects(takes: Path) -> None:
+    named = save(takes / "wave/person1/own.npz", make("wave", frames=30, seed=7).replace(label="hello", name="own"))
+    report = make_own_corpus(str(takes), takes / "mine.npz", subject="^[a-z]+")
+    assert report.labels == {"": 6, "hello": 1} and report.subjects == {0: "walk", 1: "wave"} and not report.refused
+    table = read_table(takes / "mine.npz")
+    assert table.label.tolist() == [-1, -1, -1, 0, -1, -1, -1] and table.clip_names[3] == named.name and table.subject.tolist() == [0] * 3 + [1] * 4
+    assert make_own_corpus(str(takes), takes / "mine.npz", overwrite=True).clips == 7  # not of what it wrote
+    assert [str(r).rpartition(" has ")[2][:8] for r in make_own_corpus(str(takes), takes / "b.npz", label_from="file").refused[:6]] == ["no label"] * 6
+
+
+def test_clips_are_brought_to_one_layout_rate_and_person(tmp_path: Path) -> None:
+    kinect = skelzoo.get_layout("kinect20")
+    own = skelzoo.make_layout("own", {f"my {joint}": kinect.own.get(joint) for joint in kinect.joints}, kinect.parents)
+    walk = make("walk", frames=40, seed=0)
+    fast = np.repeat(walk.keypoints, 2, axis=1)
+    gaps = np.concatenate([np.zeros_like(walk.keypoints[:, :3]), walk.keypoints], axis=1)
+    for name, clip in {
+        "a": Clip(walk.keypoints, own, 30), "b": Clip(fast, "kinect20", 59.94), "c": Clip(gaps, "kinect20"), "d": Clip(np.concatenate([walk.keypoints, 0 * walk.keypoints]), "kinect20", 30),
+        "e": Clip(np.concatenate([walk.keypoints * 0.1, walk.keypoints]), "kinect20", 30),
+    }.items():  # fmt: skip
+        save(tmp_path / f"takes/{name}.npz", clip.replace(name=name))
+    report = make_own_corpus(str(tmp_path / "takes"), tmp_path / "mine.npz", select_persons=True)
+    assert report.converted == {"own": 1} and report.rate_unknown == 1 and not report.refused
+    for clip in read_table(tmp_path / "mine.npz").clips:
+        assert (clip.layout.name, clip.fps, clip.persons) == ("kinect20", 30, 1)
+        np.testing.assert_allclose(clip.keypoints, walk.keypoints, atol=6e-4)
+
+
+def test_what_is_left_out_is_named(takes: Path) -> None:
+    save(takes / "two.npz", make_clip(1, persons=2))
+    save(takes / "flat.npz", make_clip(2, channels=2))
+    save(takes / "slow.npz", make_clip(3).replace(fps=25))
+    save(takes / "legs.npz", Clip(make_clip(5).keypoints[:, :, :3], skelzoo.make_layout("legs", ["a", "b", "c"], [-1, 0, 1]), 30))
+    save(takes / "millimetres.npz", make_clip(4).replace(keypoints=make_clip(4).keypoints * 1000))
+    (takes / "broken.bvh").write_text("HIERARCHY")
+    (takes / "notes.txt2").write_text("read me")
+    result = run("corpus", "make", takes, "--to", takes.parent / "mine.npz", "--label-from", "file")
+    assert result.exit_code == 1 and "nothing was written" in result.stderr and not (takes.parent / "mine.npz").exists()
+    result = run("corpus", "make", takes, "--to", takes.parent / "mine.npz")
+    said = {"two.npz": "has 2 persons.*--select-persons", "flat.npz": "joints are 2-D", "slow.npz": "at 25 fps, which is no multiple.*--fps"}
+    said |= {"legs.npz": "too few joints", "millimetres.npz": "Check that its unit is the metre", "broken.bvh": ""}
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ") and "left out" not in line]
+    assert result.exit_code == 1 and len(errors) == len(said)
+    assert all(any(re.search(f"{file}.*{text}", line) for line in errors) for file, text in said.items())
+    assert "1 files are of no format that is read: 1 .txt2" in result.stderr and "mine.npz: 6 clips, kinect20, 30 fps" in result.stdout
+
+
+def test_jumps_are_counted(takes: Path) -> None:
+    clip = make("walk", frames=40, seed=0)
+    keypoints = clip.keypoints.copy()
+    keypoints[0, 20] += 3
+    save(takes / "jump.npz", clip.replace(keypoints=keypoints))
+    report = make_own_corpus(str(takes), takes.parent / "mine.npz")
+    assert report.jumping == 1 and "in 1 clips a joint moves more than 1 m" in str(report)
+
+
+def test_what_cannot_be_made(takes: Path) -> None:
+    make_own_corpus(str(takes), takes.parent / "mine.npz")
+    for to, error, says in ((takes.parent / "mine.npz", WriteError, "is there already.*--overwrite"), (takes.parent / "mine.csv", WriteError, r"is no \.npz")):
+        with pytest.raises(error, match=says):
+            make_own_corpus(str(takes), to)
+    with pytest.raises(TrainingError, match=r"no clip could be used.*no such file"):
+        make_own_corpus(str(takes / "nowhere"), takes.parent / "new.npz")
+    with pytest.raises(TrainingError, match="frames per second"):
+        make_own_corpus(str(takes), takes.parent / "new.npz", fps=0)
+
+
+def test_the_recipe_of_the_page_runs(takes: Path) -> None:
+    (block,) = re.findall(r"^```json\n(\{\n.*?)^```", (DOCS / "corpora.md").read_text(encoding="utf-8"), re.M | re.S)
+    recipe = write_json(takes.parent / "mine.json", {**json.loads(block), "steps": 1, "batch_size": 2, "precision": "32-true"})
+    assert run("corpus", "make", takes, "--to", takes.parent / "data/mine.npz", "--subject", r"person(\d+)").exit_code == 0
+    result = run("pretrain", recipe, "--data", takes.parent / "data", "--out", takes.parent / "run", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert np.load(next((takes.parent / "run").glob("windows-*.npy"))).shape[0] == 2  # of person 12
+    assert skelzoo.load(f"local:{takes.parent}/run/weights", device="cpu").embed([make("walk", frames=40, seed=0)]).shape[0] == 1
