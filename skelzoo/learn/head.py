@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,12 +13,34 @@ from torch import nn
 
 from skelzoo.errors import MissingDependencyError, TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.learn.head_clips import FOLDS, HeadOptions, LabelledClips, labelled_clips
+from skelzoo.learn.head_clips import FOLDS, HeadOptions, LabelledClips, LabelTable, label_table, labelled_clips
 from skelzoo.learn.head_result import TEMPERATURES, Floats, HeadResult, HeadScore, Ints, calibration_error, confusions, per_class, score, surprise
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.weights.checkpoint import build_net
 
 Bools = NDArray[np.bool_]
+
+
+def check_head(options: HeadOptions, data: DataOptions, folder: str | Path) -> None:
+    """Refuse a head before anything is trained for it; warns of classes that have too few training clips.
+
+    Args:
+        folder: with the corpus files.
+
+    Raises:
+        TrainingError: a file is missing or has no such label, or no clips to train or measure the head on.
+    """
+    _check_classes(label_table(options, data, folder)[0], options)
+
+
+def _check_classes(table: LabelTable, options: HeadOptions) -> None:
+    names = table.classes(table.train, options.fewest)
+    few = {str(name): int((table.train & ~table.copies & (table.labels == name)).sum()) for name in np.unique(table.labels) if name not in names}
+    if few:
+        listed = ", ".join(f"{name!r} ({count})" for name, count in few.items())
+        warnings.warn(
+            f"the head leaves out classes with fewer than {options.fewest} training clips: {listed}. Lower head.fewest, or name more clips.", stacklevel=3
+        )
 
 
 def fit_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: str | Path) -> tuple[Encoder, HeadResult]:
@@ -39,9 +62,10 @@ def fit_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: 
     """
     shared = _streams_of_head(encoder)
     clips = labelled_clips(encoder.contract, options, data, folder)
+    _check_classes(clips, options)
     task = _Task(encoder.embed(clips.x, prepared=True).reshape(len(clips.x), shared, -1).sum(1), clips, options)
-    train = clips.held == ""
-    names = task.classes(train)
+    train = clips.train
+    names = clips.classes(train, options.fewest)
     raw = task.fit(train, names)
     if raw is None:
         raise TrainingError(f"{len(names)} class(es) with at least {options.fewest} clips: a head needs two. Check the labels of the recipe's head.")
@@ -87,11 +111,6 @@ class _Task:
     z: NDArray[np.float32]
     clips: LabelledClips
     options: HeadOptions
-
-    def classes(self, train: Bools) -> NDArray[np.str_]:
-        """Names of the classes with enough training clips, in order."""
-        names, counts = np.unique(self.clips.labels[train & ~self.clips.copies], return_counts=True)
-        return names[counts >= self.options.fewest]
 
     def fit(self, train: Bools, names: NDArray[np.str_]) -> _Head | None:
         """A head for those of the classes that are there, None where these are fewer than two; copies with arms of other clips than these are left out."""
@@ -142,7 +161,7 @@ class _Task:
         scores = {}
         for file in np.unique(self.clips.files):
             here = self.clips.files == file
-            head = self.fit(train & ~here, self.classes(train & ~here))
+            head = self.fit(train & ~here, self.clips.classes(train & ~here, self.options.fewest))
             if head is not None and self.known(head, ~train & here).any():
                 scores[f"source {file}"] = score(*self.measured(head.divided(temperature), ~train & here))
         return scores

@@ -23,6 +23,9 @@ from skelzoo.skeleton.prepare import Contract, prepare
 FOLDS = 8
 """Parts of the training clips; each is predicted by a head that did not see it."""
 
+SHOWN = 40
+"""Most labels of a file that a message lists."""
+
 KINDS: Mapping[str, str] = {"share": "clip", "subjects": "subject"}
 """Key of a rule of ``held_out`` -> kind of holding out; a column of the file is a kind of its own name."""
 
@@ -63,18 +66,21 @@ def head_options(row: Mapping[str, Any]) -> HeadOptions:
     """
     if not isinstance(row["labels"], str):
         return HeadOptions(**row)
-    sets = json.loads(resources.files("skelzoo.learn").joinpath("labels.json").read_text(encoding="utf-8"))
+    sets = _label_sets()
     if row["labels"] not in sets:
         raise TrainingError(f"no label set {row['labels']!r}. There are: {', '.join(sets)}; or give a table corpus file -> {{source label: class name}}.")
     return HeadOptions(**{**row, **sets[row["labels"]]})
 
 
+def _label_sets() -> dict[str, Any]:
+    return dict(json.loads(resources.files("skelzoo.learn").joinpath("labels.json").read_text(encoding="utf-8")))
+
+
 @dataclass(frozen=True, eq=False)
-class LabelledClips:
-    """N clips with their classes.
+class LabelTable:
+    """The classes of N clips, and what each clip is for.
 
     Attributes:
-        x: (N, C, T, V, M), prepared.
         labels: class names.
         files: corpus files.
         held: how each was held out: "" for training clips, else ``clip``, ``subject`` or a column such as ``style``.
@@ -83,7 +89,6 @@ class LabelledClips:
         lenders: index of the clip whose arms it has, for all but copies its own.
     """
 
-    x: FloatArray
     labels: NDArray[np.str_]
     files: NDArray[np.str_]
     held: NDArray[np.str_]
@@ -91,18 +96,42 @@ class LabelledClips:
     copies: NDArray[np.bool_]
     lenders: NDArray[np.int64]
 
+    @property
+    def train(self) -> NDArray[np.bool_]:
+        """Which clips a head is fitted on: (N,)."""
+        return np.asarray(self.held == "")
 
-def labelled_clips(contract: Contract, options: HeadOptions, data: DataOptions, folder: str | Path) -> LabelledClips:
-    """The labelled clips of the files that pretraining used, jumps of the tracking (``max_step``) among them, and those that it held out.
+    def classes(self, train: NDArray[np.bool_], fewest: int) -> NDArray[np.str_]:
+        """Names of the classes with enough training clips, in order."""
+        names, counts = np.unique(self.labels[train & ~self.copies], return_counts=True)
+        return names[counts >= fewest]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledClips(LabelTable):
+    """N clips with their classes.
+
+    Attributes:
+        x: (N, C, T, V, M), prepared.
+    """
+
+    x: FloatArray
+
+
+def label_table(options: HeadOptions, data: DataOptions, folder: str | Path) -> tuple[LabelTable, list[Clip]]:
+    """Which clips of the files that pretraining used a head learns and is measured on, and the clips as they are read, copies without other arms yet.
+
+    Jumps of the tracking (``max_step``) are among them, and the clips that pretraining held out.
 
     Raises:
-        TrainingError: a file is missing, or there are no labelled clips to train on or to measure on.
+        TrainingError: a file is missing, or has no such label, or there are no labelled clips to train on or to measure on.
     """
     clips: list[Clip] = []
     rows: list[tuple[Any, ...]] = []
     kept_back = evaluation_joints(folder, data)
     for file, corpus in corpora(folder, [f for f in data.files if f in options.labels]):
         table, rule = options.labels[file], data.held_out.get(file, {})
+        _check_labels(file, table, corpus)
         held, folds = _held(corpus, rule), _folds(corpus, rule)
         for i, clip in enumerate(corpus.clips):
             label = clip.label if table == "*" else table.get(clip.label or "") if isinstance(table, Mapping) else None
@@ -115,11 +144,29 @@ def labelled_clips(contract: Contract, options: HeadOptions, data: DataOptions, 
     draw = np.random.default_rng(0)
     for i in train:
         if rows[i][0] in options.legs:
-            lender = train[draw.integers(len(train))]
-            clips.append(with_arms_of(clips[i], clips[lender]))
-            rows.append((*rows[i][:4], True, lender))
+            clips.append(clips[i])
+            rows.append((*rows[i][:4], True, train[draw.integers(len(train))]))
+    return LabelTable(*(np.array(column) for column in zip(*rows, strict=True))), clips
+
+
+def labelled_clips(contract: Contract, options: HeadOptions, data: DataOptions, folder: str | Path) -> LabelledClips:
+    """The clips of ``label_table``, prepared.
+
+    Raises:
+        TrainingError: as ``label_table``.
+    """
+    table, read = label_table(options, data, folder)
+    clips = [with_arms_of(clip, read[lender]) if copy else clip for clip, copy, lender in zip(read, table.copies, table.lenders, strict=True)]
     x = np.stack([prepare(as_read(clip, contract, seed), contract) for seed, clip in enumerate(clips)])
-    return LabelledClips(x, *(np.array(column) for column in zip(*rows, strict=True)))
+    return LabelledClips(**vars(table), x=x)
+
+
+def _check_labels(file: str, table: str | Mapping[str, str], corpus: Corpus) -> None:
+    """A set that ships with skelzoo also serves corpora that were built in part."""
+    unknown = [] if isinstance(table, str) else [name for name in table if name not in corpus.label_names]
+    if unknown and table not in [labels["labels"].get(file) for labels in _label_sets().values()]:
+        there = f"{', '.join(corpus.label_names[:SHOWN])}{', ...' if len(corpus.label_names) > SHOWN else ''}"
+        raise TrainingError(f"{file} has no label {', '.join(map(repr, unknown))}; it has {there}. Correct head.labels of the recipe.")
 
 
 def _held(corpus: Corpus, rule: Mapping[str, Any]) -> NDArray[np.str_]:

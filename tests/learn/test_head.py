@@ -12,7 +12,7 @@ from tiny import make_clip, make_encoder, write_corpus
 
 import skelzoo
 from skelzoo.errors import TrainingError
-from skelzoo.learn.head import fit_head
+from skelzoo.learn.head import check_head, fit_head
 from skelzoo.learn.head_clips import HeadOptions
 from skelzoo.learn.pretrain.data import DataOptions, held_out
 from skelzoo.skeleton.clip import Clip
@@ -165,13 +165,21 @@ def test_labels_can_be_renamed_left_out_and_be_too_few(tmp_path: Path) -> None:
 def test_nothing_to_train_or_measure_on(tmp_path: Path) -> None:
     write(tmp_path, 2)
     for options, data in (
-        (HeadOptions({"a.npz": {"class7": "x"}}), DATA),
         (HeadOptions({"a.npz": "*"}), DataOptions(["a.npz", "b.npz"], max_step=100.0)),
         (HeadOptions({"c.npz": "*"}), DATA),
         (HeadOptions({"a.npz": "*"}, fewest=2), dataclasses.replace(DATA, held_out={"a.npz": {"subjects": [0, 1, 2]}})),
     ):
         with pytest.raises(TrainingError, match="no labelled clips"):
             fit_head(make_encoder(labels=None), options, data, tmp_path)
+
+
+def test_labels_that_no_file_has_are_refused_and_small_classes_named(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    with pytest.raises(TrainingError, match=r"a\.npz has no label 'Class1', 'class7'; it has class0, class1, class2\. Correct head\.labels"):
+        check_head(HeadOptions({"a.npz": {"class0": "x", "Class1": "y", "class7": "z"}}), DATA, tmp_path)
+    options = HeadOptions({"a.npz": {"class0": "left", "class1": "right", "class2": "right"}}, fewest=7)
+    with pytest.warns(UserWarning, match=r"fewer than 7 training clips: 'left' \(6\)\. Lower head\.fewest"):
+        check_head(options, DATA, tmp_path)
 
 
 def test_fitting_a_head_leaves_the_body_alone(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tiny import CONTRACT, make_clip, write_corpus
 
 import skelzoo
 from skelzoo.errors import TrainingError
-from skelzoo.learn.head_clips import BODY, HeadOptions, head_options, labelled_clips, with_arms_of
+from skelzoo.learn.head_clips import BODY, HeadOptions, head_options, label_table, labelled_clips, with_arms_of
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
 from skelzoo.skeleton.layouts import get_layout
@@ -78,6 +78,19 @@ def test_the_label_set_names_labels_of_the_corpora(shared: Path) -> None:
 def test_an_unknown_label_set() -> None:
     with pytest.raises(TrainingError, match=r"no label set 'openskull'\. There are: openskel"):
         head_options({"labels": "openskull"})
+
+
+def test_a_label_set_serves_corpora_that_were_built_in_part(tmp_path: Path) -> None:
+    options = head_options({"labels": "openskel"})
+    file, table = next((file, table) for file, table in options.labels.items() if isinstance(table, dict))
+    clips = [make("squat", seed=i).replace(name=f"c{i}") for i in range(8)]
+    names = np.array(list(table)[:2])
+    write_corpus(tmp_path / file, clips, labels=np.arange(8) % 2, subject=np.arange(8, dtype=np.int32), label_names=names)
+    data = DataOptions([file], held_out={file: {"subjects": [6, 7]}})
+    assert set(label_table(options, data, tmp_path)[0].labels) == {table[name] for name in names}
+    own = HeadOptions({file: {**table, "deep sqat": "squat"}})
+    with pytest.raises(TrainingError, match=rf"{file} has no label .*'deep sqat'; it has {names[0]}, {names[1]}\."):
+        label_table(own, data, tmp_path)
 
 
 def test_folds_keep_styles_apart_where_nothing_but_a_share_is_held_out(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn import probe
 from skelzoo.learn.cameras import stored_contract
-from skelzoo.learn.head import fit_head
+from skelzoo.learn.head import check_head, fit_head
 from skelzoo.learn.pretrain import processes
 from skelzoo.learn.pretrain.batches import Batches
 from skelzoo.learn.pretrain.data import check_files, file_hashes, pretraining_array
@@ -69,7 +69,7 @@ def pretrain(
         stopped before the end.
 
     Raises:
-        TrainingError: data missing, the loss is not finite, a batch that does not split over the devices, ``start`` is another net or prepared in
+        TrainingError: data missing, a head with other labels than the data, the loss is not finite, a batch that does not split over the devices, ``start`` is another net or prepared in
             another way, or ``out`` holds a run of another recipe or on other data.
         WriteError: ``out`` cannot be written, or another process trains there.
         DeviceError: devices that are not on this machine.
@@ -79,6 +79,8 @@ def pretrain(
     check_files(data, recipe.data)  # before anything is written
     with alone(folder / LOCK, folder, wait=0) if processes.is_first() else nullcontext():
         _check_claim(folder, recipe)
+        if recipe.head is not None and not (folder / RESULT).is_dir():
+            check_head(recipe.head, recipe.data, data)
         run = Run(recipe, folder, data, device, devices, nodes, compile)
         if run.fabric.is_global_zero:
             _write(folder / RECIPE, _recipe_text(recipe))
