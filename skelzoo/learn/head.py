@@ -13,28 +13,40 @@ from torch import nn
 
 from skelzoo.errors import MissingDependencyError, TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.learn.head_clips import FOLDS, HeadOptions, LabelledClips, LabelTable, label_table, labelled_clips
+from skelzoo.learn.head_clips import CHECK, FOLDS, HeadOptions, LabelledClips, LabelTable, label_table, labelled_clips
 from skelzoo.learn.head_result import TEMPERATURES, Floats, HeadResult, HeadScore, Ints, calibration_error, confusions, per_class, score, surprise
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.weights.checkpoint import build_net
+from skelzoo.weights.manifest import ModelConfig
 
 Bools = NDArray[np.bool_]
 
 
-def check_head(options: HeadOptions, data: DataOptions, folder: str | Path) -> None:
+def check_head(config: ModelConfig, options: HeadOptions, data: DataOptions, folder: str | Path) -> None:
     """Refuse a head before anything is trained for it; warns of classes that have too few training clips.
 
     Args:
+        config: of the net that is to be trained.
         folder: with the corpus files.
 
     Raises:
-        TrainingError: a file is missing or has no such label, or no clips to train or measure the head on.
+        TrainingError: as ``fit_head``.
     """
-    _check_classes(label_table(options, data, folder)[0], options)
+    _linear_head(config)
+    _check_table(label_table(options, data, folder)[0], options)
 
 
-def _check_classes(table: LabelTable, options: HeadOptions) -> None:
+def _check_table(table: LabelTable, options: HeadOptions) -> None:
+    """All that can be said about a head without a vector."""
     names = table.classes(table.train, options.fewest)
+    if len(names) < 2:
+        raise TrainingError(f"{len(names)} class(es) with at least {options.fewest} training clips: a head needs two. {CHECK}")
+    if not np.isin(table.labels[~table.train], names).any():
+        raise TrainingError(f"no held-out clip is of a class that the head has ({', '.join(names)}), so it cannot be measured. {CHECK}")
+    if not any(_calibrates(table, fold, names) for fold in range(FOLDS)):
+        raise TrainingError(
+            f"no labelled clips are left to calibrate the head on: without the clips of one subject or style, fewer than two classes stay, or none of its own. {CHECK}"
+        )
     few = {str(name): int((table.train & ~table.copies & (table.labels == name)).sum()) for name in np.unique(table.labels) if name not in names}
     if few:
         listed = ", ".join(f"{name!r} ({count})" for name, count in few.items())
@@ -57,21 +69,19 @@ def fit_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: 
         A new encoder with the head and the class names, and its result on the held-out clips.
 
     Raises:
-        TrainingError: a file is missing, fewer than two classes are left, or no clips to calibrate or measure the head on.
+        TrainingError: a file is missing or has no such label, fewer than two classes are left, or no clips to calibrate or measure the head on.
         MissingDependencyError: scikit-learn is not installed.
     """
-    shared = _streams_of_head(encoder)
+    # Vectors side by side in the embedding may share the head, their logits added (PSP), so it is fitted on their sum.
+    shared = encoder.embedding_dim // _linear_head(encoder.config).in_features
     clips = labelled_clips(encoder.contract, options, data, folder)
-    _check_classes(clips, options)
+    _check_table(clips, options)
     task = _Task(encoder.embed(clips.x, prepared=True).reshape(len(clips.x), shared, -1).sum(1), clips, options)
     train = clips.train
     names = clips.classes(train, options.fewest)
     raw = task.fit(train, names)
-    if raw is None:
-        raise TrainingError(f"{len(names)} class(es) with at least {options.fewest} clips: a head needs two. Check the labels of the recipe's head.")
     folds = task.cross_validated(train, names)
-    if not folds or not task.known(raw, ~train).any():
-        raise TrainingError("no labelled clips are left to calibrate the head on, or to measure it on. Check head.labels and data.held_out of the recipe.")
+    assert raw is not None and folds  # _check_table
     temperature = float(np.median([TEMPERATURES[surprise(*fold).argmin()] for fold in folds]))
     unseen, unseen_truth = (np.concatenate(part) for part in zip(*folds, strict=True))
     head = raw.divided(temperature)
@@ -86,12 +96,18 @@ def fit_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: 
     return headed, result
 
 
-def _streams_of_head(encoder: Encoder) -> int:
-    """How many vectors, side by side in the embedding, share the head: their logits are added (PSP), so it is fitted on their sum."""
-    head = build_net(replace(encoder.config, num_classes=2, labels=None)).head
+def _calibrates(table: LabelTable, fold: int, names: NDArray[np.str_]) -> bool:
+    """Whether a head of the other folds knows a class of this one."""
+    others = np.unique(table.labels[table.fitted(table.train & (table.folds != fold), names)])
+    own = table.train & ~table.copies & (table.folds == fold)
+    return len(others) > 1 and bool(np.isin(table.labels[own], others).any())
+
+
+def _linear_head(config: ModelConfig) -> nn.Linear:
+    head = build_net(replace(config, num_classes=2, labels=None)).head
     if not isinstance(head, nn.Linear):
-        raise TrainingError(f"{encoder.config.arch} has no linear head to fit. Leave head out of the recipe and use skelzoo.learn.finetune.")
-    return encoder.embedding_dim // head.in_features
+        raise TrainingError(f"{config.arch} has no linear head to fit. Leave head out of the recipe and use skelzoo.learn.finetune.")
+    return head
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +129,12 @@ class _Task:
     options: HeadOptions
 
     def fit(self, train: Bools, names: NDArray[np.str_]) -> _Head | None:
-        """A head for those of the classes that are there, None where these are fewer than two; copies with arms of other clips than these are left out."""
+        """A head for those of the classes that are there, None where these are fewer than two."""
         try:
             from sklearn.linear_model import LogisticRegression
         except ImportError as error:
             raise MissingDependencyError("scikit-learn", "train", "fitting a head") from error
-        used = train & train[self.clips.lenders] & np.isin(self.clips.labels, names)
+        used = self.clips.fitted(train, names)
         z, labels = self.z[used], self.clips.labels[used]
         if len(np.unique(labels)) < 2:
             return None

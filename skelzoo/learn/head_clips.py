@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -22,6 +23,9 @@ from skelzoo.skeleton.prepare import Contract, prepare
 
 FOLDS = 8
 """Parts of the training clips; each is predicted by a head that did not see it."""
+
+CHECK = 'Check head.labels and data.held_out of the recipe; "head": null ends the run with what was trained.'
+"""What to do about a head that cannot be fitted."""
 
 SHOWN = 40
 """Most labels of a file that a message lists."""
@@ -53,9 +57,16 @@ class HeadOptions:
     strength: float = 0.05
 
     def __post_init__(self) -> None:
-        """Raises TrainingError: ``labels`` is no such table."""
-        if not isinstance(self.labels, Mapping) or not all(names == "*" or isinstance(names, Mapping) for names in self.labels.values()):
+        """Raises TrainingError: ``labels`` is no such table, ``legs`` no list of texts, or a number none or out of its range."""
+        tables = self.labels.values() if isinstance(self.labels, Mapping) else [None]
+        if not all(table == "*" or (isinstance(table, Mapping) and all(isinstance(name, str) for name in table.values())) for table in tables):
             raise TrainingError(f'head.labels is {self.labels!r}. Give a table corpus file -> {{source label: class name}}, or "*" for labels as they are.')
+        if isinstance(self.legs, str) or not isinstance(self.legs, Sequence) or not all(isinstance(name, str) for name in self.legs):
+            raise TrainingError(f"head.legs is {self.legs!r}. Give a list of class names.")
+        if type(self.fewest) is not int or self.fewest < 1:
+            raise TrainingError(f"head.fewest is {self.fewest!r}. Give a whole number of clips of at least 1.")
+        if type(self.strength) not in (int, float) or not 0 < self.strength < math.inf:
+            raise TrainingError(f"head.strength is {self.strength!r}. Give a number above 0.")
 
 
 def head_options(row: Mapping[str, Any]) -> HeadOptions:
@@ -106,6 +117,10 @@ class LabelTable:
         names, counts = np.unique(self.labels[train & ~self.copies], return_counts=True)
         return names[counts >= fewest]
 
+    def fitted(self, train: NDArray[np.bool_], names: NDArray[np.str_]) -> NDArray[np.bool_]:
+        """Which training clips a head of some of the classes is fitted on: (N,); copies with arms of others than these are left out."""
+        return train & train[self.lenders] & np.isin(self.labels, names)
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledClips(LabelTable):
@@ -140,7 +155,7 @@ def label_table(options: HeadOptions, data: DataOptions, folder: str | Path) -> 
                 rows.append((label, file, held[i], folds[i], False, len(rows)))
     train = [i for i, row in enumerate(rows) if not row[2]]
     if not train or len(train) == len(rows):
-        raise TrainingError("no labelled clips to train a head on, or none held out to measure it. Check head.labels and data.held_out of the recipe.")
+        raise TrainingError(f"no labelled clips to train a head on, or none held out to measure it. {CHECK}")
     draw = np.random.default_rng(0)
     for i in train:
         if rows[i][0] in options.legs:
@@ -166,7 +181,7 @@ def _check_labels(file: str, table: str | Mapping[str, str], corpus: Corpus) -> 
     unknown = [] if isinstance(table, str) else [name for name in table if name not in corpus.label_names]
     if unknown and table not in [labels["labels"].get(file) for labels in _label_sets().values()]:
         there = f"{', '.join(corpus.label_names[:SHOWN])}{', ...' if len(corpus.label_names) > SHOWN else ''}"
-        raise TrainingError(f"{file} has no label {', '.join(map(repr, unknown))}; it has {there}. Correct head.labels of the recipe.")
+        raise TrainingError(f"{file} has no label {', '.join(map(repr, unknown))}; it has {there}. {CHECK}")
 
 
 def _held(corpus: Corpus, rule: Mapping[str, Any]) -> NDArray[np.str_]:

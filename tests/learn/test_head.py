@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny import make_clip, make_encoder, write_corpus
+from tiny import make_clip, make_config, make_encoder, write_corpus
 
 import skelzoo
 from skelzoo.errors import TrainingError
@@ -158,7 +161,7 @@ def test_labels_can_be_renamed_left_out_and_be_too_few(tmp_path: Path) -> None:
     headed, result = fit_head(make_encoder(labels=None), options, DATA, tmp_path)
     assert headed.labels == ("go", "still") and dict(result.per_class).keys() == {"go", "still"} and result.test_clips == 6
     few = HeadOptions({"a.npz": {"class0": "still", "class1": "still", "class2": "go", "class3": "run"}}, fewest=7)
-    with pytest.raises(TrainingError, match=r"1 class\(es\) with at least 7 clips"):
+    with pytest.raises(TrainingError, match=r"1 class\(es\) with at least 7 training clips"):
         fit_head(make_encoder(labels=None), few, DATA, tmp_path)
 
 
@@ -169,17 +172,43 @@ def test_nothing_to_train_or_measure_on(tmp_path: Path) -> None:
         (HeadOptions({"c.npz": "*"}), DATA),
         (HeadOptions({"a.npz": "*"}, fewest=2), dataclasses.replace(DATA, held_out={"a.npz": {"subjects": [0, 1, 2]}})),
     ):
-        with pytest.raises(TrainingError, match="no labelled clips"):
+        with pytest.raises(TrainingError, match=r'no labelled clips.*"head": null ends the run with what was trained'):
             fit_head(make_encoder(labels=None), options, data, tmp_path)
 
 
+@pytest.mark.parametrize(("options", "held", "says"), [
+    (HeadOptions({"a.npz": "*"}, fewest=7), [3], r"0 class\(es\) with at least 7 training clips: a head needs two"),
+    (HeadOptions({"a.npz": {"class0": "x"}}, fewest=3), [3], r"1 class\(es\) with at least 3 training clips"),
+    (HeadOptions({"a.npz": "*"}, fewest=2), [0, 1, 2], "no labelled clips are left to calibrate the head on"),
+    (HeadOptions({"a.npz": "*"}, fewest=3), None, "no labelled clips to train a head on, or none held out"),
+    (HeadOptions({"a.npz": {"class0": "x", "class1": "y", "class2": "z"}}, fewest=3), [8], r"no held-out clip is of a class that the head has \(x, y\)"),
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:the head leaves out classes")
+def test_a_head_that_cannot_be_fitted_is_known_from_the_labels(tmp_path: Path, options: HeadOptions, held: list[int] | None, says: str) -> None:
+    labels, subject = np.repeat(np.arange(3), 8), np.tile(np.arange(8, dtype=np.int32) % 4, 3)
+    subject[labels == 2] = 8 if held == [8] else subject[labels == 2]
+    write_corpus(tmp_path / "a.npz", [clip_of(label, i) for i, label in enumerate(labels)], labels=labels, subject=subject)
+    write_corpus(tmp_path / "b.npz", [make_clip(50)])
+    data = dataclasses.replace(DATA, held_out={"a.npz": {"subjects": held}} if held else {})
+    with pytest.raises(TrainingError, match=says + r'.*"head": null ends the run'):
+        check_head(make_config(None), options, data, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("fewest", "3"), ("fewest", 0), ("fewest", 2.5), ("strength", "1"), ("strength", 0), ("strength", math.nan), ("legs", "walk"), ("legs", [1]), ("labels", {"a.npz": {"a": 1}}),
+])  # fmt: skip
+def test_options_of_a_head_that_are_of_another_kind(name: str, value: Any) -> None:
+    with pytest.raises(TrainingError, match=rf"head\.{name} is {re.escape(repr(value))}\. Give a "):
+        HeadOptions(**{"labels": {"a.npz": "*"}, name: value})
+
+
 def test_labels_that_no_file_has_are_refused_and_small_classes_named(tmp_path: Path) -> None:
-    write(tmp_path, 3)
-    with pytest.raises(TrainingError, match=r"a\.npz has no label 'Class1', 'class7'; it has class0, class1, class2\. Correct head\.labels"):
-        check_head(HeadOptions({"a.npz": {"class0": "x", "Class1": "y", "class7": "z"}}), DATA, tmp_path)
-    options = HeadOptions({"a.npz": {"class0": "left", "class1": "right", "class2": "right"}}, fewest=7)
+    write(tmp_path, 5)
+    with pytest.raises(TrainingError, match=r"a\.npz has no label 'Class1', 'class7'; it has class0, class1, class2, class3, class4\. Check head\.labels"):
+        check_head(make_config(None), HeadOptions({"a.npz": {"class0": "x", "Class1": "y", "class7": "z"}}), DATA, tmp_path)
+    options = HeadOptions({"a.npz": {"class0": "left", "class1": "right", "class2": "right", "class3": "up", "class4": "up"}}, fewest=7)
     with pytest.warns(UserWarning, match=r"fewer than 7 training clips: 'left' \(6\)\. Lower head\.fewest"):
-        check_head(options, DATA, tmp_path)
+        check_head(make_config(None), options, DATA, tmp_path)
 
 
 def test_fitting_a_head_leaves_the_body_alone(tmp_path: Path) -> None:

@@ -109,10 +109,11 @@ def test_a_head_that_does_not_fit_the_data_is_refused_before_training(tmp_path: 
     assert [file.name for file in (tmp_path / "run").iterdir()] == [".lock"]
 
 
-def test_a_head_may_be_corrected_before_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", [RECIPE.head, None])
+def test_a_head_may_be_corrected_or_left_out_before_the_end(tmp_path: Path, head: HeadOptions | None) -> None:
     pretrain(RENAMED, write_data(tmp_path), tmp_path / "run", device="cpu", stop_after=1)
     log = (tmp_path / "run/log.csv").read_bytes()
-    weights = pretrain(RECIPE, tmp_path, tmp_path / "run", device="cpu")
-    assert skelzoo.load(f"local:{weights}", device="cpu").labels == tuple(NAMES) and (tmp_path / "run/log.csv").read_bytes().startswith(log)
+    weights = pretrain(dataclasses.replace(RECIPE, head=head), tmp_path, tmp_path / "run", device="cpu")
+    assert skelzoo.load(f"local:{weights}", device="cpu").labels == (tuple(NAMES) if head else None) and (tmp_path / "run/log.csv").read_bytes().startswith(log)
     with pytest.raises(TrainingError, match="another recipe"):
         pretrain(RENAMED, tmp_path, tmp_path / "run", device="cpu")

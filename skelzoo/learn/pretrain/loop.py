@@ -69,7 +69,7 @@ def pretrain(
         stopped before the end.
 
     Raises:
-        TrainingError: data missing, a head with other labels than the data, the loss is not finite, a batch that does not split over the devices, ``start`` is another net or prepared in
+        TrainingError: data missing, a head that cannot be fitted, the loss is not finite, a batch that does not split over the devices, ``start`` is another net or prepared in
             another way, or ``out`` holds a run of another recipe or on other data.
         WriteError: ``out`` cannot be written, or another process trains there.
         DeviceError: devices that are not on this machine.
@@ -80,7 +80,7 @@ def pretrain(
     with alone(folder / LOCK, folder, wait=0) if processes.is_first() else nullcontext():
         _check_claim(folder, recipe)
         if recipe.head is not None and not (folder / RESULT).is_dir():
-            check_head(recipe.head, recipe.data, data)
+            check_head(ModelConfig(recipe.arch, recipe.options, recipe.contract), recipe.head, recipe.data, data)
         run = Run(recipe, folder, data, device, devices, nodes, compile)
         if run.fabric.is_global_zero:
             _write(folder / RECIPE, _recipe_text(recipe))
