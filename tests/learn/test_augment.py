@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from skelzoo.errors import TrainingError
 from skelzoo.learn.pretrain import augment as module
-from skelzoo.learn.pretrain.augment import OPERATIONS, augment, check_operations, part_swap
+from skelzoo.learn.pretrain.augment import OPERATIONS, RANGES, augment, check_operations, part_swap
 from skelzoo.skeleton.layouts import get_layout
 
 N, C, T, V, M = 40, 3, 24, 20, 2
@@ -216,10 +218,37 @@ def test_unknown_operations_and_options() -> None:
         check_operations([{"amplitude": 1}])
     with pytest.raises(TrainingError, match=r"'shear' has no option speed\. Its options: amplitude"):
         check_operations([{"op": "shear", "speed": 1}])
-    with pytest.raises(TrainingError, match="'shear': amplitude='much' is no number"):
-        check_operations([{"op": "shear", "amplitude": "much"}])
     with pytest.raises(TrainingError, match="'shear' has no option x"):
         check_operations([{"op": "shear", "x": 1}])
+
+
+@pytest.mark.parametrize(("op", "name", "values", "wanted"), [
+    ("temporal_crop", "shortest", [60, 0, -0.5, 1.01, math.nan], "number above 0 and at most 1"),
+    ("temporal_crop", "frames", [0, -1, 48.5, 48.0, True, None], "whole number of at least 1"),
+    ("random_frames", "frames", [0, "50"], "whole number of at least 1"),
+    ("mirror_pad_crop", "ratio", [0, 2.5], "whole number of at least 1"),
+    ("shear", "amplitude", ["much", -0.1], "number of at least 0"),
+    ("scale", "amplitude", [-0.1], "number of at least 0"),
+    ("rotate_yaw", "degrees", [-40, math.inf], "number of at least 0"),
+    ("joint_offset", "sigma", [-1], "number of at least 0"),
+    ("jitter", "sigma", [-1, [1]], "number of at least 0"),
+    ("freeze_joints", "probability", [30, -0.1], "number of at least 0 and at most 1"),
+    ("reverse", "probability", [2], "number of at least 0 and at most 1"),
+    ("film_joints", "degrees", [-1], "number of at least 0"),
+    ("sense_joints", "degrees", [-1], "number of at least 0"),
+    ("sense_joints", "probability", [1.5], "number of at least 0 and at most 1"),
+])  # fmt: skip
+def test_values_out_of_range(op: str, name: str, values: list[Any], wanted: str) -> None:
+    for value in values:
+        with pytest.raises(TrainingError, match=rf"^augmentation '{op}': {name} is {re.escape(repr(value))}\. Give a {wanted}\.$"):
+            check_operations([{"op": op, name: value}])
+
+
+def test_every_option_has_a_range_with_its_default() -> None:
+    options = [option for op in OPERATIONS.values() for option in list(inspect.signature(op).parameters.values())[1:]]
+    assert {option.name for option in options} == set(RANGES)
+    assert all(option.default in RANGES[option.name] for option in options if option.default is not None)
+    check_operations([{"op": "temporal_crop", "shortest": 1, "frames": 1}, {"op": "reverse", "probability": 0}, {"op": "scale", "amplitude": 0.0}])
 
 
 @pytest.mark.parametrize("seed", range(25))

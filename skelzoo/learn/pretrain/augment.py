@@ -16,6 +16,7 @@ from torch import Tensor
 
 from skelzoo.errors import TrainingError
 from skelzoo.learn.cameras import film_joints, sense_joints
+from skelzoo.learn.pretrain.ranges import COUNT, NOT_NEGATIVE, SHARE, Range
 
 
 def _uniform(like: Tensor, shape: tuple[int, ...], low: float, high: float) -> Tensor:
@@ -114,6 +115,12 @@ OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
 }
 """Augmentations by the name they have in a recipe."""
 
+RANGES: Mapping[str, Range] = {
+    "frames": COUNT, "ratio": COUNT, "shortest": Range(0, 1, above=True), "probability": SHARE,
+    "amplitude": NOT_NEGATIVE, "degrees": NOT_NEGATIVE, "sigma": NOT_NEGATIVE,
+}  # fmt: skip
+"""Numbers that their options take, whichever augmentation has them."""
+
 
 def augment(x: Tensor, operations: Sequence[Mapping[str, Any]]) -> Tensor:
     """Apply a recipe's augmentations in order to (N, C, T, V, M)."""
@@ -123,7 +130,7 @@ def augment(x: Tensor, operations: Sequence[Mapping[str, Any]]) -> Tensor:
 
 
 def check_operations(operations: Sequence[Mapping[str, Any]]) -> None:
-    """Raise TrainingError for an unknown augmentation or option, a value that is no number, or what is no list of such rows."""
+    """Raise TrainingError for an unknown augmentation or option, a value that is no number of its range, or what is no list of such rows."""
     if isinstance(operations, str) or not all(isinstance(row, Mapping) for row in operations):
         raise TrainingError(f'augmentations are {operations!r}. Give a list of rows {{"op": name, option: value}}.')
     for row in operations:
@@ -134,9 +141,9 @@ def check_operations(operations: Sequence[Mapping[str, Any]]) -> None:
             raise TrainingError(
                 f"augmentation {row['op']!r} has no option {', '.join(sorted(set(row) - {'op'} - allowed))}. Its options: {', '.join(sorted(allowed))}."
             )
-        wrong = [name for name, value in row.items() if name != "op" and type(value) not in (int, float)]
+        wrong = [name for name, value in row.items() if name != "op" and value not in RANGES[name]]
         if wrong:
-            raise TrainingError(f"augmentation {row['op']!r}: {', '.join(f'{n}={row[n]!r}' for n in wrong)} is no number.")
+            raise TrainingError(f"augmentation {row['op']!r}: {wrong[0]} is {row[wrong[0]]!r}. Give {RANGES[wrong[0]]}.")
 
 
 def part_swap(x: Tensor, parts: Sequence[Sequence[int]], part_range: tuple[int, int] = (3, 4), span_range: tuple[int, int] = (4, 7), unit: int = 4) -> Tensor:
