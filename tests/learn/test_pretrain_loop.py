@@ -153,6 +153,24 @@ def test_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(data: P
     check_goes_on(data, out, whole)
 
 
+@pytest.mark.parametrize("damage", ["empty", "cut", "text", "of another net", "without a step"])
+def test_a_damaged_checkpoint_is_named(data: Path, whole: Path, tmp_path: Path, damage: str) -> None:
+    run(data, tmp_path / "run", stop_after=1)
+    path = tmp_path / "run/checkpoint.pt"
+    whole_bytes, state = path.read_bytes(), torch.load(path, weights_only=True)
+    if damage == "of another net":
+        torch.save({**state, "method": {"weight": torch.zeros(2)}}, path)
+    elif damage == "without a step":
+        torch.save({name: value for name, value in state.items() if name != "step"}, path)
+    else:
+        path.write_bytes({"empty": b"", "cut": whole_bytes[: len(whole_bytes) // 2], "text": b"hello world"}[damage])
+    with pytest.raises(TrainingError, match=rf"^{re.escape(str(path))} cannot be read.*Put a copy of it back, or remove it"):
+        run(data, tmp_path / "run", stop_after=2)
+    path.write_bytes(whole_bytes)
+    run(data, tmp_path / "run", stop_after=3)
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(whole)[:3], atol=1e-4)
+
+
 def test_a_finished_run_is_not_run_again(data: Path, whole: Path) -> None:
     before, weights = (whole / "log.csv").read_bytes(), (whole / "weights/model.safetensors").read_bytes()
     assert run(data, whole) == whole / "weights"

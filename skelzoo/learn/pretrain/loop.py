@@ -32,6 +32,7 @@ from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.writing import alone, whole_file
 from skelzoo.weights.checkpoint import build_net
+from skelzoo.weights.convert import UNREADABLE
 from skelzoo.weights.manifest import ModelConfig
 
 LOG, CHECKPOINT, RECIPE, HEAD, RESULT, LOCK = "log.csv", "checkpoint.pt", "recipe.json", "head.json", "weights", ".lock"
@@ -69,7 +70,7 @@ def pretrain(
         stopped before the end.
 
     Raises:
-        TrainingError: data missing, a head that cannot be fitted, the loss is not finite, a batch that does not split over the devices, ``start`` is another net or prepared in
+        TrainingError: data missing, a head that cannot be fitted, the loss is not finite, a batch that does not split over the devices, ``checkpoint.pt`` is damaged, ``start`` is another net or prepared in
             another way, or ``out`` holds a run of another recipe or on other data.
         WriteError: ``out`` cannot be written, or another process trains there.
         DeviceError: devices that are not on this machine.
@@ -338,17 +339,29 @@ class Run:
         if self.fabric.broadcast(path.is_file()):
             if not path.is_file():
                 raise TrainingError(f"{path} is there for the first process, but not for number {processes.rank()}. Give an --out that all nodes see.")
-            rest = self.fabric.load(path, {"method": self.method, "optimiser": self.optimiser})
+            rest = self._read(path)
             other = [file for file, sha256 in self.files.items() if rest.get("files", self.files).get(file) != sha256]
             if other:
                 raise TrainingError(
                     f"{self.folder} holds a run on other data: {', '.join(other)} changed since. Give the data it began with, or another --out."
                 )
-            self.step = int(rest["step"])
+            self.step = rest["step"]
         if self.fabric.is_global_zero:
             self._trim_log()
             for scratch in self.folder.glob(f".{CHECKPOINT}.*.part"):
                 scratch.unlink()
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        """Take method and optimiser from a checkpoint; the rest of it is returned."""
+        try:
+            rest: dict[str, Any] = self.fabric.load(path, {"method": self.method, "optimiser": self.optimiser})
+            return {**rest, "step": int(rest["step"])}
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except UNREADABLE as error:
+            raise TrainingError(
+                f"{path} cannot be read: it is empty, damaged, or of another net. Put a copy of it back, or remove it to begin anew."
+            ) from error
 
     def _trim_log(self) -> None:
         """Drop steps that a killed run logged after its last checkpoint; they are run again."""
