@@ -241,7 +241,7 @@ def test_the_folder_of_another_recipe_is_refused(data: Path, whole: Path) -> Non
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(data: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, optimiser=Optimiser(learning_rate=1e30), checkpoint_every=1)
-    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+\. Lower optimiser\.learning_rate"):
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+\. Lower optimiser\.learning_rate; .*checkpoint\.pt is from before\."):
         run(data, tmp_path / "run", recipe)
     assert (tmp_path / "run/checkpoint.pt").is_file() and np.isfinite(losses(tmp_path / "run")).all() and not (tmp_path / "run/weights").exists()
 
@@ -254,7 +254,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_too(data: Path, tmp_path: P
         return found._replace(total=found.total + (0 * found.total).sqrt())
 
     monkeypatch.setattr(SkeAttnCLRPretraining, "losses", steep)
-    with pytest.raises(TrainingError, match=r"the gradient is nan at step 0\. Lower"):
+    with pytest.raises(TrainingError, match=r"the gradient is nan at step 0\. Lower optimiser\.learning_rate\.$"):
         run(data, tmp_path / "run")
     assert not (tmp_path / "run/checkpoint.pt").exists() and not (tmp_path / "run/log.csv").exists()
 
@@ -272,6 +272,8 @@ def test_missing_data(tmp_path: Path) -> None:
         ({"method": "magic"}, TrainingError, "no pretraining method 'magic'. Known: skeattnclr"),
         ({"method_options": {"magic": 1}}, TrainingError, "method options do not fit"),
         ({"method_options": {"queue": 16, "augmentations": [{"op": "spin"}]}}, TrainingError, "no augmentation 'spin'"),
+        ({"method_options": {"queue": 16, "augmentations": "shear"}}, TrainingError, "augmentations are 'shear'. Give a list of rows"),
+        ({"method_options": {"queue": "16"}}, TrainingError, "method_options.queue is '16'. Give a whole number of at least 1."),
         ({"arch": "magic"}, UnknownArchError, "magic"),
         ({"precision": "16-true"}, TrainingError, "one of auto, 32-true, bf16-mixed"),
         ({"seed": 2**42}, TrainingError, "seed is 4398046511104. Give a whole number of at least 0, and below"),

@@ -285,9 +285,8 @@ class Run:
         row = dict(zip(("loss", *(f"loss_{n}" for n in method.loss_names), "gradient"), processes.mean(shown).tolist(), strict=True))
         for name, value in (("loss", row["loss"]), ("gradient", row.pop("gradient"))):
             if not math.isfinite(value):
-                raise TrainingError(
-                    f"{r.name}: the {name} is {value} at step {self.step}. Lower optimiser.learning_rate; {self.folder / CHECKPOINT} is from before."
-                )
+                kept = f"; {self.folder / CHECKPOINT} is from before" if (self.folder / CHECKPOINT).is_file() else ""
+                raise TrainingError(f"{r.name}: the {name} is {value} at step {self.step}. Lower optimiser.learning_rate{kept}.")
         self.step += 1
         return row
 

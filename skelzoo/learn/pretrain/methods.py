@@ -89,9 +89,10 @@ def build_method(net: nn.Module, recipe: Recipe) -> Method:
     """
     if recipe.method not in METHODS:
         raise TrainingError(f"{recipe.name}: no pretraining method {recipe.method!r}. Known: {', '.join(METHODS)}.")
+    method = METHODS[recipe.method](net, recipe)
     first = [[row.get("op") for row in way.get("augmentations", ())][:1] for way in members_options(recipe)]
     if any((recipe.contract.layout == SEEN) != (operation == ["film_joints"]) for operation in first):
         raise TrainingError(
             f"{recipe.name}: film_joints makes {SEEN} joints of 3-D clips. Let it be the first augmentation with that layout, and leave it out with others."
         )
-    return METHODS[recipe.method](net, recipe)
+    return method

@@ -14,6 +14,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.learn.pretrain.augment import augment, check_operations, random_frames, stream_of
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.processes import all_rows
+from skelzoo.learn.pretrain.ranges import POSITIVE, check_options
 from skelzoo.nets.ensemble import Ensemble
 from skelzoo.nets.psp import PSP
 
@@ -110,6 +111,11 @@ class PSPOptions:
     augmentations: Sequence[Mapping[str, Any]] = ()
     apart: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises TrainingError: a value of another kind, or out of its range."""
+        check_options(self, {"temperature": POSITIVE}, switches=["apart"])
+        check_operations(self.augmentations)
+
 
 class PSPPretraining(Method):
     """Contrast of joint and motion without labels, the stage that the authors' first upload has.
@@ -123,7 +129,6 @@ class PSPPretraining(Method):
 
     def __init__(self, net: PSP, frames: int, options: PSPOptions) -> None:
         super().__init__()
-        check_operations(options.augmentations)
         self.net, self.frames, self.options = net, frames, options
 
     def views(self, clips: Tensor) -> tuple[Tensor]:

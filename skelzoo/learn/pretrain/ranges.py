@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from skelzoo.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -37,3 +40,26 @@ SHARE = Range(0, 1)
 POSITIVE = Range(0, above=True)
 NOT_NEGATIVE = Range(0)
 COUNT = Range(1, whole=True)
+
+
+def check_options(options: object, ranges: Mapping[str, Range], switches: Sequence[str] = (), pairs: Sequence[str] = ()) -> None:
+    """Check a method's options, the attributes of ``options``.
+
+    Args:
+        ranges: option -> numbers that it takes.
+        switches: options that are true or false.
+        pairs: options that are the fewest and the most of something.
+
+    Raises:
+        TrainingError: one is of another kind, or out of its range.
+    """
+    for name, wanted in ranges.items():
+        if getattr(options, name) not in wanted:
+            raise TrainingError(f"method_options.{name} is {getattr(options, name)!r}. Give {wanted}.")
+    for name in switches:
+        if not isinstance(getattr(options, name), bool):
+            raise TrainingError(f"method_options.{name} is {getattr(options, name)!r}. Give true or false.")
+    for name in pairs:
+        pair = getattr(options, name)
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(value in COUNT for value in pair) or pair[0] > pair[1]:
+            raise TrainingError(f"method_options.{name} is {pair!r}. Give two whole numbers of at least 1, the fewest and the most.")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from skelzoo.learn.pretrain.augment import augment, check_operations, part_swap, stream_of
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.processes import all_rows
+from skelzoo.learn.pretrain.ranges import COUNT, POSITIVE, SHARE, check_options
 from skelzoo.nets.attention_mask import Projection
 from skelzoo.nets.skeattnclr import SkeAttnCLR
 
@@ -39,6 +40,11 @@ class SkeAttnCLROptions:
     augmentations: Sequence[Mapping[str, Any]] = field(default_factory=lambda: ({"op": "mirror_pad_crop"}, {"op": "shear"}))
     part_range: tuple[int, int] = (3, 4)
     span_range: tuple[int, int] = (4, 7)
+
+    def __post_init__(self) -> None:
+        """Raises TrainingError: a value of another kind, or out of its range."""
+        check_options(self, {"queue": COUNT, "momentum": SHARE, "temperature": POSITIVE, "mu": SHARE}, pairs=["part_range", "span_range"])
+        check_operations(self.augmentations)
 
 
 class Losses(NamedTuple):
@@ -71,7 +77,6 @@ class SkeAttnCLRPretraining(Method):
         self, net: SkeAttnCLR, parents: Sequence[int], parts: Sequence[Sequence[int]], options: SkeAttnCLROptions, streams: Sequence[str] = ("joint",)
     ) -> None:
         super().__init__()
-        check_operations(options.augmentations)
         self.net, self.key_net = net, copy.deepcopy(net).requires_grad_(False)
         self.parents, self.parts, self.options, self.streams = parents, parts, options, streams
         dim = net.neck.projector.linear2.out_features

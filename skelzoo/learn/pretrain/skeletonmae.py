@@ -16,6 +16,7 @@ from skelzoo.learn.pretrain.augment import augment, check_operations, stream_of
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.processes import mean
 from skelzoo.learn.pretrain.psp import contrast
+from skelzoo.learn.pretrain.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check_options
 from skelzoo.nets.pooling import Pooling
 from skelzoo.nets.strl import STRL, pool_persons
 
@@ -25,6 +26,12 @@ PAIRS = 4096
 
 TEMPORAL = ("reconstruction", "contrast")
 """What the second stage trains by."""
+
+RANGES = {
+    "ratio": Range(0, 1, above=True, below=True), "beta": Range(1), "noise": NOT_NEGATIVE, "graphs": Range(0, whole=True),
+    "temporal_share": SHARE, "temperature": POSITIVE,
+}  # fmt: skip
+"""Numbers that the options take."""
 
 SEGMENTS, PROJECTION = 4, (256, 128)
 """Stretches of time that the contrast pools apart, and the widths of its projector."""
@@ -71,6 +78,14 @@ class SkeletonMAEOptions:
     temporal: str = "reconstruction"
     temperature: float = 0.1
 
+    def __post_init__(self) -> None:
+        """Raises TrainingError: a value of another kind, or out of its range."""
+        check_options(self, RANGES, switches=["literal", "remask"])
+        check_operations(self.augmentations)
+        for name, known in (("target", TARGETS), ("temporal", TEMPORAL)):
+            if getattr(self, name) not in known:
+                raise TrainingError(f"method_options.{name} is {getattr(self, name)!r}. Give one of {', '.join(known)}.")
+
 
 class Losses(NamedTuple):
     """One step's loss and what the log shows of it."""
@@ -109,7 +124,7 @@ class SkeletonMAEPretraining(Method):
     def __init__(self, net: STRL, options: SkeletonMAEOptions, streams: Sequence[str] = ("joint",)) -> None:
         super().__init__()
         regions = net.layout.region_indices
-        _check(options, list(regions))
+        _check_mask(options.mask, list(regions))
         self.net, self.options, self.streams = net, options, streams
         self.autoencoder = net.autoencoder(net.in_channels if options.target == "coords" else 0, options.remask)
         self.autoencoder.embedding.load_state_dict(net.embedding.state_dict())
@@ -235,23 +250,11 @@ def _spread(targets: Tensor) -> Tensor:
     return F.cosine_similarity(a, b, dim=1).std()
 
 
-def _check(options: SkeletonMAEOptions, regions: Sequence[str]) -> None:
-    check_operations(options.augmentations)
-    if options.target not in TARGETS:
-        raise TrainingError(f"no target {options.target!r}. Known: {', '.join(TARGETS)}.")
-    if not 0 < options.ratio < 1 or options.beta < 1 or options.noise < 0:
-        raise TrainingError(
-            f"ratio {options.ratio}, beta {options.beta}, noise {options.noise}: give a ratio between 0 and 1, beta of at least 1, noise of 0 or more."
-        )
-    if not 0 <= options.temporal_share <= 1 or options.temporal not in TEMPORAL or options.temperature <= 0:
-        raise TrainingError(
-            f"temporal_share {options.temporal_share}, temporal {options.temporal!r}, temperature {options.temperature}: "
-            f"give a share between 0 and 1, one of {', '.join(TEMPORAL)}, and a temperature above 0."
-        )
-    if options.mask == "random_joints" or (options.mask == "random_regions" and len(regions) > 1):
+def _check_mask(mask: str | Sequence[str], regions: Sequence[str]) -> None:
+    if mask == "random_joints" or (mask == "random_regions" and len(regions) > 1):
         return
-    masked = [] if isinstance(options.mask, str) else list(options.mask)
+    masked = list(mask) if isinstance(mask, (list, tuple)) else []
     if not masked or set(masked) - set(regions) or set(masked) == set(regions):
         raise TrainingError(
-            f"mask {options.mask!r}: give random_regions, random_joints, or a list of some but not all of the layout's regions {', '.join(regions) or '(none)'}."
+            f"mask {mask!r}: give random_regions, random_joints, or a list of some but not all of the layout's regions {', '.join(regions) or '(none)'}."
         )
