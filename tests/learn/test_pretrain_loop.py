@@ -177,6 +177,20 @@ def test_a_finished_run_is_not_run_again(data: Path, whole: Path) -> None:
     assert (whole / "log.csv").read_bytes() == before and (whole / "weights/model.safetensors").read_bytes() == weights
 
 
+def test_a_finished_run_without_its_checkpoint_is_not_run_again_either(data: Path, tmp_path: Path) -> None:
+    recipe, out = dataclasses.replace(RECIPE, steps=2), tmp_path / "run"
+    run(data, out, recipe)
+    (out / "checkpoint.pt").unlink()
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    assert run(data, out, recipe) == out / "weights"
+    with pytest.raises(TrainingError, match="holds a run of another recipe"):
+        run(data, out, dataclasses.replace(recipe, seed=1))
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+    (out / "recipe.json").unlink()
+    with pytest.raises(TrainingError, match=r"weights is there, but not the recipe\.json of the run that made it. Choose another folder"):
+        run(data, out, recipe)
+
+
 def test_another_seed_is_another_run(data: Path, whole: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "run", dataclasses.replace(RECIPE, seed=1), stop_after=3)
     assert np.abs(losses(tmp_path / "run") - losses(whole)[:3]).max() > 1e-3

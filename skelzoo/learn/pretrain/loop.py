@@ -80,6 +80,8 @@ def pretrain(
     check_files(data, recipe.data)  # before anything is written
     with alone(folder / LOCK, folder, wait=0) if processes.is_first() else nullcontext():
         _check_claim(folder, recipe)
+        if (folder / RESULT).is_dir() and not (folder / CHECKPOINT).is_file():  # finished, and tidied up
+            return folder / RESULT
         if recipe.head is not None and not (folder / RESULT).is_dir():
             check_head(ModelConfig(recipe.arch, recipe.options, recipe.contract), recipe.head, recipe.data, data)
         run = Run(recipe, folder, data, device, devices, nodes, compile)
@@ -159,6 +161,8 @@ def _recipe_text(recipe: Recipe) -> str:
 
 def _check_claim(folder: Path, recipe: Recipe) -> None:
     path = folder / RECIPE
+    if (folder / RESULT).is_dir() and not path.is_file():
+        raise TrainingError(f"{folder / RESULT} is there, but not the {RECIPE} of the run that made it. Choose another folder with --out, or remove this one.")
     shown = Recipe.to_dict if (folder / RESULT).is_dir() else _body  # before the end, a head that cannot be fitted may be corrected
     if path.is_file() and json.dumps(shown(_placed(str(path)))) != json.dumps(shown(recipe)):
         raise TrainingError(f"{folder} holds a run of another recipe (see {path}). Choose another folder with --out, or remove this one.")
