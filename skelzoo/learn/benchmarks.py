@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,8 +29,8 @@ class Benchmark:
     Attributes:
         file: corpus file name.
         title: of the dataset and split.
-        train, test: masks over the clips.
-        validation_train, validation_test: a split of the training part alone, for choosing between recipes.
+        train, test: corpus -> (clips,) bool, which clips these are.
+        validation_train, validation_test: likewise, a split of the training part alone, for choosing between recipes.
         evaluation_only: no recipe may pretrain on a test clip.
         transform: what becomes of a clip before it is measured, given its index in the file; None for nothing.
     """
@@ -78,7 +78,7 @@ _UTDMHAD = Benchmark(
     "utd_mhad.npz", "UTD-MHAD, odd subjects train, even subjects test", lambda c: c.split == 0, lambda c: c.split == 1, _subjects(1, 3), _subjects(5, 7)
 )
 
-BENCHMARKS: Mapping[str, Benchmark] = {
+BENCHMARKS: dict[str, Benchmark] = {
     "nwucla": _NWUCLA,
     "utdmhad": _UTDMHAD,
     "uiprmd": Benchmark(
@@ -92,7 +92,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "nwucla-2d": _filmed(_NWUCLA),
     "utdmhad-2d": _filmed(_UTDMHAD),
 }  # fmt: skip
-"""Benchmarks by name. UI-PRMD is also pretrained on, so its test subjects are those that the recipes hold out."""
+"""Benchmarks by name; one of your own is put in under a name of its own. UI-PRMD is also pretrained on, so its test subjects are those that the recipes hold out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +174,11 @@ def _clips(benchmark: Benchmark, corpus: Corpus, train: Bools, test: Bools) -> C
 
     if not train.any() or not test.any():
         raise TrainingError(f"{corpus.name}: {int(train.sum())} training and {int(test.sum())} test clips. It is not the file of the benchmark; see --data.")
+    unlabelled = int((corpus.label[train | test] < 0).sum())
+    if unlabelled:
+        raise TrainingError(
+            f"{corpus.name}: {unlabelled} training or test clips have no label. Give them one, or leave them out of both parts of the benchmark."
+        )
     return ClipSplit(part(train), corpus.label[train], part(test), corpus.label[test], (corpus.flags[test] & COPY_FLAG) > 0)
 
 

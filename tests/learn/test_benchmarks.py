@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +16,18 @@ from tiny import make_encoder, write_json
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import BENCHMARKS, draw_labels, read_corpus, standard_clips, validation_clips
 from skelzoo.learn.cameras import film
-from skelzoo.learn.evaluate import check_recipe, evaluate
+from skelzoo.learn.evaluate import CHEAP, check_recipe, evaluate
+from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.pretrain.data import DataOptions, training_windows
 from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
 from skelzoo.learn.probe import standard_split
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io.array import save as save_clips
+from skelzoo.skeleton.io.corpus import write_table
+from skelzoo.skeleton.procedural import make
 from skelzoo.weights.manifest import manifest
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +162,39 @@ def test_test_clips_in_a_file_of_another_name_are_seen(tmp_path: Path, link: boo
             continue
         with pytest.raises(TrainingError, match=f"its recipe trains on {seen} of the {CLASSES * 4} test clips of hdm05"):
             evaluate(f"local:{folder}", "hdm05", data, device="cpu")
+
+
+def test_the_benchmark_of_the_page_is_measured_and_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BENCHMARKS, "mine", BENCHMARKS["nwucla"])  # so that the entry goes away again
+    monkeypatch.chdir(tmp_path)
+    for person in range(1, 9):
+        for label in ("walk", "wave"):
+            (tmp_path / f"takes/person{person}").mkdir(parents=True, exist_ok=True)
+            save_clips(tmp_path / f"takes/person{person}/{label}.npz", [make(label, frames=30, seed=person)])
+    make_own_corpus("takes", "DATA/mine.npz", subject=r"person(\d)")
+    (block,) = re.findall(r"^```python\n(.*?)^```", (DOCS / "evaluation.md").read_text(encoding="utf-8"), re.M | re.S)
+    names: dict[str, Any] = {}
+    exec(compile(block, "evaluation.md", "exec"), names)
+    assert [(r.benchmark, r.protocol, r.train_clips, r.test_clips, r.classes) for r in names["rows"]] == [("mine", p, 12, 4, 2) for p in CHEAP]
+    assert "persons 1 to 6 train" in names["rows"][0].description and len(validation_clips("mine", "DATA").test) == 4
+    with pytest.raises(TrainingError, match="4 of the 4 test clips of mine would enter pretraining"):
+        list(training_windows("DATA", DataOptions(["mine.npz"])))
+
+
+def test_two_benchmarks_of_one_file_are_both_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_benchmarks(tmp_path, files=["hdm05_subset.npz"])
+    monkeypatch.setitem(BENCHMARKS, "first", dataclasses.replace(BENCHMARKS["hdm05"], test=lambda c: c.subject == 0))
+    shutil.copy(data / "hdm05_subset.npz", data / "mine.npz")
+    left = {w.name for w in training_windows(data, DataOptions(["mine.npz"], max_step=100))}
+    assert left == {c.name for c, s in zip(read_corpus("hdm05", data).clips, NUMBER % 5, strict=True) if s in (1, 2)}
+
+
+def test_clips_without_a_label_measure_nothing(tmp_path: Path) -> None:
+    data = write_benchmarks(tmp_path, files=["hdm05_subset.npz"])
+    table = read_corpus("hdm05", data)
+    write_table(data / "hdm05_subset.npz", dataclasses.replace(table, label=np.where(np.arange(len(table)) == 3, -1, table.label).astype(np.int32)))
+    with pytest.raises(TrainingError, match="hdm05_subset: 1 training or test clips have no label"):
+        standard_clips("hdm05", data)
 
 
 @pytest.mark.needs_shared

@@ -159,9 +159,9 @@ def evaluation_joints(folder: str | Path, options: DataOptions) -> frozenset[str
 
 
 def _benchmarks(folder: str | Path) -> list[Benchmark]:
-    """One benchmark for each file in the folder that is for evaluation only."""
-    by_file = {b.file: b for b in BENCHMARKS.values() if b.evaluation_only}
-    return [b for file, b in by_file.items() if (Path(folder) / file).is_file()]
+    """One benchmark for each test part of the files in the folder that are for evaluation only."""
+    by_part = {(b.file, b.test): b for b in BENCHMARKS.values() if b.evaluation_only}
+    return [b for b in by_part.values() if (Path(folder) / b.file).is_file()]
 
 
 def training_windows(folder: str | Path, options: DataOptions) -> Iterator[Clip]:
