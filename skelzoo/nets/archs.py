@@ -13,6 +13,7 @@ from torch import nn
 
 from skelzoo.errors import CheckpointError, UnknownArchError
 from skelzoo.nets.ensemble import STREAMS, Ensemble, StreamEnsemble
+from skelzoo.nets.net import Net
 from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLRBiGRU, SkeAttnCLRDSTA, SkeAttnCLRSTGCN
 from skelzoo.nets.stgcn import STGCNClassifier
@@ -81,11 +82,14 @@ def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options
         if not isinstance(number, numbers.Integral) or number < least:
             raise CheckpointError(f"{arch}: a net of {number!r} {what} cannot be built. Give a whole number of at least {least}.")
     try:
-        return ARCHS[arch].build(layout, in_channels, num_classes, options)
+        net = ARCHS[arch].build(layout, in_channels, num_classes, options)
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"{arch}: a net cannot be built with options {dict(options)}, {in_channels} channels and {num_classes} classes ({error})."
         ) from error
+    if isinstance(net, Net):
+        net.reads = (in_channels, len(layout))
+    return net
 
 
 def check_options(arch: str, options: Mapping[str, Any]) -> None:

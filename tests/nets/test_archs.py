@@ -56,6 +56,15 @@ def variant(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return request.param
 
 
+@pytest.mark.parametrize("arch", ARCHS)
+def test_clips_of_another_shape_are_refused(arch: str) -> None:
+    net, x = net_for(arch).eval(), inputs(arch)
+    for wrong in (x[:, :, :, :-1], x[:, :-1], torch.cat([x, x], 1), x[..., 0], x.transpose(2, 3)):
+        with pytest.raises(ValueError, match=re.escape(f"this net reads (N, {x.shape[1]}, T, 20, M), got {tuple(wrong.shape)}")):
+            net(wrong)
+    assert net(x).shape == (3, 4)
+
+
 @pytest.mark.parametrize("layout", ["ntu25", "coco17"])
 def test_by_default_nets_read_their_papers_streams_of_the_layouts_coordinates(variant: tuple[str, dict[str, Any]], layout: str) -> None:
     arch, options = variant
