@@ -36,7 +36,7 @@ def script(path: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["layouts", "errors", "models", "speed"])
+@pytest.mark.parametrize("page", ["layouts", "errors", "models", "speed", "finetuning"])
 def test_written_pages_are_up_to_date(page: str) -> None:
     before = Path.cwd()
     assert (DOCS / f"{page}.md").read_text() == script(DOCS / f"make_{page}.py").text(), f"run: python docs/make_{page}.py"
