@@ -15,7 +15,7 @@ import skelzoo
 from skelzoo.cli_bench import bench_group
 from skelzoo.cli_bulk import embed_to_store, export_command, store_options
 from skelzoo.cli_corpus import corpus_group
-from skelzoo.cli_files import finish, go_through, select_option
+from skelzoo.cli_files import check_label_options, finish, go_through, select_option
 from skelzoo.cli_models import COMMANDS, device_option, fail, pretty_json
 from skelzoo.errors import CheckpointError, SkelzooError
 
@@ -272,8 +272,7 @@ def _labelled(
     """The clips to learn from, what to validate on, and how many files or clips were refused."""
     from skelzoo.learn.recordings import labelled_files
 
-    if sum((bool(rule["table"]), bool(rule["label"]), rule["label_from"] != "auto")) > 1:
-        raise click.UsageError("Give one of --label, --label-from and --labels.")
+    check_label_options(rule["label"], rule["label_from"] != "auto", rule["table"])
     try:
         share, own = float(validation), None
     except ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from skelzoo.cli_files import finish, note_passed_over
+from skelzoo.cli_files import check_label_options, finish, note_passed_over
 from skelzoo.cli_models import fail
 
 
@@ -51,8 +51,7 @@ def corpus_make_command(
     """Make a corpus file of RECORDINGS of your own, a file, folder or glob, for a recipe of your own. Labels are not needed."""
     from skelzoo.learn.own_corpus import make_own_corpus
 
-    if sum(map(bool, (label_from, label, labels))) > 1:
-        raise click.UsageError("Give one of --label, --label-from and --labels.")
+    check_label_options(label, label_from, labels)
     report = make_own_corpus(
         recordings, to, label_from=label_from, label=label, labels=labels, subject=subject, licence=licence, layout=layout, fps=fps,
         select_persons=select_persons, overwrite=overwrite,

@@ -18,6 +18,12 @@ T = TypeVar("T")
 select_option = click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most.")
 
 
+def check_label_options(*given: object) -> None:
+    """Refuse more than one of --label, --label-from and --labels."""
+    if sum(map(bool, given)) > 1:
+        raise click.UsageError("Give one of --label, --label-from and --labels.")
+
+
 def go_through(items: Iterator[T | Refusal], paths: Sequence[str], result: str = "") -> tuple[list[T], int]:
     """Collect what is usable of the paths, name the rest on stderr as it comes, but for an earlier result."""
     import sys

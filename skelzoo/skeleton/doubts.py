@@ -98,7 +98,8 @@ def _mirrored(clip: Clip) -> Doubt | None:
     trunk = [f"{side}_{point}" for side in ("left", "right") for point in ("hip", "shoulder")]
     if clip.channels == 2 or not feet <= set(clip.layout.own.values()) or any(clip.layout.point(point) is None for point in trunk):
         return None
-    at = {point: point_track(clip.keypoints, clip.layout, point)[is_present(clip.keypoints)] for point in (*feet, *trunk)}
+    body = clip.keypoints[is_present(clip.keypoints)][None]
+    at = {point: point_track(body, clip.layout, point)[0] for point in (*feet, *trunk)}
     across = at["left_hip"] - at["right_hip"] + at["left_shoulder"] - at["right_shoulder"]
     up = at["left_shoulder"] + at["right_shoulder"] - at["left_hip"] - at["right_hip"]
     toes = at["left_foot"] - at["left_ankle"] + at["right_foot"] - at["right_ankle"]
