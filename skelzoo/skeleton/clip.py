@@ -39,7 +39,7 @@ class Clip:
 
     Raises:
         LayoutError: unknown layout, or V is not the layout's number of joints.
-        ClipError: wrong number of axes, no persons, no frames, NaN, infinite or absurdly large values, all zero, no such picture, a label of several numbers.
+        ClipError: wrong number or order of axes (the message names those that would fit), no persons, no frames, NaN, infinite or absurdly large values, all zero, no such picture, a label of several numbers.
     """
 
     keypoints: FloatArray
@@ -62,6 +62,7 @@ class Clip:
     ) -> None:
         layout = get_layout(layout)
         array = np.array(numbers(keypoints, name))  # its own, so that what is checked stays as it is
+        _check_shape(array.shape, layout, name)
         if array.ndim == 3:
             array = array[None]
         _check_keypoints(array, layout, name)
@@ -171,18 +172,29 @@ def _image_size(size: Sequence[int], channels: int, name: str) -> tuple[int, int
     return int(size[0]), int(size[1])
 
 
-def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
-    if array.ndim != 4:
+def _check_shape(shape: tuple[int, ...], layout: Layout, name: str) -> None:
+    """Raise unless keypoints of that shape are (M, T, V, C) or (T, V, C) with the joints of the layout."""
+    if len(shape) in (3, 4) and shape[-2] == len(layout) and shape[-1] in (2, 3):
+        return
+    fits = fitting_axes(shape, layout)
+    if fits:
         raise ClipError(
-            f"{name}: keypoints have {array.ndim} axes, shape {array.shape}. Give (M, T, V, C) or (T, V, C); for other orders use skelzoo.clips_from_array(x, layout, axes=...)."
+            f"{name}: keypoints of shape {shape} are not (M, T, V, C) or (T, V, C) with the {len(layout)} joints of layout {layout.name!r}. This shape would fit "
+            f"axes={' or axes='.join(map(repr, fits))}: use skelzoo.clips_from_array(x, {layout.name!r}, axes={fits[0]!r})."
         )
-    persons, frames, joints, channels = array.shape
-    if joints != len(layout):
-        fits = layouts_with(joints)
-        hint = f"Layouts with {joints} joints: {', '.join(fits)}." if fits else "For other joints use skelzoo.make_layout(name, joints, parents)."
-        raise LayoutError(f"{name}: {joints} joints on axis 2 of shape {array.shape}, but layout {layout.name!r} has {len(layout)}. {hint}")
-    if channels not in (2, 3):
-        raise ClipError(f"{name}: {channels} coordinates on the last axis of shape {array.shape}. Give 2 (x, y) or 3 (x, y, z); confidences go into scores=.")
+    if len(shape) not in (3, 4):
+        raise ClipError(
+            f"{name}: keypoints have {len(shape)} axes, shape {shape}. Give (M, T, V, C) or (T, V, C); for other orders use skelzoo.clips_from_array(x, layout, axes=...)."
+        )
+    if shape[-2] != len(layout):
+        known = layouts_with(shape[-2])
+        hint = f"Layouts with {shape[-2]} joints: {', '.join(known)}." if known else "For other joints use skelzoo.make_layout(name, joints, parents)."
+        raise LayoutError(f"{name}: {shape[-2]} joints on the last axis but one of shape {shape}, but layout {layout.name!r} has {len(layout)}. {hint}")
+    raise ClipError(f"{name}: {shape[-1]} coordinates on the last axis of shape {shape}. Give 2 (x, y) or 3 (x, y, z); confidences go into scores=.")
+
+
+def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
+    persons, frames, _, _ = array.shape
     if persons == 0:
         raise ClipError(f"{name}: no persons. A clip needs at least one; leave out recordings in which nobody was tracked.")
     if frames == 0:
@@ -221,7 +233,7 @@ def check_axes(shape: tuple[int, ...], axes: str, layout: Layout) -> None:
         size = dict(zip(names, shape, strict=True))
         if size["v"] == len(layout) and size["c"] in (2, 3):
             return
-    fits = _fitting_axes(shape, layout)
+    fits = fitting_axes(shape, layout)
     hint = (
         f"For layout {layout.name!r} this shape would fit axes={' or axes='.join(repr(f) for f in fits)}."
         if fits
@@ -236,18 +248,19 @@ def rearranged(array: NDArray[Any], axes: str, layout: Layout) -> NDArray[Any]:
     return einops.rearrange(array, f"{axes} -> {' '.join(a if a in axes.split() else '1' for a in 'nmtvc')}")
 
 
-def _fitting_axes(shape: tuple[int, ...], layout: Layout, limit: int = 3) -> list[str]:
-    """Axes strings that fit, likely ones first: usual orders, few persons, more frames than persons."""
+def fitting_axes(shape: tuple[int, ...], layout: Layout, limit: int = 3) -> list[str]:
+    """Axes strings that fit, likely ones first: more frames than one, usual orders, few persons, more frames than persons."""
     usual = ["n c t v m", "n m t v c", "n t v c", "m t v c", "n c t v", "t v c", "c t v", "c t v m", "n t m v c"]
-    rest = (" ".join(p) for k in (5, 4, 3) for p in itertools.permutations("nctvm", k) if set("ctv") <= set(p))
-    fits = []
+    rest = (" ".join(p) for k in (5, 4, 3) for p in itertools.permutations("mctvn", k) if set("ctv") <= set(p))
+    fits: list[str] = []
+    still: list[str] = []
     for axes in dict.fromkeys([*usual, *rest]):
         names = axes.split()
         if len(names) == len(shape):
             size = dict(zip(names, shape, strict=True))
             if size["v"] == len(layout) and size["c"] in (2, 3) and size.get("m", 1) <= min(10, max(size["t"], 2)):
-                fits.append(axes)
-    return fits[:limit]
+                (fits if size["t"] > 1 else still).append(axes)
+    return [*fits, *still][:limit]
 
 
 def clips_from_array(array: Any, layout: str | Layout, axes: str = AXES, fps: float | None = None, image_size: Sequence[int] | None = None) -> list[Clip]:

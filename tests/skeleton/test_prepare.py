@@ -149,7 +149,9 @@ def test_two_dimensional_clips_are_taken_to_their_pictures() -> None:
 @pytest.mark.parametrize(
     ("clip", "contract", "error", "says"),
     [
-        (make_clip(3, persons=3), CONTRACT, ClipError, ["clip3: 3 persons", "takes 2", "skelzoo.select_persons(clip, 2)"]),
+        (make_clip(3, persons=3), CONTRACT, ClipError, ["clip3: 3 persons", "takes 2", "skelzoo.select_persons(clip, 2)", "axes='n t v c'"]),
+        (Clip(np.ones((3, 9, 20, 2)), "kinect20"), CONTRACT, ClipError, ["3 persons", "axes='c t v m'"]),
+        (Clip(np.ones((30, 1, 20, 3)), "kinect20"), CONTRACT, ClipError, ["30 persons", "axes='t m v c'"]),
         (make_clip(3, frames=1), CONTRACT, ClipError, ["clip3: 1 frame(s)", "at least 2"]),
         (make_clip(3, frames=9), CONTRACT.replace(min_frames=10), ClipError, ["clip3: 9 frame(s)", "at least 10"]),
         (make_clip(3, layout="coco17", channels=2), CONTRACT, ClipError, ["clip3: the clip is 2-D", "3-D"]),

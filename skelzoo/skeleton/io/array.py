@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import AxesError, ClipError, LayoutError, ReadError, WriteError
-from skelzoo.skeleton.clip import Clip, clip_list, rearranged
+from skelzoo.skeleton.clip import Clip, clip_list, fitting_axes, rearranged
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, read_head
 from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with, list_layouts, make_layout
 from skelzoo.skeleton.writing import whole_file
@@ -173,7 +173,9 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
     told = [n for n in fits if n in TOLD_BY_JOINTS and get_layout(n).dimensions == channels]
     if len(told) == 1:
         return get_layout(told[0])
-    which = f"could be {' or '.join(fits)}" if fits else f"fit no known layout (shape {keypoints.shape})"
+    orders = {} if fits else {n: axes[0] for n in list_layouts() if (axes := fitting_axes(keypoints.shape, get_layout(n), 1))}
+    other = f"; as axes={next(iter(orders.values()))!r} it could be {' or '.join(orders)}" if orders else ""
+    which = f"could be {' or '.join(fits)}" if fits else f"fit no known layout (shape {keypoints.shape}{other})"
     raise ReadError(path, f"names no layout, and its {joints} joints with {channels} coordinates {which}", f"Say which it is: {_HOW}.")
 
 
@@ -181,8 +183,11 @@ def _samples(keypoints: NDArray[Any], layout: Layout, path: Path) -> NDArray[Any
     """Keypoints as (N, M, T, V, C)."""
     shape = keypoints.shape
     if keypoints.ndim not in (3, 4, 5) or shape[-2] != len(layout) or shape[-1] not in (2, 3):
-        raise ReadError(path, f"its keypoints of shape {shape} are not (T, V, C), (M, T, V, C) or (N, M, T, V, C) with {len(layout)} joints of {layout.name!r}",
-                        "Add the key axes, e.g. axes='n c t v m', or transpose before saving.")  # fmt: skip
+        fits = fitting_axes(shape, layout)
+        axes = f"Say which they are, e.g. in the key axes of an .npz: {' or '.join(map(repr, fits))} would fit." if fits else "Transpose before saving."
+        raise ReadError(
+            path, f"its keypoints of shape {shape} are not (T, V, C), (M, T, V, C) or (N, M, T, V, C) with {len(layout)} joints of {layout.name!r}", axes
+        )
     if keypoints.ndim > 3 and shape[-4] > MAX_PERSONS:
         problem = f"its keypoints of shape {shape} would have {shape[-4]} persons in a clip"
         raise ReadError(path, problem, "Save an .npz with axes='n t v c' to say that these are samples, or the like.")
