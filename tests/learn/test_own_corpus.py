@@ -96,7 +96,7 @@ def test_what_is_left_out_is_named(takes: Path) -> None:
     save(takes / "legs.npz", Clip(make_clip(5).keypoints[:, :, :3], skelzoo.make_layout("legs", ["a", "b", "c"], [-1, 0, 1]), 30))
     save(takes / "millimetres.npz", make_clip(4).replace(keypoints=make_clip(4).keypoints * 1000))
     (takes / "broken.bvh").write_text("HIERARCHY")
-    (takes / "notes.txt2").write_text("read me")
+    (takes / "notes.txt").write_text("read me")
     result = run("corpus", "make", takes, "--to", takes.parent / "mine.npz", "--label-from", "file")
     assert result.exit_code == 1 and "nothing was written" in result.stderr and not (takes.parent / "mine.npz").exists()
     result = run("corpus", "make", takes, "--to", takes.parent / "mine.npz")
@@ -105,7 +105,7 @@ def test_what_is_left_out_is_named(takes: Path) -> None:
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ") and "left out" not in line]
     assert result.exit_code == 1 and len(errors) == len(said)
     assert all(any(re.search(f"{file}.*{text}", line) for line in errors) for file, text in said.items())
-    assert "1 files are of no format that is read: 1 .txt2" in result.stderr and "mine.npz: 6 clips, kinect20, 30 fps" in result.stdout
+    assert "1 files are of no format that is read: 1 .txt" in result.stderr and "mine.npz: 6 clips, kinect20, 30 fps" in result.stdout
 
 
 def test_jumps_are_counted(takes: Path) -> None:

@@ -302,6 +302,8 @@ def test_foreign_files(tmp_path: Path) -> None:
         ("a.fbx", b"Kaydara FBX Binary", "FBX"),
         ("a.bvh.gz", gzip.compress(b"HIERARCHY\nROOT a\n"), "gunzip"),
         ("a.npz", b"PK\x03\x04" + bytes(100), "cut off, damaged"),
+        ("a.txt", b"1 2 3 4 5 6\n" * 9, "text of no known format"),
+        ("b.txt", b"0 " * 66, "looks like a UI-PRMD file, but its name"),
     ):
         path = tmp_path / name
         path.write_bytes(data)

@@ -87,6 +87,8 @@ def read(path: PathLike) -> list[Clip]:
             raise ReadError(path, f"looks like {foreign}, which is not supported", f"{_SUPPORTED} {_BUILD}")
         if not by_name:
             raise ReadError(path, "is of no known format, by name and by content", f"{_SUPPORTED} {_BUILD}")
+        if by_name[0].read is uiprmd.read and not (uiprmd.is_pair_name(path) or uiprmd.is_wide(head)):
+            raise ReadError(path, "is text of no known format", f"{_SUPPORTED} {_BUILD}")
         return by_name[-1].read(path)
     if by_name and by_content not in by_name:
         problem = f"is named {_suffix(path)}, but its content looks like {by_content.title}"
@@ -179,10 +181,10 @@ def _expand(path: Path) -> list[Path]:
 
 
 def passed_over(paths: Iterable[PathLike]) -> list[Path]:
-    """Files in folders that are of no format that is read, sorted; told by their suffix, JSON by how it begins, and vectors by what an ``.npz`` holds."""
+    """Files in folders that are of no format that is read, sorted; told by their suffix, text by its name, JSON by how it begins, and vectors by what an ``.npz`` holds."""
     folders = [path for path in map(Path, paths) if os.path.isdir(path)]
     there = {p for folder in folders for p in _walk(folder) if os.path.isfile(p)}
-    return sorted(p for p in there if _suffix(p) not in (*READABLE, ".asf") or (_suffix(p) in (".json", ".npz") and not _is_listed(p)))
+    return sorted(p for p in there if _suffix(p) not in (*READABLE, ".asf") or (_suffix(p) in (".json", ".npz", ".txt", ".txt.gz") and not _is_listed(p)))
 
 
 def _walk(folder: Path) -> Iterator[Path]:

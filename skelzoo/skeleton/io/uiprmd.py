@@ -18,6 +18,7 @@ from skelzoo.skeleton.io.kinematics import euler, forward
 from skelzoo.skeleton.layouts import get_layout
 
 COLUMNS = 66
+VICON_COLUMNS = 117
 FPS = 30.0
 EXERCISES = (
     "deep squat", "hurdle step", "inline lunge", "side lunge", "sit to stand", "standing active straight leg raise", "standing shoulder abduction",
@@ -33,6 +34,11 @@ def sniff(head: bytes) -> bool:
     """Whether a file that starts with these bytes looks like one of a pair: a first line of 66 numbers with commas."""
     line = head.split(b"\n", 1)[0]
     return line.count(b",") == COLUMNS - 1 and re.fullmatch(rb"[-+0-9.eE, \t\r]+", line) is not None
+
+
+def is_wide(head: bytes) -> bool:
+    """Whether the first line has as many words as a recording of the data set has numbers, those of Vicon too, which are not read."""
+    return len(head.split(b"\n", 1)[0].replace(b",", b" ").split()) in (COLUMNS, VICON_COLUMNS)
 
 
 def is_pair_name(path: Path) -> bool:
@@ -99,7 +105,9 @@ def _table(path: Path) -> Floats:
         raise ReadError(path, "holds no frames", "Copy or download the file again.")
     odd = next((i for i, row in enumerate(rows) if len(row) != COLUMNS), None)
     if odd is not None:
-        vicon = len(rows[odd]) == 117
-        fix = "Those of the Vicon folders have 117; take the Kinect ones." if vicon else "The file is cut off or damaged; copy or download it again."
+        vicon = len(rows[odd]) == VICON_COLUMNS
+        fix = (
+            f"Those of the Vicon folders have {VICON_COLUMNS}; take the Kinect ones." if vicon else "The file is cut off or damaged; copy or download it again."
+        )
         raise ReadError(path, f"line {odd + 1} has {len(rows[odd])} numbers; UI-PRMD Kinect files have {COLUMNS}", fix)
     return np.reshape(numbers([t for row in rows for t in row], path, "table"), (len(rows), COLUMNS))
