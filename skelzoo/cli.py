@@ -15,7 +15,7 @@ import skelzoo
 from skelzoo.cli_bench import bench_group
 from skelzoo.cli_bulk import embed_to_store, export_command, store_options
 from skelzoo.cli_corpus import corpus_group
-from skelzoo.cli_files import check_label_options, finish, go_through, select_option
+from skelzoo.cli_files import array_options, check_label_options, finish, go_through, select_option
 from skelzoo.cli_models import COMMANDS, device_option, fail, pretty_json
 from skelzoo.errors import CheckpointError, SkelzooError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from skelzoo.inference.output import ClipId
     from skelzoo.learn.recordings import LabelledClip
     from skelzoo.skeleton.clip import Clip, FloatArray
+    from skelzoo.skeleton.io.form import ArrayForm
     from skelzoo.skeleton.prepare import Contract
 
 
@@ -61,12 +62,14 @@ for _command in (*COMMANDS, export_command, bench_group, corpus_group):
 
 @main.command("read")
 @click.argument("paths", nargs=-1, required=True)
-def read_command(paths: tuple[str, ...]) -> None:
+@array_options()
+def read_command(paths: tuple[str, ...], array_layout: str | None, array_axes: str | None, array_fps: float | None) -> None:
     """Show what is in files: one line per clip."""
     from skelzoo.inference.files import read_files
     from skelzoo.inference.output import table
+    from skelzoo.skeleton.io.form import ArrayForm
 
-    done, refused = go_through(read_files(paths), paths)
+    done, refused = go_through(read_files(paths, form=ArrayForm(array_layout, array_axes, array_fps)), paths)
     rows = []
     for item in done:
         c = item.clip
@@ -84,6 +87,7 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
             "--step", type=click.IntRange(1), metavar="FRAMES", help="With --window: from the start of one to the next; as long as they are by default."
         ),
         click.option("--window", type=click.IntRange(1), metavar="FRAMES", help="Cut every clip into windows, each a clip NAME[start:stop] of its own."),
+        array_options(),
         select_option,
         click.option("--max-autotune", "compile", flag_value="max-autotune", help="As --compile, with the fastest kernels it finds, in minutes."),
         click.option("--compile", "compile", flag_value="default", default="", help="Use torch.compile; the first batch takes long."),
@@ -104,21 +108,24 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
 def embed_command(
     model: str, paths: tuple[str, ...], output: str | None, out: str | None, devices: str | None, workers: int | None, shard_size: int | None, parquet: bool,
     batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool, window: int | None, step: int | None,
+    array_layout: str | None, array_axes: str | None, array_fps: float | None,
 ) -> None:  # fmt: skip
     """Write one vector per clip: with -o to one file, with --out to a folder, for more clips than memory holds."""
     from skelzoo.inference.output import EMBEDDING_SUFFIXES, check_output, write_embeddings
+    from skelzoo.skeleton.io.form import ArrayForm
 
     if out is not None and (window or step):
         raise click.UsageError("--window and --step go with -o. For --out cut the clips before: skelzoo.windows(clip, frames), and skelzoo.save_clips.")
+    form = ArrayForm(array_layout, array_axes, array_fps)
     if out is not None and output is None:
-        embed_to_store(model, paths, out, devices or device, workers, shard_size, parquet, batch_size, dtype, compile, select_persons)
+        embed_to_store(model, paths, out, devices or device, workers, shard_size, parquet, batch_size, dtype, compile, select_persons, form)
         return
     if output is None or out is not None or devices or workers or shard_size or parquet:
         raise click.UsageError("Give either -o FILE or --out STORE; --devices, --workers, --shard-size and --parquet go with --out.")
     _check_step(window, step)
     check_output(output, EMBEDDING_SUFFIXES)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
-    array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step)
+    array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step, form)
     if ids:
         vectors = encoder.embed(array, prepared=True, batch_size=batch_size)
         files = write_embeddings(output, vectors, ids, encoder.name)
@@ -134,19 +141,21 @@ def embed_command(
 @_encoder_options
 def classify_command(
     model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool,
-    window: int | None, step: int | None,
+    window: int | None, step: int | None, array_layout: str | None, array_axes: str | None, array_fps: float | None,
 ) -> None:  # fmt: skip
     """Name the likeliest classes of each clip."""
     from skelzoo.inference.output import CLASS_SUFFIXES, check_output, classes_table, write_classes
     from skelzoo.learn.recordings import with_classes
+    from skelzoo.skeleton.io.form import ArrayForm
 
+    form = ArrayForm(array_layout, array_axes, array_fps)
     _check_step(window, step)
     if output != "-":
         check_output(output, CLASS_SUFFIXES)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
     if not encoder.config.num_classes:
         encoder.classify([], top_k)  # says so before any file is read
-    array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step)
+    array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step, form)
     if ids:
         result, classes = encoder.classify(array, top_k, prepared=True, batch_size=batch_size), encoder.labels or ()
         ids = with_classes(ids, paths, classes)
@@ -165,7 +174,7 @@ def _check_step(window: int | None, step: int | None) -> None:
 
 
 def _prepare(
-    encoder: Encoder, paths: Sequence[str], select_persons: bool, output: str, window: int | None, step: int | None
+    encoder: Encoder, paths: Sequence[str], select_persons: bool, output: str, window: int | None, step: int | None, form: ArrayForm
 ) -> tuple[FloatArray, list[ClipId], int]:
     """Prepared clips (N, C, T, V, M), what they are, and how many files or clips were refused."""
     import numpy as np
@@ -173,7 +182,7 @@ def _prepare(
     from skelzoo.inference.files import Refusal, cut_clips, prepare_clip, read_files, warn_of
 
     clips: list[PreparedClip]
-    items = cut_clips(read_files(paths, output), window, step)
+    items = cut_clips(read_files(paths, output, form), window, step)
     prepared = (item if isinstance(item, Refusal) else prepare_clip(item, encoder.contract, select_persons) for item in items)
     clips, refused = go_through(prepared, paths, output)
     warn_of(clips)
@@ -233,19 +242,23 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.option("--seed", type=int, help="Of the new head, the split and the order.")
 @device_option
 @select_option
+@array_options()
 @click.option("--overwrite", is_flag=True, help="Replace a model that OUT holds.")
 @click.pass_context
 def finetune_command(
     context: click.Context, model: str, recordings: str, out: str, mode: str, validation: str, group: str | None, label: str | None,
     label_from: str, table: str | None, unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int | None, learning_rate: float | None, seed: int | None,
+    array_layout: str | None, array_axes: str | None, array_fps: float | None,
 ) -> None:  # fmt: skip
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""
     from skelzoo.learn.finetune import FinetuneOptions, finetune
     from skelzoo.learn.finetune_result import card, report
     from skelzoo.learn.recordings import fitting_files
     from skelzoo.learn.seen import seen_tests
+    from skelzoo.skeleton.io.form import ArrayForm
     from skelzoo.weights.files import CONFIG, check_target
 
+    form = ArrayForm(array_layout, array_axes, array_fps)
     check_target(Path(out))
     if (Path(out) / CONFIG).exists() and not overwrite:
         raise CheckpointError(f"{out}: holds a model. Choose another name, or give --overwrite to have it replaced.")
@@ -253,8 +266,8 @@ def finetune_command(
     options = dataclasses.replace(FinetuneOptions(), **{name: value for name, value in given.items() if value is not None})
     encoder = skelzoo.load(model, device=device)
     rule = {"group": group, "label": label, "label_from": label_from, "table": table}
-    clips, held, refused = _labelled(encoder.contract, recordings, validation, select_persons, rule)
-    others, more_refused = go_through(fitting_files(unlabelled, encoder.contract, select_persons), unlabelled)
+    clips, held, refused = _labelled(encoder.contract, recordings, validation, select_persons, rule, form)
+    others, more_refused = go_through(fitting_files(unlabelled, encoder.contract, select_persons, form), unlabelled)
     groups = [c.group for c in clips] if any(c.group for c in clips) and not isinstance(held, list) else None
     if clips:
         seen = seen_tests([*clips, *others])
@@ -267,7 +280,7 @@ def finetune_command(
 
 
 def _labelled(
-    contract: Contract, recordings: str, validation: str, select_persons: bool, rule: Mapping[str, Any]
+    contract: Contract, recordings: str, validation: str, select_persons: bool, rule: Mapping[str, Any], form: ArrayForm
 ) -> tuple[list[LabelledClip], float | list[Clip], int]:
     """The clips to learn from, what to validate on, and how many files or clips were refused."""
     from skelzoo.learn.recordings import labelled_files
@@ -283,7 +296,7 @@ def _labelled(
     def read(path: str, leave_out: str | None) -> tuple[list[LabelledClip], int]:
         return go_through(
             labelled_files(
-                path, contract, rule["group"], select_persons, rule["label"], label_from=rule["label_from"], table=rule["table"], leave_out=leave_out
+                path, contract, rule["group"], select_persons, rule["label"], label_from=rule["label_from"], table=rule["table"], leave_out=leave_out, form=form
             ),
             [path],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from skelzoo.cli_files import check_label_options, finish, note_passed_over
+from skelzoo.cli_files import array_options, check_label_options, finish, note_passed_over
 from skelzoo.cli_models import fail
 
 
@@ -43,18 +43,20 @@ def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
 @click.option("--layout", metavar="NAME", help="Layout of the file; by default that of the clips, or kinect20 when they are not all of one that skelzoo has.")
 @click.option("--fps", type=float, default=30.0, show_default=True, help="Of the file; faster recordings keep every n-th frame.")
 @click.option("--select-persons", is_flag=True, help="Where a clip has several persons, keep the one that moves most.")
+@array_options("from-")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def corpus_make_command(
     recordings: str, to: str, label_from: str | None, label: str | None, labels: str | None, subject: str | None, licence: str, layout: str | None, fps: float,
-    select_persons: bool, overwrite: bool,
+    select_persons: bool, overwrite: bool, array_layout: str | None, array_axes: str | None, array_fps: float | None,
 ) -> None:  # fmt: skip
     """Make a corpus file of RECORDINGS of your own, a file, folder or glob, for a recipe of your own. Labels are not needed."""
     from skelzoo.learn.own_corpus import make_own_corpus
+    from skelzoo.skeleton.io.form import ArrayForm
 
     check_label_options(label, label_from, labels)
     report = make_own_corpus(
         recordings, to, label_from=label_from, label=label, labels=labels, subject=subject, licence=licence, layout=layout, fps=fps,
-        select_persons=select_persons, overwrite=overwrite,
+        select_persons=select_persons, overwrite=overwrite, form=ArrayForm(array_layout, array_axes, array_fps),
     )  # fmt: skip
     for refusal in report.refused:
         click.echo(f"error: {refusal}", err=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +16,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 select_option = click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most.")
+
+
+def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options that say what files leave open; they become ``array_layout``, ``array_axes`` and ``array_fps``.
+
+    Args:
+        prefix: before their names, for verbs that have options of these names.
+    """
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for option in (
+            click.option(f"--{prefix}fps", "array_fps", type=float, metavar="FPS", help="Frames per second of files that give none."),
+            click.option(f"--{prefix}axes", "array_axes", metavar="AXES", help="Axes of numpy arrays that name none, e.g. 't v c' or 'n c t v m'."),
+            click.option(f"--{prefix}layout", "array_layout", metavar="NAME", help="Layout of numpy arrays that name none; see docs/layouts.md."),
+        ):
+            command = option(command)
+        return command
+
+    return add
 
 
 def check_label_options(*given: object) -> None:

@@ -177,7 +177,7 @@ class ShardEmbedder:
     def _items(self, part: Part) -> Iterator[PreparedClip | Refusal]:
         contract = self.encoder.contract
         if part.last is None:
-            yield from prepare_files([part.file], contract, self.select_persons)
+            yield from prepare_files([part.file], contract, self.select_persons, form=self.store.form)
             return
         stream = self._open(part.file)
         try:
@@ -196,7 +196,7 @@ class ShardEmbedder:
     def _open(self, file: str) -> ClipStream | None:
         if self._stream is None or self._stream.path != Path(file):
             self._close()
-            self._stream = open_stream(file)
+            self._stream = open_stream(file, self.store.form)
         return self._stream
 
     def _close(self) -> None:

@@ -13,7 +13,8 @@ from skelzoo.errors import ClipError, LayoutError, ReadError, SkelzooError
 from skelzoo.inference.output import ClipId
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt, Doubts
-from skelzoo.skeleton.io import find_files, read
+from skelzoo.skeleton.io import find_files, read_formed
+from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.stream import BadClip, open_stream
 from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 from skelzoo.skeleton.prepare import select_persons as keep_most_moving
@@ -95,8 +96,11 @@ def list_files(paths: Sequence[str], leave_out: str | Path | None = None) -> Ite
     yield from (str(p) for p in find_files(usable) if result is None or result not in (resolved := p.resolve(), *resolved.parents))
 
 
-def read_files(paths: Sequence[str], leave_out: str | Path | None = None) -> Iterator[FileClip | Refusal]:
+def read_files(paths: Sequence[str], leave_out: str | Path | None = None, form: ArrayForm = NO_FORM) -> Iterator[FileClip | Refusal]:
     """Read files, folders and globs one after the other; arguments as ``list_files``.
+
+    Args:
+        form: what files may leave open, as ``skelzoo.read``.
 
     Yields:
         Every clip in order; a Refusal for every path or file that cannot be read.
@@ -106,18 +110,18 @@ def read_files(paths: Sequence[str], leave_out: str | Path | None = None) -> Ite
             yield file
             continue
         try:
-            clips = read(file)
+            clips = read_formed(file, form)
         except (ClipError, LayoutError) as error:
-            yield from _one_by_one(file, error)
+            yield from _one_by_one(file, error, form)
         except SkelzooError as error:
             yield Refusal(file, error)
         else:
             yield from (FileClip(clip, file) for clip in clips)
 
 
-def _one_by_one(file: str, error: SkelzooError) -> Iterator[FileClip | Refusal]:
+def _one_by_one(file: str, error: SkelzooError, form: ArrayForm) -> Iterator[FileClip | Refusal]:
     """The clips of a file of which one cannot be used, without that one; a Refusal of it all where they cannot be told apart."""
-    stream = open_stream(file)
+    stream = open_stream(file, form)
     if stream is None:
         yield Refusal(file, error)
         return
@@ -131,7 +135,7 @@ def _one_by_one(file: str, error: SkelzooError) -> Iterator[FileClip | Refusal]:
 
 
 def prepare_files(
-    paths: Sequence[str], contract: Contract, select_persons: bool = False, leave_out: str | Path | None = None
+    paths: Sequence[str], contract: Contract, select_persons: bool = False, leave_out: str | Path | None = None, form: ArrayForm = NO_FORM
 ) -> Iterator[PreparedClip | Refusal]:
     """Read and prepare files, folders and globs.
 
@@ -139,11 +143,12 @@ def prepare_files(
         contract: what the encoder expects.
         select_persons: where a clip has more persons than the contract takes, keep those that move most.
         leave_out: see ``list_files``.
+        form: see ``read_files``.
 
     Yields:
         Every clip in order; a Refusal for every file that cannot be read and every clip the contract does not take.
     """
-    for item in read_files(paths, leave_out):
+    for item in read_files(paths, leave_out, form):
         yield item if isinstance(item, Refusal) else prepare_clip(item, contract, select_persons)
 
 

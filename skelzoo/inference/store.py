@@ -26,6 +26,7 @@ from skelzoo.errors import MissingDependencyError, ReadError, SkelzooError, Stor
 from skelzoo.inference.files import Refusal, list_files, one_line
 from skelzoo.inference.output import ClipId, texts
 from skelzoo.skeleton.io import files_of
+from skelzoo.skeleton.io.form import ArrayForm
 from skelzoo.skeleton.io.stream import checksums_fit, open_stream
 from skelzoo.skeleton.writing import alone, check_place, csv_bytes, whole_file
 from skelzoo.weights.files import CONFIG, MODEL, dump_json
@@ -49,6 +50,7 @@ class Job:
         select_persons: where a clip has more persons than the model takes, keep those that move most.
         shard_size: clips per shard.
         parquet: also write ``embeddings.parquet``.
+        array_layout, array_axes, array_fps: what files may leave open, ``layout``, ``axes`` and ``fps`` of ``skelzoo.read``.
     """
 
     model: str
@@ -56,6 +58,14 @@ class Job:
     select_persons: bool = False
     shard_size: int = SHARD
     parquet: bool = False
+    array_layout: str | None = None
+    array_axes: str | None = None
+    array_fps: float | None = None
+
+    @property
+    def form(self) -> ArrayForm:
+        """What files may leave open, in one; errors as ``ArrayForm``."""
+        return ArrayForm(self.array_layout, self.array_axes, self.array_fps)
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,11 @@ class Store:
 
     folder: Path
     row: Mapping[str, Any]
+
+    @property
+    def form(self) -> ArrayForm:
+        """What files may leave open."""
+        return ArrayForm(*(self.row.get(key) for key in ("array_layout", "array_axes", "array_fps")))
 
     @property
     def shards(self) -> int:
@@ -190,6 +205,7 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
 
     Raises:
         StoreError: the folder holds something else or another run, or there are no files to begin one with.
+        LayoutError, AxesError, ClipError: what the job says of files is none, see ``ArrayForm``.
         WriteError: it cannot be written, or another process works on it.
         UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
         MissingDependencyError: parquet is asked for without pyarrow.
@@ -212,11 +228,11 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
             scratch.unlink()
         if begun:
             store = read_store(folder)
-            _check_same(store, {**wanted, **_identity(_plan(paths, job.shard_size, folder))}, paths)
+            _check_same(store, {**wanted, **_identity(_plan(paths, job.shard_size, folder, job.form))}, paths)
         else:
             shutil.rmtree(folder / PLAN, ignore_errors=True)
             try:
-                store = _write_row(folder, {**wanted, **_identity(_written(_plan(paths, job.shard_size, folder), folder))})
+                store = _write_row(folder, {**wanted, **_identity(_written(_plan(paths, job.shard_size, folder, job.form), folder))})
             except SkelzooError:
                 shutil.rmtree(folder if new else folder / PLAN, ignore_errors=True)
                 raise
@@ -272,7 +288,7 @@ def _check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str]) -
 
 def _changed_file(store: Store, paths: Sequence[str]) -> str:
     """The first file that is new, gone or, while the store has its plan, of another size or date; "" where none is found."""
-    now = {part.file: (part.size, part.modified) for part in _parts(paths, store.folder)}
+    now = {part.file: (part.size, part.modified) for part in _parts(paths, store.folder, store.form)}
     before: dict[str, tuple[int, int] | None] = {}
     if store.complete:
         for name in (IDS, REFUSED):
@@ -298,11 +314,11 @@ def _short(value: Any) -> str:
     return text if len(text) < 70 else f"{text[:66]}..."
 
 
-def _plan(paths: Sequence[str], size: int, folder: Path) -> Iterator[list[Part]]:
+def _plan(paths: Sequence[str], size: int, folder: Path, form: ArrayForm) -> Iterator[list[Part]]:
     """The shards, one after the other: files in order, those of the store left out, large ones cut."""
     shard: list[Part] = []
     room = size
-    for part in _parts(paths, folder):
+    for part in _parts(paths, folder, form):
         rest: Part | None = part
         while rest is not None:
             last = None if rest.last is None else min(rest.last, rest.first + room)
@@ -316,7 +332,7 @@ def _plan(paths: Sequence[str], size: int, folder: Path) -> Iterator[list[Part]]
         yield shard
 
 
-def _parts(paths: Sequence[str], folder: Path) -> Iterator[Part]:
+def _parts(paths: Sequence[str], folder: Path, form: ArrayForm) -> Iterator[Part]:
     refused: list[Refusal] = []
     files = 0
     for file in list_files(paths, folder):
@@ -326,7 +342,7 @@ def _parts(paths: Sequence[str], folder: Path) -> Iterator[Part]:
             continue
         files += 1
         whole = Part(file, *size_and_date(file))
-        stream = None if whole.size < 0 else open_stream(file)
+        stream = None if whole.size < 0 else open_stream(file, form)
         if stream is None:
             yield whole
         else:

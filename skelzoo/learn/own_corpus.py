@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from skelzoo.learn.originals import FPS, flags_of, longest_step
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import SPAN, Corpus, Ints, write_table
+from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts
 from skelzoo.skeleton.prepare import select_persons as keep_most_moving
 from skelzoo.skeleton.remap import remap
@@ -84,6 +85,7 @@ class _Own:
 def make_own_corpus(
     recordings: str, to: str | Path, *, label_from: str | None = None, label: str | None = None, labels: str | Path | None = None, subject: str | None = None,
     licence: str = "", layout: str | None = None, fps: float = FPS, select_persons: bool = False, overwrite: bool = False,
+    form: ArrayForm = NO_FORM,
 ) -> OwnCorpus:  # fmt: skip
     """Make a corpus file, which recipes name in ``data.files``, of recordings in any format that is read.
 
@@ -100,6 +102,7 @@ def make_own_corpus(
         fps: of the file; recordings without a frame rate are taken to have it.
         select_persons: of several persons keep the one that moves most, instead of refusing the clip.
         overwrite: replace a file that is there.
+        form: what recordings may leave open, as ``skelzoo.read``.
 
     Raises:
         TrainingError: no usable clip, a frame rate that is none, or labels as in ``labelled_files``.
@@ -114,7 +117,7 @@ def make_own_corpus(
         raise TrainingError(f"fps is {fps!r}. Give a number of frames per second.")
     target = None if layout is None else get_layout(layout)
     rule = Labels(recordings, subject, label, label_from or "file", labels, needed=label_from is not None)
-    found, refused = _read(recordings, path, rule, fps, select_persons)
+    found, refused = _read(recordings, path, rule, fps, select_persons, form)
     target = target or _common([own.clip.layout for own in found])
     kept, sources = [], []
     for own in found:
@@ -127,6 +130,7 @@ def make_own_corpus(
     if not kept:
         raise TrainingError(f"no clip could be used; nothing was written. {refused[0]}{f' And {len(refused) - 1} more.' if refused[1:] else ''}")
     corpus, subjects = _corpus(path.stem, kept, target, licence, fps)
+    corpus = replace(corpus, origin=f"{corpus.origin}{_said(form)}")
     write_table(path, corpus, {"subject_names": list(subjects.values())} if list(subjects) == list(range(len(subjects))) else None)
     labels_of = Counter(clip.label or "" for clip in corpus.clips)
     return OwnCorpus(
@@ -135,10 +139,10 @@ def make_own_corpus(
     )  # fmt: skip
 
 
-def _read(recordings: str, result: Path, rule: Labels, fps: float, select_persons: bool) -> tuple[list[_Own], list[Refusal]]:
+def _read(recordings: str, result: Path, rule: Labels, fps: float, select_persons: bool, form: ArrayForm) -> tuple[list[_Own], list[Refusal]]:
     """The clips, one person each and at most as fast as the file, with their labels; and what cannot be used."""
     found, refused, names = [], [], set()
-    for item in read_files([recordings], result):
+    for item in read_files([recordings], result, form):
         if isinstance(item, Refusal):
             refused.append(item)
             continue
@@ -154,6 +158,12 @@ def _read(recordings: str, result: Path, rule: Labels, fps: float, select_person
         found.append(_Own(clip.replace(label=label or None), item.file, f"{inside(item.file, rule.path).as_posix()}/{clip.name}", subject))
     problem = rule.finish(names - {""})
     return found, [*refused, *([Refusal(str(rule.table), TrainingError(problem))] if problem else [])]
+
+
+def _said(form: ArrayForm) -> str:
+    """What was said of the recordings, for the file's origin."""
+    said = [f"{name} {value}" for name, value in asdict(form).items() if value is not None]
+    return f"; where they do not say it: {', '.join(said)}" if said else ""
 
 
 def _one_person(clip: Clip, select: bool) -> Clip:

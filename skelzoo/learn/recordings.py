@@ -11,6 +11,7 @@ from skelzoo.inference.files import FileClip, Refusal, prepare_clip, prepare_fil
 from skelzoo.inference.output import ClipId
 from skelzoo.learn.labels import Labels, class_folder
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.prepare import Contract
 
 
@@ -23,22 +24,24 @@ class LabelledClip:
     file: str
 
 
-def fitting_files(paths: Sequence[str], contract: Contract, select_persons: bool = False) -> Iterator[FileClip | Refusal]:
+def fitting_files(paths: Sequence[str], contract: Contract, select_persons: bool = False, form: ArrayForm = NO_FORM) -> Iterator[FileClip | Refusal]:
     """Read files, folders and globs, and pass on the clips that the contract takes.
 
     Args:
         select_persons: where a clip has more persons than the contract takes, keep those that move most.
+        form: what files may leave open, as ``skelzoo.read``.
 
     Yields:
         Every usable clip in order; a Refusal for every other one and for every file that cannot be read.
     """
-    for item in prepare_files(paths, contract, select_persons):
+    for item in prepare_files(paths, contract, select_persons, form=form):
         yield item if isinstance(item, Refusal) else item.source
 
 
 def labelled_files(
     path: str, contract: Contract, group: str | None = None, select_persons: bool = False, label: str | None = None,
     *, label_from: str = "auto", table: str | Path | None = None, leave_out: str | Path | None = None,
+    form: ArrayForm = NO_FORM,
 ) -> Iterator[LabelledClip | Refusal]:  # fmt: skip
     """Read recordings and their classes.
 
@@ -53,6 +56,7 @@ def labelled_files(
             is, as long as no clip has two that differ.
         table: CSV with the columns file, label and, if wanted, group, instead of all these; paths are below the folder.
         leave_out: file or folder among the recordings that is passed over.
+        form: see ``fitting_files``.
 
     Yields:
         As ``fitting_files``; a Refusal also for a clip without a label, or without a group where groups are asked for.
@@ -61,7 +65,7 @@ def labelled_files(
         TrainingError: not a regular expression or table, folders and files that disagree, or class folders that are parts of a data set.
     """
     rule, labels = Labels(path, group, label, label_from, table), set()
-    for read in read_files([path], leave_out):
+    for read in read_files([path], leave_out, form):
         ready = read if isinstance(read, Refusal) else prepare_clip(read, contract, select_persons)
         if isinstance(ready, Refusal):
             yield ready

@@ -17,22 +17,24 @@ from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, ntu, nwucla, parquet, pose, uiprmd, utdmhad
 from skelzoo.skeleton.io.files import check_file, npz_keys, read_head
+from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 
 PathLike = str | os.PathLike[str]
 
 
-def _read_npz(path: PathLike) -> list[Clip]:
-    return corpus.read(path) if corpus.MARK in npz_keys(path) else array.read(path)
+def _read_npz(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
+    return corpus.read(path) if corpus.MARK in npz_keys(path) else array.read(path, form)
 
 
 @dataclass(frozen=True)
 class Format:
-    """A readable file format: its suffixes, how its content is told, its reader."""
+    """A readable file format: its suffixes, how its content is told, its reader, and that which takes what a file may leave open."""
 
     title: str
     suffixes: tuple[str, ...]
     sniff: Callable[[bytes], bool]
     read: Callable[[PathLike], list[Clip]]
+    read_formed: Callable[[PathLike, ArrayForm], list[Clip]] | None = None
 
 
 FORMATS = (
@@ -44,8 +46,8 @@ FORMATS = (
     Format("NW-UCLA JSON", (".json",), nwucla.sniff, nwucla.read),
     Format("UTD-MHAD MATLAB file", (".mat",), utdmhad.sniff, utdmhad.read),
     Format("UI-PRMD text (angles and positions)", (".txt", ".txt.gz"), uiprmd.sniff, uiprmd.read),
-    Format("numpy array", (".npy",), array.sniff_npy, array.read),
-    Format("numpy archive", (".npz",), array.sniff_npz, _read_npz),
+    Format("numpy array", (".npy",), array.sniff_npy, array.read, array.read),
+    Format("numpy archive", (".npz",), array.sniff_npz, _read_npz, _read_npz),
     Format("parquet of clips", (".parquet",), parquet.sniff, parquet.read),
 )
 
@@ -59,11 +61,14 @@ _SUPPORTED = "Supported: " + ", ".join(f"{f.title} ({', '.join(f.suffixes)})" fo
 _BUILD = "Or load the numbers yourself (numpy) and build skelzoo.Clip(keypoints, layout)."
 
 
-def read(path: PathLike) -> list[Clip]:
+def read(path: PathLike, *, layout: str | None = None, axes: str | None = None, fps: float | None = None) -> list[Clip]:
     """Read a skeleton file of any supported format.
 
     Args:
         path: a file. Of a UI-PRMD pair give either file, of OpenPose's frames any, or their folder; of ASF/AMC give the ``.amc``.
+        layout: name of the layout of a numpy array whose file names none.
+        axes: of a numpy array whose file names none, such as ``"t v c"``.
+        fps: frames per second of a file that gives none.
 
     Returns:
         The clips of the file, most often one; 3-D in metres with y up, a pose estimator's in pixels with y down. Named after the file, labelled where its name or
@@ -71,8 +76,14 @@ def read(path: PathLike) -> list[Clip]:
 
     Raises:
         ReadError: no such file, empty, unknown or unsupported format, content that contradicts the suffix, damage.
-        ClipError: NaN, or all coordinates zero.
+        ClipError: NaN, or all coordinates zero; a layout or frame rate that the file contradicts, or that is none.
+        LayoutError, AxesError: no such layout, or axes that are not understood.
     """
+    return read_formed(path, ArrayForm(layout, axes, fps))
+
+
+def read_formed(path: PathLike, form: ArrayForm) -> list[Clip]:
+    """``read``, with what a file may leave open in one; errors as there."""
     path = Path(path)
     if os.path.isdir(path):
         path = pose.one_recording(path) or path
@@ -89,13 +100,17 @@ def read(path: PathLike) -> list[Clip]:
             raise ReadError(path, "is of no known format, by name and by content", f"{_SUPPORTED} {_BUILD}")
         if by_name[0].read is uiprmd.read and not (uiprmd.is_pair_name(path) or uiprmd.is_wide(head)):
             raise ReadError(path, "is text of no known format", f"{_SUPPORTED} {_BUILD}")
-        return by_name[-1].read(path)
+        return _clips(by_name[-1], path, form)
     if by_name and by_content not in by_name:
         problem = f"is named {_suffix(path)}, but its content looks like {by_content.title}"
         raise ReadError(path, problem, f"Rename it to {by_content.suffixes[0]}, or give the right file.")
     if by_content.read is not uiprmd.read and path.suffix.lower() == ".gz":
         raise ReadError(path, f"is a gzip file of what looks like {by_content.title}", "Unpack it first (gunzip).")
-    return by_content.read(path)
+    return _clips(by_content, path, form)
+
+
+def _clips(found: Format, path: Path, form: ArrayForm) -> list[Clip]:
+    return form.completed(found.read(path) if found.read_formed is None else found.read_formed(path, form))
 
 
 def _suffix(path: Path) -> str:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import AxesError, ClipError, LayoutError, ReadError, WriteError
 from skelzoo.skeleton.clip import Clip, clip_list, fitting_axes, rearranged
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, read_head
+from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with, list_layouts, make_layout
 from skelzoo.skeleton.writing import whole_file
 
@@ -39,7 +40,11 @@ TOLD_BY_JOINTS = ("ntu25", "coco17", "kinect20", "utdmhad20")
 MAX_PERSONS = 10
 """More than this on the first of four axes is taken for samples, and refused until axes say so."""
 
-_HOW = "save it as np.savez(path, keypoints=x, layout='kinect20'), or pass the array to skelzoo.clips_from_array(x, layout, axes=...)"
+_HOW = "with --layout {0} on the command line (--from-layout of corpus make), skelzoo.read(path, layout={0!r}) in Python, or np.savez(path, keypoints=x, layout={0!r})"
+_AMASS = frozenset(("poses", "trans"))
+"""What an ``.npz`` of AMASS holds: SMPL's parameters."""
+
+_EXAMPLE = "kinect20"
 _SAVE_AGAIN = "Save the clips again with skelzoo.save_clips."
 
 
@@ -53,23 +58,53 @@ def sniff_npz(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04")
 
 
-def read(path: PathLike) -> list[Clip]:
+def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     """Read a ``.npy`` or ``.npz`` of keypoints. Nothing is ever unpickled.
+
+    Args:
+        form: layout and axes of a file that does not name them.
 
     Returns:
         The clips, named after the file (and ``[i]`` when there are several) unless it names them.
 
     Raises:
-        ReadError: not numpy, cut off, object arrays, no ``keypoints``, keys of sizes that do not fit, an unknown layout,
-            or none given and not to be told from the joints.
+        ReadError: not numpy, cut off, object arrays, no ``keypoints``, keys of sizes that do not fit, an unknown layout, another
+            than the form says, or none given and not to be told from the joints.
         ClipError: NaN, or all zero.
     """
     path = Path(path)
     check_file(path)
     arrays: Arrays = {"keypoints": load_npy(path)} if sniff_npy(read_head(path, 6)) else load_npz(path)
+    if "keypoints" not in arrays and arrays.keys() >= _AMASS:
+        raise ReadError(
+            path,
+            "looks like AMASS: SMPL's pose parameters (axis-angle), not joints",
+            "Compute the joints with a body model first, e.g. the package smplx, turn z up to y up (x, z, -y), and save the first 24 as np.savez(path, keypoints=x, layout='smpl24').",
+        )
     if "keypoints" not in arrays:
-        raise ReadError(path, f"has no key 'keypoints'; it has {', '.join(list(arrays)[:8]) or 'none'}", f"Build the array you want, then {_HOW}.")
+        raise ReadError(
+            path,
+            f"has no key 'keypoints'; it has {', '.join(list(arrays)[:8]) or 'none'}",
+            f"Save the joints: np.savez(path, keypoints=x, layout='{_EXAMPLE}').",
+        )
+    arrays = formed(arrays, form, path)
     return clips_of(arrays, layout_of(arrays, path), path)
+
+
+def formed(arrays: Arrays, form: ArrayForm, path: Path) -> Arrays:
+    """The arrays of a file, with the layout and axes that it does not name.
+
+    Raises:
+        ReadError: it names others.
+    """
+    out = dict(arrays)
+    for key, said in (("layout", form.layout), ("axes", form.axes)):
+        own = _text(arrays, key, path) if key in arrays else None
+        if own is not None and said is not None and own.split() != said.split():
+            raise ReadError(path, f"says {key} {own!r}, and you say {said!r}", f"Leave {key} out for files that say it themselves, and read the others apart.")
+        if own is None and said is not None and not (key == "axes" and "shapes" in arrays):
+            out[key] = np.array(said)
+    return out
 
 
 def clips_of(arrays: Arrays, layout: Layout, path: Path) -> list[Clip]:
@@ -155,7 +190,7 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
     """The layout of a file: the one it names, or that its joints tell; errors as ``read``."""
     keypoints = arrays["keypoints"]
     if keypoints.dtype.kind not in "fiu":
-        raise ReadError(path, f"its keypoints are of type {keypoints.dtype}, not numbers", f"Make it an array of floats, then {_HOW}.")
+        raise ReadError(path, f"its keypoints are of type {keypoints.dtype}, not numbers", "Make it an array of floats.")
     if "layout_table" in arrays:
         try:
             return make_layout(_text(arrays, "layout", path), **json.loads(_text(arrays, "layout_table", path)), strict=False)
@@ -167,16 +202,20 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
         except LayoutError as error:
             raise ReadError(path, f"its layout is unknown ({error})", "Save it with a known name, or use skelzoo.clips_from_array.") from None
     if keypoints.ndim < 3 or "axes" in arrays:
-        raise ReadError(path, f"names no layout, and its keypoints have shape {keypoints.shape}", f"Say the layout: {_HOW}.")
+        raise ReadError(path, f"names no layout, and its keypoints have shape {keypoints.shape}", f"Say the layout: {_HOW.format(_EXAMPLE)}.")
     joints, channels = keypoints.shape[-2:]
     fits = layouts_with(joints)
     told = [n for n in fits if n in TOLD_BY_JOINTS and get_layout(n).dimensions == channels]
     if len(told) == 1:
         return get_layout(told[0])
-    orders = {} if fits else {n: axes[0] for n in list_layouts() if (axes := fitting_axes(keypoints.shape, get_layout(n), 1))}
-    other = f"; as axes={next(iter(orders.values()))!r} it could be {' or '.join(orders)}" if orders else ""
-    which = f"could be {' or '.join(fits)}" if fits else f"fit no known layout (shape {keypoints.shape}{other})"
-    raise ReadError(path, f"names no layout, and its {joints} joints with {channels} coordinates {which}", f"Say which it is: {_HOW}.")
+    orders = {} if fits else {n: found[0] for n in list_layouts() if (found := fitting_axes(keypoints.shape, get_layout(n), 1))}
+    if not fits and not orders:
+        problem = f"names no layout, and its {joints} joints with {channels} coordinates fit no known layout (shape {keypoints.shape})"
+        raise ReadError(path, problem, "Load it yourself: skelzoo.Clip(x, skelzoo.make_layout(name, joints, parents)).")
+    order = next(iter(orders.values()), "")
+    which = f"could be {' or '.join(fits)}" if fits else f"fit no known layout; with axes {order!r} its shape {keypoints.shape} could be {' or '.join(orders)}"
+    how = _HOW.format(next(iter(fits or orders))) + (f", and axes={order!r} likewise" if order else "")
+    raise ReadError(path, f"names no layout, and its {joints} joints with {channels} coordinates {which}", f"Say which it is: {how}.")
 
 
 def _samples(keypoints: NDArray[Any], layout: Layout, path: Path) -> NDArray[Any]:
@@ -184,13 +223,17 @@ def _samples(keypoints: NDArray[Any], layout: Layout, path: Path) -> NDArray[Any
     shape = keypoints.shape
     if keypoints.ndim not in (3, 4, 5) or shape[-2] != len(layout) or shape[-1] not in (2, 3):
         fits = fitting_axes(shape, layout)
-        axes = f"Say which they are, e.g. in the key axes of an .npz: {' or '.join(map(repr, fits))} would fit." if fits else "Transpose before saving."
+        axes = (
+            f"Say which they are with --axes (axes= in Python) or the key axes of an .npz: {' or '.join(map(repr, fits))} would fit."
+            if fits
+            else "Transpose before saving."
+        )
         raise ReadError(
             path, f"its keypoints of shape {shape} are not (T, V, C), (M, T, V, C) or (N, M, T, V, C) with {len(layout)} joints of {layout.name!r}", axes
         )
     if keypoints.ndim > 3 and shape[-4] > MAX_PERSONS:
         problem = f"its keypoints of shape {shape} would have {shape[-4]} persons in a clip"
-        raise ReadError(path, problem, "Save an .npz with axes='n t v c' to say that these are samples, or the like.")
+        raise ReadError(path, problem, "Say that these are samples with --axes 'n t v c' (axes= in Python) or the key axes of an .npz, or the like.")
     if keypoints.size == 0:
         raise ReadError(path, f"its keypoints of shape {shape} are empty", "Leave empty recordings out.")
     return keypoints.reshape((1,) * (5 - keypoints.ndim) + shape)
@@ -203,7 +246,7 @@ def check_order(shape: Sequence[int], layout: Layout, path: Path) -> None:
         raise ReadError(
             path,
             f"its keypoints of shape {tuple(shape)} could be axes={first!r}, 2 persons in 3-D",
-            f"Save it with that key; say axes={second!r} if these are 3 persons in 2-D.",
+            f"Say so with --axes or that key of an .npz; say axes={second!r} if these are 3 persons in 2-D.",
         )
 
 
@@ -212,7 +255,7 @@ def _rearranged(keypoints: NDArray[Any], axes: str, layout: Layout, path: Path) 
     try:
         return rearranged(keypoints, axes, layout)
     except AxesError as error:
-        raise ReadError(path, f"its axes do not fit ({error})", "Correct the key axes.") from None
+        raise ReadError(path, f"its axes do not fit ({error})", "Correct --axes, axes= in Python, or the key axes.") from None
 
 
 def _split(arrays: Arrays, layout: Layout, path: Path) -> list[Clip]:

@@ -23,6 +23,7 @@ from skelzoo.errors import ClipError, LayoutError, SkelzooError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import array, corpus, parquet
 from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, read_head
+from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 
 BLOCK = 1 << 20
 """Bytes passed over at a time, or one row."""
@@ -48,9 +49,11 @@ class ClipStream(abc.ABC):
 
     Attributes:
         count: number of clips.
+        form: what the file may leave open.
     """
 
     count: int
+    form: ArrayForm = NO_FORM
 
     def __init__(self, path: Path) -> None:
         self.path, self._position = path, 0
@@ -65,7 +68,15 @@ class ClipStream(abc.ABC):
         for _ in range(first, last):
             clip = self._next()
             self._position += 1
-            yield clip
+            yield self._completed(clip)
+
+    def _completed(self, clip: Clip | BadClip) -> Clip | BadClip:
+        if isinstance(clip, BadClip):
+            return clip
+        try:
+            return self.form.completed([clip])[0]
+        except ClipError as error:
+            return BadClip(clip.name, error)
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -80,18 +91,25 @@ class ClipStream(abc.ABC):
         """The next clip."""
 
 
-def open_stream(path: PathLike) -> ClipStream | None:
-    """A stream of the clips of a file; None for a file of another kind, of one clip, or that is not in order."""
+def open_stream(path: PathLike, form: ArrayForm = NO_FORM) -> ClipStream | None:
+    """A stream of the clips of a file; None for a file of another kind, of one clip, or that is not in order.
+
+    Args:
+        form: what the file may leave open, as in ``skelzoo.read``.
+    """
     path = Path(path)
+    stream: ClipStream | None = None
     try:
         head = read_head(path, 6)
         if parquet.sniff(head):
-            return _ParquetStream(path)
-        if array.sniff_npy(head) or array.sniff_npz(head):
-            return _open_numpy(path)
+            stream = _ParquetStream(path)
+        elif array.sniff_npy(head) or array.sniff_npz(head):
+            stream = _open_numpy(path, form)
     except (*ARRAY_ERRORS, SkelzooError):
         pass
-    return None
+    if stream is not None:
+        stream.form = form
+    return stream
 
 
 def checksums_fit(path: PathLike) -> bool:
@@ -236,22 +254,24 @@ class _NumpyStream(ClipStream):
             return BadClip(name, error)
 
 
-def _open_numpy(path: Path) -> ClipStream | None:
+def _open_numpy(path: Path, form: ArrayForm) -> ClipStream | None:
     with contextlib.ExitStack() as files:
         rows = _open_rows(path, files)
         if not all(r.in_order for r in rows.values()):
             return None
         if not zipfile.is_zipfile(path):
-            return _array_stream(path, rows, {})
+            return _array_stream(path, rows, {}, form)
         with np.load(path, allow_pickle=False) as once:
-            return _corpus_stream(path, rows, once) if corpus.MARK in rows else _array_stream(path, rows, once)
+            return _corpus_stream(path, rows, once) if corpus.MARK in rows else _array_stream(path, rows, once, form)
 
 
-def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]]) -> ClipStream | None:
-    shape, axes = rows["keypoints"].shape, str(once["axes"]).split() if "axes" in rows else []
+def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]], form: ArrayForm) -> ClipStream | None:
+    keys = [key for key in ("axes", "layout", "layout_table", "shapes") if key in rows]
+    told = array.formed({key: once[key] for key in keys}, form, path)
+    shape, axes = rows["keypoints"].shape, str(told["axes"]).split() if "axes" in told else []
     long = [key for key in ("keypoints", "scores") if key in rows] if "shapes" in rows else []
     if "shapes" in rows:
-        sizes = once["shapes"]
+        sizes = told["shapes"]
         bounds = np.concatenate([[0], np.cumsum(sizes[:, 0].astype(np.int64) * sizes[:, 1])])
     elif axes[:1] == ["n"] or (not axes and len(shape) == 5):
         bounds = np.arange(shape[0] + 1)
@@ -266,10 +286,8 @@ def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDAr
     name_key = next((key for key in ("names", "name") if key in rows), "")
     if name_key and (rows[name_key].dtype.kind != "U" or len(rows[name_key].shape) != 1):
         return None
-    shared = {key: once[key] for key in ("axes", *fixed) if key in rows}
-    layout = array.layout_of(
-        {**{key: once[key] for key in ("axes", "layout", "layout_table") if key in rows}, "keypoints": np.empty((0, *shape[1:]), rows["keypoints"].dtype)}, path
-    )
+    shared = {**{key: once[key] for key in fixed}, **({"axes": told["axes"]} if axes else {})}
+    layout = array.layout_of({**told, "keypoints": np.empty((0, *shape[1:]), rows["keypoints"].dtype)}, path)
     if not axes and not long and "scores" not in rows:
         array.check_order(shape, layout, path)
     return _NumpyStream(path, keys, long, bounds, name_key, lambda name, own: array.clips_of({**shared, **own, "names": np.array([name])}, layout, path)[0])

@@ -1,0 +1,62 @@
+"""What a caller says of files that leave it open themselves: layout, axes and frame rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from skelzoo.errors import AxesError, ClipError
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.layouts import get_layout
+
+
+@dataclass(frozen=True)
+class ArrayForm:
+    """Speaks only where a file does not, and never against it.
+
+    Attributes:
+        layout: name of the layout of arrays that name none.
+        axes: of arrays that name none, such as ``"t v c"``.
+        fps: of clips whose file gives no frame rate.
+
+    Raises:
+        LayoutError: no such layout.
+        AxesError: axes that are not understood.
+        ClipError: a frame rate that is none.
+    """
+
+    layout: str | None = None
+    axes: str | None = None
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.layout is not None:
+            get_layout(self.layout)
+        names = [] if self.axes is None else self.axes.split()
+        if self.axes is not None and (set(names) - set("nctvm") or len(set(names)) != len(names) or not set("ctv") <= set(names)):
+            raise AxesError(f"axes {self.axes!r} are not understood. Use each of c, t, v once and n, m at most once, e.g. 't v c' or 'n c t v m'.")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ClipError(f"fps is {self.fps!r}. Give a positive number of frames per second.")
+
+    def completed(self, clips: Sequence[Clip]) -> list[Clip]:
+        """The clips of a file, with the frame rate that it does not give.
+
+        Raises:
+            ClipError: the file gives another layout or frame rate.
+        """
+        return [self._completed(clip) for clip in clips]
+
+    def _completed(self, clip: Clip) -> Clip:
+        if self.layout is not None and clip.layout != get_layout(self.layout):
+            raise ClipError(f"{clip.name}: its file says layout {clip.layout.name!r}, and you say {self.layout!r}. {_LEAVE.format('layout')}")
+        if self.fps is None or clip.fps == self.fps:
+            return clip
+        if clip.fps is not None:
+            raise ClipError(f"{clip.name}: its file says {clip.fps:g} fps, and you say {self.fps:g}. {_LEAVE.format('fps')}")
+        return clip.replace(fps=self.fps)
+
+
+_LEAVE = "Leave {} out for files that say it themselves, and read the others apart."
+NO_FORM = ArrayForm()
+"""Nothing is said."""
