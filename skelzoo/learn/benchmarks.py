@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,19 +30,21 @@ class Benchmark:
         file: corpus file name.
         title: of the dataset and split.
         train, test: corpus -> (clips,) bool, which clips these are.
-        validation_train, validation_test: likewise, a split of the training part alone, for choosing between recipes.
+        validation_train, validation_test: likewise, a split of the training part alone, for choosing between recipes; None where nobody chooses.
         evaluation_only: no recipe may pretrain on a test clip.
         transform: what becomes of a clip before it is measured, given its index in the file; None for nothing.
+        options: of ``skelzoo eval`` that stand for it, where that is not ``--on`` and its name.
     """
 
     file: str
     title: str
     train: Part
     test: Part
-    validation_train: Part
-    validation_test: Part
+    validation_train: Part | None = None
+    validation_test: Part | None = None
     evaluation_only: bool = True
     transform: Callable[[Clip, int], Clip] | None = None
+    options: tuple[str, ...] = ()
 
     @property
     def dimension(self) -> int:
@@ -119,6 +121,36 @@ class ClipSplit:
         return self.keep(np.array([c.frames >= frames for c in self.train]))
 
 
+def add_by_subjects(file: str, subjects: Sequence[int]) -> str:
+    """Make a benchmark of a corpus file, for this process: these subjects test, and all others that are known train.
+
+    Args:
+        file: below the folder that is given as ``data``.
+        subjects: ids, as ``skelzoo corpus make --subject`` gives them.
+
+    Returns:
+        The name under which it is in ``BENCHMARKS``.
+    """
+    chosen = sorted(set(subjects))
+    text = ",".join(map(str, chosen))
+
+    def test(c: Corpus) -> Bools:
+        known = sorted({int(s) for s in c.subject if s >= 0})
+        unknown = [s for s in chosen if s not in known]
+        if unknown or len(known) == len(chosen):
+            there = (
+                f"its subjects are {', '.join(map(str, known))}" if known else "its subjects are not known; make it with skelzoo corpus make --subject REGEX"
+            )
+            raise TrainingError(f"{c.name}: subjects {text} cannot test, {there}. Choose some of them, and leave some to train.")
+        return np.isin(c.subject, chosen)
+
+    name = f"{file} subjects {text}"
+    BENCHMARKS[name] = Benchmark(
+        file, f"{file}, subjects {text} test, all others train", lambda c: (c.subject >= 0) & ~test(c), test, options=("--on", file, "--test-subjects", text)
+    )
+    return name
+
+
 def find_benchmark(name: str) -> Benchmark:
     """A benchmark by its name.
 
@@ -164,6 +196,8 @@ def standard_clips(benchmark: str, data: str | Path) -> ClipSplit:
 def validation_clips(benchmark: str, data: str | Path) -> ClipSplit:
     """A split inside the training part of a benchmark: for choosing, never for reporting. Errors as ``standard_clips``."""
     b, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
+    if b.validation_train is None or b.validation_test is None:
+        raise TrainingError(f"{benchmark} has no validation split. Set validation_train and validation_test of its entry in BENCHMARKS.")
     return _clips(b, corpus, b.validation_train(corpus), b.validation_test(corpus))
 
 
@@ -177,7 +211,7 @@ def _clips(benchmark: Benchmark, corpus: Corpus, train: Bools, test: Bools) -> C
     unlabelled = int((corpus.label[train | test] < 0).sum())
     if unlabelled:
         raise TrainingError(
-            f"{corpus.name}: {unlabelled} training or test clips have no label. Give them one, or leave them out of both parts of the benchmark."
+            f"{corpus.name}: {unlabelled} training or test clips have no label. Give them one (skelzoo corpus make --label-from folder takes class folders' names), or leave them out of both parts of the benchmark."
         )
     return ClipSplit(part(train), corpus.label[train], part(test), corpus.label[test], (corpus.flags[test] & COPY_FLAG) > 0)
 

@@ -188,7 +188,9 @@ def _check_fit(trial: Trial, name: str) -> None:
 def command(model: str, benchmark: str, protocol: str, labels: float | None = None) -> str:
     """The command line that measures a model, given its name in a row."""
     name = model.removesuffix(RANDOM)
-    words = ["skelzoo", "eval", name, *(["--random-weights"] if name != model else []), "--on", benchmark, "--protocol", protocol]
+    on = BENCHMARKS[benchmark].options if benchmark in BENCHMARKS else ()
+    on = on or ("--on", benchmark)
+    words = ["skelzoo", "eval", name, *(["--random-weights"] if name != model else []), *on, "--protocol", protocol]
     return shlex.join([*words, *([] if labels is None else ["--labels", f"{labels:g}"]), "--data", "DATA"])
 
 

@@ -43,6 +43,7 @@ class OwnCorpus:
         rate_unknown: clips whose recording gives no frame rate.
         jumping: clips that recipes leave out unless ``data.max_step`` is raised.
         refused: files and clips that are not in it.
+        labels_asked: whether it was said where labels come from.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class OwnCorpus:
     rate_unknown: int
     jumping: int
     refused: tuple[Refusal, ...]
+    labels_asked: bool = False
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {self.clips} clips, {self.layout}, {self.fps:g} fps"]
@@ -62,6 +64,8 @@ class OwnCorpus:
         if self.rate_unknown:
             lines.append(f"{self.rate_unknown} clips have no frame rate; they were taken to be at {self.fps:g} fps")
         lines.append("labels: " + ", ".join(f"{name or 'none'} {count}" for name, count in self.labels.items()))
+        if self.labels.get("") and not self.labels_asked:
+            lines.append("where the class is the name of a recording's first folder, --label-from folder takes it")
         if self.subjects:
             lines.append("subjects: " + ", ".join(str(i) if name == str(i) else f"{i} is {name}" for i, name in self.subjects.items()))
         if self.jumping:
@@ -136,6 +140,7 @@ def make_own_corpus(
     return OwnCorpus(
         path, len(corpus), target.name, fps, Counter(c.layout.name for c in sources if c.layout != target), dict(sorted(labels_of.items())), subjects,
         sum(c.fps is None for c in sources), int((corpus.max_step > DataOptions.max_step).sum()), tuple(refused),
+        any((label_from, label, labels)),
     )  # fmt: skip
 
 

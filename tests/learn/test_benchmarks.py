@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmark_files import CLASSES, LABELS, NUMBER, PER_CLASS, SPLITS, SUBJECT, VIEW, write_benchmarks
+from click.testing import CliRunner
 from tiny import make_encoder, write_json
 
+from skelzoo.cli import main
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import BENCHMARKS, draw_labels, read_corpus, standard_clips, validation_clips
 from skelzoo.learn.cameras import film
-from skelzoo.learn.evaluate import CHEAP, check_recipe, evaluate
+from skelzoo.learn.evaluate import CHEAP, check_recipe, evaluate, read_rows
 from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.pretrain.data import DataOptions, training_windows
 from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
@@ -179,6 +181,36 @@ def test_the_benchmark_of_the_page_is_measured_and_kept_apart(tmp_path: Path, mo
     assert "persons 1 to 6 train" in names["rows"][0].description and len(validation_clips("mine", "DATA").test) == 4
     with pytest.raises(TrainingError, match="4 of the 4 test clips of mine would enter pretraining"):
         list(training_windows("DATA", DataOptions(["mine.npz"])))
+
+
+def test_a_file_of_ones_own_is_measured_by_subjects_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for subjects in ("3,4", "3,9", "1,2,3,4"):
+        monkeypatch.setitem(BENCHMARKS, f"mine.npz subjects {subjects}", BENCHMARKS["nwucla"])  # so that the entry goes away again
+    for person in range(1, 5):
+        for label in ("walk", "wave"):
+            (tmp_path / f"takes/{label}").mkdir(parents=True, exist_ok=True)
+            save_clips(tmp_path / f"takes/{label}/person{person}.npz", [make(label, frames=30, seed=person).replace(label=None, name="take")])
+    file, table = tmp_path / "DATA/mine.npz", tmp_path / "table.csv"
+    unlabelled = make_own_corpus(str(tmp_path / "takes"), file, subject=r"person(\d)")
+    assert "labels: none 8" in str(unlabelled) and "--label-from folder" in str(unlabelled)
+    knn = ["eval", "coordinates", "--on", str(file), "--protocol", "knn", "--out", str(table)]
+
+    def said(*options: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, [*knn, *options])
+        return result.exit_code, result.output
+
+    assert said("--test-subjects", "3,4")[0] == 1 and "--label-from folder" in said("--test-subjects", "3,4")[1]
+    labelled = make_own_corpus(str(tmp_path / "takes"), file, subject=r"person(\d)", label_from="folder", overwrite=True)
+    assert "--label-from" not in str(labelled)
+    assert said("--test-subjects", "3,4")[0] == 0
+    (row,) = read_rows(table)
+    assert (row.benchmark, row.train_clips, row.test_clips) == ("mine.npz subjects 3,4", 4, 4)
+    assert row.command == "skelzoo eval coordinates --on mine.npz --test-subjects 3,4 --protocol knn --data DATA"
+    for subjects, code, message in (("3,9", 1, "subjects are 1, 2, 3, 4"), ("1,2,3,4", 1, "leave some to train"), ("a", 2, "are no numbers")):
+        assert said("--test-subjects", subjects)[0] == code and message in said("--test-subjects", subjects)[1]
+    assert said()[0] == 2
+    with pytest.raises(TrainingError, match="has no validation split"):
+        validation_clips("mine.npz subjects 3,4", tmp_path / "DATA")
 
 
 def test_two_benchmarks_of_one_file_are_both_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
