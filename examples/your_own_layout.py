@@ -9,7 +9,8 @@ import numpy as np
 import skelzoo
 
 SIDES = ("left", "right")
-# Joint -> the body point it is. The order is that of the joints in your arrays.
+# Joint -> the body point it is. The order is that of the joints in your arrays. For names in common use skelzoo.layout_from_names(names) tells this and the
+# parents by itself, and its report() shows how.
 JOINTS = {
     "pelvis": "hip_center", "neck": "shoulder_center", "head": "head",
     **{f"{side}_{joint}": f"{side}_{joint}" for side in SIDES for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")},

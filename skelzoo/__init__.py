@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from skelzoo.skeleton.clip import Clip, clips_from_array
     from skelzoo.skeleton.io import find_files, read
     from skelzoo.skeleton.io.array import save as save_clips
+    from skelzoo.skeleton.io.joint_names import layout_from_names
     from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts, make_layout
     from skelzoo.skeleton.prepare import Contract, fill_missing, prepare, select_persons
     from skelzoo.skeleton.remap import Coverage, coverage, remap
@@ -32,12 +33,12 @@ _HOMES = {
     "Layout": "skeleton.layouts", "get_layout": "skeleton.layouts", "list_layouts": "skeleton.layouts", "make_layout": "skeleton.layouts",
     "Contract": "skeleton.prepare", "fill_missing": "skeleton.prepare", "prepare": "skeleton.prepare", "select_persons": "skeleton.prepare",
     "Coverage": "skeleton.remap", "coverage": "skeleton.remap", "remap": "skeleton.remap", "info": "weights.manifest", "list_models": "weights.manifest",
-    "save_clips": "skeleton.io.array:save", "windows": "skeleton.windows",
+    "layout_from_names": "skeleton.io.joint_names", "save_clips": "skeleton.io.array:save", "windows": "skeleton.windows",
 }  # fmt: skip
 
 __all__ = [
     "Classification", "Clip", "Contract", "Conversion", "Coverage", "Encoder", "Layout", "Verification", "clips_from_array", "convert", "coverage", "create", "fill_missing", "find_files",
-    "get_layout", "info", "list_layouts", "list_models", "load", "make_layout", "prepare", "read", "remap", "save_clips", "select_persons", "verify", "windows",
+    "get_layout", "info", "layout_from_names", "list_layouts", "list_models", "load", "make_layout", "prepare", "read", "remap", "save_clips", "select_persons", "verify", "windows",
 ]  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def coco_body(x: Tensor, layout: Layout) -> Tensor:
     if lacking:
         raise CoverageError(
             f"a camera cannot film layout {layout.name!r}: nothing tells where {', '.join(lacking)} is.\n{coverage(layout, SEEN)}\n"
-            "Describe the missing points with skelzoo.make_layout(..., points=...)."
+            "Have your joint names matched by skelzoo.layout_from_names(names, parents), or describe the missing points with skelzoo.make_layout(..., points=...)."
         )
     known = {name: torch.stack([w * x[:, :, :, j] for j, w in mix.items()]).sum(0) for name, mix in mixes.items() if mix is not None}
     neck = known["head"] - known["shoulder_center"]

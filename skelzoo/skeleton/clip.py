@@ -188,7 +188,11 @@ def _check_shape(shape: tuple[int, ...], layout: Layout, name: str) -> None:
         )
     if shape[-2] != len(layout):
         known = layouts_with(shape[-2])
-        hint = f"Layouts with {shape[-2]} joints: {', '.join(known)}." if known else "For other joints use skelzoo.make_layout(name, joints, parents)."
+        hint = (
+            f"Layouts with {shape[-2]} joints: {', '.join(known)}."
+            if known
+            else "For joints of your own use skelzoo.layout_from_names(names), or skelzoo.make_layout(name, joints, parents)."
+        )
         raise LayoutError(f"{name}: {shape[-2]} joints on the last axis but one of shape {shape}, but layout {layout.name!r} has {len(layout)}. {hint}")
     raise ClipError(f"{name}: {shape[-1]} coordinates on the last axis of shape {shape}. Give 2 (x, y) or 3 (x, y, z); confidences go into scores=.")
 

@@ -135,6 +135,19 @@ class Layout:
             queue += fresh
         return [distance.get(j, len(self)) for j in range(len(self))]
 
+    def report(self) -> str:
+        """Text that says what each joint stands for, and of which joints the other body points are mixed."""
+        alone: dict[str, list[str]] = {joint: [] for joint in self.joints}
+        mixed = []
+        for point, mix in self.points.items():
+            if len(mix) == 1:
+                alone[next(iter(mix))].append(point)
+            else:
+                mixed.append(f"  {point}: mixed of " + " + ".join(f"{weight:.2g} {joint}" for joint, weight in mix.items()))
+        told = sum(map(bool, alone.values()))
+        head = f"{self.name}: {told} of {len(self)} joints stand for a body point"
+        return "\n".join([head, *(f"  {joint} -> {', '.join(points) or 'none'}" for joint, points in alone.items()), *mixed])
+
     @cached_property
     def mirror_permutation(self) -> tuple[int, ...]:
         """For each joint the index of its mirror image (itself on the midline)."""
@@ -289,7 +302,7 @@ def get_layout(layout: str | Layout) -> Layout:
         near = difflib.get_close_matches(str(layout), list_layouts(), 3, 0.4)
         raise LayoutError(
             f"no layout {layout!r}. {'Did you mean ' + ' or '.join(near) + '? ' if near else ''}"
-            f"Known: {', '.join(list_layouts())}. For other joints use skelzoo.make_layout(name, joints, parents)."
+            f"Known: {', '.join(list_layouts())}. For joints of your own use skelzoo.layout_from_names(names), or skelzoo.make_layout(name, joints, parents)."
         )
     return _load(layout)
 

@@ -82,7 +82,8 @@ def remap(clip: Clip, target: str | Layout, min_coverage: float = MIN_COVERAGE) 
     if report.missing or report.share < min_coverage:
         raise CoverageError(
             f"{clip.name}: layout {clip.layout.name!r} gives too few joints of {target.name!r} (needs {min_coverage:.0%} measured and none missing).\n{report}\n"
-            "Use an encoder whose layout is nearer to yours, or describe the missing body points with skelzoo.make_layout(..., points=...)."
+            "Use an encoder whose layout is nearer to yours, have your joint names matched by skelzoo.layout_from_names(names, parents), "
+            "or describe the missing body points with skelzoo.make_layout(..., points=...)."
         )
     keypoints = np.einsum("wv,mtvc->mtwc", matrix, clip.keypoints)
     if clip.channels == 2:

@@ -20,23 +20,26 @@ MOST = 0.6
 # Body point -> names without side, best first. A joint is used once, and the points are filled in this order: the knee
 # must take "knee" or else "leg" (Mixamo) before the hip may take "leg" (rigs of leg, knee, ankle), and so on down the arm.
 _SIDED = {
-    "knee": "knee lowerleg loleg lowleg leglower lowerleg01 calf shin leg legroll legstretch tibia",
-    "hip": "upleg upperleg legupper upperleg01 thigh thighstretch thighbend hip femur leg hipjoint",
+    "knee": "knee lowerleg loleg lowleg leglower lowerleg01 calf shin leg legroll legstretch tibia shank lowerthigh",
+    "hip": "upleg upperleg legupper upperleg01 thigh thighstretch thighbend hip femur leg hipjoint upperthigh",
     "ankle": "ankle foot",
-    "foot": "toebase toe toes toe0 ball foot forefoot",
-    "elbow": "elbow forearm farm lowerarm loarm lowarm armlower lowerarm01 forearmstretch forearmbend radius",
-    "shoulder": "upperarm uparm uarm armupper upperarm01 arm armstretch shldr shldrbend shoulder humerus armroll",
-    "wrist": "wrist hand",
+    "foot": "toebase toe toes toe0 ball foot forefoot bigtoe footindex mtp",
+    "elbow": "elbow forearm farm lowerarm loarm lowarm armlower lowerarm01 forearmstretch forearmbend radius ulna larm",
+    "shoulder": "upperarm uparm uarm armupper upperarm01 arm armstretch shldr shldrbend shoulder humerus armroll acromial",
+    "wrist": "wrist hand radiushand",
     "hand": "hand fingerbase handmiddle1 middle1 mid1 middle01 middleproximal middlefinger1 finger2 fmiddle1 fmiddle01 handindex1 index1 palm",
     "hand_tip": "handmiddle4 handmiddle3 middle3 mid3 middle03 middledistal middlefinger3 finger22 fmiddle3 fmiddle03 fingers handindex3 handindex1 handtip",
     "thumb": "handthumb4 handthumb3 thumb3 thumb03 thumbdistal finger02 handthumb2 thumb2 thumb handthumb1 thumb1",
+    "eye": "eye",
+    "ear": "ear",
 }
 _MIDLINE = {
-    "hip_center": "hips pelvis hip waist hipcenter spinebase root",
+    "hip_center": "hips pelvis hip waist hipcenter spinebase root midhip",
     "neck_base": "spineshoulder shouldercenter neck neck1 neck01 necktwist01 lowerneck neck0 neckbase spine004",
     "neck": "neck",  # where a Kinect's joint is the neck's base
     "spine_low": "spine",  # of Kinect v1; of other rigs it may be anywhere
     "spine_mid": "spinemid",
+    "nose": "nose",
     "head": "head spine006",
     "head_top": "headtop headtopend headend headtip",
 }
@@ -156,8 +159,12 @@ def _points(joints: Sequence[str], parents: Sequence[int], lengths: Sequence[flo
         points["hip_center"] = hips
     if "head" in found and "head_top" in found:
         points["head"] = {found["head"]: 0.5, found["head_top"]: 0.5}
+    elif "head" not in found and (face := middle("ear") or ({found["nose"]: 1.0} if "nose" in found else None)):
+        points["head"] = face
     if "head" in found and "neck_base" in found and "neck" not in found:
         points["neck"] = {found["neck_base"]: 0.5, found["head"]: 0.5}
+    elif "neck" not in found and "shoulder_center" in points and (head := points.get("head", {found["head"]: 1.0} if "head" in found else {})):
+        points["neck"] = _between(points["shoulder_center"], head, 0.3)
     spine = _spine(joints, parents, found)
     low, high = ({found["hip_center"]: 1.0} if "hip_center" in found else points.get("hip_center")), points.get("shoulder_center")
     for point, share in (("spine_low", 0.2), ("spine_mid", 0.55)):
@@ -166,8 +173,13 @@ def _points(joints: Sequence[str], parents: Sequence[int], lengths: Sequence[flo
         if spine:
             points[point] = _along(spine, joints, lengths, share)
         elif low and high:
-            points[point] = {j: (1 - share) * low.get(j, 0.0) + share * high.get(j, 0.0) for j in {**low, **high}}
+            points[point] = _between(low, high, share)
     return points
+
+
+def _between(low: Mix, high: Mix, share: float) -> Mix:
+    """The place at that share of the way from one to the other."""
+    return {j: (1 - share) * low.get(j, 0.0) + share * high.get(j, 0.0) for j in {**low, **high}}
 
 
 def _spine(joints: Sequence[str], parents: Sequence[int], found: dict[str, str]) -> list[int]:

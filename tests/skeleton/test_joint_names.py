@@ -1,0 +1,91 @@
+"""Layouts from joint names: those of skelzoo in any order, the names of trackers and rigs, and names that are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import skelzoo
+from skelzoo import Clip, coverage, get_layout, layout_from_names, list_layouts, remap
+from skelzoo.errors import CoverageError, LayoutError
+
+LIMBS = "shoulder elbow wrist hip knee ankle"
+TRACKERS = {
+    "azure": (
+        "PELVIS SPINE_NAVEL SPINE_CHEST NECK HEAD NOSE",
+        "CLAVICLE SHOULDER ELBOW WRIST HAND HANDTIP THUMB HIP KNEE ANKLE FOOT EYE EAR",
+        "{1}_{0}",
+        "LEFT RIGHT",
+    ),
+    "zed": ("PELVIS NAVAL_SPINE NECK HEAD NOSE", "CLAVICLE SHOULDER ELBOW WRIST HAND HANDTIP THUMB HIP KNEE ANKLE FOOT HEEL EYE EAR", "{0}_{1}", "LEFT RIGHT"),
+    "theia": ("pelvis torso head", "thigh shank foot toes uarm larm hand", "{0}_{1}", "l r"),
+    "opensim": ("pelvis torso head", "hip knee ankle mtp acromial elbow radius_hand", "{1}_{0}", "l r"),
+    "spoken": ("Hips Neck Head", "Shoulder Elbow Wrist Hip Knee Ankle", "{0} {1}", "left right"),
+}
+
+
+def names(kind: str) -> list[str]:
+    middle, sided, pattern, sides = TRACKERS[kind]
+    return [*middle.split(), *(pattern.format(side, word) for side in sides.split() for word in sided.split())]
+
+
+@pytest.mark.parametrize("kind", TRACKERS)
+def test_names_of_trackers_become_kinect20_without_parents(kind: str) -> None:
+    joints = names(kind)
+    layout = layout_from_names(joints)
+    report = coverage(layout, "kinect20")
+    assert report.share >= 0.8 and not report.missing and layout.joints == tuple(joints)
+    sides = {s: {layout.point(f"{s}_{point}") is not None for point in LIMBS.split()} for s in ("left", "right")}
+    assert sides == {"left": {True}, "right": {True}} and len(layout.mirror) == len(TRACKERS[kind][1].split())
+    x = np.random.default_rng(0).normal(size=(9, len(joints), 3))
+    assert remap(Clip(x, layout), "kinect20").keypoints.shape == (1, 9, 20, 3)
+
+
+def test_azures_face_gives_coco_and_parents_the_spine() -> None:
+    joints = names("azure")
+    assert coverage(layout_from_names(joints), "coco17").share == 1
+    chain = {"SPINE_NAVEL": "PELVIS", "SPINE_CHEST": "SPINE_NAVEL", "NECK": "SPINE_CHEST"}
+    up = {j: chain.get(j, layout_from_names(joints).joints[p] if p >= 0 else None) for j, p in zip(joints, layout_from_names(joints).parents, strict=True)}
+    layout = layout_from_names(joints, [up[j] for j in joints], name="azure32")
+    assert layout.name == "azure32" and set(dict(layout.points["spine_mid"])) == {"SPINE_NAVEL", "SPINE_CHEST"}
+    assert up["HAND_LEFT"] == "WRIST_LEFT" and up["SHOULDER_LEFT"] == "NECK" and up["CLAVICLE_LEFT"] == "PELVIS"
+
+
+def test_the_report_says_what_each_name_became() -> None:
+    report = layout_from_names(names("zed"), name="zed34").report().splitlines()
+    assert report[0] == "zed34: 28 of 33 joints stand for a body point"
+    assert {"  LEFT_ELBOW -> left_elbow", "  NECK -> shoulder_center, spine_shoulder", "  LEFT_HEEL -> none"} <= set(report)
+    assert any(line.startswith("  spine_low: mixed of 0.8 PELVIS + 0.2 NECK") for line in report)
+
+
+@pytest.mark.parametrize("known", list_layouts())
+def test_names_of_a_known_layout_mean_what_they_mean_there(known: str) -> None:
+    layout = get_layout(known)
+    assert layout_from_names(layout.joints) is layout
+    spelt = [joint.upper().replace("_", " ") for joint in layout.joints[::-1]]
+    other = layout_from_names(spelt)
+    assert other.joints == tuple(spelt) and {frozenset(m) for m in other.mirror} == {frozenset(j.upper().replace("_", " ") for j in m) for m in layout.mirror}
+    for point in layout.points:
+        assert {len(layout) - 1 - v: w for v, w in (layout.mix(point) or {}).items()} == other.mix(point), point
+    assert [len(layout) - 1 - p if p >= 0 else -1 for p in layout.parents[::-1]] == list(other.parents)
+
+
+@pytest.mark.parametrize(("given", "parents", "says"), [
+    ("nose left_ear right_ear withers tailbase", None, "5 joint names none is understood as left_shoulder, .*not understood are withers, tailbase.*make_layout"),
+    ("knee knee", None, "joint names repeat"),
+    ("", None, "it has no joints"),
+    ("hips neck", [None], "2 joints but 1 parents"),
+], ids=["animal", "twice", "none", "parents"])  # fmt: skip
+def test_names_that_are_no_persons_are_refused(given: str, parents: list[None] | None, says: str) -> None:
+    with pytest.raises(LayoutError, match=says):
+        layout_from_names(given.split(), parents)
+
+
+def test_messages_for_joints_of_ones_own_name_it() -> None:
+    joints = names("spoken")
+    own = skelzoo.make_layout("mine", joints, [None] * len(joints))
+    with pytest.raises(CoverageError, match=r"skelzoo\.layout_from_names\(names"):
+        remap(Clip(np.ones((3, len(joints), 3)), own), "kinect20")
+    for layout in ("mine", "kinect20"):
+        with pytest.raises(LayoutError, match=r"skelzoo\.layout_from_names\(names"):
+            Clip(np.ones((3, 19, 3)), layout)
