@@ -16,6 +16,7 @@ from skeleton_samples import PERSON, ntu_frames, write_bvh, write_ntu
 from skelzoo.errors import ClipError, ReadError, SkelzooError
 from skelzoo.skeleton import io
 from skelzoo.skeleton.io import array
+from skelzoo.skeleton.layouts import get_layout
 
 needs_shared = pytest.mark.needs_shared
 pytestmark = pytest.mark.filterwarnings("error")
@@ -31,8 +32,8 @@ REAL = {
     "utd.mat": (["utd_mhad/a1_s1_t1_skeleton.mat"], None),
     "prmd.txt.gz": (["uiprmd/m01_s01_e01_angles.txt.gz", "uiprmd/m01_s01_e01_positions.txt.gz"], None),
 }
-MADE = ("ntu.skeleton", "rig.bvh", "plain.mat", "prmd.txt", "clips.npz", "bare.npy", "corpus.npz")
-LINES = ("cmu.amc", "cmu.asf", "prmd.txt")
+MADE = ("ntu.skeleton", "rig.bvh", "plain.mat", "prmd.txt", "clips.npz", "bare.npy", "corpus.npz", "joints.csv", "joints.tsv.gz")
+LINES = ("cmu.amc", "cmu.asf", "prmd.txt", "joints.csv")
 """Formats that end wherever a frame (or a last section that is not needed) ends: cut there they are whole files."""
 
 
@@ -61,6 +62,10 @@ def sample(kind: str, shared: Path, folder: Path) -> tuple[Path, Path]:
         pytest.importorskip("scipy.io").savemat(path, {"d_skel": np.random.default_rng(0).normal(size=(20, 3, 5))})
     elif kind == "bare.npy":
         np.save(path, np.random.default_rng(0).normal(size=(2, 6, 25, 3)))
+    elif kind.startswith("joints"):
+        split = "," if kind.endswith(".csv") else "\t"
+        header = split.join(f"{joint}_{axis}" for joint in get_layout("kinect20").joints for axis in "xyz")
+        np.savetxt(path, np.random.default_rng(0).normal(size=(8, 60)), fmt="%.6f", delimiter=split, header=header, comments="")
     else:
         write_corpus(path)
     return path, path
@@ -127,10 +132,10 @@ def test_garbage_and_emptiness_under_every_suffix(suffix: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("suffix", io.READABLE)
-@pytest.mark.parametrize("kind", marked(("daz.bvh", "cmu.amc", "ucla.json", "utd.mat", "prmd.txt", "ntu.skeleton", "bare.npy", "clips.npz")))
+@pytest.mark.parametrize("kind", marked(("daz.bvh", "cmu.amc", "ucla.json", "utd.mat", "prmd.txt", "ntu.skeleton", "bare.npy", "clips.npz", "joints.csv")))
 def test_renamed_files_are_told_by_content(kind: str, suffix: str, shared: Path, tmp_path: Path) -> None:
     _, path = sample(kind, shared, tmp_path)
-    if kind.endswith(suffix):
+    if kind.endswith(suffix) or (kind == "joints.csv" and suffix in io.TABLES):
         return
     renamed = path.rename(tmp_path / f"renamed{suffix}")
     error = outcome(renamed)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, ntu, nwucla, parquet, pose, uiprmd, utdmhad
+from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, ntu, nwucla, parquet, pose, table, uiprmd, utdmhad
 from skelzoo.skeleton.io.files import check_file, npz_keys, read_head
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 
@@ -37,6 +37,8 @@ class Format:
     read_formed: Callable[[PathLike, ArrayForm], list[Clip]] | None = None
 
 
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+
 FORMATS = (
     Format("BVH motion capture", (".bvh",), bvh.sniff, bvh.read),
     Format("AMC motion (with its .asf skeleton)", (".amc",), asf_amc.sniff, asf_amc.read),
@@ -49,6 +51,7 @@ FORMATS = (
     Format("numpy array", (".npy",), array.sniff_npy, array.read, array.read),
     Format("numpy archive", (".npz",), array.sniff_npz, _read_npz, _read_npz),
     Format("parquet of clips", (".parquet",), parquet.sniff, parquet.read),
+    Format("table of joints: wide, long, DeepLabCut", TABLES, table.sniff, table.read),
 )
 
 READABLE = tuple(suffix for f in FORMATS for suffix in f.suffixes if suffix != ".asf")
@@ -104,7 +107,7 @@ def read_formed(path: PathLike, form: ArrayForm) -> list[Clip]:
     if by_name and by_content not in by_name:
         problem = f"is named {_suffix(path)}, but its content looks like {by_content.title}"
         raise ReadError(path, problem, f"Rename it to {by_content.suffixes[0]}, or give the right file.")
-    if by_content.read is not uiprmd.read and path.suffix.lower() == ".gz":
+    if by_content.read not in (uiprmd.read, table.read) and path.suffix.lower() == ".gz":
         raise ReadError(path, f"is a gzip file of what looks like {by_content.title}", "Unpack it first (gunzip).")
     return _clips(by_content, path, form)
 
@@ -114,7 +117,8 @@ def _clips(found: Format, path: Path, form: ArrayForm) -> list[Clip]:
 
 
 def _suffix(path: Path) -> str:
-    return ".txt.gz" if path.name.lower().endswith(".txt.gz") else path.suffix.lower()
+    twofold = "".join(path.suffixes[-2:]).lower()
+    return twofold if twofold in (".txt.gz", ".csv.gz", ".tsv.gz") else path.suffix.lower()
 
 
 def _foreign(head: bytes) -> str | None:
@@ -155,7 +159,7 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
         paths: one or several. A file is always listed, whatever its name. In folders, links to others followed, and of globs only files
             with the suffixes READABLE are; ``.txt`` only as part of a UI-PRMD pair or when it looks like another skeleton format, so
             that it is refused by name instead of passed over, ``.json`` only with skeletons or a pose estimator's joints in it,
-            ``.npz`` only if it is no result of ``skelzoo embed``, and nothing whose name starts with a dot.
+            tables only with columns of joints, ``.npz`` only if it is no result of ``skelzoo embed``, and nothing whose name starts with a dot.
 
     Returns:
         Files in the order given, those of a folder or glob sorted; each once, a UI-PRMD pair as one of its two files and
@@ -196,10 +200,12 @@ def _expand(path: Path) -> list[Path]:
 
 
 def passed_over(paths: Iterable[PathLike]) -> list[Path]:
-    """Files in folders that are of no format that is read, sorted; told by their suffix, text by its name, JSON by how it begins, and vectors by what an ``.npz`` holds."""
+    """Files in folders that are of no format that is read, sorted; told by their suffix, text by its name, JSON and tables by how they begin, and vectors by what an ``.npz`` holds."""
     folders = [path for path in map(Path, paths) if os.path.isdir(path)]
     there = {p for folder in folders for p in _walk(folder) if os.path.isfile(p)}
-    return sorted(p for p in there if _suffix(p) not in (*READABLE, ".asf") or (_suffix(p) in (".json", ".npz", ".txt", ".txt.gz") and not _is_listed(p)))
+    return sorted(
+        p for p in there if _suffix(p) not in (*READABLE, ".asf") or (_suffix(p) in (".json", ".npz", ".txt", ".txt.gz", *TABLES) and not _is_listed(p))
+    )
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -225,6 +231,8 @@ def _is_listed(path: Path) -> bool:
             return uiprmd.is_pair_name(path) or (suffix == ".txt" and _foreign(read_head(path)) is not None)
         if suffix == ".json":
             return pose.frame_of(path) is not None or nwucla.sniff(head := read_head(path)) or pose.sniff(head)
+        if suffix in TABLES:
+            return table.sniff(read_head(path))
         if suffix == ".npz":
             return not RESULT.issubset(npz_keys(path))
     except ReadError:

@@ -1,0 +1,286 @@
+"""Tables of joints, ``.csv`` and ``.tsv``, gzip or not: what spreadsheets, motion capture and DeepLabCut export.
+
+=============  ==================================================================================================
+wide           a row per frame, columns ``Head_x, Head_y, Head_z``; also ``Head.X``, ``Head:X``, ``HeadX``, ``Head_position_x``, ``x_Head``,
+               and a confidence such as ``Head_score``, ``Head_likelihood``, ``Head_c``
+long           a row per joint, columns ``frame``, ``joint``, ``x``, ``y``, and if wanted ``z`` and ``score``
+DeepLabCut     three rows of header (``scorer``, ``bodyparts``, ``coords``), four with ``individuals``
+=============  ==================================================================================================
+
+Columns ``frame``, ``time`` or ``timestamp``, and ``person`` may stand beside them; others are passed over. Joints that are those of a layout of skelzoo, in
+any order, are brought into its order; others are understood as ``skelzoo.layout_from_names`` does.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import LayoutError, ReadError
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io.files import LARGEST, Floats, PathLike, build_clip, read_text
+from skelzoo.skeleton.io.joint_names import known_layout, layout_from_names
+from skelzoo.skeleton.io.table_columns import AXES, Columns, columns_of, joints_of, unique
+from skelzoo.skeleton.layouts import Layout
+
+EMPTY = frozenset(("", "nan", "na", "n/a", "none", "null", "-"))
+"""What stands in a cell without a number, in small letters."""
+
+UNITS = (1.0, 1e-3, 1e-6, 1e-7, 1e-9)
+"""Seconds per unit of a time column, likeliest first; a Kinect counts in 1e-7."""
+
+RATES = (5.0, 500.0)
+"""Frames per second of recordings; the unit of time is told by them."""
+
+_HOW = "Give columns such as Head_x, Head_y, Head_z, or frame, joint, x, y, z; docs/preparation.md shows them."
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What a table of joints holds.
+
+    Attributes:
+        keypoints: (M, T, V, C), NaN where a cell is empty, all zero where a person is not there.
+        layout: its joints are the V axis.
+        fps: frames per second by the column of times; None without one.
+        scores: (M, T, V), or None.
+        lost: the first empty cell of a person who is there, as text; "" for none.
+    """
+
+    keypoints: Floats
+    layout: Layout
+    fps: float | None
+    scores: Floats | None
+    lost: str
+
+
+def sniff(head: bytes) -> bool:
+    """Whether a file that starts with these bytes looks like a table of joints, by the names of its columns."""
+    if b"\0" in head[:4] or head[:1] in (b"{", b"["):
+        return False
+    lines = head.decode("utf-8-sig", "replace").splitlines()[:4]
+    try:
+        return columns_of(_cells(lines)) is not None
+    except csv.Error:
+        return False
+
+
+def read(path: PathLike) -> list[Clip]:
+    """Read a table of joints.
+
+    Returns:
+        One clip (M, T, V, C), 3-D in the table's unit with its axes, 2-D in its pixels; fps where a column of times tells it. 2-D joints with empty cells are
+        (0, 0), not found, with score 0.
+
+    Raises:
+        ReadError: no columns of joints, joints whose names are not understood, a coordinate without its column, cells that are no numbers, a frame twice,
+            rows of other lengths than the header, and empty cells of 3-D joints; the message names line and column.
+        ClipError: all zero.
+    """
+    path = Path(path)
+    table = read_table(path)
+    keypoints, scores = table.keypoints, table.scores
+    lost = np.asarray(np.isnan(keypoints).any(-1))
+    if lost.any() and keypoints.shape[-1] == 3:
+        more = f", as are {int(lost.sum()) - 1} more joint positions" if lost.sum() > 1 else ""
+        raise ReadError(
+            path,
+            f"{table.lost} is empty{more}",
+            "Fill the gaps when exporting; or take table = skelzoo.skeleton.io.table.read_table(path), where they are NaN, and give "
+            "skelzoo.Clip(skelzoo.fill_missing(table.keypoints), table.layout).",
+        )
+    keypoints = np.where(lost[..., None], 0.0, keypoints)
+    scores = None if scores is None else np.where(lost, 0.0, np.nan_to_num(scores))
+    return [build_clip(keypoints, table.layout, fps=table.fps, scores=scores, name=re.sub(r"(?i)\.(csv|tsv)(\.gz)?$", "", path.name))]
+
+
+def read_table(path: PathLike) -> Table:
+    """A table of joints with its empty cells.
+
+    Raises:
+        ReadError: as ``read``, but for empty cells.
+    """
+    path = Path(path)
+    try:
+        rows = _cells(read_text(path).splitlines())
+    except csv.Error as error:
+        raise ReadError(path, f"is no table ({error})", "Copy or export it again.") from None
+    columns = columns_of(rows)
+    if columns is None:
+        raise ReadError(path, f"the columns {', '.join(rows[0][:6]) if rows else ''} are no joints", _HOW)
+    if columns.twice:
+        raise ReadError(path, f"two columns are {columns.twice}", "Give every column a name of its own.")
+    body = _Body(path, columns, rows)
+    joints = joints_of(columns) if not columns.long else unique(body.texts("joint"))
+    axes = _axes(columns, joints, path)
+    layout, order = _layout(joints, path)
+    places = body.long(joints, axes) if columns.long else body.wide(joints, axes)
+    keypoints, scores = places[..., : len(axes)], places[..., len(axes)]
+    lost = body.lost(keypoints, joints, axes)
+    keypoints = np.where(np.isnan(keypoints).all((-1, -2), keepdims=True), 0.0, keypoints)
+    kept = None if np.isnan(scores).all() else scores[:, :, order]
+    return Table(keypoints[:, :, order], layout, _fps(body.times()), kept, lost)
+
+
+def _cells(lines: Sequence[str]) -> list[list[str]]:
+    """Rows of cells, split at what the first line has most of: tab, semicolon or comma; empty lines stay, as empty rows."""
+    first = next((line for line in lines if line.strip()), "")
+    return list(csv.reader(lines, delimiter=max("\t;,", key=first.count)))
+
+
+def _axes(columns: Columns, joints: Sequence[str], path: Path) -> str:
+    if columns.long:
+        return AXES if "z" in columns.named else "xy"
+    has_z = any("z" in row for row in columns.joints.values())
+    axes = AXES if has_z else "xy"
+    for (_, joint), row in columns.joints.items():
+        lacking = next((axis for axis in axes if axis not in row), None)
+        if lacking is not None:
+            raise ReadError(path, f"no column is {lacking} of {joint!r}, which has {', '.join(a for a in AXES if a in row)}", _HOW)
+    return axes
+
+
+def _layout(joints: Sequence[str], path: Path) -> tuple[Layout, list[int]]:
+    """The layout of joints of these names, and which of them each of its joints is."""
+    known = known_layout(joints)
+    if known is not None:
+        return known[0], [known[1].index(joint) for joint in known[0].joints]
+    try:
+        return layout_from_names(joints), list(range(len(joints)))
+    except LayoutError as error:
+        raise ReadError(path, f"its joints are not understood: {error}", "Then skelzoo.Clip(keypoints, layout) takes them as an array.") from None
+
+
+class _Body:
+    """The rows below the header, by person and frame."""
+
+    def __init__(self, path: Path, columns: Columns, rows: Sequence[Sequence[str]]) -> None:
+        self.path, self.columns = path, columns
+        named = rows[1 : columns.header] or rows[:1]
+        self.header = [" ".join(cell.strip() for cell in cells) for cells in zip(*named, strict=False)]
+        self.rows = [(i, row) for i, row in enumerate(rows, 1) if i > columns.header and any(cell.strip() for cell in row)]
+        if not self.rows:
+            raise ReadError(path, "holds no rows below its header", "Leave this recording out, or export it again.")
+        odd = next(((i, row) for i, row in self.rows if len(row) != len(self.header)), None)
+        if odd is not None:
+            problem = f"line {odd[0]} has {len(odd[1])} cells, the header {len(self.header)}"
+            raise ReadError(path, problem, "The file is cut off or damaged there; copy or export it again.")
+        # A comma for the decimal point goes with semicolons between the cells.
+        self.comma = not any("." in cell for _, row in self.rows[:50] for cell in row)
+        key = "frame" if "frame" in columns.named else "time" if "time" in columns.named else None
+        if key is None and columns.long:
+            raise ReadError(path, "has a row per joint, but no column frame or time", _HOW)
+        keys = np.arange(len(self.rows)) if key is None else self._keys(key)
+        people = self.texts("person") if "person" in columns.named else [""] * len(self.rows)
+        if key is None and "person" in columns.named:
+            raise ReadError(path, "has a column person, but no column frame or time", _HOW)
+        self.frames, self.frame = np.unique(keys, return_inverse=True)
+        self.people = unique(people)
+        self.person = [self.people.index(person) for person in people]
+
+    def texts(self, kind: str) -> list[str]:
+        """The cells of a column as text."""
+        return [row[self.columns.named[kind]].strip() for _, row in self.rows]
+
+    def _keys(self, kind: str) -> NDArray[Any]:
+        """What tells the frames apart: numbers, or times of day as text."""
+        texts = self.texts(kind)
+        return np.array(texts) if kind == "time" and math.isnan(self._number(texts[0])) else self.numbers(self.columns.named[kind], largest=1e20, empty=False)
+
+    def _number(self, cell: str) -> float:
+        try:
+            return float(cell.replace(",", ".") if self.comma else cell)
+        except ValueError:
+            return math.nan
+
+    def numbers(self, column: int, largest: float = LARGEST, empty: bool = True) -> Floats:
+        """The cells of a column as numbers, NaN where empty."""
+        values = np.full(len(self.rows), np.nan)
+        for n, (line, row) in enumerate(self.rows):
+            cell = row[column].strip()
+            if cell.casefold() in EMPTY and empty:
+                continue
+            values[n] = self._number(cell)
+            if not abs(values[n]) < largest:
+                problem = f"line {line}, column {self.header[column] or column + 1!r}: {cell[:40]!r} is not a usable number"
+                raise ReadError(self.path, problem, "Correct it, or leave the cell empty where a joint was not found.")
+        return values
+
+    def wide(self, joints: Sequence[str], axes: str) -> Floats:
+        """(persons, frames, joints, axes and score), NaN where empty."""
+        named = unique(person for person, _ in self.columns.joints)
+        if len(named) > 1 and len(self.people) > 1:
+            raise ReadError(self.path, "names persons in its header and in a column", "Leave one of them out.")
+        places = np.full((max(len(named), len(self.people)), len(self.frames), len(joints), len(axes) + 1), np.nan)
+        self._check_once([(p, int(t)) for p, t in zip(self.person, self.frame, strict=True)])
+        at = {joint: v for v, joint in enumerate(joints)}
+        for (person, joint), row in self.columns.joints.items():
+            who = [named.index(person)] * len(self.rows) if len(named) > 1 else self.person
+            for k, what in enumerate((*axes, "score")):
+                if what in row:
+                    places[who, self.frame, at[joint], k] = self.numbers(row[what])
+        return places
+
+    def long(self, joints: Sequence[str], axes: str) -> Floats:
+        """Likewise of a table with a row per joint."""
+        at = {joint: v for v, joint in enumerate(joints)}
+        joint = [at[name] for name in self.texts("joint")]
+        places = np.full((len(self.people), len(self.frames), len(joints), len(axes) + 1), np.nan)
+        self._check_once(list(zip(self.person, map(int, self.frame), joint, strict=True)))
+        for k, what in enumerate((*axes, "score")):
+            if what in self.columns.named:
+                places[self.person, self.frame, joint, k] = self.numbers(self.columns.named[what])
+        return places
+
+    def _check_once(self, keys: Sequence[tuple[int, ...]]) -> None:
+        first: dict[tuple[int, ...], int] = {}
+        for (line, _), key in zip(self.rows, keys, strict=True):
+            if key in first:
+                problem = f"lines {first[key]} and {line} are both {self._frame(key[1])}" + (" of the same joint" if len(key) > 2 else "")
+                raise ReadError(self.path, problem, "Of several persons give a column person.")
+            first[key] = line
+
+    def lost(self, keypoints: Floats, joints: Sequence[str], axes: str) -> str:
+        """The first empty cell of somebody who is there, for messages."""
+        empty = np.isnan(keypoints)
+        found = np.argwhere(empty & ~empty.all((-1, -2), keepdims=True))
+        if not len(found):
+            return ""
+        m, t, v, k = found[np.argmin(found[:, 1])]
+        lines = [line for (line, _), p, f in zip(self.rows, self.person, self.frame, strict=True) if f == t and (p == m or len(self.people) == 1)]
+        if self.columns.long:
+            return f"{axes[k]} of joint {joints[v]!r} in {self._frame(t)}, from line {lines[0]} on,"
+        column = next(row[axes[k]] for (_, joint), row in self.columns.joints.items() if joint == joints[v])
+        return f"line {lines[0]}, column {self.header[column]!r}"
+
+    def _frame(self, number: int) -> str:
+        kind = "frame" if "frame" in self.columns.named else "time" if "time" in self.columns.named else "row"
+        return f"{kind} {self.frames[number]}".removesuffix(".0")
+
+    def times(self) -> Floats | None:
+        """The time of each frame in the table's unit, or None."""
+        column = self.columns.named.get("time")
+        if column is None:
+            return None
+        if math.isnan(self._number(self.texts("time")[0])):  # a date
+            return None
+        times = self.numbers(column, largest=1e20)
+        return times[np.unique(self.frame, return_index=True)[1]]
+
+
+def _fps(times: Floats | None) -> float | None:
+    """Frames per second; None where there are no times, or where they are in no unit that people film in."""
+    if times is None or len(times) < 2 or not (np.diff(times) > 0).all():
+        return None
+    steps = np.diff(times)
+    step = float(steps[steps < 1.5 * np.median(steps)].mean())
+    fps = next((1 / (step * unit) for unit in UNITS if RATES[0] <= 1 / (step * unit) <= RATES[1]), None)
+    return float(round(fps)) if fps and abs(fps - round(fps)) < 5e-4 * fps else fps

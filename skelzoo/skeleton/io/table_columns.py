@@ -1,0 +1,116 @@
+"""What the columns of a table of joints are, told from its header: wide, long, or DeepLabCut's rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+AXES = "xyz"
+_SCORES = ("score", "likelihood", "confidence", "conf", "visibility", "probability", "c", "v", "p")
+_PLACE = r"(?:[\s_.:\-/]*(?i:position|pos|coord|coordinate|translation))?"
+_BETWEEN = r"[\s_.:\-/()\[\]]+"
+_UNIT = re.compile(r"\s*[(\[](?:mm|cm|m|px|pixels?|s|ms|sec|seconds?)[)\]]\s*$", re.IGNORECASE)
+_LAST = re.compile(rf"(?P<joint>.+?){_PLACE}{_BETWEEN}(?P<what>[xyz]|{'|'.join(_SCORES)})[)\]]?", re.IGNORECASE)
+_FIRST = re.compile(rf"(?P<what>[xyz]|score|likelihood|confidence|visibility){_BETWEEN}(?P<joint>.+)", re.IGNORECASE)
+_GLUED = re.compile(rf"(?P<joint>.*?[A-Za-z0-9]){_PLACE}(?P<what>[XYZ])")
+_NO_PLACE = re.compile(r"(?<![a-z])(?:rot|rotation|orientation|quat|quaternion|angle|vel|velocity|acc|acceleration)(?![a-z])", re.IGNORECASE)
+
+WORDS = {
+    "frame": ("frame", "frames", "frameid", "framenumber", "frameno", "frameindex", "frameidx", "framenum"),
+    "time": ("time", "timestamp", "t", "times", "timems", "timestampms", "timeseconds", "timesec", "seconds"),
+    "person": ("person", "personid", "subject", "subjectid", "individual", "individuals", "trackid", "bodyid", "playerid", "skeletonid"),
+    "joint": ("joint", "jointname", "bodypart", "bodyparts", "keypoint", "keypointname", "landmark", "landmarkname", "marker", "markername"),
+    "score": _SCORES,
+    **{axis: (axis, f"pos{axis}", f"position{axis}", f"{axis}pos", f"coord{axis}") for axis in AXES},
+}
+"""What a column of its own may be called, in small letters alone."""
+
+
+@dataclass
+class Columns:
+    """Which column holds what.
+
+    Attributes:
+        named: what the columns of WORDS are, of those that are there.
+        joints: (person, joint) -> x, y, z and score -> the column; empty in a long table. The person is "" where the header names none.
+        header: number of rows of the header.
+        twice: a joint's coordinate that two columns are, "" for none.
+    """
+
+    named: dict[str, int] = field(default_factory=dict)
+    joints: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    header: int = 1
+    twice: str = ""
+
+    @property
+    def long(self) -> bool:
+        """Whether each row is one joint."""
+        return not self.joints and {"joint", "x", "y"} <= set(self.named)
+
+    def add(self, person: str, joint: str, what: str, column: int) -> None:
+        """Note that a column is a coordinate or the score of a joint."""
+        row = self.joints.setdefault((person, joint), {})
+        if what in AXES and what in row:
+            self.twice = f"{what} of {joint}"
+        row.setdefault(what, column)
+
+    def without_strays(self) -> Columns:
+        """Those of joints that have coordinates at all: a column may end in _c and be something else."""
+        self.joints = {key: row for key, row in self.joints.items() if set(row) & set(AXES)}
+        return self
+
+
+def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
+    """The columns of a table by its first rows; None if they are no header of joints."""
+    if not rows:
+        return None
+    first = [row[0].strip().casefold() if row else "" for row in rows[:4]]
+    if first[0] == "scorer" and "bodyparts" in first and "coords" in first:
+        return _deeplabcut(rows[: first.index("coords") + 1])
+    columns = Columns()
+    for i, cell in enumerate(rows[0]):
+        word = re.sub(r"[\W_]+", "", _UNIT.sub("", cell)).casefold()
+        kind = next((kind for kind, words in WORDS.items() if word in words), None)
+        if kind is not None:
+            columns.named.setdefault(kind, i)
+        elif (found := _coordinate(cell)) is not None:
+            columns.add("", *found, i)
+    columns.without_strays()
+    told = columns.long or any({"x", "y"} <= set(row) for row in columns.joints.values())
+    return columns if told else None
+
+
+def _deeplabcut(rows: Sequence[Sequence[str]]) -> Columns | None:
+    """The rows scorer, individuals (where there are several), bodyparts and coords; the first column counts frames."""
+    by_name = {row[0].strip().casefold(): row for row in rows if row}
+    parts, coords = by_name["bodyparts"], by_name["coords"]
+    people = by_name.get("individuals", [""] * len(parts))
+    columns = Columns(named={"frame": 0}, header=len(rows))
+    for i, (person, joint, what) in enumerate(zip(people, parts, coords, strict=False)):
+        what = what.strip().casefold()
+        if i and (what in AXES or what in _SCORES):
+            columns.add(person.strip(), joint.strip(), what if what in AXES else "score", i)
+    return columns.without_strays() if columns.joints else None
+
+
+def _coordinate(cell: str) -> tuple[str, str] | None:
+    """A column's name as (joint, x, y, z or score); None if it is another one."""
+    text = _UNIT.sub("", cell.strip())
+    if _NO_PLACE.search(text):
+        return None
+    match = next((m for pattern in (_LAST, _FIRST, _GLUED) if (m := pattern.fullmatch(text))), None)
+    if match is None:
+        return None
+    what = match["what"].casefold()
+    return match["joint"].strip(), what if what in AXES else "score"
+
+
+def joints_of(columns: Columns) -> list[str]:
+    """The joints of a wide table, each once, in its order."""
+    return unique(joint for _, joint in columns.joints)
+
+
+def unique(values: Iterable[str]) -> list[str]:
+    """Each once, in the order of coming."""
+    return list(dict.fromkeys(values))

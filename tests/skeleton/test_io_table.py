@@ -1,0 +1,214 @@
+"""Tables of joints: every way to name their columns gives the clip back, and what is wrong with one is said by line and column."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import make_clip
+
+import skelzoo
+from skelzoo import Clip, get_layout, read
+from skelzoo.errors import ReadError
+from skelzoo.skeleton.io import find_files, passed_over
+from skelzoo.skeleton.io.table import read_table
+
+WIDE = ("{j}_{a}", "{j}.{A}", "{j}:{A}", "{j}{A}", "{j}_position_{a}", "{a}_{j}", "{j} {A} (mm)", "{j}Position{A}")
+
+
+def write(path: Path, header: Sequence[Sequence[str]], rows: Sequence[Sequence[object]], delimiter: str = ",") -> Path:
+    with gzip.open(path, "wt", newline="") if path.suffix == ".gz" else path.open("w", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows([*header, *rows])
+    return path
+
+
+def wide(path: Path, clip: Clip, pattern: str = "{j}_{a}", extra: Callable[[int], dict[str, object]] = lambda t: {}, delimiter: str = ",") -> Path:
+    names = [pattern.format(j=j, a=a, A=a.upper()) for j in clip.layout.joints for a in "xyz"[: clip.channels]]
+    scored = [] if clip.scores is None else [f"{j}_score" for j in clip.layout.joints]
+    rows = []
+    for t in range(clip.frames):
+        scores = [] if clip.scores is None else clip.scores[0, t].tolist()
+        rows.append([*extra(t).values(), *clip.keypoints[0, t].ravel().tolist(), *scores])
+    return write(path, [[*extra(0), *names, *scored]], rows, delimiter)
+
+
+def long(path: Path, clip: Clip, scores: bool = False) -> Path:
+    rows = [
+        [t, f"p{m}", joint, *clip.keypoints[m, t, v].tolist(), *([float(clip.scores[m, t, v])] if scores and clip.scores is not None else [])]
+        for t in range(clip.frames) for m in range(clip.persons) for v, joint in enumerate(clip.layout.joints) if clip.keypoints[m, t].any()
+    ]  # fmt: skip
+    return write(path, [["frame", "person", "joint", *"xyz"[: clip.channels], *(["score"] if scores else [])]], rows)
+
+
+def same(found: Clip, clip: Clip) -> None:
+    assert found.layout is clip.layout
+    np.testing.assert_array_equal(found.keypoints, clip.keypoints)
+    if clip.scores is not None:
+        np.testing.assert_allclose(found.scores, clip.scores, atol=1e-6)
+
+
+def filmed() -> Clip:
+    rng = np.random.default_rng(0)
+    return Clip(rng.uniform(1, 500, (1, 7, 17, 2)), "coco17", scores=rng.uniform(size=(1, 7, 17)))
+
+
+@pytest.mark.parametrize("pattern", WIDE)
+def test_wide_tables_give_the_clip_back_however_columns_are_named(tmp_path: Path, pattern: str) -> None:
+    clip = make_clip()
+    (found,) = read(wide(tmp_path / "walk.csv", clip, pattern))
+    same(found, clip)
+    assert found.name == "walk" and found.fps is None and found.scores is None
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("a.tsv", "\t"), ("a.csv", ";"), ("a.csv.gz", ","), ("a.TSV.GZ", "\t")])
+def test_tabs_semicolons_and_gzip(tmp_path: Path, name: str, delimiter: str) -> None:
+    path = tmp_path / name.replace("GZ", "gz")
+    (found,) = read(wide(path, make_clip(), delimiter=delimiter))
+    same(found, make_clip())
+    assert found.name == "a" and find_files(tmp_path) == [path]
+
+
+def test_decimal_commas_go_with_semicolons(tmp_path: Path) -> None:
+    path = wide(tmp_path / "a.csv", make_clip(), delimiter=";")
+    path.write_text("\n".join(line if i == 0 else line.replace(".", ",") for i, line in enumerate(path.read_text().splitlines())))
+    same(read(path)[0], make_clip())
+
+
+def test_long_tables_have_persons_who_come_and_go(tmp_path: Path) -> None:
+    clip = make_clip(persons=2)
+    keypoints = clip.keypoints.copy()
+    keypoints[1, :3] = 0
+    clip = clip.replace(keypoints=keypoints)
+    same(read(long(tmp_path / "a.csv", clip))[0], clip)
+    same(read(long(tmp_path / "b.csv", filmed(), scores=True))[0], filmed())
+
+
+@pytest.mark.parametrize("people", [1, 2])
+def test_deeplabcuts_rows_of_header(tmp_path: Path, people: int) -> None:
+    clip = filmed()
+    assert clip.scores is not None
+    clip = clip.replace(keypoints=np.repeat(clip.keypoints, people, 0) + np.arange(people)[:, None, None, None], scores=np.repeat(clip.scores, people, 0))
+    columns = [(f"mouse{m}", joint, what) for m in range(people) for joint in clip.layout.joints for what in ("x", "y", "likelihood")]
+    rows = {"scorer": ["net"] * len(columns), "individuals": [c[0] for c in columns], "bodyparts": [c[1] for c in columns], "coords": [c[2] for c in columns]}
+    if people == 1:
+        del rows["individuals"]
+    values = np.concatenate([clip.keypoints, np.asarray(clip.scores)[..., None]], -1).transpose(1, 0, 2, 3).reshape(clip.frames, -1)
+    path = write(tmp_path / "a.csv", [[key, *row] for key, row in rows.items()], [[t, *row] for t, row in enumerate(values.tolist())])
+    same(read(path)[0], clip)
+
+
+@pytest.mark.parametrize(("column", "time", "fps"), [
+    ("time", lambda t: t / 30, 30.0), ("Time (s)", lambda t: f"{t / 120:.4f}", 120.0), ("timestamp", lambda t: 1.7e12 + 40 * t, 25.0), ("time_ms", lambda t: round(t * 1e3 / 60), 60.0),
+    ("timestamp", lambda t: 33366700 * t, 29.97), ("timestamp", lambda t: f"2024-05-01 12:00:{t:02d}", None), ("frame", lambda t: t + 7, None),
+], ids=["seconds", "unit", "milliseconds", "rounded", "nanoseconds", "dates", "frames"])  # fmt: skip
+def test_fps_comes_of_the_times(tmp_path: Path, column: str, time: Callable[[int], object], fps: float | None) -> None:
+    (found,) = read(wide(tmp_path / "a.csv", make_clip(), extra=lambda t: {column: time(t), "": t, "mood": "calm"}))
+    assert found.fps == (None if fps is None else pytest.approx(fps, rel=2e-3))
+    same(found, make_clip())
+
+
+def test_rows_of_frames_in_disorder_and_joints_in_another_order_find_their_place(tmp_path: Path) -> None:
+    clip = make_clip()
+    path = wide(tmp_path / "a.csv", clip, extra=lambda t: {"frame": t})
+    header, *rows = list(csv.reader(path.open()))
+    turned = [[*row[:1], *row[:0:-1]] for row in (header, *rows[::-1])]
+    same(read(write(path, turned[:1], turned[1:]))[0], clip)
+
+
+def test_joints_of_no_layout_are_told_by_their_names(tmp_path: Path) -> None:
+    clip = make_clip()
+    names = [f"b_{j}" if j != "Head" else "b_Skull" for j in clip.layout.joints]
+    own = Clip(clip.keypoints, skelzoo.make_layout("own", names, [None] * 20))
+    (found,) = read(wide(tmp_path / "a.csv", own))
+    assert found.layout.joints == tuple(names) and found.layout.point("left_elbow") == {names.index("b_LeftElbow"): 1.0}
+    np.testing.assert_array_equal(found.keypoints, clip.keypoints)
+
+
+def test_empty_cells_are_named_in_3d_and_not_found_in_2d(tmp_path: Path) -> None:
+    clip = make_clip()
+    keypoints = clip.keypoints.copy()
+    path = wide(tmp_path / "a.csv", clip)
+    header, *rows = list(csv.reader(path.open()))
+    rows[2][header.index("Head_y")] = ""
+    rows[5][header.index("Spine_x")] = "NaN"
+    write(path, [header], rows)
+    with pytest.raises(ReadError, match=r"line 4, column 'Head_y' is empty, as are 1 more joint positions\. .*fill_missing\(table\.keypoints\)"):
+        read(path)
+    table = read_table(path)
+    filled = skelzoo.fill_missing(table.keypoints)
+    keypoints[0, 2, 3] = (keypoints[0, 1, 3] + keypoints[0, 3, 3]) / 2
+    np.testing.assert_allclose(filled[0, 2, 3], keypoints[0, 2, 3], atol=1e-5)
+
+    scored = filmed()
+    path = wide(tmp_path / "b.csv", scored)
+    header, *rows = list(csv.reader(path.open()))
+    rows[2][header.index("nose_x")] = rows[2][header.index("nose_y")] = ""
+    (found,) = read(write(path, [header], rows))
+    assert found.scores is not None and not found.keypoints[0, 2, 0].any() and found.scores[0, 2, 0] == 0
+    assert np.array_equal(found.keypoints[0, 3:], scored.keypoints[0, 3:])
+
+
+def changed(path: Path, line: int, old: str, new: str) -> Path:
+    lines = path.read_text().splitlines()
+    assert old in lines[line - 1]
+    lines[line - 1] = lines[line - 1].replace(old, new, 1)
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize(("line", "old", "new", "says"), [
+    (1, "Spine_x", "Spine_y", r"two columns are y of Spine"),
+    (1, "Spine_x", "Spain_x", r"no column is y of 'Spain', which has x\."),
+    (1, "Head_x,Head_y,Head_z", "Tail_x,Tail_y,Tail_z", None),
+    (1, "frame,", "Frame,", None),
+    (4, "2,", "1,", r"lines 3 and 4 are both frame 1\. .*column person"),
+    (4, "2,", "two,", r"line 4, column 'frame': 'two' is not a usable number"),
+    (4, "2,", "2,abc", r"line 4, column 'HipCenter_x': 'abc.*' is not a usable number"),
+    (4, "2,", "2,1e300,", r"line 4 has 62 cells, the header 61"),
+], ids=["twice", "misspelt", "one unknown", "capitals", "frame twice", "no frame", "no number", "too long"])  # fmt: skip
+def test_malformed_tables_are_refused_by_line_and_column(tmp_path: Path, line: int, old: str, new: str, says: str | None) -> None:
+    path = changed(wide(tmp_path / "a.csv", make_clip(), extra=lambda t: {"frame": t}), line, old, new)
+    if says is None:
+        assert read(path)[0].frames == make_clip().frames
+        return
+    with pytest.raises(ReadError, match=says):
+        read(path)
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("a,b\n1,2\n", "is of no known format|columns a, b are no joints"),
+    ("Head_x,Head_y\n", "holds no rows below its header"),
+    ("tail_x,tail_y,withers_x,withers_y\n1,2,3,4\n", r"its joints are not understood.*none is understood as left_shoulder.*tail, withers"),
+    ("joint,x,y\nhead,1,2\n", "no column frame or time"),
+])  # fmt: skip
+def test_tables_of_something_else_are_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(ReadError, match=says):
+        read(tmp_path / "a.csv")
+
+
+def test_tables_of_something_else_are_passed_over_in_folders(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("file,label\na.csv,walk\n")
+    path = wide(tmp_path / "a.csv", make_clip())
+    assert find_files(tmp_path) == [path] and passed_over([tmp_path]) == [tmp_path / "labels.csv"]
+    path.rename(tmp_path / "a.json")
+    with pytest.raises(ReadError, match=r"is named \.json, but its content looks like table of joints.*Rename it to \.csv"):
+        read(tmp_path / "a.json")
+
+
+@pytest.mark.needs_shared
+@pytest.mark.parametrize(("corpus", "number"), [("nw_ucla", 3), ("utd_mhad", 5)])
+def test_real_clips_come_back_with_their_classes(tmp_path: Path, shared: Path, corpus: str, number: int) -> None:
+    clip = read(shared / f"data/{corpus}.npz")[number]
+    assert clip.layout in (get_layout("kinect20"), get_layout("utdmhad20"))
+    found = [read(write_one(tmp_path / f"{write_one.__name__}.csv", clip))[0] for write_one in (wide, long)]
+    for one in found:
+        kinect = clip if one.layout is clip.layout else skelzoo.remap(clip, one.layout)
+        np.testing.assert_array_equal(one.keypoints, kinect.keypoints)
+    encoder = skelzoo.load("skeattnclr-openskel", device="cpu")
+    expected, *labels = encoder.classify([clip, *found]).labels[:, 0]
+    assert labels == [expected] * 2
