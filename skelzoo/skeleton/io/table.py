@@ -156,7 +156,9 @@ def _layout(joints: Sequence[str], path: Path) -> tuple[Layout, list[int]]:
     try:
         return layout_from_names(joints), list(range(len(joints)))
     except LayoutError as error:
-        raise ReadError(path, f"its joints are not understood: {error}", "Then skelzoo.Clip(keypoints, layout) takes them as an array.") from None
+        raise ReadError(
+            path, f"its joints are not understood: {str(error)[:-1]}", "With that layout skelzoo.Clip(keypoints, layout) takes them as an array."
+        ) from None
 
 
 class _Body:
