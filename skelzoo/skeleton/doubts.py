@@ -1,10 +1,11 @@
-"""What is odd about clips that are taken all the same: axes that are not skelzoo's, pictures' shares in place of pixels."""
+"""What is odd about clips that are taken all the same: axes or an order of joints that are not skelzoo's, lost joints at zero, pictures' shares in place of pixels."""
 
 from __future__ import annotations
 
 import warnings
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.layouts import Layout
@@ -15,6 +16,12 @@ UPRIGHT = 0.8
 
 BACKWARDS = -0.4
 """Median cosine of feet to the front below which left and right are exchanged: the clips of the corpora and benchmarks have more, nearly all of them when mirrored less."""
+
+APART = 0.9
+"""Trunk lengths from hip centre to the middle of the hips from which on joints are in another order: clips of the corpora have at most 0.66, of others' orders at least 1.09."""
+
+SHARES = 2
+"""2-D coordinates up to this are no pixels: shares of a picture, of joints outside it too."""
 
 Doubt = str
 
@@ -43,21 +50,66 @@ class Doubts:
         self._clips.clear()
 
 
-def doubts_of(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool) -> tuple[Doubt, ...]:
+def doubts_of(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool, filled: bool) -> tuple[Doubt, ...]:
     """What is odd about a clip.
 
     Args:
         clip: as it is given.
         keypoints: (M, T, V, C) of a contract's layout, as its steps get them.
         any_axis: whether the steps turn bodies upright.
+        filled: whether the steps fill joints at zero.
     """
-    found = [None if any_axis else _spine(keypoints, layout, clip.channels), _mirrored(clip)]
-    if clip.channels == 2 and clip.keypoints.min() >= 0 and clip.keypoints.max() <= 1:
+    # Joints in another order are no spine and no feet: what these tell would mislead.
+    order = _order(clip)
+    found: list[Doubt | None] = [order] if order else [None if any_axis else _spine(keypoints, layout, clip.channels), _mirrored(clip)]
+    found.append(None if filled else _lost(clip))
+    if clip.channels == 2 and max(-clip.keypoints.min(), clip.keypoints.max()) <= SHARES:
         found.append(
-            "the 2-D coordinates are from 0 to 1, as shares of a picture are. Give pixels, keypoints * (width, height), "
+            f"the 2-D coordinates are all within -{SHARES} to {SHARES}, as shares of a picture are. Give pixels, keypoints * (width, height), "
             "so that x and y have one unit; if they have, all is well."
         )
     return tuple(doubt for doubt in found if doubt)
+
+
+def _order(clip: Clip) -> Doubt | None:
+    """Whether the middle of the hips is far from a hip centre of its own."""
+    layout, points = clip.layout, ("left_hip", "right_hip", "hip_center", "shoulder_center")
+    mixes = [layout.mix(point) or {} for point in points]
+    if not set(points[:3]) <= set(layout.own.values()) or not all(mixes):
+        return None
+    weights = np.zeros((len(points), len(layout)), np.float32)
+    for row, mix in zip(weights, mixes, strict=True):
+        row[list(mix)] = list(mix.values())
+    at = weights @ clip.keypoints
+    whole = np.asarray(at.any(axis=3)).all(axis=2) if clip.channels == 2 else is_present(at)
+    left, right, hips, shoulders = at[whole].transpose(1, 0, 2)
+    if not len(hips) or np.median(np.linalg.norm((left + right) / 2 - hips, axis=1) / np.maximum(np.linalg.norm(shoulders - hips, axis=1), 1e-12)) <= APART:
+        return None
+    return (
+        f"the joints do not fit layout {layout.name!r}, whose hip centre is between the hips; they may be in another order. "
+        f"Compare yours with skelzoo.get_layout({layout.name!r}).joints; if they are the same, all is well."
+    )
+
+
+def _lost(clip: Clip) -> Doubt | None:
+    """Whether 3-D joints jump to exactly the origin; a joint that stays there, or passes, is what the clip is centred on."""
+    found: NDArray[np.bool_] = np.asarray(clip.keypoints.any(axis=3))
+    there: NDArray[np.bool_] = np.asarray(found.any(axis=2))
+    if clip.channels == 2 or (found | ~there[..., None]).all():
+        return None
+    for person, seen, here in zip(clip.keypoints, found, there, strict=True):
+        body, known = person[here], seen[here]
+        count = known.sum(axis=1, keepdims=True)
+        size = np.sqrt((((body - body.sum(axis=1, keepdims=True) / count[..., None]) ** 2).sum(axis=2) * known).sum(axis=1) / count[:, 0])
+        jumps = (known[1:] != known[:-1]) & (np.linalg.norm(np.diff(body, axis=0), axis=2) > size[1:, None])
+        if jumps.any():
+            centred = (~seen[here]).all(axis=0).any()
+            known_how = "keypoints.any(-1)" + (" | ~keypoints.any((-3, -1), keepdims=True)[..., 0]" if centred else "")
+            return (
+                "joints jump to exactly (0, 0, 0), where trackers put those that they lose, and would be taken to be there. "
+                f"Fill them: skelzoo.fill_missing(keypoints, {known_how}); if they are there, all is well."
+            )
+    return None
 
 
 def _spine(keypoints: FloatArray, layout: Layout, given: int) -> Doubt | None:
@@ -72,7 +124,7 @@ def _spine(keypoints: FloatArray, layout: Layout, given: int) -> Doubt | None:
     spine /= max(float(np.linalg.norm(spine)), 1e-12)
     if len(spine) == 2:
         if spine[1] <= UPRIGHT:
-            return None
+            return _sideways(spine) if given == 2 else None
         if given == 3:
             return _of_spine("down", "y axis points up", "If y points down in your data, give keypoints * [1, -1, -1], and shares of a picture without z")
         return _of_spine("down", "y axis of 2-D joints points down, as pixels do", "If y points up in your data, give keypoints * [1, -1]")
@@ -86,6 +138,17 @@ def _spine(keypoints: FloatArray, layout: Layout, given: int) -> Doubt | None:
         advice = f"If x is the vertical axis of your data, give keypoints[..., [1, 0, 2]] * [{-np.sign(x):.0f}, {np.sign(x):.0f}, 1]"
         return _of_spine("along x", "y axis points up", advice)
     return None
+
+
+def _sideways(spine: FloatArray) -> Doubt | None:
+    """2-D bodies that stand along x."""
+    if abs(spine[0]) <= UPRIGHT:
+        return None
+    turn = "keypoints[..., ::-1] * [1, -1]" if spine[0] > 0 else "keypoints[..., ::-1] * [-1, 1]"
+    advice = f"If the picture is turned on its side, give {turn}"
+    if spine[0] < 0:
+        advice = f"If your data have y before x, give keypoints[..., ::-1]; if the picture is turned on its side, {turn}"
+    return _of_spine("along x", "y axis of 2-D joints points down, as pixels do", advice)
 
 
 def _of_spine(found: str, axis: str, advice: str) -> Doubt:

@@ -125,7 +125,8 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
         ClipError: too many persons, too few frames, too few coordinates, no ``image_size`` where a step needs one.
         CoverageError: the clip's layout does not give enough of the contract's joints, or a pose estimator found too few of them.
 
-    Warns of bodies that stand along another axis than y, or, in 2-D, upside down, and of 3-D ones with left and right exchanged.
+    Warns of joints in another order than the layout's, of bodies that stand along another axis than y, or, in 2-D, upside down, of 3-D ones
+    with left and right exchanged, of 3-D joints lost at the origin, and of 2-D ones that are shares of a picture.
     """
     array, found = prepare_doubtfully(clip, contract)
     doubts = Doubts()
@@ -139,7 +140,7 @@ def prepare_doubtfully(clip: Clip, contract: Contract) -> tuple[FloatArray, tupl
     _check_depth(clip, contract.channels)
     given, clip = clip, remap(clip, contract.layout, contract.min_coverage)
     keypoints = _take_channels(_present_persons(clip, contract), contract.channels, clip.name)
-    doubts = doubts_of(given, keypoints, get_layout(contract.layout), any_axis={"step": "stand_upright"} in contract.steps)
+    doubts = doubts_of(given, keypoints, get_layout(contract.layout), {"step": "stand_upright"} in contract.steps, {"step": "fill_gaps"} in contract.steps)
     frames = int(keypoints.any(axis=(0, 2, 3)).sum())
     if frames < contract.min_frames:
         raise ClipError(

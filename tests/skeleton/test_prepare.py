@@ -283,60 +283,6 @@ def test_joints_that_were_never_found_are_not_made_up(lost: tuple[int, ...], say
         prepare(clip.replace(keypoints=keypoints), contract)
 
 
-@pytest.mark.parametrize(("turn", "says"), [
-    ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], None), ([[1, 0, 0], [0, -1, 0], [0, 0, -1]], "[1, -1, -1]"),
-    ([[1, 0, 0], [0, 0, 1], [0, -1, 0]], "[..., [0, 2, 1]] * [1, 1, -1]"), ([[1, 0, 0], [0, 0, -1], [0, 1, 0]], "[..., [0, 2, 1]] * [1, -1, 1]"),
-    ([[0, -1, 0], [1, 0, 0], [0, 0, 1]], "[..., [1, 0, 2]] * [-1, 1, 1]"), ([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], "[..., [1, 0, 2]] * [1, -1, 1]"),
-])  # fmt: skip
-def test_bodies_that_do_not_stand_along_y_are_warned_of(turn: list[list[int]], says: str | None) -> None:
-    """And what is advised puts them back."""
-    clip, contract = make("squat", frames=20), Contract("kinect20", 3, 1, 16, ({"step": "resample", "frames": 16},))
-    turned = clip.replace(keypoints=clip.keypoints @ np.array(turn, np.float32))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        prepare(turned, contract)
-    assert [says in str(w.message) for w in caught if says] == ([True] if says else []) and len(caught) == bool(says)
-    if says:
-        order = next((o for o in ([0, 2, 1], [1, 0, 2]) if str(o) in says), [0, 1, 2])
-        assert np.allclose(turned.keypoints[..., order] * np.array(eval(says.rpartition("* ")[2])), clip.keypoints)
-
-
-@pytest.mark.parametrize("turn", [[1, 1, -1], [-1, 1, 1], None], ids=["z", "x", "left and right"])
-@pytest.mark.parametrize("motion", ["walk", "squat", "wave", "kick"])
-def test_bodies_in_the_mirror_are_warned_of(turn: list[int] | None, motion: str) -> None:
-    clip, contract = make(motion, frames=40), Contract("kinect20", 3, 1, 16, ({"step": "resample", "frames": 16},))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        prepare(clip, contract)
-    keypoints = clip.keypoints * turn if turn else clip.keypoints[:, :, list(clip.layout.mirror_permutation)]
-    with pytest.warns(UserWarning, match=r"^made-up: the feet point backwards.*\* \[1, 1, -1\]"):
-        prepare(clip.replace(keypoints=keypoints, name="made-up"), contract)
-
-
-def test_pictures_upside_down_are_warned_of() -> None:
-    """Also where hips and shoulders are lost for most of the clip."""
-    clip, contract = film(make("squat", frames=40), 0), Contract("coco17", 2, 1, 16, ({"step": "fill_gaps"}, {"step": "resample", "frames": 16}))
-    clip.keypoints[:, :, :, 1] += 1000  # so that a lost joint, at the origin, is far above
-    clip.keypoints[:, 5:, 11] = 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        prepare(clip, contract)
-    with pytest.warns(UserWarning, match=r"points down, as pixels do.*\* \[1, -1\]"):
-        prepare(clip.replace(keypoints=clip.keypoints * np.float32([1, -1])), contract)
-    body = make("squat", frames=40)
-    with pytest.warns(UserWarning, match=r"y axis points up.*\* \[1, -1, -1\]"):
-        prepare(body.replace(keypoints=body.keypoints * np.float32([1, -1, -1])), Contract("kinect20", 2, 1, 16, contract.steps))
-
-
-def test_joints_lost_far_from_the_origin_turn_no_body() -> None:
-    clip, contract = make("squat", frames=40), Contract("kinect20", 3, 1, 16, ({"step": "resample", "frames": 16},))
-    keypoints = clip.keypoints + np.float32([0, 0, 3.5])
-    keypoints[:, :8, [clip.layout.index(j) for j in ("ShoulderCenter", "LeftShoulder", "RightShoulder")]] = 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        prepare(clip.replace(keypoints=keypoints), contract)
-
-
 def test_what_is_known_in_no_frame_is_filled_in_no_space() -> None:
     """In 2-D (0, 0) says that a joint was not found; in 3-D it is a place."""
     scores = np.ones((6, 20))
@@ -349,12 +295,6 @@ def test_what_is_known_in_no_frame_is_filled_in_no_space() -> None:
         else:
             with pytest.raises(ClipError, match="joint 5 of person 0 is known in no frame"):
                 fill_missing(keypoints, scores)
-
-
-def test_shares_of_a_picture_are_warned_of() -> None:
-    clip, contract = film(make("squat", frames=40), 0), Contract("coco17", 2, 1, 16, ({"step": "fill_gaps"}, {"step": "resample", "frames": 16}))
-    with pytest.warns(UserWarning, match=r"keypoints \* \(width, height\)"):
-        prepare(clip.replace(keypoints=clip.keypoints / np.float32([1920, 1080])), contract)
 
 
 def test_choosing_among_ids_of_one_person_is_warned_of() -> None:

@@ -1,0 +1,130 @@
+"""What is odd about clips that are taken all the same."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import skelzoo
+from skelzoo import Clip, Contract, get_layout, prepare
+from skelzoo.learn.cameras import film
+from skelzoo.skeleton.procedural import make
+
+RESAMPLE = {"step": "resample", "frames": 16}
+SPACE, PICTURE = Contract("kinect20", 3, 1, 16, (RESAMPLE,)), Contract("coco17", 2, 1, 16, ({"step": "fill_gaps"}, RESAMPLE))
+
+
+def told(clip: Clip, contract: Contract = SPACE) -> list[str]:
+    """What is warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prepare(clip, contract)
+    return [str(w.message) for w in caught]
+
+
+@pytest.mark.parametrize(("turn", "says"), [
+    ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], None), ([[1, 0, 0], [0, -1, 0], [0, 0, -1]], "[1, -1, -1]"),
+    ([[1, 0, 0], [0, 0, 1], [0, -1, 0]], "[..., [0, 2, 1]] * [1, 1, -1]"), ([[1, 0, 0], [0, 0, -1], [0, 1, 0]], "[..., [0, 2, 1]] * [1, -1, 1]"),
+    ([[0, -1, 0], [1, 0, 0], [0, 0, 1]], "[..., [1, 0, 2]] * [-1, 1, 1]"), ([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], "[..., [1, 0, 2]] * [1, -1, 1]"),
+])  # fmt: skip
+def test_bodies_that_do_not_stand_along_y_are_warned_of(turn: list[list[int]], says: str | None) -> None:
+    """And what is advised puts them back."""
+    clip = make("squat", frames=20)
+    turned = clip.replace(keypoints=clip.keypoints @ np.array(turn, np.float32))
+    found = told(turned)
+    assert [says in text for text in found if says] == ([True] if says else []) and len(found) == bool(says)
+    if says:
+        order = next((o for o in ([0, 2, 1], [1, 0, 2]) if str(o) in says), [0, 1, 2])
+        assert np.allclose(turned.keypoints[..., order] * np.array(eval(says.rpartition("* ")[2])), clip.keypoints)
+
+
+@pytest.mark.parametrize("turn", [[1, 1, -1], [-1, 1, 1], None], ids=["z", "x", "left and right"])
+@pytest.mark.parametrize("motion", ["walk", "squat", "wave", "kick"])
+def test_bodies_in_the_mirror_are_warned_of(turn: list[int] | None, motion: str) -> None:
+    clip = make(motion, frames=40)
+    assert not told(clip)
+    keypoints = clip.keypoints * turn if turn else clip.keypoints[:, :, list(clip.layout.mirror_permutation)]
+    with pytest.warns(UserWarning, match=r"^made-up: the feet point backwards.*\* \[1, 1, -1\]"):
+        prepare(clip.replace(keypoints=keypoints, name="made-up"), SPACE)
+
+
+def test_pictures_upside_down_are_warned_of() -> None:
+    """Also where hips and shoulders are lost for most of the clip."""
+    clip = film(make("squat", frames=40), 0)
+    clip.keypoints[:, :, :, 1] += 1000  # so that a lost joint, at the origin, is far above
+    clip.keypoints[:, 5:, 11] = 0
+    assert not told(clip, PICTURE)
+    with pytest.warns(UserWarning, match=r"points down, as pixels do.*\* \[1, -1\]"):
+        prepare(clip.replace(keypoints=clip.keypoints * np.float32([1, -1])), PICTURE)
+    body = make("squat", frames=40)
+    with pytest.warns(UserWarning, match=r"y axis points up.*\* \[1, -1, -1\]"):
+        prepare(body.replace(keypoints=body.keypoints * np.float32([1, -1, -1])), Contract("kinect20", 2, 1, 16, PICTURE.steps))
+
+
+@pytest.mark.parametrize(("turn", "says"), [
+    (lambda x: x[..., ::-1], "y before x, give keypoints[..., ::-1]"), (lambda x: x[..., ::-1] * [1, -1], "on its side, keypoints[..., ::-1] * [-1, 1]"),
+    (lambda x: x[..., ::-1] * [-1, 1], "give keypoints[..., ::-1] * [1, -1]"),
+])  # fmt: skip
+def test_pictures_on_their_side_are_warned_of(turn: Callable[[np.ndarray], np.ndarray], says: str) -> None:
+    """And what is advised puts them back."""
+    clip = film(make("squat", frames=40), 0)
+    turned = clip.replace(keypoints=turn(clip.keypoints))
+    (text,) = told(turned, PICTURE)
+    assert text.startswith(f"{clip.name}: the spine points along x") and says in text
+    assert np.array_equal(eval(says[says.index("keypoints") :], {"keypoints": turned.keypoints}), clip.keypoints)
+
+
+def lose(keypoints: np.ndarray) -> np.ndarray:
+    """The same with some joints of some frames at the origin."""
+    lost = keypoints.copy()
+    lost[np.random.default_rng(2).random(lost.shape[:3]) < 0.03] = 0
+    return lost
+
+
+@pytest.mark.parametrize("move", [lambda x: x + np.float32([0, 0, 3.5]), lambda x: x - x[:, :, :1]], ids=["before a camera", "centred in every frame"])
+def test_joints_lost_at_the_origin_are_warned_of(move: Callable[[np.ndarray], np.ndarray]) -> None:
+    """And what is advised finds them again; in pictures the steps do."""
+    clip = make("walk", frames=40)
+    right = move(clip.keypoints)
+    keypoints = lose(right)
+    absent = np.zeros_like(right[:, :5])
+    (text,) = told(clip.replace(keypoints=np.concatenate([keypoints, absent], 1)))
+    assert text.startswith(f"{clip.name}: joints jump to exactly (0, 0, 0)")
+    filled = eval(text[text.index("skelzoo.fill_missing") :].split("; ")[0], {"skelzoo": skelzoo, "keypoints": keypoints})
+    assert np.abs(keypoints - right).max() > 0.8 and np.abs(filled - right).max() < 0.3 and not told(clip.replace(keypoints=filled))
+    film_clip = film(clip, 0)
+    assert not told(film_clip.replace(keypoints=lose(film_clip.keypoints)), PICTURE)
+
+
+@pytest.mark.parametrize("centred", [lambda x: x - x[:, :, :1], lambda x: x - x[:, :1, :1]], ids=["in every frame", "in the first frame"])
+def test_what_a_clip_is_centred_on_is_not_lost(centred: Callable[[np.ndarray], np.ndarray]) -> None:
+    clip = make("walk", frames=40)
+    keypoints = np.concatenate([np.zeros_like(clip.keypoints[:, :3]), centred(clip.keypoints)], 1)
+    assert not told(clip.replace(keypoints=keypoints))
+
+
+def test_joints_lost_far_from_the_origin_turn_no_body() -> None:
+    clip = make("squat", frames=40)
+    keypoints = clip.keypoints + np.float32([0, 0, 3.5])
+    keypoints[:, :8, [clip.layout.index(j) for j in ("ShoulderCenter", "LeftShoulder", "RightShoulder")]] = 0
+    assert ["jump to exactly" in text for text in told(clip.replace(keypoints=keypoints))] == [True]
+
+
+@pytest.mark.parametrize("order", ["utdmhad20", "backwards"])
+def test_joints_in_another_order_are_warned_of_and_not_their_axes(order: str) -> None:
+    clip = make("walk", frames=40)
+    joints = clip.layout.joints[::-1] if order == "backwards" else get_layout(order).joints
+    moved = clip.replace(keypoints=clip.keypoints[:, :, [clip.layout.index(j) for j in joints]])
+    (text,) = told(moved)
+    assert text.startswith(f"{clip.name}: the joints do not fit layout 'kinect20'") and "axis" not in text
+
+
+@pytest.mark.parametrize("beyond", [0, 0.4])
+def test_shares_of_a_picture_are_warned_of(beyond: float) -> None:
+    """Also where joints lie outside of it."""
+    clip = film(make("squat", frames=40), 0)
+    with pytest.warns(UserWarning, match=r"keypoints \* \(width, height\)"):
+        prepare(clip.replace(keypoints=clip.keypoints / np.float32([1920, 1080]) + np.float32([0, beyond])), PICTURE)
