@@ -105,6 +105,8 @@ CASES: dict[str, Callable[[], object]] = {
     "a name that is no layout": lambda: Clip(body(30, 20, 3), "kinect"),
     "25 joints said to be kinect20": lambda: Clip(body(30, 25, 3), "kinect20", name="take 3"),
     "joints of no known layout": lambda: Clip(body(30, 19, 3), "kinect20", name="take 3"),
+    "coordinates before frames and joints": lambda: Clip(body(3, 30, 20), "kinect20", name="take 3"),
+    "frames for persons": lambda: skelzoo.prepare(Clip(body(30, 1, 20, 3), "kinect20", name="take 3"), CONTRACT),
     "an array of other axes than said": lambda: skelzoo.clips_from_array(body(8, 30, 20, 3), "kinect20", axes="n c t v"),
     "axes that are not understood": lambda: skelzoo.clips_from_array(body(8, 3, 30, 20), "kinect20", axes="b c t v"),
     "a joint that is NaN": lambda: Clip(with_nan(), "kinect20", name="take 3"),

@@ -274,7 +274,9 @@ def test_users_arrays(tmp_path: Path) -> None:
     ntu, coco = rng.normal(size=(2, 6, 25, 3)), rng.normal(size=(6, 17, 2))
     np.save(tmp_path / "ntu.npy", ntu)
     np.save(tmp_path / "coco.npy", coco)
-    assert (io.read(tmp_path / "ntu.npy")[0].layout.name, io.read(tmp_path / "coco.npy")[0].layout.name) == ("ntu25", "coco17")
+    for name, told, other in (("ntu", "ntu25", "body25"), ("coco", "coco17", "h36m17")):
+        with pytest.warns(UserWarning, match=f"are read as '{told}', but '{other}' has"):
+            assert io.read(tmp_path / f"{name}.npy")[0].layout.name == told
     np.savez(tmp_path / "many.npz", keypoints=rng.normal(size=(3, 1, 6, 20, 3)), layout="kinect20", fps=25, labels=["a", "", "c"])
     many = io.read(tmp_path / "many.npz")
     assert [c.label for c in many] == ["a", None, "c"] and [c.name for c in many] == [f"many[{i}]" for i in range(3)] and many[0].fps == 25

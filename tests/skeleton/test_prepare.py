@@ -315,6 +315,8 @@ def test_one_person_under_several_ids_is_told_from_several_persons() -> None:
     first[10:] = then[:10] = 0
     with pytest.raises(ClipError, match=r"never two at a time.*keypoints.sum"):
         prepare(clip.replace(keypoints=np.stack([first, then])), contract)
+    with pytest.raises(ClipError, match=r"20 persons.*axes='t m v c'"):
+        prepare(clip.replace(keypoints=clip.keypoints.swapaxes(0, 1)), contract)
     with pytest.raises(ClipError, match="select_persons"):
         prepare(clip.replace(keypoints=np.repeat(clip.keypoints, 2, 0)), contract)
 

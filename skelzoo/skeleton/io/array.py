@@ -3,7 +3,7 @@
 ==============  =================================================================================================
 ``keypoints``   (T, V, C), (M, T, V, C) or (N, M, T, V, C) floats; with ``axes`` in the order that says
 ``axes``        optional text such as ``"n c t v m"``
-``layout``      a layout name; may be left out only where the joints tell it (25 joints 3-D, 17 joints 2-D)
+``layout``      a layout name; may be left out only for 25 joints 3-D (``ntu25``) and 17 joints 2-D (``coco17``), and a warning says so
 ``fps``         optional number, or one per clip; NaN is unknown
 ``scores``      optional, ``keypoints`` without its last axis (not together with ``axes``)
 ``image_size``  optional height and width in pixels of the picture of 2-D joints, or (N, 2) of each clip's; 0 is unknown
@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from skelzoo.skeleton.writing import whole_file
 Arrays = Mapping[str, NDArray[Any]]
 
 TOLD_BY_JOINTS = ("ntu25", "coco17", "kinect20", "utdmhad20")
-"""Layouts in wide use as bare arrays. Only these are told from the number of joints, and only where one alone fits."""
+"""Layouts in wide use as bare arrays. Only these are told from the number of joints, where one of them alone has it; others that do are named."""
 
 MAX_PERSONS = 10
 """More than this on the first of four axes is taken for samples, and refused until axes say so."""
@@ -207,6 +208,14 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
     fits = layouts_with(joints)
     told = [n for n in fits if n in TOLD_BY_JOINTS and get_layout(n).dimensions == channels]
     if len(told) == 1:
+        others = [n for n in fits if n not in told]
+        if others:
+            # The same words for every file, so that a folder of them warns once.
+            warnings.warn(
+                f"keypoints of {joints} joints with {channels} coordinates that name no layout are read as {told[0]!r}, but {' and '.join(map(repr, others))} "
+                f"has {joints} joints too. Say which with --layout (layout= in Python), or save them with it: np.savez(path, keypoints=x, layout={told[0]!r}).",
+                stacklevel=2,
+            )
         return get_layout(told[0])
     orders = {} if fits else {n: found[0] for n in list_layouts() if (found := fitting_axes(keypoints.shape, get_layout(n), 1))}
     if not fits and not orders:
