@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import shlex
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import skelzoo
 from skelzoo.cli_bench import bench_group
 from skelzoo.cli_bulk import embed_to_store, export_command, store_options
 from skelzoo.cli_corpus import corpus_group
-from skelzoo.cli_files import array_options, check_label_options, finish, go_through, select_option
+from skelzoo.cli_files import array_options, check_label_options, finish, go_through, select_option, show_warning
 from skelzoo.cli_models import COMMANDS, device_option, fail, pretty_json
 from skelzoo.errors import CheckpointError, SkelzooError
 
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 
 
 class Verbs(click.Group):
-    """A group whose verbs turn every SkelzooError into one line and exit code 1."""
+    """A group whose verbs turn every SkelzooError into one line and exit code 1, and every warning into one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = show_warning
+                return super().invoke(ctx)
         except SkelzooError as error:
             fail(error)
         except OSError as error:
