@@ -80,8 +80,10 @@ def remap(clip: Clip, target: str | Layout, min_coverage: float = MIN_COVERAGE) 
         return clip
     report, matrix = _plan(clip.layout, target)
     if report.missing or report.share < min_coverage:
+        failed = [f"{report.share:.0%} measured of the {min_coverage:.0%} needed"] if report.share < min_coverage else []
+        failed += [f"{len(report.missing)} missing, which neither it nor an estimate gives"] if report.missing else []
         raise CoverageError(
-            f"{clip.name}: layout {clip.layout.name!r} gives too few joints of {target.name!r} (needs {min_coverage:.0%} measured and none missing).\n{report}\n"
+            f"{clip.name}: layout {clip.layout.name!r} gives too few joints of {target.name!r}: {'; '.join(failed)}.\n{report}\n"
             "Use an encoder whose layout is nearer to yours, have your joint names matched by skelzoo.layout_from_names(names, parents), "
             "or describe the missing body points with skelzoo.make_layout(..., points=...)."
         )
