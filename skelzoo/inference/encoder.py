@@ -155,6 +155,16 @@ class Encoder:
         names: tuple[str, ...] = self.net.feature_names  # type: ignore[assignment]
         return names
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For ``copy`` and ``pickle``: the fused form is made anew, and a card that holds for the weights holds for theirs."""
+        text, state = self._card
+        return {**vars(self), "_fused": None, "_card": (text, state == state_of(self.net))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        text, holds = state["_card"]
+        self._card = text, state_of(self.net) if holds else None
+
     def __repr__(self) -> str:
         c = self.contract
         return f"Encoder({self.name!r}: {self.config.arch}, {c.layout} {c.channels}-D, {c.frames} frames, {self.embedding_dim}-d vectors, {self.config.num_classes} classes, on {self.device})"
@@ -168,7 +178,7 @@ class Encoder:
             axes: the axes of an array, e.g. ``"n t v c"``.
             prepared: the array is already what ``skelzoo.prepare`` gives, (N, C, T, V, M).
             batch_size: clips per batch; the default suits the device. The vectors do not depend on it beyond rounding.
-            progress: show a bar; None shows one on long work.
+            progress: show a bar; None shows one on long work, on a terminal.
 
         Returns:
             (N, D) float32, row i is clip i.

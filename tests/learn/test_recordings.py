@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
+import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +213,18 @@ def test_licence_and_numbers_stay_with_weights_that_are_saved_from_python(tmp_pa
         again.net.head.bias.add_(1)
     for card in (again.card, skelzoo.load(f"local:{tmp_path / 'tuned'}", device="cpu", num_classes=5).card):
         assert licence in card and "validation accuracy" not in card
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda encoder: pickle.loads(pickle.dumps(encoder))])
+def test_copies_keep_the_card_for_as_long_as_the_weights(copied: Callable[[skelzoo.Encoder], skelzoo.Encoder]) -> None:
+    start, clips = skelzoo.load("skeattnclr-openskel", device="cpu"), [make("wave", seed=s, frames=20) for s in range(2)]
+    vectors = start.embed(clips)
+    other = copied(start)
+    assert other.card == start.card and np.array_equal(other.embed(clips), vectors)
+    with torch.no_grad():
+        other.net.head.bias.add_(1)
+    changed = other.card
+    assert len(changed) < len(skelzoo.load("skeattnclr-openskel", device="cpu").card) / 2 and copied(other).card == changed
 
 
 def test_classes_taken_for_each_other_are_shown(model: str, tmp_path: Path) -> None:
