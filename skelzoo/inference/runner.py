@@ -100,7 +100,7 @@ def run(
         count: number of clips.
         batch_size: clips per batch, at most ``LARGEST`` on a CPU; default by device, on CUDA by the memory that clips take and that is
             free. Halved for good whenever memory runs out.
-        progress: show a bar; None shows one once the work takes over two seconds.
+        progress: show a bar; None shows one on a terminal, once the work takes over two seconds.
         same_size: give ``function`` full batches only, a short one filled up with its last clip (for compiled nets).
 
     Returns:
@@ -115,7 +115,7 @@ def run(
     if device.type not in BATCH:
         raise DeviceError(f"the net is on {device}, where clips cannot be run. Move it to one of {', '.join(BATCH)}.")
     out: dict[str, NDArray[np.float32]] = {}
-    with tqdm(total=count, unit="clip", disable=progress is False, delay=0 if progress else 2) as bar, torch.inference_mode():
+    with tqdm(total=count, unit="clip", disable=None if progress is None else not progress, delay=0 if progress else 2) as bar, torch.inference_mode():
         size, start = batch_size or BATCH[device.type], 0
         if device.type == "cpu":
             size = min(size, LARGEST["cpu"])

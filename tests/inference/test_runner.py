@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,6 +62,16 @@ def test_batches_are_prepared_in_order_and_errors_come_through(encoder: Encoder)
     with pytest.raises(ClipError, match=r"clip99'\): 1 frame"):
         encoder.embed([*many[:21], make_clip(99, frames=1), *many], batch_size=2)
     assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize(("progress", "terminal", "shown"), [(None, True, True), (None, False, False), (True, False, True), (False, True, False)])
+def test_a_bar_is_for_terminals_and_for_who_asks(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], progress: bool | None, terminal: bool, shown: bool
+) -> None:
+    monkeypatch.setattr("tqdm.std.time", functools.partial(next, itertools.count(0, 3)))  # three seconds at every look
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    encoder.embed([make_clip(i) for i in range(4)], batch_size=1, progress=progress)
+    assert ("clip" in capsys.readouterr().err) is shown
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
