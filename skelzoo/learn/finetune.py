@@ -27,7 +27,7 @@ from skelzoo.learn.head_result import Floats
 from skelzoo.learn.inputs import Inputs
 from skelzoo.learn.layers import freeze, freeze_unused, parameter_groups, set_train
 from skelzoo.learn.pretrain.psp import semi_supervised_losses
-from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, known_ids, one_per_clip
+from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, known_ids, one_per_clip, same_clips, warn_of_leaks
 from skelzoo.learn.training import Standardised, computes_bf16, warmup_cosine
 from skelzoo.nets.archs import ARCHS
 from skelzoo.nets.psp import PSP
@@ -41,6 +41,9 @@ SUFFIX = " (fine-tuned)"
 
 CLIP_NORM = 5.0
 """Largest norm of a step's gradient."""
+
+LEVEL = 4
+"""Of the stack, from ``_parts`` to who calls ``finetune``."""
 
 AUGMENTATIONS: tuple[Mapping[str, Any], ...] = (
     {"op": "temporal_crop", "shortest": 0.7}, {"op": "shear", "amplitude": 0.2}, {"op": "scale", "amplitude": 0.1},
@@ -146,6 +149,7 @@ def _parts(
     inputs: Inputs, clips: Sequence[Clip], truth: Ints, names: Sequence[str], validation: float | Sequence[Clip], groups: Sequence[str] | None, seed: int
 ) -> tuple[_Part, _Part, tuple[str, ...]]:
     """Training part, validation part, and the groups of the latter."""
+    own = not isinstance(validation, (int, float, np.number))
     if not isinstance(validation, (int, float, np.number)):
         validation = clip_list(validation)
         if groups is not None:
@@ -154,9 +158,16 @@ def _parts(
         both = [clip.name for clip in validation if id(clip) in learned]
         if both:
             raise TrainingError(f"{len(both)} validation clips are training clips too, the first is {both[0]!r}. Leave them out of one of both.")
-        return _Part(inputs.keep(clips), torch.from_numpy(truth)), _Part(inputs.keep(validation), torch.from_numpy(known_ids(validation, names))), ()
-    held = hold_out(truth, names, [c.name for c in clips], validation, seed) if groups is None else hold_out_groups(truth, groups, validation, seed)
-    x, y = inputs.keep(clips), torch.from_numpy(truth)
+        held = np.arange(len(clips) + len(validation)) >= len(clips)
+        clips, truth = [*clips, *validation], np.concatenate([truth, known_ids(validation, names)])
+        x = inputs.keep(clips)
+        same = same_clips(x.numpy(), truth)
+    else:
+        x = inputs.keep(clips)
+        same = same_clips(x.numpy(), truth)
+        held = hold_out(truth, names, [c.name for c in clips], validation, seed, same) if groups is None else hold_out_groups(truth, groups, validation, seed)
+    warn_of_leaks(clips, same, held.tolist(), own or groups is not None, LEVEL)
+    y = torch.from_numpy(truth)
     return _Part(x[~held], y[~held]), _Part(x[held], y[held]), tuple(sorted({str(g) for g, h in zip(groups or (), held, strict=groups is not None) if h}))
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import TrainingError
-from skelzoo.skeleton.clip import Clip, label_of
+from skelzoo.skeleton.clip import Clip, FloatArray, label_of
 
 Ints = NDArray[np.int64]
 
@@ -72,16 +74,65 @@ def known_ids(clips: Sequence[Clip], names: Sequence[str]) -> Ints:
     return np.array([index[str(c.label)] for c in clips], np.int64)
 
 
-def hold_out(truth: Ints, names: Sequence[str], clips: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
+def same_clips(prepared: FloatArray, truth: Ints) -> Ints:
+    """Which clips are copies: for each the number of the first one with the same joints and class, (clips,).
+
+    Args:
+        prepared: (clips, ...).
+        truth: class of each clip.
+    """
+    first: dict[Hashable, int] = {}
+    return np.array(
+        [first.setdefault((hashlib.sha256(x.tobytes()).digest(), int(y)), i) for i, (x, y) in enumerate(zip(prepared, truth, strict=True))], np.int64
+    )
+
+
+def warn_of_leaks(clips: Sequence[Clip], same: Ints, parts: Sequence[Any], grouped: bool, stacklevel: int) -> None:
+    """Warn where clips that a part is judged by are known from another part: as copies, or as windows of one recording.
+
+    Args:
+        same: see ``same_clips``.
+        parts: (clips,) which part each clip lies in.
+        grouped: whether somebody said which clips belong together.
+    """
+    copies = _spread(same.tolist(), parts)
+    if copies:
+        warnings.warn(
+            f"{len(copies)} of {len(clips)} clips have copies in another part, the first is {clips[copies[0]].name!r}, so the accuracy will be too high. "
+            "Leave one of each out, or put them into one group.",
+            stacklevel=stacklevel + 1,
+        )
+    windows = [] if grouped else _spread([c.name.rpartition("[")[0] if re.search(r"\[\d+:\d+\]$", c.name) else i for i, c in enumerate(clips)], parts)
+    if windows:
+        warnings.warn(
+            f"{len(windows)} of {len(clips)} clips are windows of recordings that lie in several parts, the first is {clips[windows[0]].name!r}, so the accuracy will be too high. "
+            "Give groups=, one person's or recording's name per clip, e.g. [clip.name.rpartition('[')[0] for clip in clips].",
+            stacklevel=stacklevel + 1,
+        )
+
+
+def _spread(keys: Sequence[Hashable], parts: Sequence[Any]) -> list[int]:
+    """Clips whose key there is in another part too."""
+    there: dict[Hashable, set[int]] = {}
+    for key, part in zip(keys, parts, strict=True):
+        there.setdefault(key, set()).add(int(part))
+    return [i for i, key in enumerate(keys) if len(there[key]) > 1]
+
+
+def hold_out(truth: Ints, names: Sequence[str], clips: Sequence[str], share: float, seed: int, same: Ints | None = None) -> NDArray[np.bool_]:
     """Hold out a share of every class, at least one clip and never all of them; 0 holds out none: (clips,) bool.
 
     Args:
         truth: class of each clip.
         clips: their names, for messages.
+        same: see ``same_clips``; copies of a clip count once, and are held out together.
 
     Raises:
         TrainingError: a class with a single clip, or a share outside 0 to below 1.
     """
+    if same is not None:
+        first, copy_of = np.unique(same, return_inverse=True)
+        return hold_out(truth[first], names, [clips[i] for i in first], share, seed)[copy_of]
     _check_share(share)
     out = np.zeros(len(truth), bool)
     if share == 0:
@@ -91,7 +142,7 @@ def hold_out(truth: Ints, names: Sequence[str], clips: Sequence[str], share: flo
         members = rng.permutation(np.flatnonzero(truth == i))
         if len(members) == 1:
             raise TrainingError(
-                f"class {name!r} has one clip, {clips[members[0]]!r}, so it cannot be both learned and validated. "
+                f"class {name!r} has one clip, {clips[members[0]]!r}, copies aside, so it cannot be both learned and validated. "
                 "Record more of it, leave it out, or give validation=0 or validation clips of your own."
             )
         out[members[: min(max(round(share * len(members)), 1), len(members) - 1)]] = True

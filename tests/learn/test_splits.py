@@ -7,10 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import make_clip
+from tiny import make_clip, make_encoder
 
+import skelzoo
 from skelzoo.errors import ClipError, TrainingError
+from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.splits import class_ids, hold_out_groups
+
+ONCE = FinetuneOptions(epochs=1, precision="32-true")
+LEAKS_FAIL = pytest.mark.filterwarnings("error:.*so the accuracy will be too high")
 
 
 def test_unequal_groups_are_held_out_as_near_to_the_share_as_can_be() -> None:
@@ -50,3 +55,23 @@ def test_folders_of_another_encoding_are_refused_before_anything_is_trained() ->
     clips = [make_clip(i).replace(label=("Kniebeuge", "\udcdcbung")[i % 2]) for i in range(4)]
     with pytest.raises(TrainingError, match=r"no UTF-8.*Rename the folder"):
         class_ids(clips)
+
+
+@LEAKS_FAIL
+@pytest.mark.parametrize("mode", ["linear", "full"])
+def test_copies_of_a_clip_lie_on_one_side(mode: str) -> None:
+    clips = [make_clip(i).replace(label="ab"[i % 2]) for i in range(10)]
+    result = finetune(make_encoder(labels=None), clips * 2, mode=mode, options=ONCE)
+    assert dict(result.clips) == {"a": (8, 2), "b": (8, 2)}
+    copies = [clip.replace(name="again") for clip in clips[:4]]
+    for settings in ({"groups": [f"person{i % 7}" for i in range(20)], "validation": 0.5}, {"validation": copies}):
+        with pytest.warns(UserWarning, match="have copies in another part, the first is .* put them into one group"):
+            finetune(make_encoder(labels=None), clips * (1 + ("groups" in settings)), mode=mode, options=ONCE, **settings)  # type: ignore[arg-type]
+
+
+@LEAKS_FAIL
+def test_windows_of_a_recording_are_told_until_they_are_grouped() -> None:
+    clips = [w for i in range(6) for w in skelzoo.windows(make_clip(i, frames=40).replace(label="ab"[i % 2]), 20, 10)]
+    with pytest.warns(UserWarning, match=r"of 18 clips are windows of recordings.*'clip\d\[0:20\]'.*Give groups="):
+        finetune(make_encoder(labels=None), clips, mode="linear", options=ONCE)
+    finetune(make_encoder(labels=None), clips, mode="linear", options=ONCE, groups=[clip.name.rpartition("[")[0] for clip in clips])
