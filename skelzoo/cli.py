@@ -235,6 +235,8 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.option(
     "--validation", default="0.2", show_default=True, metavar="SHARE|PATH", help="Share of the clips to hold out, 0 for none; or recordings to validate on."
 )
+@click.option("--folds", metavar="N|groups", help="Cross-validate in N folds, or leave out one group at a time; the model then learns from all clips.")
+@click.option("--report", metavar="FILE.csv", help="With --folds: every clip's class and scores out of fold, and the confusion table as FILE.confusion.csv.")
 @click.option("--group", metavar="REGEX", help="Finds the person in PATH/CLIPNAME, e.g. 'subject(\\d+)'; whole persons are then held out.")
 @click.option("--label", metavar="REGEX", help="Finds the class there instead of the first folder's name, e.g. '^[^/]+/([^/]+)/[^/]+/'.")
 @click.option(
@@ -249,20 +251,26 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.option("--overwrite", is_flag=True, help="Replace a model that OUT holds.")
 @click.pass_context
 def finetune_command(
-    context: click.Context, model: str, recordings: str, out: str, mode: str, validation: str, group: str | None, label: str | None,
+    context: click.Context, model: str, recordings: str, out: str, mode: str, validation: str, folds: str | None, report: str | None, group: str | None, label: str | None,
     label_from: str, table: str | None, unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int | None, learning_rate: float | None, seed: int | None,
     array_layout: str | None, array_axes: str | None, array_fps: float | None,
 ) -> None:  # fmt: skip
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""
+    from skelzoo.learn.cross_validation import cross_validate
     from skelzoo.learn.finetune import FinetuneOptions, finetune
-    from skelzoo.learn.finetune_result import card, report
+    from skelzoo.learn.finetune_result import card, check_report, write_report
+    from skelzoo.learn.finetune_result import report as described
     from skelzoo.learn.recordings import fitting_files
     from skelzoo.learn.seen import seen_tests
     from skelzoo.skeleton.io.form import ArrayForm
     from skelzoo.weights.files import CONFIG, check_target
 
     form = ArrayForm(array_layout, array_axes, array_fps)
+    if (report and not folds) or (folds and context.get_parameter_source("validation") is click.core.ParameterSource.COMMANDLINE):
+        raise click.UsageError("--report goes with --folds, and --folds without --validation: the model then learns from all clips.")
     check_target(Path(out))
+    if report:
+        check_report(report)
     if (Path(out) / CONFIG).exists() and not overwrite:
         raise CheckpointError(f"{out}: holds a model. Choose another name, or give --overwrite to have it replaced.")
     given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "freeze": int(freeze) if freeze.isdecimal() else freeze}
@@ -276,9 +284,13 @@ def finetune_command(
         seen = seen_tests([*clips, *others])
         for sentence in seen:
             click.echo(f"warning: {sentence}", err=True)
-        result = finetune(encoder, [c.clip for c in clips], mode=mode, unlabelled=[c.clip for c in others], validation=held, groups=groups, options=options)
+        learned: dict[str, Any] = {"clips": [c.clip for c in clips], "mode": mode, "unlabelled": [c.clip for c in others], "groups": groups, "options": options}
+        crossed = cross_validate(encoder, **learned, folds=int(folds) if folds.isdecimal() else folds) if folds else None
+        if crossed and report:  # before the last training, which may fail
+            click.echo(f"out-of-fold classes and scores: {', '.join(map(str, write_report(report, crossed, [c.file for c in clips])))}")
+        result = finetune(encoder, **learned, validation=held if crossed is None else crossed)
         folder = result.encoder.save(out, card(result, model, _command_line(context), encoder.card, seen))
-        click.echo(f"{report(result)}\nweights, to be loaded as local:{folder}")
+        click.echo(f"{described(result)}\nweights, to be loaded as local:{folder}")
     finish(len(clips), refused + more_refused)
 
 

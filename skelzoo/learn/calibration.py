@@ -14,7 +14,7 @@ from skelzoo.learn.head_result import TEMPERATURES, Floats, Ints, calibration_er
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far the scores on the validation part can be trusted.
+    """How far the scores on the validation part, or those out of fold, can be trusted.
 
     Attributes:
         temperature: by which the logits were divided; 1 where the head is none that can take it in.
@@ -38,12 +38,14 @@ def best_temperature(logits: Floats, truth: Ints) -> float:
 
 
 @torch.no_grad()
-def calibrate(net: nn.Module, head: str, logits: Callable[[], Floats], truth: Ints) -> Calibration | None:
+def calibrate(net: nn.Module, head: str, logits: Callable[[], Floats], truth: Ints, unseen: Floats | None = None) -> Calibration | None:
     """Fit a temperature and divide the head's last linear layers by it; a head whose logits do not follow stays as it was.
 
     Args:
         head: prefix of the head's modules.
         logits: of the validation clips, (clips, classes), by the net as it is when called.
+        truth: their classes.
+        unseen: logits to fit on instead, which nets that did not see the clips of ``truth`` gave; those of ``logits`` are then of any clips.
 
     Returns:
         None without validation clips.
@@ -51,14 +53,15 @@ def calibrate(net: nn.Module, head: str, logits: Callable[[], Floats], truth: In
     if not len(truth):
         return None
     before = logits()
-    temperature, error = best_temperature(before, truth), calibration_error(before, truth)
+    judged = before if unseen is None else unseen
+    temperature, error = best_temperature(judged, truth), calibration_error(judged, truth)
     layers = _last_layers(net, head)
     _divide(layers, temperature)
     after = logits()
     if not np.allclose(after * temperature, before, rtol=1e-3, atol=1e-3 * float(np.abs(before).max())):
         _divide(layers, 1 / temperature)
         return Calibration(1.0, error, error)
-    return Calibration(temperature, error, calibration_error(after, truth))
+    return Calibration(temperature, error, calibration_error(judged / temperature, truth))
 
 
 def _last_layers(net: nn.Module, head: str) -> list[nn.Linear]:

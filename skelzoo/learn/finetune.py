@@ -21,7 +21,7 @@ from skelzoo.inference.precision import without_autocast
 from skelzoo.inference.runner import BATCH
 from skelzoo.learn.calibration import calibrate
 from skelzoo.learn.finetune_options import FinetuneOptions as FinetuneOptions
-from skelzoo.learn.finetune_result import Epoch, card
+from skelzoo.learn.finetune_result import CrossValidation, Epoch, card, confusion_of
 from skelzoo.learn.finetune_result import FinetuneResult as FinetuneResult
 from skelzoo.learn.head_result import Floats
 from skelzoo.learn.inputs import Inputs
@@ -59,7 +59,7 @@ def finetune(
     *,
     mode: str = "full",
     unlabelled: Sequence[Clip] = (),
-    validation: float | Sequence[Clip] = 0.2,
+    validation: float | Sequence[Clip] | CrossValidation = 0.2,
     groups: Sequence[str] | None = None,
     options: FinetuneOptions | None = None,
 ) -> FinetuneResult:
@@ -74,7 +74,8 @@ def finetune(
         mode: ``full`` trains body and head by cross-entropy, ``linear`` the head alone, ``semi`` both with PSP's contrast on
             unlabelled clips beside it (PSP encoders only).
         unlabelled: for ``semi``; the training clips count as unlabelled too, as in PSP's code.
-        validation: share of the clips to hold out, 0 for none, or labelled clips of one's own.
+        validation: share of the clips to hold out, 0 for none; labelled clips of one's own; or what ``cross_validate`` gave for these clips:
+            then all are trained on, the last epoch is kept, and the temperature comes from the scores out of fold.
         groups: one name per clip, such as the person's: whole groups are held out. Without, clips are, class by class.
         options: defaults when None.
 
@@ -82,14 +83,14 @@ def finetune(
         TrainingError: labels, classes, groups or options that cannot be trained with, or a loss that is not finite.
         ClipError, CoverageError: a clip does not fit the encoder's contract; the message names it.
     """
-    o, clips, unlabelled = FinetuneOptions() if options is None else options, clip_list(clips), clip_list(unlabelled)
-    if not isinstance(encoder, Encoder):
-        raise TrainingError(f"encoder is of type {type(encoder).__name__}. Give skelzoo.load(NAME).")
-    if not isinstance(o, FinetuneOptions):
-        raise TrainingError(f"options are of type {type(o).__name__}. Give skelzoo.learn.finetune.FinetuneOptions(...).")
+    o, clips, unlabelled = check_call(encoder, options), clip_list(clips), clip_list(unlabelled)
     groups = None if groups is None else one_per_clip(groups, "groups")
     _check_mode(encoder, mode, unlabelled)
     names, truth = class_ids(clips, labels, encoder.labels)
+    crossed = None
+    if isinstance(validation, CrossValidation):
+        validation.check(names, truth)
+        crossed, validation, groups = validation, 0, None
     inputs = Inputs(encoder.contract, _augmentations(o, mode))
     train, valid, held = _parts(inputs, clips, truth, names, validation, groups, o.seed)
     with torch.random.fork_rng([encoder.device] if encoder.device.type == "cuda" else []), without_autocast(encoder.device):
@@ -99,13 +100,28 @@ def finetune(
         run = _Run(net, inputs, ARCHS[config.arch].head, encoder.labels != names, mode, o, *data)
         history, best = run.train(encoder.name)
         confusion = run.confusion()
-        calibration = calibrate(net, ARCHS[config.arch].head, run.validation_logits, run.valid.y.cpu().numpy())
+        judged, unseen = (run.valid.y.cpu().numpy(), None) if crossed is None else crossed.judged()
+        calibration = calibrate(net, ARCHS[config.arch].head, lambda: run.logits(run.valid if crossed is None else run.training), judged, unseen)
         run.finish()
     counts = {name: (int((train.y == i).sum()), int((valid.y == i).sum())) for i, name in enumerate(names)}
     tuned = Encoder(net.requires_grad_(True), config, f"{encoder.name.removesuffix(SUFFIX)}{SUFFIX}", encoder.device)
-    result = FinetuneResult(tuned, counts, history, best, confusion, held, calibration)
+    result = FinetuneResult(tuned, counts, history, best, confusion, held, calibration, crossed)
     tuned.card = card(result, encoder.name, _call(mode, o), encoder.card)
     return result
+
+
+def check_call(encoder: Any, options: Any) -> FinetuneOptions:
+    """The options, or the defaults.
+
+    Raises:
+        TrainingError: the encoder is none, or the options are none.
+    """
+    o = FinetuneOptions() if options is None else options
+    if not isinstance(encoder, Encoder):
+        raise TrainingError(f"encoder is of type {type(encoder).__name__}. Give skelzoo.load(NAME).")
+    if not isinstance(o, FinetuneOptions):
+        raise TrainingError(f"options are of type {type(o).__name__}. Give skelzoo.learn.finetune.FinetuneOptions(...).")
+    return o
 
 
 def _call(mode: str, options: FinetuneOptions) -> str:
@@ -246,14 +262,12 @@ class _Run:
 
     def confusion(self) -> Ints:
         """(classes, classes) validation clips, row the true class, column the one given."""
-        classes = self._logits(self.valid.x)
-        out = np.zeros((classes.shape[1],) * 2, np.int64)
-        np.add.at(out, (self.valid.y.cpu().numpy(), classes.argmax(1).cpu().numpy()), 1)
-        return out
+        logits = self.logits(self.valid)
+        return confusion_of(self.valid.y.cpu().numpy(), logits.argmax(1), logits.shape[1])
 
-    def validation_logits(self) -> Floats:
-        """(validation clips, classes)."""
-        return self._logits(self.valid.x).double().cpu().numpy()
+    def logits(self, part: _Part) -> Floats:
+        """(clips, classes) of ``valid`` or ``training``."""
+        return self._logits(part.x).double().cpu().numpy()
 
     def finish(self) -> None:
         """Bring a head that learned in standardised units back to those of the vectors."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from skelzoo.errors import UnknownModelError
+from skelzoo.errors import TrainingError, UnknownModelError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.output import table
+from skelzoo.inference.output import check_output, table
 from skelzoo.learn.calibration import Calibration
+from skelzoo.learn.head_result import Floats, log_scores
 from skelzoo.learn.seen import seen_in_card
 from skelzoo.learn.splits import Ints
+from skelzoo.skeleton.writing import check_place, csv_bytes, whole_file
 from skelzoo.weights.cards import licence_of
 from skelzoo.weights.manifest import manifest
 
@@ -39,6 +42,76 @@ class Epoch:
 
 
 @dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """N clips, each judged by a net that was fine-tuned on the other folds alone.
+
+    Attributes:
+        labels: class names in the order of the scores.
+        names: of the clips, in the order in which they were given.
+        truth: (N,) class of each clip, as an index into ``labels``.
+        folds: (N,) number of the fold each was left out with, from 0.
+        groups: of the clips; None without groups.
+        logits: (N, classes) before the temperature; -inf for classes of which the other folds have no clip, whose clips thus count as wrong.
+        temperature: that is fitted on them, see ``calibration``.
+    """
+
+    labels: tuple[str, ...]
+    names: tuple[str, ...]
+    truth: Ints
+    folds: Ints
+    groups: tuple[str, ...] | None
+    logits: Floats
+    temperature: float
+
+    @property
+    def scores(self) -> Floats:
+        """(N, classes) out of fold: softmax of the logits, divided by the temperature."""
+        return np.exp(log_scores(self.logits / self.temperature))
+
+    @property
+    def predicted(self) -> Ints:
+        """(N,) best class of each clip."""
+        return np.asarray(self.logits.argmax(1))
+
+    @property
+    def confusion(self) -> Ints:
+        """(classes, classes) clips, row the true class, column the one given."""
+        return confusion_of(self.truth, self.predicted, len(self.labels))
+
+    @property
+    def accuracy(self) -> float:
+        """Clips of all folds that are right, percent."""
+        return 100 * float((self.predicted == self.truth).mean())
+
+    @property
+    def per_fold(self) -> Mapping[str, float]:
+        """Fold -> percent of its clips that are right; a fold is called by its group where it is one, else by its number, from 1."""
+        right = self.predicted == self.truth
+        return {self.fold_name(i): 100 * float(right[self.folds == i].mean()) for i in range(int(self.folds.max()) + 1)}
+
+    @property
+    def per_class(self) -> Mapping[str, float]:
+        """Class -> percent of its clips that are right."""
+        return _per_class(self.labels, self.confusion)
+
+    def fold_name(self, number: int) -> str:
+        """What ``per_fold`` calls a fold."""
+        inside = {group for group, fold in zip(self.groups or (), self.folds, strict=self.groups is not None) if fold == number}
+        alone = self.groups is not None and len(set(self.groups)) == self.folds.max() + 1
+        return min(inside) if alone else str(number + 1)
+
+    def judged(self) -> tuple[Ints, Floats]:
+        """Classes and logits of the clips whose fold's net knew all classes, for the temperature."""
+        known = np.isfinite(self.logits).all(1)
+        return self.truth[known], self.logits[known]
+
+    def check(self, labels: tuple[str, ...], truth: Ints) -> None:
+        """Raises TrainingError: clips of other classes, or other clips."""
+        if labels != self.labels or not np.array_equal(truth, self.truth):
+            raise TrainingError("the cross-validation is of other clips or labels. Give validation= what cross_validate gave for these, with the same encoder.")
+
+
+@dataclass(frozen=True, eq=False)
 class FinetuneResult:
     """A fine-tuned encoder and how it did.
 
@@ -51,6 +124,7 @@ class FinetuneResult:
         confusion: (classes, classes) validation clips of the best epoch, row the true class, column the one given.
         held_out: the groups validated on, when clips were held out by group.
         calibration: how far the scores can be trusted; None without a validation part.
+        cross_validation: that ``validation`` gave; ``encoder`` has then learned from all clips.
     """
 
     encoder: Encoder
@@ -60,6 +134,7 @@ class FinetuneResult:
     confusion: Ints
     held_out: tuple[str, ...]
     calibration: Calibration | None = None
+    cross_validation: CrossValidation | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -74,18 +149,52 @@ class FinetuneResult:
     @property
     def per_class(self) -> Mapping[str, float]:
         """Class -> percent of its validation clips that are right; NaN without any."""
-        rows = zip(self.labels, self.confusion.diagonal(), self.confusion.sum(1), strict=True)
-        return {name: 100 * float(right / count) if count else float("nan") for name, right, count in rows}
+        return _per_class(self.labels, self.confusion)
 
     @property
     def balanced_accuracy(self) -> float:
         """Mean of ``per_class`` over the classes with validation clips; NaN without any."""
-        known = [a for a in self.per_class.values() if not np.isnan(a)]
-        return float(np.mean(known)) if known else float("nan")
+        return _mean_of_known(self.per_class)
+
+
+def confusion_of(truth: Ints, given: Ints, classes: int) -> Ints:
+    """(classes, classes) clips, row the true class, column the one given."""
+    out = np.zeros((classes, classes), np.int64)
+    np.add.at(out, (truth, given), 1)
+    return out
+
+
+def _per_class(labels: Sequence[str], confusion: Ints) -> Mapping[str, float]:
+    rows = zip(labels, confusion.diagonal(), confusion.sum(1), strict=True)
+    return {name: 100 * float(right / count) if count else float("nan") for name, right, count in rows}
+
+
+def _mean_of_known(per_class: Mapping[str, float]) -> float:
+    known = [a for a in per_class.values() if not np.isnan(a)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _crossed_report(result: FinetuneResult, crossed: CrossValidation) -> str:
+    counts, right = np.bincount(crossed.truth), crossed.per_class
+    rows = [[name, str(count), f"{right[name]:.0f} %"] for name, count in zip(crossed.labels, counts, strict=True)]
+    folds = np.array(list(crossed.per_fold.values()))
+    kind = "clips, whoever they are of: expect less on persons who are not among them" if crossed.groups is None else f"{len(set(crossed.groups))} groups"
+    listed = ", ".join(f"{name} {accuracy:.0f} %" for name, accuracy in crossed.per_fold.items())
+    text = [
+        table(["class", "clips", "right out of fold"], rows), "",
+        f"cross-validation, {len(folds)} folds of {kind}",
+        f"accuracy {crossed.accuracy:.1f} %, mean over classes {_mean_of_known(right):.1f} %; over folds {folds.mean():.1f} ± {folds.std(ddof=1):.1f} %, "
+        f"from {folds.min():.1f} to {folds.max():.1f} %",
+        f"folds: {listed}", *_calibrated(result.calibration, "out-of-fold scores"), *_pairs(crossed.labels, crossed.confusion),
+        f"The model has learned from all {len(crossed.truth)} clips and is none of those measured; weights of the last of {len(result.history)} epochs",
+    ]  # fmt: skip
+    return "\n".join(text)
 
 
 def report(result: FinetuneResult) -> str:
     """What a fine-tuning gave, for people: classes, counts, accuracy, the pairs most often taken for each other."""
+    if result.cross_validation:
+        return _crossed_report(result, result.cross_validation)
     rows = [[name, str(train), str(valid), f"{result.per_class[name]:.0f} %" if valid else "-"] for name, (train, valid) in result.clips.items()]
     text = [table(["class", "training clips", "validation clips", "right"], rows), ""]
     if np.isnan(result.accuracy):
@@ -98,14 +207,61 @@ def report(result: FinetuneResult) -> str:
         f"(best of {len(result.history)} epochs: {result.best_epoch}; chosen by it, so slightly favourable)",
         held,
     ]
-    c = result.calibration
-    if c:
-        folded = f"{c.error_before:.2f} before they were divided by a temperature of {c.temperature:.2f}, fitted on the validation part"
-        text.append(f"calibration error of the scores {c.error:.2f} ({folded if c.temperature != 1 else 'the head takes in no temperature, or needs none'})")
-    wrong = result.confusion * (1 - np.eye(len(result.labels), dtype=np.int64))
-    worst = [divmod(int(i), len(result.labels)) for i in np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]]
-    text += [f"{wrong[i, j]} of {result.confusion[i].sum()} clips of {result.labels[i]!r} taken for {result.labels[j]!r}" for i, j in worst if wrong[i, j]]
-    return "\n".join(text)
+    return "\n".join([*text, *_calibrated(result.calibration, "validation part"), *_pairs(result.labels, result.confusion)])
+
+
+def _calibrated(c: Calibration | None, fitted_on: str) -> list[str]:
+    if c is None:
+        return []
+    folded = f"{c.error_before:.2f} before they were divided by a temperature of {c.temperature:.2f}, fitted on the {fitted_on}"
+    return [f"calibration error of the scores {c.error:.2f} ({folded if c.temperature != 1 else 'the head takes in no temperature, or needs none'})"]
+
+
+def _pairs(labels: Sequence[str], confusion: Ints) -> list[str]:
+    wrong = confusion * (1 - np.eye(len(labels), dtype=np.int64))
+    worst = [divmod(int(i), len(labels)) for i in np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]]
+    return [f"{wrong[i, j]} of {confusion[i].sum()} clips of {labels[i]!r} taken for {labels[j]!r}" for i, j in worst if wrong[i, j]]
+
+
+def check_report(path: str | Path) -> None:
+    """Check, before any work, that ``write_report`` can write there.
+
+    Raises:
+        WriteError: another suffix than .csv, or no permission to write.
+    """
+    check_place(_confusion_file(check_output(path, (".csv",))))
+
+
+def write_report(path: str | Path, crossed: CrossValidation, files: Sequence[str] | None = None) -> list[Path]:
+    """Write a cross-validation as two tables.
+
+    Args:
+        path: ``NAME.csv``, one row per clip: name, file, group, label, fold, predicted, and a column ``score CLASS`` for every class.
+            Beside it ``NAME.confusion.csv``: rows are true classes, columns those given, numbers are clips.
+        files: that the clips were read from.
+
+    Returns:
+        The files written.
+
+    Raises:
+        WriteError: as ``check_report``, or it cannot be written.
+    """
+    check_report(path)
+    target, none = Path(path), [""] * len(crossed.names)
+    columns = zip(
+        crossed.names, files or none, crossed.groups or none, (crossed.labels[i] for i in crossed.truth), (crossed.fold_name(int(i)) for i in crossed.folds),
+        (crossed.labels[i] for i in crossed.predicted), strict=True,
+    )  # fmt: skip
+    rows = [[*row, *(f"{score:.6f}" for score in scores)] for row, scores in zip(columns, crossed.scores, strict=True)]
+    confusion = [[name, *map(str, row)] for name, row in zip(crossed.labels, crossed.confusion, strict=True)]
+    with whole_file(target) as file, whole_file(_confusion_file(target)) as other:
+        file.write(csv_bytes([["name", "file", "group", "label", "fold", "predicted", *(f"score {name}" for name in crossed.labels)], *rows]))
+        other.write(csv_bytes([["true class", *crossed.labels], *confusion]))
+    return [target, _confusion_file(target)]
+
+
+def _confusion_file(target: Path) -> Path:
+    return target.with_name(f"{target.stem}.confusion.csv")
 
 
 def card(result: FinetuneResult, start: str, command: str, start_card: str = "", seen: Sequence[str] = ()) -> str:

@@ -66,7 +66,7 @@ def score(logits: Floats, truth: Ints) -> HeadScore:
 
 def calibration_error(logits: Floats, truth: Ints) -> float:
     """Expected calibration error: |mean score - share right| of the best class, averaged over clips in BINS equally wide bins of score (Guo et al. 2017)."""
-    best = np.exp(_log_scores(logits)).max(1)
+    best = np.exp(log_scores(logits)).max(1)
     right = logits.argmax(1) == truth
     bins = np.minimum((best * BINS).astype(int), BINS - 1)
     return float(sum(abs((best - right)[bins == b].sum()) for b in np.unique(bins)) / len(truth))
@@ -74,10 +74,11 @@ def calibration_error(logits: Floats, truth: Ints) -> float:
 
 def surprise(logits: Floats, truth: Ints) -> Floats:
     """Summed negative log score of the true class at each of TEMPERATURES."""
-    return np.array([-_log_scores(logits / t)[np.arange(len(truth)), truth].sum() for t in TEMPERATURES])
+    return np.array([-log_scores(logits / t)[np.arange(len(truth)), truth].sum() for t in TEMPERATURES])
 
 
-def _log_scores(logits: Floats) -> Floats:
+def log_scores(logits: Floats) -> Floats:
+    """Logarithm of the softmax over the last axis of (N, classes)."""
     shifted = logits - logits.max(1, keepdims=True)
     scores: Floats = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     return scores

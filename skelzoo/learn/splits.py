@@ -162,14 +162,8 @@ def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int)
         TrainingError: another number of groups than clips, a clip without one (None, NaN or ""), no group can be held out, or a share outside 0 to below 1.
     """
     _check_share(share)
-    if len(groups) != len(truth):
-        raise TrainingError(f"{len(groups)} groups for {len(truth)} clips. Give one name per clip, such as the person's.")
-    names = [label_of(group) for group in one_per_clip(groups, "groups")]
-    if not all(names):
-        raise TrainingError(
-            f"{sum(not name for name in names)} of {len(names)} clips have no group, the first is number {names.index(next(n for n in names if not n))}. Name a group for each."
-        )
-    of_clip, known = np.array(names, np.str_), sorted({str(name) for name in names})
+    names = _group_names(groups, len(truth))
+    of_clip, known = np.array(names, np.str_), sorted(set(names))
     wanted, out = share * len(truth), np.zeros(len(truth), bool)
 
     def learnable(held: NDArray[np.bool_]) -> bool:
@@ -188,6 +182,49 @@ def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int)
             "Record more persons per class, or leave groups out so that clips are held out one by one."
         )
     return out
+
+
+def fold_numbers(truth: Ints, folds: int | str, groups: Sequence[str] | None, same: Ints, seed: int) -> Ints:
+    """Deal clips out to folds of nearly equal size, in each as many of a class as can be: (clips,), from 0.
+
+    Args:
+        folds: how many, or ``groups`` for one per group.
+        groups: one name per clip: whole groups stay together. Without, copies do.
+        same: see ``same_clips``.
+
+    Raises:
+        TrainingError: groups as ``hold_out_groups``, or a number of folds that there cannot be.
+    """
+    whole = same if groups is None else np.array(_group_names(groups, len(truth)), np.str_)
+    units, unit_of = np.unique(whole, return_inverse=True)
+    if folds == "groups" and groups is not None:
+        folds = len(units)
+    if not isinstance(folds, (int, np.integer)) or isinstance(folds, bool) or not 2 <= folds <= len(units):
+        raise TrainingError(
+            f"folds is {folds!r}, for {len(units)} {'different clips without groups' if groups is None else 'groups'}. "
+            "Give a whole number from 2 to as many as there are, or groups of the clips (groups=, --group) and folds='groups', which leaves out one at a time."
+        )
+    if groups is not None and folds == len(units):
+        return unit_of.astype(np.int64)
+    content = np.zeros((len(units), int(truth.max()) + 1), np.int64)
+    np.add.at(content, (unit_of, truth), 1)
+    drawn = np.random.default_rng(seed).permutation(len(units))
+    fold, filled = np.zeros(len(units), np.int64), np.zeros((folds, content.shape[1]), np.int64)
+    for unit in drawn[np.argsort(-content[drawn].sum(1), kind="stable")]:
+        fold[unit] = np.lexsort((filled.sum(1), filled @ content[unit]))[0]
+        filled[fold[unit]] += content[unit]
+    return np.asarray(fold[unit_of])
+
+
+def _group_names(groups: Sequence[str], count: int) -> list[str]:
+    if len(groups) != count:
+        raise TrainingError(f"{len(groups)} groups for {count} clips. Give one name per clip, such as the person's.")
+    names = [label_of(group) for group in one_per_clip(groups, "groups")]
+    if not all(names):
+        raise TrainingError(
+            f"{sum(not name for name in names)} of {len(names)} clips have no group, the first is number {names.index(next(n for n in names if not n))}. Name a group for each."
+        )
+    return [str(name) for name in names]
 
 
 def _check_share(share: float) -> None:

@@ -1,0 +1,69 @@
+"""Cross-validation of a fine-tuning: every clip is judged by a net that saw none of its fold."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from skelzoo.inference.encoder import Encoder
+from skelzoo.learn.calibration import best_temperature
+from skelzoo.learn.finetune import FinetuneOptions, check_call, finetune
+from skelzoo.learn.finetune_result import CrossValidation as CrossValidation
+from skelzoo.learn.head_result import Floats
+from skelzoo.learn.splits import class_ids, fold_numbers, one_per_clip, same_clips, warn_of_leaks
+from skelzoo.skeleton.clip import Clip, clip_list, label_of
+from skelzoo.skeleton.prepare import prepare_batch
+
+SMALLEST = 1e-30
+"""Scores below this count as it: a score of zero has no logarithm."""
+
+
+def cross_validate(
+    encoder: Encoder,
+    clips: Sequence[Clip],
+    labels: Sequence[str] | None = None,
+    *,
+    groups: Sequence[str] | None = None,
+    folds: int | str = 5,
+    mode: str = "full",
+    unlabelled: Sequence[Clip] = (),
+    options: FinetuneOptions | None = None,
+) -> CrossValidation:
+    """Fine-tune once per fold on the clips of all others, up to the last epoch, and judge the fold by the result.
+
+    Nothing is chosen by the clips that are judged. The nets are dropped; ``finetune(..., validation=RESULT)`` makes the model of all clips.
+
+    Args:
+        encoder, clips, labels, mode, unlabelled, options: as for ``finetune``; the encoder must not have learned from the clips before.
+        groups: one name per clip, such as the person's: whole groups are left out. Without, clips are, class by class, copies of a clip together.
+        folds: how many, or ``groups`` to leave out one group at a time (leave-one-subject-out).
+
+    Raises:
+        TrainingError: as ``finetune``, or a number of folds that there cannot be.
+        ClipError, CoverageError: a clip does not fit the encoder's contract; the message names it.
+    """
+    o, clips, unlabelled = check_call(encoder, options), clip_list(clips), clip_list(unlabelled)
+    groups = None if groups is None else [str(label_of(group) or "") for group in one_per_clip(groups, "groups")]
+    names, truth = class_ids(clips, labels, encoder.labels)
+    same = same_clips(prepare_batch(clips, encoder.contract), truth)
+    fold = fold_numbers(truth, folds, groups, same, o.seed)
+    warn_of_leaks(clips, same, fold.tolist(), groups is not None, 2)
+    logits = np.full((len(clips), len(names)), -np.inf)
+    for number in range(int(fold.max()) + 1):
+        others, left_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        learned = [clips[i] for i in others], [names[i] for i in truth[others]]
+        tuned = finetune(encoder, *learned, mode=mode, unlabelled=unlabelled, validation=0, options=o).encoder
+        known = np.array([names.index(name) for name in tuned.labels or ()])
+        logits[np.ix_(left_out, known)] = _log_scores(tuned, [clips[i] for i in left_out])
+    result = CrossValidation(names, tuple(c.name for c in clips), truth, fold, None if groups is None else tuple(groups), logits, 1.0)
+    judged, theirs = result.judged()
+    return dataclasses.replace(result, temperature=best_temperature(theirs, judged)) if len(judged) else result
+
+
+def _log_scores(encoder: Encoder, clips: Sequence[Clip]) -> Floats:
+    """(clips, classes), in the order of the head."""
+    found = encoder.classify(clips, len(encoder.labels or ()), progress=False)
+    scores = np.take_along_axis(found.scores, found.indices.argsort(1), 1).astype(np.float64)
+    return np.log(np.maximum(scores, SMALLEST))
