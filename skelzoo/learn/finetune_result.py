@@ -214,7 +214,8 @@ def _calibrated(c: Calibration | None, fitted_on: str) -> list[str]:
     if c is None:
         return []
     folded = f"{c.error_before:.2f} before they were divided by a temperature of {c.temperature:.2f}, fitted on the {fitted_on}"
-    return [f"calibration error of the scores {c.error:.2f} ({folded if c.temperature != 1 else 'the head takes in no temperature, or needs none'})"]
+    few = "; few clips that are right prove no certainty, so scores were lowered" if c.error > c.error_before and c.temperature > 1 else ""
+    return [f"calibration error of the scores {c.error:.2f} ({folded if c.temperature != 1 else 'the head takes in no temperature, or needs none'}{few})"]
 
 
 def _pairs(labels: Sequence[str], confusion: Ints) -> list[str]:
