@@ -178,14 +178,18 @@ def _crossed_report(result: FinetuneResult, crossed: CrossValidation) -> str:
     counts, right = np.bincount(crossed.truth), crossed.per_class
     rows = [[name, str(count), f"{right[name]:.0f} %"] for name, count in zip(crossed.labels, counts, strict=True)]
     folds = np.array(list(crossed.per_fold.values()))
-    kind = "clips, whoever they are of: expect less on persons who are not among them" if crossed.groups is None else f"{len(set(crossed.groups))} groups"
+    kind = (
+        "clips, whoever they are of: expect less on persons who are not among them"
+        if crossed.groups is None
+        else f"whole groups, {len(set(crossed.groups))} in all"
+    )
     listed = ", ".join(f"{name} {accuracy:.0f} %" for name, accuracy in crossed.per_fold.items())
     text = [
         table(["class", "clips", "right out of fold"], rows), "",
         f"cross-validation, {len(folds)} folds of {kind}",
         f"accuracy {crossed.accuracy:.1f} %, mean over classes {_mean_of_known(right):.1f} %; over folds {folds.mean():.1f} ± {folds.std(ddof=1):.1f} %, "
         f"from {folds.min():.1f} to {folds.max():.1f} %",
-        f"folds: {listed}", *_calibrated(result.calibration, "out-of-fold scores"), *_pairs(crossed.labels, crossed.confusion),
+        f"folds: {listed}", *_calibrated(result.calibration, "out-of-fold scores", crossed.accuracy), *_pairs(crossed.labels, crossed.confusion),
         f"The model has learned from all {len(crossed.truth)} clips and is none of those measured; weights of the last of {len(result.history)} epochs",
     ]  # fmt: skip
     return "\n".join(text)
@@ -207,14 +211,18 @@ def report(result: FinetuneResult) -> str:
         f"(best of {len(result.history)} epochs: {result.best_epoch}; chosen by it, so slightly favourable)",
         held,
     ]
-    return "\n".join([*text, *_calibrated(result.calibration, "validation part"), *_pairs(result.labels, result.confusion)])
+    return "\n".join([*text, *_calibrated(result.calibration, "validation part", result.accuracy), *_pairs(result.labels, result.confusion)])
 
 
-def _calibrated(c: Calibration | None, fitted_on: str) -> list[str]:
+def _calibrated(c: Calibration | None, fitted_on: str, accuracy: float) -> list[str]:
     if c is None:
         return []
     folded = f"{c.error_before:.2f} before they were divided by a temperature of {c.temperature:.2f}, fitted on the {fitted_on}"
-    few = "; few clips that are right prove no certainty, so scores were lowered" if c.error > c.error_before and c.temperature > 1 else ""
+    few = (
+        "; few clips that are all right prove no certainty, so scores were lowered"
+        if accuracy == 100 and c.error > c.error_before and c.temperature > 1
+        else ""
+    )
     return [f"calibration error of the scores {c.error:.2f} ({folded if c.temperature != 1 else 'the head takes in no temperature, or needs none'}{few})"]
 
 

@@ -13,7 +13,7 @@ from torch import nn
 import skelzoo
 from skelzoo.learn.calibration import Calibration, best_temperature, calibrate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
-from skelzoo.learn.finetune_result import report
+from skelzoo.learn.finetune_result import Epoch, report
 from skelzoo.learn.head_result import calibration_error
 from skelzoo.nets.archs import ARCHS
 
@@ -49,12 +49,14 @@ def test_few_clips_that_are_all_right_prove_no_certainty() -> None:
     assert 1 > temperatures[0] > 0.3 and temperatures[0] > 1.5 * temperatures[1] > 1.5 * temperatures[2]
 
 
-@pytest.mark.parametrize(("temperature", "error", "told"), [(2.15, 0.084, True), (2.15, 0.001, False), (0.5, 0.084, False)])
-def test_scores_lowered_for_want_of_clips_are_explained(temperature: float, error: float, told: bool) -> None:
+@pytest.mark.parametrize(
+    ("temperature", "error", "accuracy", "told"), [(2, 0.1, 100, True), (2, 0.001, 100, False), (0.5, 0.1, 100, False), (2, 0.1, 90, False)]
+)
+def test_scores_lowered_for_want_of_clips_are_explained(temperature: float, error: float, accuracy: float, told: bool) -> None:
     clips = [make_clip(s).replace(label="abc"[s % 3]) for s in range(6)]
     result = finetune(make_encoder(labels=None), clips, options=FinetuneOptions(epochs=1, precision="32-true"))
-    text = report(dataclasses.replace(result, calibration=Calibration(temperature, 0.004, error)))
-    assert ("few clips that are right prove no certainty, so scores were lowered" in text) is told
+    text = report(dataclasses.replace(result, calibration=Calibration(temperature, 0.004, error), history=(Epoch(1, 0.0, 0.0, accuracy),)))
+    assert ("few clips that are all right prove no certainty, so scores were lowered" in text) is told
 
 
 def test_scores_of_a_result_are_those_that_it_reports() -> None:
