@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,11 @@ from skelzoo.skeleton.remap import coverage
 
 SEEN, STORED = "coco17", "kinect20"
 """Layout that cameras give, and the 3-D one in which a recipe keeps the clips that it films anew at every step."""
+
+FILMED = ({"step": "fill_gaps"}, {"step": "center", "point": "hip_center", "reference": "mean"}, {"step": "scale_torso", "length": 1.0})
+"""Steps that leave joints as ``film_joints`` gives them, beside those of ``TIMING``, which change no joint of a frame."""
+
+TIMING = frozenset({"drop_empty_frames", "resample", "streams"})
 
 PICTURE = (1080, 1920)
 """Height and width of ``film``'s picture in pixels."""
@@ -83,6 +89,13 @@ def stored_contract(contract: Contract, frames: int) -> Contract:
         )
     steps = tuple({**s, "frames": frames} if s["step"] == "resample" else s for s in contract.steps)
     return contract.replace(steps=steps, frames=frames, streams=("joint",))
+
+
+def is_filmed(contract: Contract) -> bool:
+    """Whether clips prepared by the contract are centred and scaled as ``film_joints`` leaves those that it films."""
+    defaults: Mapping[str, Mapping[str, Any]] = {"center": {"point": get_layout(SEEN).center}, "scale_torso": {"length": 1.0}}
+    steps = [{**defaults.get(s["step"], {}), **s} for s in contract.steps if s["step"] not in TIMING]
+    return contract.layout == SEEN and steps == list(FILMED)
 
 
 def film_joints(x: Tensor, degrees: float = 90.0) -> Tensor:

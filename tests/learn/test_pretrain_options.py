@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from typing import Any
 
 import pytest
 
+import skelzoo
 from skelzoo.errors import TrainingError
-from skelzoo.learn.pretrain.methods import members_options
+from skelzoo.learn.pretrain.methods import build_method, members_options
 from skelzoo.learn.pretrain.psp import PSPOptions
 from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
 from skelzoo.learn.pretrain.skeattnclr import SkeAttnCLROptions
@@ -52,3 +54,29 @@ def test_values_at_the_ends_of_their_ranges() -> None:
 def test_shipped_recipes_keep_to_the_ranges() -> None:
     for recipe in map(load_recipe, shipped_recipes()):
         assert all(KINDS[recipe.method](**row).augmentations for row in members_options(recipe)), recipe.name
+
+
+FILL, CENTER, SCALE = {"step": "fill_gaps"}, {"step": "center", "reference": "mean"}, {"step": "scale_torso"}
+TIME = ({"step": "drop_empty_frames"}, {"step": "resample", "frames": 16})
+
+
+@pytest.mark.parametrize(("steps", "fits"), [
+    ((TIME[0], FILL, CENTER, SCALE, TIME[1]), True),
+    ((FILL, {**CENTER, "point": "hip_center"}, {**SCALE, "length": 1}, {"step": "streams"}, TIME[1]), True),
+    ((TIME[0], {"step": "normalize_image"}, TIME[1]), False),
+    (TIME, False),
+    ((FILL, {"step": "center"}, SCALE, TIME[1]), False),
+    ((FILL, {**CENTER, "point": "nose"}, SCALE, TIME[1]), False),
+    ((FILL, SCALE, CENTER, TIME[1]), False),
+    ((FILL, CENTER, {**SCALE, "length": 2.0}, TIME[1]), False),
+    ((FILL, CENTER, SCALE, {"step": "median_filter"}, TIME[1]), False),
+])  # fmt: skip
+def test_film_joints_goes_with_contracts_that_leave_joints_as_it_does(steps: tuple[dict[str, Any], ...], fits: bool) -> None:
+    recipe = load_recipe("skeletonmae-openskel-2d")
+    recipe = dataclasses.replace(recipe, contract=recipe.contract.replace(frames=16, steps=steps), options={"dim": 8, "hidden_dim": 8, "num_frames": 16})
+    net = skelzoo.create(recipe.arch, layout="coco17", in_channels=recipe.contract.input_channels, options=recipe.options)
+    if fits:
+        assert build_method(net, recipe).net is net
+        return
+    with pytest.raises(TrainingError, match=r"otherwise than film_joints leaves them.*\"step\": \"center\""):
+        build_method(net, recipe)

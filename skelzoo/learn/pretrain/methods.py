@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from skelzoo.errors import TrainingError
-from skelzoo.learn.cameras import SEEN
+from skelzoo.learn.cameras import FILMED, SEEN, is_filmed
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.psp import PSPEnsemblePretraining, PSPOptions, PSPPretraining
 from skelzoo.learn.pretrain.recipe import Recipe
@@ -85,7 +86,8 @@ def build_method(net: nn.Module, recipe: Recipe) -> Method:
     """The recipe's method around a net.
 
     Raises:
-        TrainingError: no such method, options it does not take, a net it does not train, or camera pictures that nothing films.
+        TrainingError: no such method, options it does not take, a net it does not train, camera pictures that nothing films, or a contract that prepares clips otherwise than
+            ``film_joints`` leaves them.
     """
     if recipe.method not in METHODS:
         raise TrainingError(f"{recipe.name}: no pretraining method {recipe.method!r}. Known: {', '.join(METHODS)}.")
@@ -94,5 +96,10 @@ def build_method(net: nn.Module, recipe: Recipe) -> Method:
     if any((recipe.contract.layout == SEEN) != (operation == ["film_joints"]) for operation in first):
         raise TrainingError(
             f"{recipe.name}: film_joints makes {SEEN} joints of 3-D clips. Let it be the first augmentation with that layout, and leave it out with others."
+        )
+    if ["film_joints"] in first and not is_filmed(recipe.contract):
+        raise TrainingError(
+            f"{recipe.name}: the contract prepares clips otherwise than film_joints leaves them, so the net would be trained on other joints than it reads later. "
+            f"Let its steps, but for those of time, be {json.dumps(FILMED)}, as in the shipped recipes of names that end in -2d."
         )
     return method
