@@ -18,8 +18,9 @@ from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import SPAN, Corpus, Ints, write_table
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts
-from skelzoo.skeleton.prepare import select_persons as keep_most_moving
+from skelzoo.skeleton.points import is_present
 from skelzoo.skeleton.remap import remap
+from skelzoo.skeleton.steps import most_moving
 from skelzoo.skeleton.writing import check_place
 
 LAYOUT = "kinect20"
@@ -42,6 +43,8 @@ class OwnCorpus:
         subjects: id -> name of every subject; empty where none was asked for.
         rate_unknown: clips whose recording gives no frame rate.
         jumping: clips that recipes leave out unless ``data.max_step`` is raised.
+        joined: clips in which several bodies, never two at a time, became one person.
+        shortened: clip -> frames kept and frames with somebody in them, where these are more: in the others were only persons who move less.
         refused: files and clips that are not in it.
         labels_asked: whether it was said where labels come from.
     """
@@ -55,6 +58,8 @@ class OwnCorpus:
     subjects: Mapping[int, str]
     rate_unknown: int
     jumping: int
+    joined: int
+    shortened: Mapping[str, tuple[int, int]]
     refused: tuple[Refusal, ...]
     labels_asked: bool = False
 
@@ -68,6 +73,11 @@ class OwnCorpus:
             lines.append("where the class is the name of a recording's first folder, --label-from folder takes it")
         if self.subjects:
             lines.append("subjects: " + ", ".join(str(i) if name == str(i) else f"{i} is {name}" for i, name in self.subjects.items()))
+        if self.joined:
+            lines.append(f"in {self.joined} clips there are several bodies, never two at a time, as when a tracker's id changes; they became one person")
+        lines += [
+            f"{name}: {kept} of {there} frames were kept; in the others were only persons who move less" for name, (kept, there) in self.shortened.items()
+        ]
         if self.jumping:
             most = DataOptions.max_step
             lines.append(
@@ -78,12 +88,14 @@ class OwnCorpus:
 
 @dataclass(frozen=True, eq=False)
 class _Own:
-    """A clip on its way into the file; ``where`` is its path below the recordings and its name."""
+    """A clip on its way into the file; ``where`` is its path below the recordings and its name, ``kept`` its frames and those with somebody in them."""
 
     clip: Clip
     file: str
     where: str
     subject: str
+    joined: bool
+    kept: tuple[int, int]
 
 
 def make_own_corpus(
@@ -93,7 +105,7 @@ def make_own_corpus(
 ) -> OwnCorpus:  # fmt: skip
     """Make a corpus file, which recipes name in ``data.files``, of recordings in any format that is read.
 
-    Frames without any joint are dropped, and recordings faster than ``fps`` keep every n-th frame. Clips of another layout are converted by joint name.
+    Frames without any joint are dropped, bodies that are never there at the same time are joined to one person, and recordings faster than ``fps`` keep every n-th frame. Clips of another layout are converted by joint name.
 
     Args:
         recordings: a file, folder or glob of 3-D recordings in metres, y up.
@@ -139,8 +151,8 @@ def make_own_corpus(
     labels_of = Counter(clip.label or "" for clip in corpus.clips)
     return OwnCorpus(
         path, len(corpus), target.name, fps, Counter(c.layout.name for c in sources if c.layout != target), dict(sorted(labels_of.items())), subjects,
-        sum(c.fps is None for c in sources), int((corpus.max_step > DataOptions.max_step).sum()), tuple(refused),
-        any((label_from, label, labels)),
+        sum(c.fps is None for c in sources), int((corpus.max_step > DataOptions.max_step).sum()), sum(own.joined for own in kept),
+        {own.where: own.kept for own in kept if own.kept[0] < own.kept[1]}, tuple(refused), any((label_from, label, labels)),
     )  # fmt: skip
 
 
@@ -155,12 +167,16 @@ def _read(recordings: str, result: Path, rule: Labels, fps: float, select_person
         try:
             if problem:
                 raise TrainingError(problem)
-            clip = _slowed(_one_person(item.clip, select_persons), fps)
+            joined = _joined(item.clip)
+            person = _one_person(joined, select_persons)
+            clip = _slowed(person, fps)
         except SkelzooError as error:
             refused.append(Refusal(item.file, error, item.clip.name))
             continue
         names.add(label)
-        found.append(_Own(clip.replace(label=label or None), item.file, f"{inside(item.file, rule.path).as_posix()}/{clip.name}", subject))
+        kept = person.frames, int(is_present(item.clip.keypoints).any(axis=0).sum())
+        where = f"{inside(item.file, rule.path).as_posix()}/{clip.name}"
+        found.append(_Own(clip.replace(label=label or None), item.file, where, subject, joined is not item.clip, kept))
     problem = rule.finish(names - {""})
     return found, [*refused, *([Refusal(str(rule.table), TrainingError(problem))] if problem else [])]
 
@@ -169,6 +185,14 @@ def _said(form: ArrayForm) -> str:
     """What was said of the recordings, for the file's origin."""
     said = [f"{name} {value}" for name, value in asdict(form).items() if value is not None]
     return f"; where they do not say it: {', '.join(said)}" if said else ""
+
+
+def _joined(clip: Clip) -> Clip:
+    """The clip with its bodies as one person if never two of them are there at a time; a tracker gives somebody it had lost another id."""
+    there = is_present(clip.keypoints)
+    if there.any(axis=1).sum() < 2 or there.sum(axis=0).max() > 1:
+        return clip
+    return clip.replace(keypoints=clip.keypoints.sum(axis=0, keepdims=True), scores=None)
 
 
 def _one_person(clip: Clip, select: bool) -> Clip:
@@ -180,7 +204,7 @@ def _one_person(clip: Clip, select: bool) -> Clip:
         raise ClipError(
             f"{clip.name}: has {int(there.sum())} persons, and a clip of a corpus file has one. Take the one that moves most with --select-persons."
         )
-    person = keep_most_moving(clip.replace(keypoints=clip.keypoints[there], scores=None))
+    person = clip.replace(keypoints=most_moving(clip.keypoints[there], clip.layout), scores=None)
     return person.replace(keypoints=person.keypoints[:, person.keypoints.any(axis=(0, 2, 3))])
 
 

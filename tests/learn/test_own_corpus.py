@@ -89,6 +89,22 @@ def test_clips_are_brought_to_one_layout_rate_and_person(tmp_path: Path) -> None
         np.testing.assert_allclose(clip.keypoints, walk.keypoints, atol=6e-4)
 
 
+def test_bodies_that_are_never_there_together_are_one_person_and_frames_lost_are_told(tmp_path: Path) -> None:
+    walk = make("walk", frames=40, seed=0)
+    halves = np.repeat(walk.keypoints, 2, axis=0)
+    halves[0, 15:] = halves[1, :15] = 0
+    third = np.concatenate([halves, 0 * walk.keypoints])
+    third[2, 10:20] = walk.keypoints[0, 10:20] + 1
+    for name, keypoints in {"changes": halves, "third": third}.items():
+        save(tmp_path / f"takes/{name}.npz", Clip(keypoints, "kinect20", 30, name=name))
+    report = make_own_corpus(str(tmp_path / "takes"), tmp_path / "mine.npz")
+    assert (report.clips, report.joined, report.shortened) == (1, 1, {}) and "third: has 3 persons" in str(report.refused[0])
+    np.testing.assert_allclose(read_table(tmp_path / "mine.npz").clips[0].keypoints, walk.keypoints, atol=6e-4)
+    result = run("corpus", "make", tmp_path / "takes", "--to", tmp_path / "mine.npz", "--select-persons", "--overwrite")
+    assert "in 1 clips there are several bodies, never two at a time" in result.stdout
+    assert "third.npz/third: 25 of 40 frames were kept" in result.stdout and read_table(tmp_path / "mine.npz").clips[1].frames == 25
+
+
 def test_what_is_left_out_is_named(takes: Path) -> None:
     save(takes / "two.npz", make_clip(1, persons=2))
     save(takes / "flat.npz", make_clip(2, channels=2))
