@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ class Benchmark:
     Attributes:
         file: corpus file name.
         title: of the dataset and split.
-        train, test: corpus -> (clips,) bool, which clips these are.
+        train, test: corpus -> (clips,) bool, which clips these are; no clip may be both.
         validation_train, validation_test: likewise, a split of the training part alone, for choosing between recipes; None where nobody chooses.
         evaluation_only: no recipe may pretrain on a test clip.
         transform: what becomes of a clip before it is measured, given its index in the file; None for nothing.
@@ -103,7 +104,7 @@ class ClipSplit:
 
     Attributes:
         train_labels, test_labels: (clips,) class ids of the corpus file; the names stand in the clips.
-        copies: (test clips,) whether a test clip is an exact copy of a training clip.
+        copies: (test clips,) whether a test clip is an exact copy of a training clip, by its joints or the file's flag.
     """
 
     train: tuple[Clip, ...]
@@ -187,18 +188,27 @@ def standard_clips(benchmark: str, data: str | Path) -> ClipSplit:
     """The standard split of a benchmark.
 
     Raises:
-        TrainingError: unknown benchmark or missing file.
+        TrainingError: unknown benchmark, missing file, a clip that both trains and tests, an empty part, or clips without a label.
     """
     b, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
     return _clips(b, corpus, b.train(corpus), b.test(corpus))
 
 
 def validation_clips(benchmark: str, data: str | Path) -> ClipSplit:
-    """A split inside the training part of a benchmark: for choosing, never for reporting. Errors as ``standard_clips``."""
+    """A split inside the training part of a benchmark: for choosing, never for reporting.
+
+    Raises:
+        TrainingError: as ``standard_clips``, no validation split, or a test clip in it.
+    """
     b, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
     if b.validation_train is None or b.validation_test is None:
         raise TrainingError(f"{benchmark} has no validation split. Set validation_train and validation_test of its entry in BENCHMARKS.")
-    return _clips(b, corpus, b.validation_train(corpus), b.validation_test(corpus))
+    train, test, kept = b.validation_train(corpus), b.validation_test(corpus), b.test(corpus)
+    if ((train | test) & kept).any():
+        raise TrainingError(
+            f"{corpus.name}: {_some(corpus, (train | test) & kept)} of both a validation and the test part. Draw validation from the training part."
+        )
+    return _clips(b, corpus, train, test)
 
 
 def _clips(benchmark: Benchmark, corpus: Corpus, train: Bools, test: Bools) -> ClipSplit:
@@ -208,12 +218,37 @@ def _clips(benchmark: Benchmark, corpus: Corpus, train: Bools, test: Bools) -> C
 
     if not train.any() or not test.any():
         raise TrainingError(f"{corpus.name}: {int(train.sum())} training and {int(test.sum())} test clips. It is not the file of the benchmark; see --data.")
+    if (train & test).any():
+        raise TrainingError(f"{corpus.name}: {_some(corpus, train & test)} of both the training and the test part. Give each clip to one of them.")
     unlabelled = int((corpus.label[train | test] < 0).sum())
     if unlabelled:
         raise TrainingError(
             f"{corpus.name}: {unlabelled} training or test clips have no label. Give them one (skelzoo corpus make --label-from folder takes class folders' names), or leave them out of both parts of the benchmark."
         )
-    return ClipSplit(part(train), corpus.label[train], part(test), corpus.label[test], (corpus.flags[test] & COPY_FLAG) > 0)
+    copies = copies_of_training(corpus.clips, train, test) | ((corpus.flags & COPY_FLAG) > 0)
+    return ClipSplit(part(train), corpus.label[train], part(test), corpus.label[test], copies[test])
+
+
+def copies_of_training(clips: tuple[Clip, ...], train: Bools, test: Bools) -> Bools:
+    """Which test clips have the joints of a training clip: (clips,) bool.
+
+    Args:
+        train, test: (clips,) bool, which clips these are.
+    """
+    known, copies = {joints_hash(clips[i]) for i in np.flatnonzero(train)}, np.zeros(len(clips), bool)
+    for i in np.flatnonzero(test):
+        copies[i] = joints_hash(clips[i]) in known
+    return copies
+
+
+def _some(corpus: Corpus, mask: Bools) -> str:
+    """How many clips these are, and the first, in words that "of ..." goes on."""
+    return f"{int(mask.sum())} clip(s), the first {corpus.clip_names[int(mask.argmax())]!r}, are"
+
+
+def joints_hash(clip: Clip) -> str:
+    """sha256 of the joints of a clip as they are stored: equal for two clips that differ in nothing but the name."""
+    return hashlib.sha256(clip.keypoints.astype("<f4", copy=False).tobytes()).hexdigest()
 
 
 def draw_labels(split: ClipSplit, percent: float, seed: int) -> Bools:

@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from skelzoo.errors import ClipError, ReadError, TrainingError
 from skelzoo.inference.files import Refusal
+from skelzoo.learn.benchmarks import joints_hash
 from skelzoo.learn.originals import Original, Recording, Skipped, Source, identify, make_corpus, read_originals
-from skelzoo.learn.pretrain.data import joints_hash, named_by
+from skelzoo.learn.pretrain.data import named_by
 from skelzoo.learn.pretrain.recipe import load_recipe
 from skelzoo.skeleton.io import PathLike, find_files
 from skelzoo.skeleton.io.corpus import Corpus, read_table, write_table

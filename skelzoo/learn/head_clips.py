@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import TrainingError
+from skelzoo.learn.benchmarks import joints_hash
 from skelzoo.learn.cameras import STORED, as_read
-from skelzoo.learn.pretrain.data import DataOptions, columns, corpora, evaluation_joints, joints_hash, matching
+from skelzoo.learn.pretrain.data import DataOptions, columns, corpora, evaluation_joints, matching
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io.corpus import Corpus
 from skelzoo.skeleton.layouts import get_layout

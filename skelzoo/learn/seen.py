@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from skelzoo.errors import SkelzooError, TrainingError
-from skelzoo.learn.benchmarks import BENCHMARKS, Part, benchmark_file, find_benchmark
-from skelzoo.learn.pretrain.data import DataOptions, joints_hash, named_by
+from skelzoo.learn.benchmarks import BENCHMARKS, Part, benchmark_file, find_benchmark, joints_hash
+from skelzoo.learn.pretrain.data import DataOptions, named_by
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_table
 

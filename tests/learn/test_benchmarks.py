@@ -229,6 +229,28 @@ def test_clips_without_a_label_measure_nothing(tmp_path: Path) -> None:
         standard_clips("hdm05", data)
 
 
+def test_copies_of_training_clips_are_found_by_their_joints(tmp_path: Path) -> None:
+    def copy(clips: list[Clip]) -> None:
+        clips[3], clips[14] = (clips[i].replace(keypoints=clips[0].keypoints) for i in (3, 14))
+
+    split = standard_clips("hdm05", write_benchmarks(tmp_path, copy, files=["hdm05_subset.npz"]))
+    assert [c.name for c, is_copy in zip(split.test, split.copies, strict=True) if is_copy] == ["c0_3", "c1_4"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "read", "says"),
+    [
+        ({"test": lambda c: c.subject >= 2}, standard_clips, r"8 clip\(s\), the first 'c0_2', are of both the training and the test part"),
+        ({"validation_test": lambda c: c.subject <= 1}, validation_clips, r"16 clip\(s\), the first 'c0_0', are of both the training and the test part"),
+        ({"validation_test": lambda c: c.subject == 4}, validation_clips, r"8 clip\(s\), the first 'c0_4', are of both a validation and the test part"),
+    ],
+)
+def test_no_clip_is_in_two_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], read: Any, says: str) -> None:
+    monkeypatch.setitem(BENCHMARKS, "hdm05", dataclasses.replace(BENCHMARKS["hdm05"], **changes))
+    with pytest.raises(TrainingError, match=f"hdm05_subset: {says}"):
+        read("hdm05", write_benchmarks(tmp_path, files=["hdm05_subset.npz"]))
+
+
 @pytest.mark.needs_shared
 def test_the_recipes_that_ship_hold_out_every_test_clip(shared: Path) -> None:
     for name in shipped_recipes():

@@ -18,9 +18,10 @@ from tiny import make_clip
 from skelzoo import Clip, get_layout
 from skelzoo.cli import main
 from skelzoo.errors import ClipError, ReadError, TrainingError, WriteError
+from skelzoo.learn.benchmarks import joints_hash
 from skelzoo.learn.corpus import ClipRow, build_corpus, find_corpus
 from skelzoo.learn.originals import Original, Recording, Source, make_corpus
-from skelzoo.learn.pretrain.data import held_out, joints_hash
+from skelzoo.learn.pretrain.data import held_out
 from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
 from skelzoo.skeleton.io.corpus import MARK, Corpus, read_table, write_table
 from skelzoo.weights.manifest import manifest

@@ -13,9 +13,10 @@ import torch
 from tiny import CONTRACT, make_clip, write_corpus
 
 from skelzoo.errors import TrainingError
+from skelzoo.learn.benchmarks import joints_hash
 from skelzoo.learn.pretrain import data as module
 from skelzoo.learn.pretrain.batches import Batches
-from skelzoo.learn.pretrain.data import DataOptions, held_out, joints_hash, pretraining_array, windows
+from skelzoo.learn.pretrain.data import DataOptions, held_out, pretraining_array, windows
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_table

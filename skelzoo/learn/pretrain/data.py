@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from skelzoo import __version__
 from skelzoo.errors import TrainingError
-from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, check_test_clips
+from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, check_test_clips, joints_hash
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.io.corpus import Corpus, read_table
@@ -112,11 +112,6 @@ def matching(corpus: Corpus, key: str, wanted: Any) -> NDArray[np.bool_]:
 def columns(corpus: Corpus) -> dict[str, NDArray[Any]]:
     """What clips can be held out by, share aside: name -> one value per clip."""
     return {"subjects": corpus.subject, "split": corpus.split, "view": corpus.view, **corpus.extra}
-
-
-def joints_hash(clip: Clip) -> str:
-    """sha256 of the joints of a clip as they are stored: equal for two clips that differ in nothing but the name."""
-    return hashlib.sha256(clip.keypoints.astype("<f4", copy=False).tobytes()).hexdigest()
 
 
 def windows(clip: Clip, options: DataOptions) -> list[Clip]:
