@@ -18,7 +18,7 @@ def corpus_group() -> None:
 @click.option("--from", "sources", required=True, multiple=True, metavar="DIR", help="Original downloads, or ready corpus files; may be given again.")
 @click.option("--to", required=True, metavar="DIR", help="Folder for the corpus files and clips.csv.")
 def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
-    """Make the corpus NAME, openskel or openskel-free, and a table of its clips with their licences."""
+    """Make the corpus NAME, openskel or openskel-free, and a table of its clips with their licences; or the file of the benchmark nwucla or utdmhad."""
     from skelzoo.learn.corpus import build_corpus
 
     report = build_corpus(name, sources, to)

@@ -1,4 +1,4 @@
-"""The pretraining corpora: what they are, building them from original downloads, and the table of their clips."""
+"""The pretraining corpora, and benchmarks whose data may not be passed on: what they are, building them from original downloads, and the table of their clips."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ HELD_OUT, TRAIN = "held out", "train"
 
 @dataclass(frozen=True)
 class CorpusDefinition:
-    """A pretraining corpus.
+    """A pretraining corpus, or the file of a benchmark.
 
     Attributes:
         files: corpus file name -> what it is made of.
-        weights: licence of weights trained on it.
+        weights: licence of weights trained on it; "" of a benchmark.
         commercial_use: whether such weights may be used commercially.
-        rules: recipe whose ``data.held_out`` says which clips are held out.
+        rules: recipe whose ``data.held_out`` says which clips are held out; "" of a benchmark.
 
     Raises:
         TrainingError: a file that is not for commercial use in a corpus that is.
@@ -93,7 +93,7 @@ class CorpusReport:
         refused: recordings and files that could not be used.
         skipped: reason -> number of files that were not needed.
         roles: ``train`` and ``held out`` -> clips.
-        table: the ``clips.csv``.
+        table: the ``clips.csv``; None for a benchmark.
     """
 
     corpus: CorpusDefinition
@@ -102,12 +102,14 @@ class CorpusReport:
     refused: tuple[Refusal, ...]
     skipped: Mapping[str, int]
     roles: Mapping[str, int]
-    table: Path
+    table: Path | None
 
     def __str__(self) -> str:
         c = self.corpus
         lines = [f"{f.file}: {f.clips} of {f.size} clips, {f.how}" for f in self.files]
         lines += [f"skipped {count} file(s): {reason}" for reason, count in self.skipped.items()]
+        if self.table is None:
+            return "\n".join([*lines, f"for evaluation alone: skelzoo eval MODEL --on {c.name}"])
         lines.append(f"{self.table}: {self.roles.get(TRAIN, 0)} clips to train on, {self.roles.get(HELD_OUT, 0)} held out")
         lines.append(f"weights trained on {c.name}: {c.weights}, {'any' if c.commercial_use else 'no commercial'} use")
         return "\n".join(lines)
@@ -117,7 +119,7 @@ def find_corpus(name: str) -> CorpusDefinition:
     """The definition of a corpus.
 
     Args:
-        name: ``openskel`` or ``openskel-free``.
+        name: ``openskel``, ``openskel-free``, or of a benchmark ``nwucla`` or ``utdmhad``.
 
     Raises:
         TrainingError: there is none of that name.
@@ -130,7 +132,7 @@ def find_corpus(name: str) -> CorpusDefinition:
 
 
 def build_corpus(name: str, sources: Sequence[PathLike], to: PathLike) -> CorpusReport:
-    """Make the files of a corpus and the table of their clips, ``clips.csv``.
+    """Make the files of a corpus and, but for benchmarks, the table of their clips, ``clips.csv``.
 
     Corpus files that are ready among the sources are checked and copied; the others are made of the original recordings
     there. Each file appears whole or not at all. A file of an earlier call stays where the sources hold nothing of it.
@@ -162,11 +164,12 @@ def build_corpus(name: str, sources: Sequence[PathLike], to: PathLike) -> Corpus
         except (ReadError, ClipError) as error:
             refused.append(Refusal(str(ready.get(file, folder / file)), error))
     tables = {file: _checked(folder / file, source) for file, source in corpus.files.items() if (folder / file).is_file()}
-    rows = list(_rows(corpus, tables))
-    _write(folder / TABLE, rows)
+    rows = list(_rows(corpus, tables)) if corpus.rules else []
+    if corpus.rules:
+        _write(folder / TABLE, rows)
     files = [BuiltFile(file, len(table), corpus.files[file].size, how.get(file, "as it was")) for file, table in tables.items()]
     missing = tuple(file for file in corpus.files if file not in tables)
-    return CorpusReport(corpus, tuple(files), missing, tuple(refused), skipped, Counter(row.role for row in rows), folder / TABLE)
+    return CorpusReport(corpus, tuple(files), missing, tuple(refused), skipped, Counter(row.role for row in rows), folder / TABLE if corpus.rules else None)
 
 
 def _sort(paths: Sequence[Path], corpus: CorpusDefinition) -> tuple[dict[str, Path], dict[str, list[Original]], Counter[str]]:

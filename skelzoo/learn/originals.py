@@ -1,4 +1,4 @@
-"""Original recordings of the pretraining corpora: which file is which clip, and how a corpus file is made of them."""
+"""Original recordings of the pretraining corpora and benchmarks: which file is which clip, and how a corpus file is made of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ReadError, SkelzooError
 from skelzoo.inference.files import Refusal
+from skelzoo.learn.benchmarks import COPY_FLAG, copies_of_training
 from skelzoo.skeleton.clip import Clip, FloatArray
-from skelzoo.skeleton.io import read
+from skelzoo.skeleton.io import nwucla, read, utdmhad
 from skelzoo.skeleton.io.corpus import Corpus
 from skelzoo.skeleton.io.uiprmd import EXERCISES
 from skelzoo.skeleton.layouts import get_layout
@@ -74,6 +75,7 @@ class Original:
     subject: int = -1
     split: int = -1
     columns: Mapping[str, int | str] = field(default_factory=dict)
+    view: int = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,8 @@ class Skipped:
 _UIPRMD = re.compile(r"(m(?P<movement>\d\d)_s(?P<subject>\d\d)_e\d\d)_(?:positions|angles)(?P<wrong>_inc)?\.txt(?:\.gz)?")
 _BANDAI = re.compile(r"(dataset-(?P<dataset>\d)_(?P<label>[a-z-]+)_(?P<style>[a-z-]+)_\d+)\.bvh")
 _CMU = re.compile(r"(?P<subject>\d{2,3})_(?P<trial>\d\d)\.(?P<suffix>amc|bvh)", re.IGNORECASE)
+_NWUCLA = re.compile(r"(a(?P<action>\d\d)_s(?P<subject>\d\d)_e\d\d_v(?P<view>\d\d))\.json")
+_UTDMHAD = re.compile(r"(a(?P<action>\d{1,2})_s(?P<subject>\d)_t\d)_skeleton\.mat")
 
 
 def identify(path: Path, file: str, source: Source) -> Original | None:
@@ -104,6 +108,8 @@ def identify(path: Path, file: str, source: Source) -> Original | None:
         return _uiprmd(path)
     if file == "bandai_namco.npz":
         return _bandai(path)
+    if file in ("nw_ucla.npz", "utd_mhad.npz"):
+        return _kinect(path, file)
     if file == "cmu_daz.npz":  # salsa/07.bvh
         return _listed(Original(path, f"{path.parent.name}_{path.stem}", ""), source)
     m = _CMU.fullmatch(path.name)
@@ -125,6 +131,17 @@ def _uiprmd(path: Path) -> Original | None:
 def _bandai(path: Path) -> Original | None:
     m = _BANDAI.fullmatch(path.name)
     return None if m is None else Original(path, m[1], m["label"], columns={"style": m["style"], "dataset": int(m["dataset"])})
+
+
+def _kinect(path: Path, file: str) -> Original | None:
+    """A recording of NW-UCLA, where view 3 tests, or of UTD-MHAD, where even subjects do."""
+    viewed = file == "nw_ucla.npz"
+    m = (_NWUCLA if viewed else _UTDMHAD).fullmatch(path.name)
+    label = (nwucla.ACTIONS if viewed else dict(enumerate(utdmhad.ACTIONS, 1))).get(int(m["action"])) if m else None
+    if m is None or label is None:
+        return None
+    subject, view = int(m["subject"]), int(m["view"]) if viewed else -1
+    return Original(path, m[1], label, subject, int(view == 3 if viewed else subject % 2 == 0), view=view)
 
 
 def _listed(original: Original, source: Source) -> Original | None:
@@ -195,10 +212,13 @@ def make_corpus(name: str, source: Source, recordings: Sequence[Recording]) -> t
             names["style_names"], extra[key] = _ids(source.styles, [str(v) for v in values])
         else:
             extra[key] = np.array(values, np.int32)
+    split = np.array([o.split for o in originals], np.int32)
+    copies = copies_of_training(clips, split == 0, split == 1).astype(np.uint8)
+    flags = np.array([flags_of(c.keypoints, r.max_step) for c, r in zip(clips, recordings, strict=True)], np.uint8)
     corpus = Corpus(
         name=name, layout=get_layout(source.layout), clips=clips, label=label, label_names=labels, clip_names=tuple(c.name for c in clips),
-        subject=np.array([o.subject for o in originals], np.int32), split=np.array([o.split for o in originals], np.int32),
-        view=np.full(len(clips), -1, np.int32), flags=np.array([flags_of(c.keypoints, r.max_step) for c, r in zip(clips, recordings, strict=True)], np.uint8),
+        subject=np.array([o.subject for o in originals], np.int32), split=split,
+        view=np.array([o.view for o in originals], np.int32), flags=flags | COPY_FLAG * copies,
         max_step=np.array([r.max_step for r in recordings], np.float32), extra=extra, licence=source.licence, citation=source.citation,
         origin=f"{source.title}; original files, by `skelzoo corpus build`", notes=source.notes,
     )  # fmt: skip

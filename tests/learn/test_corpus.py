@@ -18,7 +18,7 @@ from tiny import make_clip
 from skelzoo import Clip, get_layout
 from skelzoo.cli import main
 from skelzoo.errors import ClipError, ReadError, TrainingError, WriteError
-from skelzoo.learn.benchmarks import joints_hash
+from skelzoo.learn.benchmarks import COPY_FLAG, joints_hash, standard_clips
 from skelzoo.learn.corpus import ClipRow, build_corpus, find_corpus
 from skelzoo.learn.originals import Original, Recording, Source, make_corpus
 from skelzoo.learn.pretrain.data import held_out
@@ -184,6 +184,42 @@ def test_originals_become_the_clips_of_the_corpus(shared: Path, tmp_path: Path) 
             assert set(b.files) - set(a.files) <= {"description", "repo"} and set(a.files) <= set(b.files)
             assert all(a[k].dtype.kind == b[k].dtype.kind and a[k].ndim == b[k].ndim for k in a.files if k != MARK)
             assert "style_names" not in b.files or a["style_names"].tolist() == b["style_names"].tolist()
+
+
+@pytest.mark.needs_shared
+@pytest.mark.parametrize(("name", "file", "found"), [("nwucla", "nw_ucla.npz", 6), ("utdmhad", "utd_mhad.npz", 4)])
+def test_originals_become_the_clips_of_the_benchmark(shared: Path, tmp_path: Path, name: str, file: str, found: int) -> None:
+    report = build_corpus(name, [shared / "data/raw"], tmp_path)
+    assert not report.refused and report.table is None and [p.name for p in tmp_path.iterdir()] == [file]
+    ours, theirs = read_table(tmp_path / file), read_table(shared / "data" / file)
+    assert len(ours) == found and len(theirs) == report.files[0].size and ours.clip_names == tuple(sorted(ours.clip_names))
+    for column in ("label_names", "layout", "licence", "citation", "notes"):
+        assert getattr(ours, column) == getattr(theirs, column)
+    for i, clip in enumerate(ours.clips):
+        j = theirs.clip_names.index(clip.name)
+        difference = np.abs(clip.keypoints - theirs.clips[j].keypoints)
+        assert difference.max() < 0.0011 and (difference > 0).mean() < 2e-3  # halves of a millimetre, rounded in float32
+        assert ours.max_step[i] == pytest.approx(theirs.max_step[j], abs=1e-6)
+        assert all(getattr(ours, column)[i] == getattr(theirs, column)[j] for column in ("label", "subject", "split", "view", "flags")), clip.name
+
+
+def test_files_of_benchmarks_know_view_subject_split_and_copies(tmp_path: Path) -> None:
+    for name in ("a02_s03_e00_v01", "a02_s03_e00_v02", "a02_s03_e00_v03", "a08_s10_e01_v03", "a08_s10_e01_v01", "a07_s01_e00_v01"):
+        seed = 7 if "a02" in name and "v01" not in name else sum(map(ord, name))
+        (tmp_path / f"{name}.json").write_text(json.dumps({"file_name": name, "skeletons": make_clip(seed).keypoints[0].tolist()}))
+    result = run("nwucla", "--from", tmp_path, "--to", tmp_path / "to")
+    assert result.exit_code == 0 and "nw_ucla.npz: 5 of 1484 clips" in result.stdout and "skelzoo eval MODEL --on nwucla" in result.stdout
+    table = read_table(tmp_path / "to/nw_ucla.npz")
+    assert (table.view.tolist(), table.subject.tolist(), table.split.tolist()) == ([1, 2, 3, 1, 3], [3, 3, 3, 10, 10], [0, 0, 1, 0, 1])
+    assert [c.label for c in table.clips] == ["pick up with two hands"] * 3 + ["donning"] * 2 and (table.flags & COPY_FLAG > 0).tolist() == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+    split = standard_clips("nwucla", tmp_path / "to")
+    assert len(split.train) == 3 and split.copies.tolist() == [True, False]
 
 
 @pytest.mark.needs_shared
