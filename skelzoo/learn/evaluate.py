@@ -20,7 +20,7 @@ from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, benchmark_file, find_benchmark, standard_clips
 from skelzoo.learn.pretrain.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.probe import Embedder
-from skelzoo.learn.protocols import LABEL_SEEDS, PROTOCOLS, Trial, find_protocol
+from skelzoo.learn.protocols import PROTOCOLS, Trial, describe, find_protocol
 from skelzoo.learn.seen import check_card, check_unseen
 from skelzoo.loading import RANDOM, load
 from skelzoo.skeleton.writing import alone, check_place, write_csv
@@ -157,19 +157,12 @@ def measure(trial: Trial, protocols: Sequence[str]) -> list[Row]:
         Row(
             encoder.name, trial.benchmark, name, m.variant, round(float(np.mean(m.values)), 3),
             round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, classes,
-            f"{BENCHMARKS[trial.benchmark].title}; {PROTOCOLS[name].description}{_drawn(trial, name)}", command(encoder.name, trial.benchmark, name, trial.labels),
+            f"{BENCHMARKS[trial.benchmark].title}; {describe(trial, name)}", command(encoder.name, trial.benchmark, name, trial.labels),
             commit, device_name(encoder.device),
         )
         for name in protocols
         for m in PROTOCOLS[name].run(trial)
     ]  # fmt: skip
-
-
-def _drawn(trial: Trial, name: str) -> str:
-    """What a description adds where a share of the labels is drawn."""
-    if trial.labels is None or PROTOCOLS[name].own_labels:
-        return ""
-    return f"; {trial.labels:g} % of every class's labels, at least one, drawn with seeds {LABEL_SEEDS[0]} to {LABEL_SEEDS[-1]}"
 
 
 def _check_fit(trial: Trial, name: str) -> None:

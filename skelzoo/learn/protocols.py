@@ -14,7 +14,7 @@ from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.benchmarks import Bools, ClipSplit, draw_labels
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.probe import CLASSIFIERS, Embedder, Split, average_precision, embed_split, prepare_split, right
-from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, labelled, vectors_of_copies
+from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, SHORTEST, is_drawn, labelled, vectors_of_copies
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.prepare import prepare_batch
 
@@ -137,12 +137,21 @@ def _tested(trial: Trial, tuned: Encoder) -> Bools:
 
 
 def _semi(trial: Trial) -> list[Measured]:
-    by_name, out = {clip.name: clip for clip in trial.clips.train}, []
+    out = []
     for count in PER_CLASS if trial.labels is None else (trial.labels,):
-        known = [[by_name[name] for name in labelled(trial.benchmark, count, seed)] for seed in SEEDS]
+        known = [_known(trial, count, seed) for seed in SEEDS]
         rights = [_few(trial, clips, seed) for seed, clips in zip(SEEDS, known, strict=True)]
         out += accuracies(trial, rights, len(known[0]), SEEDS, f"{count:g} % of labels")
     return out
+
+
+def _known(trial: Trial, percent: float, seed: int) -> Sequence[Clip]:
+    """Training clips whose labels are known: those of the benchmark's index file, or a share of every class of those that are not too short."""
+    if not is_drawn(trial.benchmark, percent):
+        clips = trial.clips.of_at_least(max(SHORTEST, trial.encoder.contract.min_frames))
+        return clips.keep(draw_labels(clips, percent, seed)).train
+    by_name = {clip.name: clip for clip in trial.clips.train}
+    return [by_name[name] for name in labelled(trial.benchmark, percent, seed)]
 
 
 def _few(trial: Trial, clips: Sequence[Clip], seed: int) -> Bools:
@@ -171,7 +180,7 @@ class Protocol:
         fits, needs: whether a model and benchmark will do, and what it takes in words.
         cheap: runs without being asked for.
         takes_labels: can be given a share of the labels.
-        own_labels: its description says which it takes.
+        on_drawn: its description where labels are drawn by share, if it is another one then.
     """
 
     description: str
@@ -180,7 +189,7 @@ class Protocol:
     needs: str = "vectors"
     cheap: bool = True
     takes_labels: bool = False
-    own_labels: bool = False
+    on_drawn: str = ""
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -197,10 +206,23 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "semi": Protocol(
         f"5, 15, 30 or 40 labelled clips of each class for as many percent, drawn once (skelzoo/learn/labelled): the linear protocol on frozen vectors of these, of their "
         f"mirror images and of {COPIES} augmented copies of each",
-        _semi, cheap=False, takes_labels=True, own_labels=True,
+        _semi, cheap=False, takes_labels=True,
+        on_drawn=f"the linear protocol on frozen vectors of the labelled clips, of their mirror images and of {COPIES} augmented copies of each",
     ),
 }  # fmt: skip
 """Protocols by name."""
+
+
+def describe(trial: Trial, name: str) -> str:
+    """The line that travels with the numbers of a protocol on a trial, with the labels drawn."""
+    protocol = find_protocol(name)
+    if protocol.on_drawn and is_drawn(trial.benchmark, trial.labels):
+        return protocol.description
+    shares = [trial.labels] if trial.labels is not None else PER_CLASS if protocol.on_drawn else ()
+    if not shares:
+        return protocol.description
+    percent, seeds = ", ".join(f"{share:g}" for share in shares), LABEL_SEEDS
+    return f"{protocol.on_drawn or protocol.description}; {percent} % of every class's labels, at least one, drawn with seeds {seeds[0]} to {seeds[-1]}"
 
 
 def find_protocol(name: str) -> Protocol:

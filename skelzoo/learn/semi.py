@@ -49,6 +49,12 @@ def draw(clips: Sequence[Clip], most: int, seed: int) -> Mapping[str, list[str]]
     return {name: [clips[i].name for i in rng.permutation(np.flatnonzero(truth == k))[:most]] for k, name in enumerate(names)}
 
 
+def is_drawn(benchmark: str, per_class: float | None) -> bool:
+    """Whether the index file of a benchmark, if there is one, has a draw of so many clips of each class; None for those of PER_CLASS."""
+    there = resources.files("skelzoo.learn").joinpath("labelled", f"{benchmark}.json").is_file()
+    return there and (per_class is None or per_class in range(1, max(PER_CLASS) + 1))
+
+
 def labelled(benchmark: str, per_class: float, seed: int) -> tuple[str, ...]:
     """Names of the labelled clips of a benchmark, from its index file. Those of fewer per class are among those of more.
 
@@ -61,7 +67,7 @@ def labelled(benchmark: str, per_class: float, seed: int) -> tuple[str, ...]:
     """
     file = resources.files("skelzoo.learn").joinpath("labelled", f"{benchmark}.json")
     if not file.is_file():
-        raise TrainingError(f"no labelled clips were drawn for {benchmark!r}, only for nwucla. With other benchmarks use linear or knn with --labels.")
+        raise TrainingError(f"no labelled clips were drawn for {benchmark!r}, only for nwucla. Draw some of its training clips with skelzoo.learn.semi.draw.")
     draws: Mapping[str, Mapping[str, list[str]]] = json.loads(file.read_text(encoding="utf-8"))
     classes = draws.get(str(seed), {})
     if per_class not in range(1, min(map(len, classes.values()), default=0) + 1):
