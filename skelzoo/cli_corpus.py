@@ -40,14 +40,19 @@ def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
 @click.option("--labels", metavar="FILE.csv", help="Table with the columns file and label instead.")
 @click.option("--subject", metavar="REGEX", help="Finds the person in PATH/CLIPNAME, e.g. 'subject(\\d+)', so that a recipe can hold persons out.")
 @click.option("--licence", default="", metavar="TEXT", help="Licence of the recordings.")
-@click.option("--layout", metavar="NAME", help="Layout of the file; by default that of the clips, or kinect20 when they are not all of one that skelzoo has.")
+@click.option(
+    "--layout",
+    metavar="NAME",
+    help="Layout of the file; by default that of the clips, or kinect20 (2-D: coco17) when they are not all of one that skelzoo has.",
+)
 @click.option("--fps", type=float, default=30.0, show_default=True, help="Of the file; faster recordings keep every n-th frame.")
-@click.option("--select-persons", is_flag=True, help="Where a clip has several persons, keep the one that moves most.")
+@click.option("--persons", type=int, default=1, show_default=True, help="Most persons of a clip.")
+@click.option("--select-persons", is_flag=True, help="Where a clip has more persons, keep those that move most.")
 @array_options("from-")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def corpus_make_command(
     recordings: str, to: str, label_from: str | None, label: str | None, labels: str | None, subject: str | None, licence: str, layout: str | None, fps: float,
-    select_persons: bool, overwrite: bool, array_layout: str | None, array_axes: str | None, array_fps: float | None,
+    persons: int, select_persons: bool, overwrite: bool, array_layout: str | None, array_axes: str | None, array_fps: float | None,
 ) -> None:  # fmt: skip
     """Make a corpus file of RECORDINGS of your own, a file, folder or glob, for a recipe of your own. Labels are not needed."""
     from skelzoo.learn.own_corpus import make_own_corpus
@@ -56,7 +61,7 @@ def corpus_make_command(
     check_label_options(label, label_from, labels)
     report = make_own_corpus(
         recordings, to, label_from=label_from, label=label, labels=labels, subject=subject, licence=licence, layout=layout, fps=fps,
-        select_persons=select_persons, overwrite=overwrite, form=ArrayForm(array_layout, array_axes, array_fps),
+        persons=persons, select_persons=select_persons, overwrite=overwrite, form=ArrayForm(array_layout, array_axes, array_fps),
     )  # fmt: skip
     for refusal in report.refused:
         click.echo(f"error: {refusal}", err=True)

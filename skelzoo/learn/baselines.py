@@ -20,6 +20,7 @@ class Baseline:
 
     Args:
         dimension: of the clips, 2 or 3.
+        persons: most of a clip.
     """
 
     name = ""
@@ -28,7 +29,7 @@ class Baseline:
     streams: tuple[str, ...] = ("joint",)
     centre: Mapping[str, Any] = {"step": "center", "point": "hip_center"}
 
-    def __init__(self, dimension: int = 3) -> None:
+    def __init__(self, dimension: int = 3, persons: int = 1) -> None:
         steps: list[Mapping[str, Any]] = [
             {"step": "drop_empty_frames"},
             *([] if dimension == 3 else [{"step": "fill_gaps"}]),
@@ -38,7 +39,7 @@ class Baseline:
             {"step": "resample", "frames": self.frames},
         ]
         layout = "kinect20" if dimension == 3 else "coco17"
-        self.contract = Contract(layout, channels=dimension, persons=1, frames=self.frames, steps=tuple(steps), streams=self.streams)
+        self.contract = Contract(layout, channels=dimension, persons=persons, frames=self.frames, steps=tuple(steps), streams=self.streams)
 
     def embed(self, clips: FloatArray, *, prepared: bool, progress: bool | None) -> FloatArray:
         """Prepared clips (N, C, T, V, M) -> (N, D)."""
@@ -58,7 +59,10 @@ class Coordinates(Baseline):
 
 
 class Statistics(Baseline):
-    """Mean, standard deviation, maximum and minimum over time of every joint and its motion, and of their differences from the parent joint's."""
+    """Mean, standard deviation, maximum and minimum over time of every joint and its motion, and of their differences from the parent joint's.
+
+    Of several persons the mean, absent ones included.
+    """
 
     name = "statistics"
     frames = 64

@@ -34,6 +34,7 @@ class Benchmark:
         validation_train, validation_test: likewise, a split of the training part alone, for choosing between recipes; None where nobody chooses.
         evaluation_only: no recipe may pretrain on a test clip.
         transform: what becomes of a clip before it is measured, given its index in the file; None for nothing.
+        dimension: coordinates of a joint as it is measured: 2 for those of pictures and filmed ones.
         options: of ``skelzoo eval`` that stand for it, where that is not ``--on`` and its name.
     """
 
@@ -45,12 +46,8 @@ class Benchmark:
     validation_test: Part | None = None
     evaluation_only: bool = True
     transform: Callable[[Clip, int], Clip] | None = None
+    dimension: int = 3
     options: tuple[str, ...] = ()
-
-    @property
-    def dimension(self) -> int:
-        """Coordinates of a joint: 2 for filmed clips, else 3."""
-        return 3 if self.transform is None else 2
 
 
 def _subjects(*ids: int) -> Part:
@@ -70,7 +67,7 @@ def _correct(*subjects: int) -> Part:
 
 
 def _filmed(benchmark: Benchmark) -> Benchmark:
-    return replace(benchmark, title=f"{benchmark.title}, filmed by simulated cameras", transform=film)
+    return replace(benchmark, title=f"{benchmark.title}, filmed by simulated cameras", transform=film, dimension=2)
 
 
 _NWUCLA = Benchmark(
@@ -112,6 +109,11 @@ class ClipSplit:
     test: tuple[Clip, ...]
     test_labels: Ints
     copies: Bools
+
+    @property
+    def persons(self) -> int:
+        """Most persons of a clip."""
+        return max(clip.persons for clip in (*self.train, *self.test))
 
     def keep(self, kept: Bools) -> ClipSplit:
         """With only some of the training clips: (training clips,) bool."""
@@ -226,7 +228,10 @@ def _clips(benchmark: Benchmark, corpus: Corpus, train: Bools, test: Bools) -> C
             f"{corpus.name}: {unlabelled} training or test clips have no label. Give them one (skelzoo corpus make --label-from folder takes class folders' names), or leave them out of both parts of the benchmark."
         )
     copies = copies_of_training(corpus.clips, train, test) | ((corpus.flags & COPY_FLAG) > 0)
-    return ClipSplit(part(train), corpus.label[train], part(test), corpus.label[test], copies[test])
+    split = ClipSplit(part(train), corpus.label[train], part(test), corpus.label[test], copies[test])
+    if split.test[0].channels != benchmark.dimension:
+        raise TrainingError(f"{corpus.name}: its clips are {split.test[0].channels}-D. Say so with Benchmark(..., dimension={split.test[0].channels}).")
+    return split
 
 
 def copies_of_training(clips: tuple[Clip, ...], train: Bools, test: Bools) -> Bools:

@@ -18,7 +18,7 @@ from torch import Tensor
 from skelzoo.errors import ClipError, CoverageError, TrainingError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.layouts import Layout, get_layout
-from skelzoo.skeleton.prepare import Contract
+from skelzoo.skeleton.prepare import STREAMS_HERE, Contract
 from skelzoo.skeleton.remap import coverage
 
 SEEN, STORED = "coco17", "kinect20"
@@ -81,13 +81,22 @@ def as_read(clip: Clip, contract: Contract, seed: int) -> Clip:
     return film(clip, seed) if contract.layout == SEEN and clip.channels == 3 else clip
 
 
-def stored_contract(contract: Contract, frames: int) -> Contract:
-    """How a recipe keeps clips for its augmentations: joints by the contract, or, for one of camera pictures, the 3-D joints to ``film_joints``."""
-    if contract.layout == SEEN:
+def stored_contract(contract: Contract, frames: int, filmed: bool, native: bool = False) -> Contract:
+    """How a recipe keeps clips for its augmentations: joints by the contract, or 3-D ones to ``film_joints``.
+
+    Args:
+        frames: that are kept.
+        filmed: whether the augmentations begin with ``film_joints``.
+        native: keep the recording's own frames, with empty ones behind them, of a contract that computes its streams from these.
+    """
+    if filmed:
         return Contract(
             STORED, 3, contract.persons, frames, ({"step": "drop_empty_frames"}, {"step": "resample", "frames": frames}), min_frames=contract.min_frames
         )
-    steps = tuple({**s, "frames": frames} if s["step"] == "resample" else s for s in contract.steps)
+    if native:
+        steps = (*contract.steps[: contract.steps.index(STREAMS_HERE)], {"step": "pad", "frames": frames})
+    else:
+        steps = tuple({**s, "frames": frames} if s["step"] == "resample" else s for s in contract.steps)
     return contract.replace(steps=steps, frames=frames, streams=("joint",))
 
 

@@ -101,11 +101,12 @@ def evaluate(
         raise TrainingError(f"{model} has no net, so it has no random weights. Leave --random-weights out.")
     if not random_weights:
         check_recipe(model, benchmark, data)
-    encoder: Embedder = BASELINES[model](found.dimension) if model in BASELINES else _load(model, random_weights, device)
+    clips = standard_clips(benchmark, data)
+    encoder: Embedder = BASELINES[model](found.dimension, clips.persons) if model in BASELINES else _load(model, random_weights, device)
     if isinstance(encoder, Encoder) and not random_weights:
         check_card(model, encoder.card, benchmark)
     wanted = protocols or [name for name in CHEAP if labels is None or PROTOCOLS[name].takes_labels]
-    return measure(Trial(encoder, benchmark, standard_clips(benchmark, data), labels), wanted)
+    return measure(Trial(encoder, benchmark, clips, labels), wanted)
 
 
 def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] = (), device: str | torch.device = "auto") -> Iterator[Row]:
@@ -126,7 +127,7 @@ def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] 
         find_protocol(protocol)
     for name, benchmark in BENCHMARKS.items():
         clips = standard_clips(name, data)
-        for encoder in _candidates(name, data, device):
+        for encoder in _candidates(name, clips.persons, data, device):
             if encoder.contract.channels == benchmark.dimension:
                 trial = Trial(encoder, name, clips)
                 rows = measure(trial, [p for p in protocols or CHEAP if find_protocol(p).fits(trial)])
@@ -134,9 +135,9 @@ def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] 
                 yield from rows
 
 
-def _candidates(benchmark: str, data: str | Path, device: str | torch.device) -> Iterator[Embedder]:
+def _candidates(benchmark: str, persons: int, data: str | Path, device: str | torch.device) -> Iterator[Embedder]:
     for baseline in BASELINES.values():
-        yield baseline(BENCHMARKS[benchmark].dimension)
+        yield baseline(BENCHMARKS[benchmark].dimension, persons)
     for model in manifest().pretrained:
         check_recipe(model, benchmark, data)
         yield _load(model, False, device)

@@ -8,23 +8,24 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, SkelzooError, TrainingError, WriteError
 from skelzoo.inference.files import Refusal, read_files
 from skelzoo.learn.labels import Labels, inside
 from skelzoo.learn.originals import FPS, flags_of, longest_step
 from skelzoo.learn.pretrain.data import DataOptions
-from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.corpus import SPAN, Corpus, Ints, write_table
+from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.io.corpus import PICTURE, SPAN, Corpus, Ints, write_table
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts
 from skelzoo.skeleton.points import is_present
 from skelzoo.skeleton.remap import remap
-from skelzoo.skeleton.steps import most_moving
+from skelzoo.skeleton.steps import motion_order
 from skelzoo.skeleton.writing import check_place
 
-LAYOUT = "kinect20"
-"""Layout of a corpus file of clips that are not all of one layout of skelzoo."""
+LAYOUTS = {2: "coco17", 3: "kinect20"}
+"""Layout of a corpus file of clips that are not all of one layout of skelzoo, by the number of their coordinates."""
 
 TOLERANCE = 0.01
 """How far a frame rate may be off a multiple of the file's, so that 29.97 counts as 30."""
@@ -38,6 +39,8 @@ class OwnCorpus:
         path: of the corpus file.
         clips: in it.
         layout, fps: of all of them.
+        dimension: their coordinates, 2 or 3.
+        together: clips of several persons.
         converted: layout -> clips that were of it and were remapped.
         labels: class -> clips; "" for those without a label.
         subjects: id -> name of every subject; empty where none was asked for.
@@ -53,6 +56,8 @@ class OwnCorpus:
     clips: int
     layout: str
     fps: float
+    dimension: int
+    together: int
     converted: Mapping[str, int]
     labels: Mapping[str, int]
     subjects: Mapping[int, str]
@@ -64,7 +69,9 @@ class OwnCorpus:
     labels_asked: bool = False
 
     def __str__(self) -> str:
-        lines = [f"{self.path}: {self.clips} clips, {self.layout}, {self.fps:g} fps"]
+        lines = [f"{self.path}: {self.clips} clips, {self.layout}, {self.fps:g} fps{', 2-D' * (self.dimension == 2)}"]
+        if self.together:
+            lines.append(f"{self.together} clips are of several persons")
         lines += [f"{count} clips of layout {name} became {self.layout}" for name, count in self.converted.items()]
         if self.rate_unknown:
             lines.append(f"{self.rate_unknown} clips have no frame rate; they were taken to be at {self.fps:g} fps")
@@ -100,7 +107,7 @@ class _Own:
 
 def make_own_corpus(
     recordings: str, to: str | Path, *, label_from: str | None = None, label: str | None = None, labels: str | Path | None = None, subject: str | None = None,
-    licence: str = "", layout: str | None = None, fps: float = FPS, select_persons: bool = False, overwrite: bool = False,
+    licence: str = "", layout: str | None = None, fps: float = FPS, persons: int = 1, select_persons: bool = False, overwrite: bool = False,
     form: ArrayForm = NO_FORM,
 ) -> OwnCorpus:  # fmt: skip
     """Make a corpus file, which recipes name in ``data.files``, of recordings in any format that is read.
@@ -108,20 +115,21 @@ def make_own_corpus(
     Frames without any joint are dropped, bodies that are never there at the same time are joined to one person, and recordings faster than ``fps`` keep every n-th frame. Clips of another layout are converted by joint name.
 
     Args:
-        recordings: a file, folder or glob of 3-D recordings in metres, y up.
+        recordings: a file, folder or glob of recordings, 3-D in metres, y up, or 2-D in pixels; when there are both, those of the rarer kind are refused.
         to: ``.npz`` file to write.
         label_from, label, labels: ``label_from``, ``label`` and ``table`` of ``skelzoo.learn.recordings.labelled_files``; without them
             a clip has the label that its file gives it, if any.
         subject: regular expression that finds the person as ``group`` does there. Numbers are kept as ids, names are numbered from 0 in alphabetical order.
         licence: of the recordings, in words.
-        layout: name of the file's layout; by default that of the clips, or ``kinect20`` when they are not all of one layout of skelzoo.
+        layout: name of the file's layout; by default that of the clips, or ``kinect20`` (2-D: ``coco17``) when they are not all of one layout of skelzoo.
         fps: of the file; recordings without a frame rate are taken to have it.
-        select_persons: of several persons keep the one that moves most, instead of refusing the clip.
+        persons: most persons of a clip; who is absent from a frame is all zero there.
+        select_persons: of more persons keep those that move most, instead of refusing the clip.
         overwrite: replace a file that is there.
         form: what recordings may leave open, as ``skelzoo.read``.
 
     Raises:
-        TrainingError: no usable clip, a frame rate that is none, or labels as in ``labelled_files``.
+        TrainingError: no usable clip, a frame rate or number of persons that is none, or labels as in ``labelled_files``.
         LayoutError: no such layout of skelzoo.
         WriteError: the file is there, is no ``.npz``, or cannot be written.
     """
@@ -131,14 +139,17 @@ def make_own_corpus(
     check_place(path)
     if not 0 < fps < 1e4:
         raise TrainingError(f"fps is {fps!r}. Give a number of frames per second.")
+    if type(persons) is not int or persons < 1:
+        raise TrainingError(f"persons is {persons!r}. Give a whole number of at least 1.")
     target = None if layout is None else get_layout(layout)
     rule = Labels(recordings, subject, label, label_from or "file", labels, needed=label_from is not None)
-    found, refused = _read(recordings, path, rule, fps, select_persons, form)
-    target = target or _common([own.clip.layout for own in found])
+    found, refused = _read(recordings, path, rule, fps, persons, select_persons, form)
+    dimension = 2 if 2 * sum(own.clip.channels == 2 for own in found) > len(found) else 3
+    target = target or _common([own.clip.layout for own in found if own.clip.channels == dimension], dimension)
     kept, sources = [], []
     for own in found:
         try:
-            kept.append(replace(own, clip=_fitted(own.clip, target)))
+            kept.append(replace(own, clip=_fitted(own.clip, target, dimension)))
         except SkelzooError as error:
             refused.append(Refusal(own.file, error, own.clip.name))
         else:
@@ -150,14 +161,14 @@ def make_own_corpus(
     write_table(path, corpus, {"subject_names": list(subjects.values())} if list(subjects) == list(range(len(subjects))) else None)
     labels_of = Counter(clip.label or "" for clip in corpus.clips)
     return OwnCorpus(
-        path, len(corpus), target.name, fps, Counter(c.layout.name for c in sources if c.layout != target), dict(sorted(labels_of.items())), subjects,
+        path, len(corpus), target.name, fps, dimension, sum(c.persons > 1 for c in corpus.clips), Counter(c.layout.name for c in sources if c.layout != target), dict(sorted(labels_of.items())), subjects,
         sum(c.fps is None for c in sources), int((corpus.max_step > DataOptions.max_step).sum()), sum(own.joined for own in kept),
         {own.where: own.kept for own in kept if own.kept[0] < own.kept[1]}, tuple(refused), any((label_from, label, labels)),
     )  # fmt: skip
 
 
-def _read(recordings: str, result: Path, rule: Labels, fps: float, select_persons: bool, form: ArrayForm) -> tuple[list[_Own], list[Refusal]]:
-    """The clips, one person each and at most as fast as the file, with their labels; and what cannot be used."""
+def _read(recordings: str, result: Path, rule: Labels, fps: float, most: int, select_persons: bool, form: ArrayForm) -> tuple[list[_Own], list[Refusal]]:
+    """The clips, of as many persons and at most as fast as the file's, with their labels; and what cannot be used."""
     found, refused, names = [], [], set()
     for item in read_files([recordings], result, form):
         if isinstance(item, Refusal):
@@ -168,13 +179,13 @@ def _read(recordings: str, result: Path, rule: Labels, fps: float, select_person
             if problem:
                 raise TrainingError(problem)
             joined = _joined(item.clip)
-            person = _one_person(joined, select_persons)
-            clip = _slowed(person, fps)
+            persons = _persons_of(joined, most, select_persons)
+            clip = _slowed(persons, fps)
         except SkelzooError as error:
             refused.append(Refusal(item.file, error, item.clip.name))
             continue
         names.add(label)
-        kept = person.frames, int(is_present(item.clip.keypoints).any(axis=0).sum())
+        kept = persons.frames, int(is_present(item.clip.keypoints).any(axis=0).sum())
         where = f"{inside(item.file, rule.path).as_posix()}/{clip.name}"
         found.append(_Own(clip.replace(label=label or None), item.file, where, subject, joined is not item.clip, kept))
     problem = rule.finish(names - {""})
@@ -192,20 +203,27 @@ def _joined(clip: Clip) -> Clip:
     there = is_present(clip.keypoints)
     if there.any(axis=1).sum() < 2 or there.sum(axis=0).max() > 1:
         return clip
-    return clip.replace(keypoints=clip.keypoints.sum(axis=0, keepdims=True), scores=None)
+    scores = None if clip.scores is None else (clip.scores * there[:, :, None]).sum(axis=0, keepdims=True)
+    return clip.replace(keypoints=clip.keypoints.sum(axis=0, keepdims=True), scores=scores)
 
 
-def _one_person(clip: Clip, select: bool) -> Clip:
-    """The one person of a clip in the frames that have joints."""
-    if clip.channels != 3:
-        raise ClipError(f"{clip.name}: its joints are 2-D. A corpus file holds 3-D ones, in metres; recipes for 2-D models film them.")
-    there = clip.keypoints.any(axis=(1, 2, 3))
-    if there.sum() > 1 and not select:
+def _persons_of(clip: Clip, most: int, select: bool) -> Clip:
+    """The persons of a clip, at most so many, in the frames that have joints; of their scores those of 2-D joints."""
+    there = np.flatnonzero(clip.keypoints.any(axis=(1, 2, 3)))
+    if len(there) > most and not select:
         raise ClipError(
-            f"{clip.name}: has {int(there.sum())} persons, and a clip of a corpus file has one. Take the one that moves most with --select-persons."
+            f"{clip.name}: has {len(there)} persons, and a clip of the file has {most}. Keep them with --persons {len(there)}, "
+            f"or take {'the one that moves' if most == 1 else f'the {most} that move'} most with --select-persons."
         )
-    person = clip.replace(keypoints=most_moving(clip.keypoints[there], clip.layout), scores=None)
-    return person.replace(keypoints=person.keypoints[:, person.keypoints.any(axis=(0, 2, 3))])
+    scores = clip.scores[there] if clip.scores is not None and clip.channels == 2 else None
+    chosen = clip.replace(keypoints=clip.keypoints[there], scores=scores)
+    order = motion_order(chosen.keypoints)[:most] if len(there) > most else np.arange(len(there))
+    kept = chosen.replace(keypoints=chosen.keypoints[order], scores=None if scores is None else scores[order])
+    return _frames(kept, np.flatnonzero(kept.keypoints.any(axis=(0, 2, 3))))
+
+
+def _frames(clip: Clip, chosen: NDArray[np.intp] | slice) -> Clip:
+    return clip.replace(keypoints=clip.keypoints[:, chosen], scores=None if clip.scores is None else clip.scores[:, chosen])
 
 
 def _slowed(clip: Clip, fps: float) -> Clip:
@@ -213,22 +231,41 @@ def _slowed(clip: Clip, fps: float) -> Clip:
     step = 1 if clip.fps is None else round(clip.fps / fps)
     if clip.fps is not None and (step < 1 or abs(clip.fps / fps / step - 1) > TOLERANCE):
         raise ClipError(f"{clip.name}: is at {clip.fps:g} fps, which is no multiple of the file's {fps:g}. Give --fps, or make a file for each frame rate.")
-    return clip.replace(keypoints=clip.keypoints[:, ::step])
+    return _frames(clip, slice(None, None, step))
 
 
-def _common(layouts: Sequence[Layout]) -> Layout:
+def _common(layouts: Sequence[Layout], dimension: int) -> Layout:
     """The layout of all, if it is one of skelzoo."""
     first = layouts[0] if layouts else None
     same = first is not None and first.name in list_layouts() and all(layout == first == get_layout(first.name) for layout in layouts)
-    return first if first is not None and same else get_layout(LAYOUT)
+    return first if first is not None and same else get_layout(LAYOUTS[dimension])
 
 
-def _fitted(clip: Clip, target: Layout) -> Clip:
+def _fitted(clip: Clip, target: Layout, dimension: int) -> Clip:
+    if clip.channels != dimension:
+        raise ClipError(
+            f"{clip.name}: its joints are {clip.channels}-D, and those of the file {dimension}-D. Make a file of {clip.channels}-D recordings alone."
+        )
     clip = remap(clip, target)
-    span = float(np.ptp(clip.keypoints, axis=(0, 1, 2)).max())
-    if span > SPAN:
+    points = clip.keypoints[is_present(clip.keypoints)]
+    span = float(np.ptp(points, axis=(0, 1)).max())
+    if dimension == 3 and span > SPAN:
         raise ClipError(f"{clip.name}: spans {span:.1f}, and a corpus file holds {SPAN:g} m. Check that its unit is the metre, or cut it.")
+    if dimension == 2 and np.abs(points).max() > PICTURE:
+        raise ClipError(f"{clip.name}: has joints at {np.abs(points).max():.0f}, and a picture ends by {PICTURE:g}. Check that its unit is the pixel.")
     return clip.replace(layout=target)
+
+
+def _step_and_flags(keypoints: FloatArray) -> tuple[float, int]:
+    """Longest way of a joint between two frames in which its person is there, and the flags of the clip."""
+    there = is_present(keypoints)
+    if there.all():
+        step = longest_step(keypoints)
+        return step, flags_of(keypoints, step)
+    ways = np.linalg.norm(np.diff(keypoints, axis=1), axis=-1).max(axis=-1, initial=0)
+    step = float(ways[there[:, 1:] & there[:, :-1]].max(initial=0))
+    bodies = np.where(there[:, :, None, None], keypoints, 1)  # who is absent is at no origin
+    return step, flags_of(bodies, step)
 
 
 def _corpus(name: str, clips: Sequence[_Own], layout: Layout, licence: str, fps: float) -> tuple[Corpus, dict[int, str]]:
@@ -238,11 +275,12 @@ def _corpus(name: str, clips: Sequence[_Own], layout: Layout, licence: str, fps:
     stored = tuple(own.clip.replace(name=name, fps=fps) for own, name in zip(clips, names, strict=True))
     classes = sorted({c.label for c in stored if c.label})
     subject, subjects = _subjects([own.subject for own in clips])
-    unknown, steps = np.full(len(clips), -1, np.int32), [longest_step(c.keypoints) for c in stored]
+    unknown, found = np.full(len(clips), -1, np.int32), [_step_and_flags(c.keypoints) for c in stored]
+    steps = [step if clip.channels == 3 else np.nan for clip, (step, _) in zip(stored, found, strict=True)]  # in pixels no limit in metres holds
     return Corpus(
         name=name, layout=layout, clips=stored, label=np.array([classes.index(c.label) if c.label else -1 for c in stored], np.int32),
         label_names=tuple(classes), clip_names=names, subject=subject, split=unknown, view=unknown,
-        flags=np.array([flags_of(c.keypoints, step) for c, step in zip(stored, steps, strict=True)], np.uint8), max_step=np.array(steps, np.float32),
+        flags=np.array([flags for _, flags in found], np.uint8), max_step=np.array(steps, np.float32),
         extra={"zero_frames": np.zeros(len(clips), np.int32)}, licence=licence, citation="", origin="recordings of one's own, by `skelzoo corpus make`", notes="",
     ), subjects  # fmt: skip
 

@@ -83,7 +83,7 @@ def seen_tests(clips: Iterable[Labelled]) -> tuple[str, ...]:
     folders, hashes = dict.fromkeys(Path(c.file).absolute().parent for c in found), Counter[str]()
     notes = []
     for name, b in BENCHMARKS.items():
-        places = [folder for folder in folders if b.dimension == 3 and (folder / b.file).is_file()]
+        places = [folder for folder in folders if b.transform is None and (folder / b.file).is_file()]
         try:
             tests = frozenset(joints for place in places for joints in test_joints(name, place))
         except SkelzooError:  # another file of that name

@@ -21,6 +21,7 @@ from skelzoo.skeleton.steps import CHOOSES_PERSONS, apply_step, check_step, moti
 
 STREAMS = ("joint", "bone", "motion")
 STREAMS_HERE = {"step": "streams"}
+"""The step at which a contract computes its streams, if it says where."""
 
 TALLEST = 20.0
 """No body of 3-D joints in metres is as tall; one in pixels is."""
@@ -71,6 +72,11 @@ class Contract:
     def input_channels(self) -> int:
         """Channels of a prepared tensor: coordinates times streams."""
         return self.channels * len(self.streams)
+
+    @property
+    def streams_of_recording(self) -> bool:
+        """Whether the streams are those of the recording's own frames, before any resampling."""
+        return STREAMS_HERE in self.steps and all(s["step"] != "resample" for s in self.steps[: self.steps.index(STREAMS_HERE)])
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

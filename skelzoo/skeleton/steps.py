@@ -223,6 +223,13 @@ def resample(keypoints: FloatArray, layout: Layout, frames: int = 64, method: st
     return np.asarray(keypoints[:, low] * (1 - weight) + keypoints[:, high] * weight, dtype=np.float32)
 
 
+def pad(keypoints: FloatArray, layout: Layout, frames: int = 300) -> FloatArray:
+    """Put frames without anyone behind the clip, up to a fixed number."""
+    if keypoints.shape[1] > frames:
+        raise ClipError(f"has {keypoints.shape[1]} frames, and at most {frames} are kept. Keep more, or cut it into shorter windows.")
+    return np.pad(keypoints, ((0, 0), (0, frames - keypoints.shape[1]), (0, 0), (0, 0)))
+
+
 def most_moving(keypoints: FloatArray, layout: Layout, count: int = 1) -> FloatArray:
     """Keep the ``count`` persons with the highest motion energy, most moving first.
 
@@ -249,7 +256,7 @@ STEPS: Mapping[str, Callable[..., FloatArray]] = {
     f.__name__: f
     for f in (
         drop_empty_frames, first_tracked_frames, fill_gaps, center, center_opening, normalize_image, scale_torso, scale_spine, yaw, yaw_every_frame, stand_upright,
-        median_filter, resample, most_moving, likely_persons,
+        median_filter, resample, pad, most_moving, likely_persons,
     )
 }  # fmt: skip
 """Preparation steps by the name they have in a contract."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skelzoo.errors import TrainingError
 from skelzoo.learn.pretrain import augment as module
-from skelzoo.learn.pretrain.augment import OPERATIONS, RANGES, augment, check_operations, part_swap
+from skelzoo.learn.pretrain.augment import KEEP_FRAMES, OPERATIONS, RANGES, augment, check_operations, part_swap
 from skelzoo.skeleton.layouts import get_layout
 
 N, C, T, V, M = 40, 3, 24, 20, 2
@@ -181,6 +181,42 @@ def test_who_is_not_there_stays_zero(x: Tensor, op: str) -> None:
     assert not out[gone].any() and out[~gone].all()
 
 
+@pytest.mark.parametrize("op", [op for op in OPERATIONS if op != "film_joints"])
+def test_a_second_person_who_is_not_there_stays_zero_and_the_first_stays_the_same(x: Tensor, op: str) -> None:
+    """Of those that leave frames in their place, also in single frames; ``film_joints`` is tested in test_cameras.py."""
+    gone = torch.zeros_like(x, dtype=torch.bool)
+    gone[:20, ..., 1] = True
+    if op in KEEP_FRAMES:
+        gone[20:, :, 3:9, :, 1] = True
+    out = apply(x.masked_fill(gone, 0), op)
+    assert not out[:20, ..., 1].any() and out[..., 0].any(dim=(1, 3)).all()
+    assert op not in KEEP_FRAMES or torch.equal(out.any(1).any(2), ~gone.any(1).any(2))
+
+
+def test_a_frozen_joint_stands_at_its_mean_over_the_frames_with_the_person(x: Tensor) -> None:
+    x[0, :, 4:, :, 1] = 0
+    out = apply(x, "freeze_joints", probability=1.0)
+    torch.testing.assert_close(out[0, :, :4, :, 1], x[0, :, :4, :, 1].mean(1, keepdim=True).expand(-1, 4, -1))
+    torch.testing.assert_close(out[0, ..., 0], x[0, ..., 0].mean(1, keepdim=True).expand(-1, T, -1))
+
+
+@pytest.mark.parametrize("op", ["shear", "rotate_yaw", "scale"])
+def test_two_persons_move_together(x: Tensor, op: str) -> None:
+    x[..., 1] = x[..., 0] + torch.tensor([1.0, 0.0, 0.5])[:, None, None]
+    apart = apply(x, op).diff(dim=4)
+    torch.testing.assert_close(apart, apart[:, :, :1, :1].expand_as(apart), atol=1e-4, rtol=0)
+
+
+def test_part_swap_gives_nobody_limbs_who_is_not_there(x: Tensor) -> None:
+    x[::2, ..., 1] = 0
+    x[1, :, 6:, :, 1] = 0
+    here = x.any(1).any(2)
+    for seed in range(5):
+        torch.manual_seed(seed)
+        out = part_swap(x, PARTS, span_range=(4, 6))
+        assert torch.equal(out.any(1).all(2), here) and torch.equal(out.any(1).any(2), here) and (out != x).any()
+
+
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_freeze_joints(x: Tensor, probability: float) -> None:
     out = apply(x, "freeze_joints", probability=probability)
@@ -270,13 +306,13 @@ def test_part_swap_takes_one_region_from_one_partner(x: Tensor, seed: int) -> No
 
 def test_part_swap_draws_everything() -> None:
     """Over many draws every part, count, span, start and partner comes up."""
-    x = torch.arange(5.0)[:, None, None, None, None].expand(5, 1, 16, V, 1).clone()
+    x = torch.arange(1.0, 6.0)[:, None, None, None, None].expand(5, 1, 16, V, 1).clone()
     regions = []
     for seed in range(150):
         torch.manual_seed(seed)
         out = part_swap(x, PARTS, (1, 2), (1, 2), 4)
         changed = (out != x)[0, 0, :, :, 0]
-        partner = int(out[0][:, changed][0, 0])
+        partner = int(out[0][:, changed][0, 0]) - 1
         regions.append((int(changed.any(1).nonzero()[0]), int(changed.any(1).sum()), tuple(changed.any(0).nonzero().flatten().tolist()), partner))
     starts, spans, joints, partners = (set(r) for r in zip(*regions, strict=True))
     assert starts == {0, 4, 8, 12} and spans == {4, 8} and partners == {1, 2, 3} and {tuple(sorted(p)) for p in PARTS} <= joints and len(joints) > 10

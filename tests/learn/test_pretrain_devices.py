@@ -23,12 +23,11 @@ from torch import Tensor
 
 import skelzoo
 from skelzoo.errors import DeviceError
-from skelzoo.learn.cameras import stored_contract
 from skelzoo.learn.pretrain import processes
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.loop import Run, pretrain
 from skelzoo.learn.pretrain.method import Method
-from skelzoo.learn.pretrain.methods import build_method
+from skelzoo.learn.pretrain.methods import build_method, stored
 from skelzoo.learn.pretrain.recipe import Optimiser, Recipe, load_recipe, shipped_recipes
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
@@ -262,7 +261,7 @@ def test_training_compiled_by_inductor_has_the_losses_of_eager(one: Path, data: 
 def test_everything_is_on_the_device_of_the_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe(name)
     method: Any = build_method(build_net(ModelConfig(recipe.arch, recipe.options, recipe.contract)), recipe).to("meta")
-    clips = torch.randn(8, *stored_contract(recipe.contract, recipe.stored_frames).shape, device="meta")
+    clips = torch.randn(8, *stored(recipe).shape, device="meta")
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which the meta device has none of
     for stage in (False, True):
         # What is read as a number cannot be on the meta device.

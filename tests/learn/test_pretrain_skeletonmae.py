@@ -390,7 +390,7 @@ def test_a_recipe_of_camera_pictures_films_3d_clips(data: Path, tmp_path: Path) 
     ("changes", "says"),
     [
         ({"arch": "skeattnclr-stgcn", "options": {}}, "method skeletonmae does not train skeattnclr-stgcn"),
-        ({"contract": RECIPE.contract.replace(layout="coco17")}, "film_joints makes coco17 joints"),
+        ({"contract": RECIPE.contract.replace(layout="coco17", channels=2)}, "Let film_joints be the first augmentation"),
         ({"method_options": {"augmentations": [{"op": "film_joints"}]}}, "leave it out with others"),
         ({"method_options": {"magic": 1}}, "method options do not fit"),
     ],

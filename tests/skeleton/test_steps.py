@@ -93,10 +93,18 @@ def test_every_step_is_tested_here() -> None:
         "fill_gaps",
         "median_filter",
         "resample",
+        "pad",
         "most_moving",
     }
     of_psp = {"likely_persons", "center_opening", "scale_spine", "stand_upright"}  # in test_psp_data.py
     assert set(STEPS) == tested | of_psp
+
+
+def test_pad(x: np.ndarray) -> None:
+    out = run(x, "pad", frames=x.shape[1] + 4)
+    assert np.array_equal(out[:, :-4], x) and not out[:, -4:].any() and np.array_equal(run(x, "pad", frames=x.shape[1]), x)
+    with pytest.raises(ClipError, match=f"has {x.shape[1]} frames, and at most 5 are kept"):
+        run(x, "pad", frames=5)
 
 
 def test_fill_gaps(x: np.ndarray) -> None:

@@ -76,15 +76,15 @@ def scale(x: Tensor, amplitude: float = 0.15) -> Tensor:
 
 def joint_offset(x: Tensor, sigma: float = 0.03) -> Tensor:
     """Move each joint by a constant N(0, sigma) over the clip: trackers place joints differently."""
-    return x + sigma * torch.randn(*x.shape[:2], 1, *x.shape[3:], device=x.device, dtype=x.dtype) * _present(x)
+    return x + sigma * torch.randn(*x.shape[:2], 1, *x.shape[3:], device=x.device, dtype=x.dtype) * present(x)
 
 
 def jitter(x: Tensor, sigma: float = 0.02) -> Tensor:
     """Add U(0, 1) * N(0, sigma) noise, the first factor drawn per clip, the second per coordinate and frame."""
-    return x + sigma * torch.rand(len(x), 1, 1, 1, 1, device=x.device) * torch.randn_like(x) * _present(x)
+    return x + sigma * torch.rand(len(x), 1, 1, 1, 1, device=x.device) * torch.randn_like(x) * present(x)
 
 
-def _present(x: Tensor) -> Tensor:
+def present(x: Tensor) -> Tensor:
     """Frames in which a person is there, (N, 1, T, 1, M): who is not there stays zero."""
     return x.any(1, keepdim=True).any(3, keepdim=True)
 
@@ -92,7 +92,13 @@ def _present(x: Tensor) -> Tensor:
 def freeze_joints(x: Tensor, probability: float = 0.1) -> Tensor:
     """Hold random joints at their mean position over the clip, each with this probability."""
     frozen = torch.rand(len(x), 1, 1, *x.shape[3:], device=x.device) < probability
-    return torch.where(frozen, x.mean(2, keepdim=True), x)
+    return torch.where(frozen & present(x), mean_place(x), x)
+
+
+def mean_place(x: Tensor) -> Tensor:
+    """Mean of joints (N, C, T, V, M) over the frames in which their person is there: (N, C, 1, V, M)."""
+    # Times one where the person always is there, so that the mean then is the plain one to the last bit.
+    return x.mean(2, keepdim=True) * (x.shape[2] / present(x).sum(2, keepdim=True).clamp(min=1))
 
 
 def reverse(x: Tensor, probability: float = 0.5) -> Tensor:
@@ -109,11 +115,23 @@ def random_frames(x: Tensor, frames: int = 50) -> Tensor:
     return x.transpose(1, 2)[torch.arange(n, device=x.device)[:, None], index].transpose(1, 2)
 
 
+def random_frames_of(x: Tensor, lengths: Tensor, frames: int) -> Tensor:
+    """``random_frames`` from the first ``lengths`` (N,) frames of each clip."""
+    pool = lengths * ((frames + lengths - 1) // lengths)
+    places = torch.arange(int(pool.max()), device=x.device)
+    order = torch.rand(len(x), len(places), device=x.device).masked_fill(places >= pool[:, None], 2.0).argsort(1)[:, :frames]
+    index = (order % lengths[:, None]).sort(1).values
+    return x.transpose(1, 2)[torch.arange(len(x), device=x.device)[:, None], index].transpose(1, 2)
+
+
 OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
     f.__name__: f
     for f in (temporal_crop, mirror_pad_crop, random_frames, shear, rotate_yaw, scale, joint_offset, jitter, freeze_joints, reverse, film_joints, sense_joints)
 }
 """Augmentations by the name they have in a recipe."""
+
+KEEP_FRAMES = ("shear", "rotate_yaw", "scale", "joint_offset", "jitter", "freeze_joints")
+"""Those that leave every frame where it is, and empty where nobody is there."""
 
 RANGES: Mapping[str, Range] = {
     "frames": COUNT, "ratio": COUNT, "shortest": Range(0, 1, above=True), "probability": SHARE,
@@ -149,7 +167,8 @@ def check_operations(operations: Sequence[Mapping[str, Any]]) -> None:
 def part_swap(x: Tensor, parts: Sequence[Sequence[int]], part_range: tuple[int, int] = (3, 4), span_range: tuple[int, int] = (4, 7), unit: int = 4) -> Tensor:
     """SkeAttnCLR's "ske_swap": a region of joints and frames comes from another clip of the batch.
 
-    The region and the shift to the partner, clip (i + shift) mod N, are drawn once for the whole batch.
+    The region and the shift to the partner, clip (i + shift) mod N, are drawn once for the whole batch. A person keeps their own
+    where the partner's clip has none in the same place, and who is absent stays absent (ours; in the authors' code they get limbs).
 
     Args:
         x: (N, C, T, V, M) with N >= 3.
@@ -167,7 +186,8 @@ def part_swap(x: Tensor, parts: Sequence[Sequence[int]], part_range: tuple[int, 
     start = unit * int(torch.randint(0, units - span + 1, ()))
     swapped = x.clone()
     region = (slice(None), slice(None), slice(start, start + unit * span))
-    swapped[region][:, :, :, joints] = x.roll(-shift, 0)[region][:, :, :, joints]
+    own, other = x[region], x.roll(-shift, 0)[region]
+    swapped[region][:, :, :, joints] = torch.where(present(own) & present(other), other, own)[:, :, :, joints]
     return swapped
 
 

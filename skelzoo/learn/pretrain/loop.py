@@ -20,12 +20,11 @@ from tqdm import tqdm
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn import probe
-from skelzoo.learn.cameras import stored_contract
 from skelzoo.learn.head import check_head, fit_head
 from skelzoo.learn.pretrain import processes
 from skelzoo.learn.pretrain.batches import Batches
 from skelzoo.learn.pretrain.data import check_files, file_hashes, pretraining_array
-from skelzoo.learn.pretrain.methods import build_method
+from skelzoo.learn.pretrain.methods import build_method, stored
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.learn.training import warmup_cosine
 from skelzoo.nets.archs import ARCHS
@@ -230,8 +229,7 @@ class Run:
         self.readings = self._monitor(data)
 
     def _data(self, folder: str | Path) -> FloatArray:
-        contract = stored_contract(self.recipe.contract, self.recipe.stored_frames)
-        return pretraining_array(folder, self.recipe.data, contract, cache=self.folder)
+        return pretraining_array(folder, self.recipe.data, stored(self.recipe), cache=self.folder)
 
     def _monitor(self, data: str | Path) -> probe.Split | None:
         return None if self.recipe.monitor is None else probe.validation_split(self.recipe.monitor, data, self.recipe.contract)

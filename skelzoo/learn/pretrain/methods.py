@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from torch import nn
 
 from skelzoo.errors import TrainingError
-from skelzoo.learn.cameras import FILMED, SEEN, is_filmed
+from skelzoo.learn.cameras import FILMED, SEEN, is_filmed, stored_contract
+from skelzoo.learn.pretrain.augment import KEEP_FRAMES
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.psp import PSPEnsemblePretraining, PSPOptions, PSPPretraining
 from skelzoo.learn.pretrain.recipe import Recipe
@@ -21,6 +22,7 @@ from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLR
 from skelzoo.nets.strl import STRL
 from skelzoo.skeleton.layouts import get_layout
+from skelzoo.skeleton.prepare import Contract
 
 T = TypeVar("T")
 
@@ -55,7 +57,7 @@ def _psp(net: nn.Module, recipe: Recipe) -> PSPPretraining:
         raise TrainingError(
             f"{recipe.name}: method {recipe.method} contrasts joint with motion. Give the contract these two streams, and a net of both and a pyramid."
         )
-    return PSPPretraining(net, recipe.contract.frames, _options(PSPOptions, recipe))
+    return PSPPretraining(net, recipe.contract.frames, _options(PSPOptions, recipe), recipe.native_rate)
 
 
 def _psp_ensemble(net: nn.Module, recipe: Recipe) -> Method:
@@ -82,24 +84,42 @@ def members_options(recipe: Recipe) -> list[dict[str, Any]]:
     return [{**common, **own} for own in rows]
 
 
+def operations(recipe: Recipe) -> list[list[str]]:
+    """Names of the augmentations, of each member of an ensemble or of the one net."""
+    return [[str(row.get("op")) for row in way.get("augmentations", ())] for way in members_options(recipe)]
+
+
+def stored(recipe: Recipe) -> Contract:
+    """How the recipe keeps its windows, see ``stored_contract``."""
+    filmed = any(ops[:1] == ["film_joints"] for ops in operations(recipe))
+    return stored_contract(recipe.contract, recipe.stored_frames, filmed, recipe.native_rate)
+
+
 def build_method(net: nn.Module, recipe: Recipe) -> Method:
     """The recipe's method around a net.
 
     Raises:
-        TrainingError: no such method, options it does not take, a net it does not train, camera pictures that nothing films, or a contract that prepares clips otherwise than
-            ``film_joints`` leaves them.
+        TrainingError: no such method, options it does not take, a net it does not train, joints filmed for no contract of pictures or in some members
+            only, a contract that prepares clips otherwise than ``film_joints`` leaves them, or ``native_rate`` where frames do not stay as they are.
     """
     if recipe.method not in METHODS:
         raise TrainingError(f"{recipe.name}: no pretraining method {recipe.method!r}. Known: {', '.join(METHODS)}.")
-    method = METHODS[recipe.method](net, recipe)
-    first = [[row.get("op") for row in way.get("augmentations", ())][:1] for way in members_options(recipe)]
-    if any((recipe.contract.layout == SEEN) != (operation == ["film_joints"]) for operation in first):
+    method, ways = METHODS[recipe.method](net, recipe), operations(recipe)
+    filmed = {ops[:1] == ["film_joints"] for ops in ways}
+    if len(filmed) > 1 or (True in filmed and recipe.contract.layout != SEEN) or any("film_joints" in ops[1:] for ops in ways):
         raise TrainingError(
             f"{recipe.name}: film_joints makes {SEEN} joints of 3-D clips. Let it be the first augmentation with that layout, and leave it out with others."
         )
-    if ["film_joints"] in first and not is_filmed(recipe.contract):
+    if True in filmed and not is_filmed(recipe.contract):
         raise TrainingError(
             f"{recipe.name}: the contract prepares clips otherwise than film_joints leaves them, so the net would be trained on other joints than it reads later. "
             f"Let its steps, but for those of time, be {json.dumps(FILMED)}, as in the shipped recipes of names that end in -2d."
         )
+    if recipe.native_rate:
+        moved = [op for ops in ways for op in ops if op not in KEEP_FRAMES]
+        if not recipe.method.startswith("psp") or not recipe.contract.streams_of_recording or moved:
+            raise TrainingError(
+                f"{recipe.name}: native_rate is for method psp, a contract with the step streams and no resample before it, and the augmentations "
+                f"{', '.join(KEEP_FRAMES)}. Leave it out{' or ' * bool(moved)}{', '.join(moved)}."
+            )
     return method

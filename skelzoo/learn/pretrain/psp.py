@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skelzoo.errors import TrainingError
-from skelzoo.learn.pretrain.augment import augment, check_operations, random_frames, stream_of
+from skelzoo.learn.pretrain.augment import augment, check_operations, random_frames, random_frames_of, stream_of
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.processes import all_rows
 from skelzoo.learn.pretrain.ranges import POSITIVE, check_options
@@ -123,13 +123,14 @@ class PSPPretraining(Method):
     Args:
         net: with two streams and a pyramid; it stays at ``self.net``.
         frames: T that the net reads, drawn for joint and motion apart: a pair shows other moments of the same clip.
+        native: clips are at the rate of their recording, with empty frames behind them, see ``Recipe.native_rate``.
     """
 
     loss_names: ClassVar[tuple[str, ...]] = ("joint", "part", "body")
 
-    def __init__(self, net: PSP, frames: int, options: PSPOptions) -> None:
+    def __init__(self, net: PSP, frames: int, options: PSPOptions, native: bool = False) -> None:
         super().__init__()
-        self.net, self.frames, self.options = net, frames, options
+        self.net, self.frames, self.options, self.native = net, frames, options, native
 
     def views(self, clips: Tensor) -> tuple[Tensor]:
         """Joints (N, C, T, V, M) at the rate they are stored at -> joint and motion; motion is computed before frames are drawn."""
@@ -137,7 +138,11 @@ class PSPPretraining(Method):
         for_joint = augment(clips, o.augmentations)
         for_motion = augment(clips, o.augmentations) if o.apart else for_joint
         streams = stream_of(for_joint, "joint"), stream_of(for_motion, "motion")
-        return (torch.cat([random_frames(stream, self.frames) for stream in streams], 1),)
+        if not self.native:
+            return (torch.cat([random_frames(stream, self.frames) for stream in streams], 1),)
+        lengths = clips.any(1).any(2).any(2).sum(1)
+        streams[1][torch.arange(len(clips), device=clips.device), :, lengths - 1] = 0  # else the way to the empty frame behind
+        return (torch.cat([random_frames_of(stream, lengths, self.frames) for stream in streams], 1),)
 
     def losses(self, both: Tensor) -> Losses:
         """Joint then motion on the channel axis (N, C, T, V, M) -> the contrast on every level."""

@@ -57,6 +57,8 @@ class Recipe:
         monitor: benchmark of ``skelzoo.learn.benchmarks`` whose training part is split for the readings; None for none.
         precision: ``auto`` is bf16 where the device computes in it, else 32-bit.
         head: labels of a classification head fitted on the frozen encoder at the end; None for no head.
+        native_rate: keep windows at the rate of their recording, with empty frames behind them up to ``stored_frames``, so that motion is
+            that of the recording; for methods ``psp`` and ``psp-ensemble`` and contracts that compute their streams before resampling.
         start: model whose weights the net begins with, as ``skelzoo.load`` takes it, to go on with other clips; None for random ones.
     """
 
@@ -78,6 +80,7 @@ class Recipe:
     precision: str = "auto"
     head: HeadOptions | None = None
     start: str | None = None
+    native_rate: bool = False
 
     def __post_init__(self) -> None:
         """Check what can be checked without data or net.
@@ -100,6 +103,8 @@ class Recipe:
                 )
         if self.head is not None and not set(self.head.labels) & set(self.data.files):
             raise TrainingError(f"{self.name}: the head has labels for {', '.join(self.head.labels)}, and none of these is among data.files. Name one of them.")
+        if type(self.native_rate) is not bool:
+            raise TrainingError(f"{self.name}: native_rate is {self.native_rate!r}. Give true or false.")
         if self.precision not in PRECISIONS or not isinstance(self.method_options, Mapping):
             raise TrainingError(f"{self.name}: precision is {self.precision!r}, one of {', '.join(PRECISIONS)}; method_options is a table of options.")
         if self.monitor is not None:

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from skelzoo.errors import TrainingError
-from skelzoo.learn.pretrain.augment import augment, check_operations, stream_of
+from skelzoo.learn.pretrain.augment import augment, check_operations, mean_place, present, stream_of
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.processes import mean
 from skelzoo.learn.pretrain.psp import contrast
@@ -150,15 +150,14 @@ class SkeletonMAEPretraining(Method):
         if self.temporal and self.projector is not None:
             return self.read(seen), self.read(self.moved(clips)[1])
         if self.temporal:
-            return self.read(torch.where(self.draw_hidden(joints), joints.mean(2, keepdim=True), seen)), self.read(joints)
+            return self.read(torch.where(self.draw_hidden(joints) & present(joints), mean_place(joints), seen)), self.read(joints)
         graphs = self.graphs(self.read(seen))
         return graphs, self.draw_masks(len(graphs))
 
     def moved(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Joints (N, C, T, V, M) -> augmented, without and with noise; persons who are not there stay zero."""
-        present = clips.flatten(1, 3).any(1)[:, None, None, None]
-        joints = augment(clips, self.options.augmentations) * present
-        return joints, joints + self.options.noise * torch.randn_like(joints) * present if self.options.noise else joints
+        joints = augment(clips, self.options.augmentations) * clips.flatten(1, 3).any(1)[:, None, None, None]
+        return joints, joints + self.options.noise * torch.randn_like(joints) * present(joints) if self.options.noise else joints
 
     def read(self, joints: Tensor) -> Tensor:
         """Joints (N, C, T, V, M) -> the streams that the net reads, on the channel axis."""

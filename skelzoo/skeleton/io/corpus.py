@@ -1,24 +1,28 @@
-"""The project's corpus files: many single-person clips of one layout in one ``.npz``, joints as int16 steps along time.
+"""The project's corpus files: many clips of one layout in one ``.npz``, joints as int16 steps along time.
 
 =================  ==============================================================================================
-``joints_delta``   int16 (frames of all clips, V, 3), each row less the one before; the first is as it is
-``scale``          float32, metres per step, 0.001 in the files written here
-``clip_origin``    float32 (clips, 3), metres taken off a clip that goes beyond 32 m, else 0
+``joints_delta``   int16 (frames of all clips, V, C) or, where a clip has several persons, (frames of all clips, M, V, C), each row
+                   less the one before; the first is as it is; C is 3, or 2 for the joints of pictures
+``scale``          float32, metres or pixels per step; in the files written here 0.001 m, or 1/32000 of the farthest joint in pixels
+``clip_origin``    float32 (clips, C), metres taken off a clip that goes beyond 32 m, else 0
 ``offsets``        int (clips + 1): clip i is rows offsets[i] to offsets[i + 1]
 ``fps``            float32, frames per second
-``joint_names``    text (V,), those of a layout of skelzoo; y is up
+``joint_names``    text (V,), those of a layout of skelzoo; y is up in 3-D
 ``parents``        int32 (V,), as the layout's; not read
 ``clip_name``      text (clips,), the name in the source
 ``label``          int32 (clips,), index into ``label_names``, -1 unknown
 ``label_names``    text (classes,)
 ``subject``        optional int32 (clips,), -1 unknown; so are ``split``, 0 for training and 1 for test, and ``view``
+``persons``        int32 (clips,), how many of the M persons a clip has, where joints have that axis; who is absent from a frame is all zero there
+``image_size``     int32 (clips, 2) of 2-D clips, height and width of the picture in pixels, 0 unknown
+``scores``         optional float32, as ``joints_delta`` without the last axis, confidences of 2-D joints; NaN in clips that have none
 ``flags``          optional uint8 (clips,), a sum of the flags below
-``max_step``       optional float32 (clips,), longest way of any joint between two frames, metres
+``max_step``       optional float32 (clips,), longest way of any joint between two frames, metres; NaN in 2-D
 ``licence``        optional text, and so ``citation``, ``origin`` and ``notes``
 any other          optional, one entry per clip, such as ``is_correct``, ``style`` and ``zero_frames`` (frames that are all zero)
 =================  ==============================================================================================
 
-Metres are ``np.cumsum(joints_delta, axis=0, dtype=np.int16) * scale``, and on those of clip i ``clip_origin[i]``.
+Metres are ``np.cumsum(joints_delta, axis=0, dtype=np.int16) * scale``, and on those of clip i ``clip_origin[i]`` (with several persons, only where one is there).
 
 ====  ===========================================
 flag  what it says of a clip
@@ -28,7 +32,7 @@ flag  what it says of a clip
 4     fewer than 8 frames
 8     nothing moves
 16    a body of implausible height
-32    a joint at exactly (0, 0, 0) in some frame
+32    a joint of a person who is there at exactly the origin in some frame; in 2-D one that was not found
 64    a test clip that is a copy of a training clip
 ====  ===========================================
 """
@@ -47,6 +51,7 @@ from skelzoo.errors import ClipError, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import PathLike, load_npz
 from skelzoo.skeleton.layouts import Layout, find_layout
+from skelzoo.skeleton.points import is_present
 from skelzoo.skeleton.writing import whole_file
 
 Ints = NDArray[np.int32]
@@ -56,6 +61,9 @@ MARK = "joints_delta"
 
 _NEEDED = (MARK, "scale", "clip_origin", "offsets", "label", "label_names", "clip_name", "joint_names", "fps")
 _PER_CLIP = ("label", "subject", "split", "view", "flags", "max_step", "clip_name")
+OPTIONAL = ("persons", "image_size", "scores")
+"""Keys of files of several persons or 2-D joints, see the table."""
+
 _TEXTS = ("licence", "citation", "origin", "notes")
 _AGAIN = "The file is damaged or of another schema; copy it again, or build it with `skelzoo corpus build`."
 
@@ -68,6 +76,12 @@ _REACH = 32.0
 SPAN = 2 * _REACH
 """Metres along an axis that the joints of a clip may lie apart."""
 
+PICTURE = 16384.0
+"""Pixels from the corner of a picture beyond which no joint is."""
+
+_STEPS = 32000
+"""Steps to the farthest joint of 2-D clips."""
+
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
@@ -76,13 +90,13 @@ class Corpus:
     Attributes:
         name: stem of the file.
         layout: layout of all clips.
-        clips: (1, T, V, 3) each, metres, y up, labelled.
+        clips: (M, T, V, C) each, labelled: metres and y up, or, of 2-D joints, pixels, with scores and the size of the picture where they are known.
         label: class ids into ``label_names``, -1 unknown.
         label_names: class names.
         clip_names: names in the source.
         subject, split, view: -1 where the source has none; split is 0 for training and 1 for test.
         flags: sums of the module's flags.
-        max_step: longest way of any joint between two frames, metres; NaN where the file has none.
+        max_step: longest way of any joint between two frames, metres; NaN in 2-D, or where the file has none.
         extra: further arrays of the file with one entry per clip, e.g. ``is_correct``, ``style``.
         licence, citation, origin, notes: texts of the file, "" where it has none.
     """
@@ -137,7 +151,7 @@ def table_of(arrays: Mapping[str, NDArray[Any]], path: Path) -> Corpus:
     label, label_names = arrays["label"].astype(np.int32), tuple(str(n) for n in arrays["label_names"])
     clips = _clips(arrays, layout, names, [label_names[i] if i >= 0 else None for i in label])
     count = len(clips)
-    used = {*_NEEDED, *_PER_CLIP, "parents"}
+    used = {*_NEEDED, *_PER_CLIP, "parents", *_read_too(arrays)}
     return Corpus(
         name=path.stem, layout=layout, clips=clips, label=label, label_names=label_names, clip_names=names,
         subject=_ints(arrays, "subject", count), split=_ints(arrays, "split", count), view=_ints(arrays, "view", count),
@@ -150,13 +164,28 @@ def table_of(arrays: Mapping[str, NDArray[Any]], path: Path) -> Corpus:
 
 def _clips(arrays: Mapping[str, NDArray[Any]], layout: Layout, names: tuple[str, ...], labels: list[str | None]) -> tuple[Clip, ...]:
     # int16 sums wrap around and so undo the differences exactly; the sum must not be taken in a wider type.
-    metres = np.cumsum(arrays[MARK], axis=0, dtype=np.int16) * np.float32(arrays["scale"])
+    steps = np.cumsum(arrays[MARK], axis=0, dtype=np.int16)
+    scale, read_too = np.float32(arrays["scale"]), _read_too(arrays)
     offsets, origin, fps = arrays["offsets"], arrays["clip_origin"].astype(np.float32), float(arrays["fps"])
     clips = []
     for i, (name, label) in enumerate(zip(names, labels, strict=True)):
-        points = metres[offsets[i] : offsets[i + 1]]
-        clips.append(Clip(points + origin[i] if origin[i].any() else points, layout, fps=fps, label=label, name=name))
+        own = steps[offsets[i] : offsets[i + 1]]
+        points, there = own * scale, own.any(axis=(-2, -1), keepdims=True) if own.ndim == 4 else np.bool_(True)
+        points = np.where(there, points + origin[i], 0) if origin[i].any() else points
+        scores = arrays["scores"][offsets[i] : offsets[i + 1]] if "scores" in read_too else None
+        if own.ndim == 4:
+            kept = slice(0, int(arrays["persons"][i]))
+            points, scores = points.swapaxes(0, 1)[kept], None if scores is None else scores.swapaxes(0, 1)[kept]
+        scores = None if scores is None or np.isnan(scores).all() else scores
+        size = arrays["image_size"][i].tolist() if "image_size" in read_too and arrays["image_size"][i].all() else None
+        clips.append(Clip(points, layout, fps, scores, label, name, size))
     return tuple(clips)
+
+
+def _read_too(arrays: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Those of OPTIONAL that a file has; in a file of single persons in 3-D they are columns like any other."""
+    flat, many = arrays[MARK].shape[-1] == 2, arrays[MARK].ndim == 4
+    return [key for key in OPTIONAL if key in arrays and (many if key == "persons" else flat)]
 
 
 def _ints(arrays: Mapping[str, NDArray[Any]], key: str, count: int) -> Ints:
@@ -169,19 +198,20 @@ def _check(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
         raise ReadError(path, f"lacks the keys {', '.join(missing)}", _AGAIN)
     delta, offsets, names = arrays[MARK], arrays["offsets"], arrays["clip_name"]
     count = len(names) if names.ndim == 1 else -1
+    joints, channels = arrays["joint_names"].size, delta.shape[-1] if delta.ndim in (3, 4) and delta.shape[-1] == 2 else 3
     problems = {
-        f"{MARK} is {delta.dtype} of shape {delta.shape}, not int16 (frames, {arrays['joint_names'].size}, 3)":
-            delta.dtype != np.int16 or delta.ndim != 3 or delta.shape[1:] != (arrays["joint_names"].size, 3),
+        f"{MARK} is {delta.dtype} of shape {delta.shape}, not int16 (frames, {joints}, {channels}), with persons (frames, M, {joints}, {channels})":
+            delta.dtype != np.int16 or delta.ndim not in (3, 4) or delta.shape[-2:] != (joints, channels),
         f"{offsets.shape} offsets for {count} clips": offsets.shape != (count + 1,) or offsets.dtype.kind not in "iu" or count == 0,
         "scale or fps is not one positive number":
             any(arrays[k].shape != () or arrays[k].dtype.kind != "f" or not 0 < arrays[k] < 1e6 for k in ("scale", "fps")),
-        "clip_origin is not three numbers per clip": arrays["clip_origin"].shape != (count, 3) or arrays["clip_origin"].dtype.kind != "f",
+        f"clip_origin is not {channels} numbers per clip": arrays["clip_origin"].shape != (count, channels) or arrays["clip_origin"].dtype.kind != "f",
     }  # fmt: skip
     for key in _PER_CLIP:
         kinds = "U" if key == "clip_name" else "f" if key == "max_step" else "iu"
         if key in arrays:
             problems[f"{key} is not one value per clip"] = arrays[key].shape != (count,) or arrays[key].dtype.kind not in kinds
-    problem = next((text for text, wrong in problems.items() if wrong), None)
+    problem = next((text for text, wrong in problems.items() if wrong), None) or _problem_of_optional(arrays, count)
     if problem is None and (offsets[0] != 0 or offsets[-1] != len(delta) or (np.diff(offsets) < 1).any()):
         problem = "the offsets do not cut the frames into clips"
     if problem is None and (arrays["label"].min() < -1 or arrays["label"].max() >= arrays["label_names"].size or arrays["label_names"].ndim != 1):
@@ -190,21 +220,33 @@ def _check(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
         raise ReadError(path, problem, _AGAIN)
 
 
+def _problem_of_optional(arrays: Mapping[str, NDArray[Any]], count: int) -> str | None:
+    delta, read_too = arrays[MARK], _read_too(arrays)
+    if delta.ndim == 4:
+        persons = arrays.get("persons", np.empty(0))
+        if persons.shape != (count,) or persons.dtype.kind not in "iu" or persons.min() < 1 or persons.max() > delta.shape[1]:
+            return f"persons is not one number from 1 to {delta.shape[1]} per clip"
+    if "image_size" in read_too and (arrays["image_size"].shape != (count, 2) or arrays["image_size"].dtype.kind not in "iu" or arrays["image_size"].min() < 0):
+        return "image_size is not height and width of each clip"
+    if "scores" in read_too and (arrays["scores"].shape != delta.shape[:-1] or arrays["scores"].dtype.kind != "f"):
+        return f"scores are of shape {arrays['scores'].shape}, not one per joint"
+    return None
+
+
 def write_table(path: PathLike, corpus: Corpus, names: Mapping[str, Sequence[str]] | None = None) -> None:
-    """Write a corpus file that ``read_table`` reads; joints are rounded to millimetres.
+    """Write a corpus file that ``read_table`` reads; 3-D joints are rounded to millimetres, 2-D ones to 1/32000 of the farthest.
 
     Args:
         names: further lists of names, e.g. ``style_names``, that columns of ``extra`` count into.
 
     Raises:
-        ClipError: a clip of several persons, of no frame rate, of another layout or frame rate than the first, or that spans more than 64 m.
+        ClipError: a clip of no frame rate, of another layout, frame rate or number of coordinates than the first, or that spans more than 64 m or goes beyond 16384 pixels.
         WriteError: it cannot be written; nothing is left then.
     """
     origins = np.stack([_origin(clip, corpus) for clip in corpus.clips])
-    steps = np.concatenate([np.rint((c.keypoints[0] - o) / _SCALE).astype(np.int16) for c, o in zip(corpus.clips, origins, strict=True)])
     columns = {"subject": corpus.subject, "split": corpus.split, "view": corpus.view}
     arrays: dict[str, Any] = {
-        MARK: np.diff(steps, axis=0, prepend=np.zeros_like(steps[:1])), "scale": _SCALE, "clip_origin": origins,
+        **_joint_arrays(corpus, origins),
         "offsets": np.cumsum([0, *(c.frames for c in corpus.clips)]), "label": corpus.label, "label_names": np.array(corpus.label_names, np.str_),
         "clip_name": np.array(corpus.clip_names, np.str_), "flags": corpus.flags, "max_step": corpus.max_step,
         "joint_names": np.array(corpus.layout.joints, np.str_), "parents": np.array(corpus.layout.parents, np.int32),
@@ -216,11 +258,44 @@ def write_table(path: PathLike, corpus: Corpus, names: Mapping[str, Sequence[str
         np.savez_compressed(file, **arrays)
 
 
+def _joint_arrays(corpus: Corpus, origins: NDArray[np.float32]) -> dict[str, Any]:
+    """What a file says of joints: int16 steps, and of several persons and of pictures what ``OPTIONAL`` names."""
+    clips, flat, most = corpus.clips, corpus.clips[0].channels == 2, max(c.persons for c in corpus.clips)
+    scale = np.float32(max(float(np.abs(c.keypoints).max()) for c in clips) / _STEPS) if flat else _SCALE
+    rows, scores = [], []
+    for clip, origin in zip(clips, origins, strict=True):
+        moved = clip.keypoints - origin if most == 1 else np.where(is_present(clip.keypoints)[:, :, None, None], clip.keypoints - origin, 0)
+        rows.append(_over_time(np.rint(moved / scale).astype(np.int16), most))
+        scores.append(_over_time(np.full(moved.shape[:3], np.nan, np.float32) if clip.scores is None else clip.scores, most))
+    steps = np.concatenate(rows)
+    found: dict[str, Any] = {MARK: np.diff(steps, axis=0, prepend=np.zeros_like(steps[:1])), "scale": scale, "clip_origin": origins}
+    if most > 1:
+        found["persons"] = np.array([c.persons for c in clips], np.int32)
+    if flat:
+        found["image_size"] = np.array([c.image_size or (0, 0) for c in clips], np.int32)
+    if flat and any(c.scores is not None for c in clips):
+        found["scores"] = np.concatenate(scores)
+    return found
+
+
+def _over_time(values: NDArray[Any], persons: int) -> NDArray[Any]:
+    """(M, T, ...) -> (T, persons, ...), zeros behind; of single persons (T, ...)."""
+    if persons == 1:
+        return np.asarray(values[0])
+    return np.pad(values, [(0, persons - len(values)), *[(0, 0)] * (values.ndim - 1)]).swapaxes(0, 1)
+
+
 def _origin(clip: Clip, corpus: Corpus) -> NDArray[np.float32]:
     """What is taken off a clip so that its joints fit into int16 millimetres: nothing, unless it goes far."""
-    if clip.persons != 1 or clip.layout != corpus.layout or clip.fps is None or clip.fps != corpus.clips[0].fps:
-        raise ClipError(f"{clip.name}: is {clip!r}; a corpus file holds single persons of one layout and frame rate. Write it to another file.")
-    low, high = clip.keypoints.min(axis=(0, 1, 2)), clip.keypoints.max(axis=(0, 1, 2))
+    first = corpus.clips[0]
+    if clip.channels != first.channels or clip.layout != corpus.layout or clip.fps is None or clip.fps != first.fps:
+        raise ClipError(f"{clip.name}: is {clip!r}; a corpus file holds clips of one layout and frame rate, all 2-D or all 3-D. Write it to another file.")
+    if clip.channels == 2:
+        if np.abs(clip.keypoints).max() > PICTURE:
+            raise ClipError(f"{clip.name}: has joints {np.abs(clip.keypoints).max():.0f} pixels away, more than a picture has. Check its unit.")
+        return np.zeros(2, np.float32)
+    points = clip.keypoints if clip.persons == 1 else clip.keypoints[is_present(clip.keypoints)]
+    low, high = points.reshape(-1, 3).min(axis=0), points.reshape(-1, 3).max(axis=0)
     if (high - low).max() > SPAN:
         raise ClipError(f"{clip.name}: spans {(high - low).max():.1f} m, more than a corpus file holds. Check its unit, or cut it.")
     return np.zeros(3, np.float32) if max(-low.min(), high.max()) <= _REACH else (low + high) / 2

@@ -295,11 +295,13 @@ def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDAr
 
 def _corpus_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]]) -> ClipStream | None:
     bounds, shared = once["offsets"].astype(np.int64), {key: once[key] for key in _CORPUS_ONCE}
-    fits = all(rows[key].shape[:1] == (len(bounds) - 1,) for key in _CORPUS_PER_CLIP) and rows[corpus.MARK].dtype == np.int16
+    per_clip = (*_CORPUS_PER_CLIP, *(key for key in ("persons", "image_size") if key in rows))
+    per_frame = (corpus.MARK, *(key for key in ("scores",) if key in rows and rows[key].shape[:1] == rows[corpus.MARK].shape[:1]))
+    fits = all(rows[key].shape[:1] == (len(bounds) - 1,) for key in per_clip) and rows[corpus.MARK].dtype == np.int16
     if len(bounds) < 3 or not fits or bounds[0] != 0 or bounds[-1] != rows[corpus.MARK].shape[0] or (np.diff(bounds) < 1).any():
         return None
 
     def make(name: str, own: Arrays) -> Clip:
         return corpus.table_of({**shared, **own, "offsets": np.array([0, len(own[corpus.MARK])])}, path).clips[0]
 
-    return _NumpyStream(path, (*_CORPUS_PER_CLIP, corpus.MARK), (corpus.MARK,), bounds, "clip_name", make)
+    return _NumpyStream(path, (*per_clip, *per_frame), per_frame, bounds, "clip_name", make)
