@@ -308,9 +308,9 @@ def test_a_written_corpus_is_read_back(tmp_path: Path) -> None:
     assert np.load(tmp_path / "x.npz")["colour_names"].tolist() == ["red", "blue"]
 
 
-@pytest.mark.parametrize("change", [{"fps": 25}, {"fps": None}, {"layout": "utdmhad20"}, {"persons": 2}, {"reach": 80}])
+@pytest.mark.parametrize("change", [{"fps": 25}, {"fps": None}, {"layout": "utdmhad20"}, {"channels": 2}, {"reach": 80}])
 def test_clips_that_one_corpus_file_cannot_hold(tmp_path: Path, change: dict[str, object]) -> None:
-    good, bad = make_clip(1), make_clip(2, persons=int(change.get("persons", 1)))
+    good, bad = make_clip(1), make_clip(2, channels=int(change.get("channels", 3)))
     bad.keypoints[0, 0, 0, 0] += float(change.get("reach", 0))
     bad = bad.replace(**{k: v for k, v in change.items() if k in ("fps", "layout")})
     corpus = corpus_of("uiprmd_kinect.npz", [body("uiprmd_kinect.npz", i) for i in range(2)])

@@ -283,6 +283,10 @@ def test_nan_and_shapes_in_json(tmp_path: Path) -> None:
     [
         ({"scale": None}, "lacks the keys scale. The file is damaged or of another schema; copy it again, or build it with `skelzoo corpus build`"),
         ({"joints_delta": np.zeros((12, 20, 3))}, "not int16"),
+        ({"joints_delta": np.ones((12, 2, 20, 3), np.int16)}, "persons is not one number from 1 to 2 per clip"),
+        ({"joints_delta": np.ones((12, 2, 20, 3), np.int16), "persons": np.array([1, 3])}, "persons is not one number from 1 to 2 per clip"),
+        ({"joints_delta": np.ones((12, 20, 2), np.int16)}, "clip_origin is not 2 numbers"),
+        ({"joints_delta": np.ones((12, 20, 2), np.int16), "clip_origin": np.zeros((2, 2), np.float32), "scores": np.ones((12, 3))}, "not one per joint"),
         ({"offsets": np.array([0, 5])}, "offsets for 2 clips"),
         ({"offsets": np.array([0, 12, 5])}, "do not cut"),
         ({"label": np.array([0, 1])}, "label_names"),
