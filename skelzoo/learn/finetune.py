@@ -18,7 +18,6 @@ from tqdm import tqdm
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.precision import without_autocast
-from skelzoo.inference.runner import BATCH
 from skelzoo.learn.calibration import calibrate
 from skelzoo.learn.finetune_options import FinetuneOptions as FinetuneOptions
 from skelzoo.learn.finetune_result import CrossValidation, Epoch, card, confusion_of
@@ -28,7 +27,7 @@ from skelzoo.learn.inputs import Inputs
 from skelzoo.learn.layers import freeze, freeze_unused, parameter_groups, set_train
 from skelzoo.learn.pretrain.psp import semi_supervised_losses
 from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, known_ids, one_per_clip, same_clips, warn_of_leaks
-from skelzoo.learn.training import Standardised, computes_bf16, warmup_cosine
+from skelzoo.learn.training import Standardised, computes_bf16, seeded, warmup_cosine
 from skelzoo.nets.archs import ARCHS
 from skelzoo.nets.psp import PSP
 from skelzoo.skeleton.clip import Clip, clip_list
@@ -93,8 +92,7 @@ def finetune(
         crossed, validation, groups = validation, 0, None
     inputs = Inputs(encoder.contract, _augmentations(o, mode))
     train, valid, held = _parts(inputs, clips, truth, names, validation, groups, o.seed)
-    with torch.random.fork_rng([encoder.device] if encoder.device.type == "cuda" else []), without_autocast(encoder.device):
-        torch.manual_seed(o.seed)
+    with seeded(o.seed, encoder.device), without_autocast(encoder.device):
         net, config = _copy_with_head(encoder, names)
         data = train.to(encoder.device), valid.to(encoder.device), inputs.keep(unlabelled).to(encoder.device)
         run = _Run(net, inputs, ARCHS[config.arch].head, encoder.labels != names, mode, o, *data)
@@ -287,8 +285,7 @@ class _Run:
         return [torch.from_numpy(rows).to(self.training.y.device) for rows in np.array_split(order, math.ceil(len(order) / o.batch_size))]
 
     def _step(self, rows: Tensor) -> float:
-        with torch.autocast(rows.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext():
-            loss = self._loss(self.training.x[rows], self.training.y[rows])
+        loss = self._loss(self.training.x[rows], self.training.y[rows])
         self.optimiser.zero_grad()
         torch.autograd.backward([loss])
         nn.utils.clip_grad_norm_(self.net.parameters(), CLIP_NORM)
@@ -296,13 +293,21 @@ class _Run:
         return float(loss.detach())
 
     def _loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Frames are placed and differences taken in float32, whatever the net computes in."""
         o = self.options
         if self.mode == "semi":
             assert isinstance(self.net, PSP)
             others = self.unlabelled[torch.randperm(len(self.unlabelled), device=x.device)[: o.unlabelled_ratio * len(x)]]
-            return semi_supervised_losses(self.net, self.inputs.augmented(x), y, self.inputs.augmented(others), o.temperature, o.contrast_weight).total
-        logits = self._forward(x if self.cached else self.inputs.augmented(x))
-        return F.cross_entropy(logits.float(), y, label_smoothing=o.label_smoothing)
+            labelled, unlabelled = self.inputs.augmented(x), self.inputs.augmented(others)
+            with self._mixed(x.device):
+                return semi_supervised_losses(self.net, labelled, y, unlabelled, o.temperature, o.contrast_weight).total
+        seen = x if self.cached else self.inputs.augmented(x)
+        with self._mixed(x.device):
+            return F.cross_entropy(self._forward(seen).float(), y, label_smoothing=o.label_smoothing)
+
+    def _mixed(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
+        # A cache of cast weights would stay until the outermost autocast ends, and every step would compute with those of the first.
+        return torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if self.bf16 else contextlib.nullcontext()
 
     def _forward(self, x: Tensor) -> Tensor:
         """Inputs of the net, or cached vectors -> logits."""
@@ -315,7 +320,7 @@ class _Run:
         self.net.eval()
         with torch.no_grad():
             rows = x if len(x) else x.new_zeros(1, *x.shape[1:])  # of no clips only the shape is wanted
-            return torch.cat([function(part) for part in torch.split(rows, BATCH[x.device.type])])[: len(x)]
+            return torch.cat([function(part) for part in torch.split(rows, self.options.batch_size)])[: len(x)]
 
     def _logits(self, x: Tensor) -> Tensor:
         return self._evaluated(lambda part: self._forward(part if self.cached else self.inputs.plain(part)), x)

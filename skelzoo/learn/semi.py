@@ -13,6 +13,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.learn.inputs import Inputs
 from skelzoo.learn.probe import Embedder
 from skelzoo.learn.splits import class_ids
+from skelzoo.learn.training import seeded
 from skelzoo.skeleton.clip import Clip, FloatArray, mirrored
 
 PER_CLASS = (5, 15, 30, 40)
@@ -83,7 +84,6 @@ def vectors_of_copies(encoder: Embedder, clips: Sequence[Clip], seed: int) -> Fl
     """
     inputs = Inputs(encoder.contract, AUGMENTATIONS)
     plain, other = inputs.keep(clips), inputs.keep([mirrored(clip) for clip in clips])
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
+    with seeded(seed, torch.device("cpu")):
         drawn = [inputs.augmented(torch.where(torch.rand(len(plain), 1, 1, 1, 1) < 0.5, plain, other)) for _ in range(COPIES)]
     return np.stack([encoder.embed(x.numpy(), prepared=True, progress=False) for x in (inputs.plain(plain), inputs.plain(other), *drawn)])

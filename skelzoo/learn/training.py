@@ -1,9 +1,11 @@
-"""What trainings share: the learning rate over a run, whether a device computes in bf16, heads that learn in standardised units."""
+"""What trainings share: the learning rate over a run, random numbers from a seed, whether a device computes in bf16, heads that learn in standardised units."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -14,6 +16,20 @@ def warmup_cosine(step: int, steps: int, warmup: float) -> float:
     """Share of the full learning rate at a step from 0: a line up over the share ``warmup`` of the steps, then a half cosine down to zero."""
     progress = step / steps
     return min(1.0, (progress + 1 / steps) / warmup) if progress < warmup else 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Random numbers of the CPU and of a device from a seed; afterwards they go on where they were. Those of other devices are left alone."""
+    kind = device.type
+    with torch.random.fork_rng([] if kind == "cpu" else [device], device_type="cuda" if kind == "cpu" else kind):
+        torch.default_generator.manual_seed(int(seed))  # torch.manual_seed would seed every device
+        if kind == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(int(seed))
+        elif kind == "mps":
+            torch.mps.manual_seed(int(seed))
+        yield
 
 
 def computes_bf16(device: torch.device) -> bool:
