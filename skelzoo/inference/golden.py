@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skelzoo.errors import CheckpointError, ClipError, CoverageError, LayoutError
-from skelzoo.inference.precision import without_autocast
+from skelzoo.inference.precision import own_precision
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.prepare import prepare_doubtfully
@@ -80,9 +80,9 @@ def _clip(keypoints: FloatArray, encoder: Encoder) -> Clip:
 
 def _outputs(encoder: Encoder, clip: Clip) -> dict[str, Tensor]:
     prepared = prepare_golden(clip, encoder)[None]
-    embedding = torch.from_numpy(encoder.embed(prepared, prepared=True))
-    rows = {"prepared": torch.from_numpy(prepared), "embedding": embedding}
-    if encoder.config.num_classes:
-        with torch.inference_mode(), without_autocast(encoder.device):
+    with torch.inference_mode(), own_precision(encoder.device, tf32=False):  # rounded to TF32 they would be further off than TOLERANCE
+        embedding = torch.from_numpy(encoder.embed(prepared, prepared=True))
+        rows = {"prepared": torch.from_numpy(prepared), "embedding": embedding}
+        if encoder.config.num_classes:
             rows["logits"] = encoder.net.forward_head(embedding.to(encoder.device, encoder.dtype)).float().cpu()  # type: ignore[operator]
     return rows

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ _LOCK = threading.Lock()
 _RUNS: list[bool] = []
 """What the runs under way allow. One that does not decides for all: numbers must not lose digits because of another thread."""
 
-_BEFORE: list[tuple[Any, str, Any]] = []
-"""Torch's own settings, as they were before the first of them: where, attribute, value."""
+_BEFORE: list[Callable[[], None]] = []
+"""What brings torch's own settings back, as they were before the first of them."""
 
 
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
@@ -52,32 +53,34 @@ def tf32_products(allowed: bool) -> Iterator[None]:
 
 def _set() -> None:
     if not _RUNS:
-        for place, name, value in _BEFORE:
-            setattr(place, name, value)
+        for bring_back in _BEFORE:
+            bring_back()
         return
     allowed = all(_RUNS)
-    for place in _older():
-        place.allow_tf32 = allowed
-    for place, _ in _newer():
-        place.fp32_precision = TF32 if allowed else "ieee"
+    # The whole setting and not its part of CUDA alone: torch refuses to read it, for good, once its parts contradict each other.
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
+    for place, _, cuda in _newer():
+        place.fp32_precision = TF32 if allowed and cuda else "ieee"
 
 
-def _settings() -> list[tuple[Any, str, Any]]:
-    before: list[tuple[Any, str, Any]] = []
-    for place in _older():
-        with contextlib.suppress(RuntimeError):  # torch's newer way of setting it was used, after which the older one cannot be read
-            before.append((place, "allow_tf32", place.allow_tf32))
-    # What a place has of the one above it, it goes on having of it; torch does not tell that from the same value of its own.
-    return before + [(place, "fp32_precision", "none" if place.fp32_precision == above.fp32_precision else place.fp32_precision) for place, above in _newer()]
+def _settings() -> list[Callable[[], None]]:
+    before: list[Callable[[], None]] = []
+    with contextlib.suppress(RuntimeError):  # torch's newer way of setting it was used, after which the older one cannot be read
+        before.append(functools.partial(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()))
+    with contextlib.suppress(RuntimeError):
+        before.append(functools.partial(setattr, torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32))
+    for place, above, _ in _newer():
+        # What a place has of the one above it, it goes on having of it; torch does not tell that from the same value of its own.
+        value = "none" if place.fp32_precision == above.fp32_precision else place.fp32_precision
+        before.append(functools.partial(setattr, place, "fp32_precision", value))
+    return before
 
 
-def _older() -> tuple[Any, ...]:
-    return torch.backends.cuda.matmul, torch.backends.cudnn
-
-
-def _newer() -> list[tuple[Any, Any]]:
-    """Places of torch's newer way, each with the one whose value it has where it has none of its own; none before torch 2.9."""
+def _newer() -> list[tuple[Any, Any, bool]]:
+    """Places of torch's newer way, each with the one whose value it has where it has none of its own, and whether it is CUDA's; none before torch 2.9."""
     if not hasattr(torch.backends, "fp32_precision"):
         return []
     cudnn: Any = torch.backends.cudnn
-    return [(torch.backends.cuda.matmul, torch.backends), (cudnn.conv, cudnn), (cudnn.rnn, cudnn)]
+    cpu: Any = torch.backends.mkldnn
+    return [(torch.backends.cuda.matmul, torch.backends, True), (cudnn.conv, cudnn, True), (cudnn.rnn, cudnn, True), (cpu.matmul, cpu, False)]

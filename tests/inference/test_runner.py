@@ -198,6 +198,34 @@ def test_a_run_that_allows_no_tf32_decides_for_those_beside_it(backends: tuple[A
         return [one.allow_tf32 for one in backends]
 
     before = now()
+@pytest.mark.parametrize(("dtype", "inside"), [("float32", "highest"), ("tf32", "high")])
+@pytest.mark.parametrize("before", ["highest", "high", "medium"])
+def test_torchs_precision_of_products_can_be_read_in_a_run_and_comes_back(clips: list[Clip], dtype: str, inside: str, before: str) -> None:
+    def now() -> list[str]:
+        cpu: Any = torch.backends.mkldnn
+        return [torch.get_float32_matmul_precision(), cpu.matmul.fp32_precision if hasattr(torch.backends, "fp32_precision") else ""]
+
+    encoder, seen = make_encoder(dtype=dtype), []
+    encoder.net.head.register_forward_hook(lambda *_: seen.append(torch.get_float32_matmul_precision()))
+    try:
+        torch.set_float32_matmul_precision(before)
+        expected = now()
+        encoder.classify(clips)
+        assert set(seen) == {inside} and now() == expected
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_goldens_are_never_rounded_to_tf32(backends: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, seen = make_encoder(dtype="tf32"), []
+    for part in ("forward_features", "forward_head"):
+        original = getattr(encoder.net, part)
+        monkeypatch.setattr(encoder.net, part, lambda x, run=original: seen.append([b.allow_tf32 for b in backends]) or run(x))
+    encoder.net.register_forward_hook(lambda *_: None)  # so that the net itself runs
+    encoder.save(tmp_path / "model")
+    assert seen == [[False, False]] * 2
+
+
     first, second = tf32_products(True), tf32_products(False)
     first.__enter__()
     assert now() == [True, True]
