@@ -9,11 +9,9 @@ import os
 import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,12 +20,10 @@ from tqdm import tqdm
 from skelzoo.errors import ReadError, SkelzooError, StoreError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_clip, prepare_files, warn_of
-from skelzoo.inference.runner import pick_device
+from skelzoo.inference.runner import ahead, pick_device
 from skelzoo.inference.store import Job, Part, Shard, Store, open_store, read_store, refusal_row, size_and_date
 from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.io.stream import BadClip, ClipStream, open_stream
-
-T = TypeVar("T")
 
 CHUNK = 256
 """Clips that are prepared and embedded together, unless the batch is larger."""
@@ -139,7 +135,7 @@ class ShardEmbedder:
         refused: list[Refusal] = []
         vectors = [np.zeros((0, self.encoder.embedding_dim), np.float32)]
         ids = []
-        for clips, more in _ahead(self._chunks(self.store.parts(shard))):
+        for clips, more in ahead(self._chunks(self.store.parts(shard)), 1):
             refused += more
             warn_of(clips, self._doubts)
             if clips:
@@ -203,15 +199,6 @@ class ShardEmbedder:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-
-
-def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same, with the next item already under way in a thread."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
-            yield item
 
 
 class _Worker:

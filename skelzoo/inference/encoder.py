@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
 from skelzoo.inference.precision import TF32, own_precision
-from skelzoo.inference.runner import SPLIT, pick_compile, pick_device, pick_dtype, run
+from skelzoo.inference.runner import SPLIT, Room, pick_compile, pick_device, pick_dtype, run
 from skelzoo.nets.fused import splits_batches, state_of, vectors_of
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clip_list, clips_from_array
 from skelzoo.skeleton.doubts import Doubts
@@ -80,6 +80,7 @@ class Encoder:
         self.config, self.name = config, name
         self._compile, self._tf32 = pick_compile(compile), dtype == TF32
         self._fused: tuple[Hashable, Callable[[Tensor], Tensor]] | None = None
+        self._rooms: dict[Hashable, Room] = {}
         self._card: tuple[str, Hashable] = "", None
 
     @classmethod
@@ -177,7 +178,8 @@ class Encoder:
                 array or tensor of joints in the encoder's layout.
             axes: the axes of an array, e.g. ``"n t v c"``.
             prepared: the array is already what ``skelzoo.prepare`` gives, (N, C, T, V, M).
-            batch_size: clips per batch; the default suits the device. The vectors do not depend on it beyond rounding.
+            batch_size: clips per batch; the default suits the device, on CUDA by measuring, which begins torch's peak memory statistics anew.
+                Halved for good when memory runs out. The vectors do not depend on it beyond rounding.
             progress: show a bar; None shows one on long work, on a terminal.
 
         Returns:
@@ -237,7 +239,7 @@ class Encoder:
             everything: Mapping[str, Tensor] = self.net.features(x)  # type: ignore[operator]
             return {n: everything[n] for n in at}
 
-        return self._run(wanted, clips, axes, prepared, batch_size, progress)
+        return self._run(wanted, clips, axes, prepared, batch_size, progress, all_maps=True)
 
     def save(self, folder: str | Path, card: str | None = None) -> Path:
         """Write a weights folder that ``skelzoo.load("local:FOLDER")`` reads: model, config, golden, card, checksums.
@@ -292,9 +294,17 @@ class Encoder:
         return logits.float()
 
     def _run(
-        self, function: Callable[[Tensor], dict[str, Tensor]], clips: Clips, axes: str, prepared: bool, batch_size: int | None, progress: bool | None
+        self,
+        function: Callable[[Tensor], dict[str, Tensor]],
+        clips: Clips,
+        axes: str,
+        prepared: bool,
+        batch_size: int | None,
+        progress: bool | None,
+        all_maps: bool = False,
     ) -> dict[str, NDArray[np.float32]]:
         doubts = Doubts()
+        room = self._rooms.setdefault((self.device, self.dtype, all_maps), Room())  # features take more memory than vectors
         if prepared:
             array = self._check_prepared(clips)
             # Torch shares its memory, and would warn of a file that is mapped for reading.
@@ -309,7 +319,7 @@ class Encoder:
         self.net.eval()
         try:
             with own_precision(self.device, self._tf32):
-                rows = run(function, batch, count, self.device, self.dtype, batch_size, progress, same_size=bool(self._compile))
+                rows = run(function, batch, count, self.device, self.dtype, batch_size, progress, same_size=bool(self._compile), room=room)
         finally:
             doubts.warn(stacklevel=3)
             for module in training:

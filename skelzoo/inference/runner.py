@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from tqdm import tqdm
 
 from skelzoo.errors import ContractError, DeviceError
 from skelzoo.inference.precision import TF32
+
+T = TypeVar("T")
 
 BATCH = {"cuda": 256, "mps": 64, "cpu": 16}
 """Clips per batch by device; small on CPUs, where larger temporaries fall out of the cache and take memory."""
@@ -82,6 +85,13 @@ def pick_compile(mode: bool | str) -> str:
     return chosen
 
 
+@dataclass
+class Room:
+    """The most clips at a time since memory ran out; None as long as it has not."""
+
+    clips: int | None = None
+
+
 def run(
     function: Callable[[Tensor], dict[str, Tensor]],
     prepared: Callable[[int, int], NDArray[np.float32]],
@@ -91,6 +101,7 @@ def run(
     batch_size: int | None = None,
     progress: bool | None = None,
     same_size: bool = False,
+    room: Room | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Call ``function`` on batches and collect its outputs on the host; a thread prepares the next batches meanwhile.
 
@@ -99,9 +110,10 @@ def run(
         prepared: (start, stop) -> prepared clips as an array (N, C, T, V, M).
         count: number of clips.
         batch_size: clips per batch, at most ``LARGEST`` on a CPU; default by device, on CUDA by the memory that clips take and that is
-            free. Halved for good whenever memory runs out.
+            free, for which CUDA's peak memory statistics begin anew. Halved for good whenever memory runs out.
         progress: show a bar; None shows one on a terminal, once the work takes over two seconds.
         same_size: give ``function`` full batches only, a short one filled up with its last clip (for compiled nets).
+        room: what earlier calls learned of the memory, so that this one does not run out of it again; written to, too.
 
     Returns:
         One float32 array of ``count`` rows per output.
@@ -110,22 +122,21 @@ def run(
         DeviceError: one clip alone does not fit into memory, or another kind of device.
         ContractError: a batch size that is no whole number of at least 1.
     """
-    if batch_size is not None and not (isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
-        raise ContractError(f"batch_size is {batch_size!r}. Give a whole number of at least 1, or None for the device's default.")
-    if device.type not in BATCH:
-        raise DeviceError(f"the net is on {device}, where clips cannot be run. Move it to one of {', '.join(BATCH)}.")
+    _check(batch_size, device)
     out: dict[str, NDArray[np.float32]] = {}
+    room = Room() if room is None else room
     with tqdm(total=count, unit="clip", disable=None if progress is None else not progress, delay=0 if progress else 2) as bar, torch.inference_mode():
         size, start = batch_size or BATCH[device.type], 0
         if device.type == "cpu":
             size = min(size, LARGEST["cpu"])
         elif batch_size is None and device.type == "cuda" and count > size and not same_size:
             size = _fitting(function, prepared, device, dtype)
-        with contextlib.closing(_ahead(prepared, count, size, device)) as batches:
+        size = min(size, room.clips or size)
+        with contextlib.closing(_batches(prepared, count, size, device)) as batches:
             for batch in batches:
                 while len(batch):
                     part = batch[:size]
-                    x = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])]) if same_size else part
+                    x = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])]) if same_size and len(part) < size else part
                     try:
                         rows = {name: tensor[: len(part)].float().cpu().numpy() for name, tensor in function(x.to(device, non_blocking=True).to(dtype)).items()}
                     except RuntimeError as error:
@@ -133,7 +144,7 @@ def run(
                             raise
                         if len(x) == 1:
                             raise DeviceError(f"one clip does not fit into the memory of {device}. Use device='cpu' or a smaller model.") from error
-                        size = len(x) // 2
+                        size = room.clips = len(x) // 2
                         continue
                     for name, values in rows.items():
                         out.setdefault(name, np.empty((count, *values.shape[1:]), np.float32))[start : start + len(part)] = values
@@ -142,8 +153,15 @@ def run(
     return out
 
 
-def _ahead(prepared: Callable[[int, int], NDArray[np.float32]], count: int, size: int, device: torch.device) -> Generator[Tensor]:
-    """Prepared clips in batches, the next ones made in a thread."""
+def _check(batch_size: int | None, device: torch.device) -> None:
+    if batch_size is not None and not (isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
+        raise ContractError(f"batch_size is {batch_size!r}. Give a whole number of at least 1, or None for the device's default.")
+    if device.type not in BATCH:
+        raise DeviceError(f"the net is on {device}, where clips cannot be run. Move it to one of {', '.join(BATCH)}.")
+
+
+def _batches(prepared: Callable[[int, int], NDArray[np.float32]], count: int, size: int, device: torch.device) -> Generator[Tensor]:
+    """Prepared clips in batches; where there are several, the next ones are made in a thread."""
 
     def batch(start: int) -> Tensor:
         tensor = torch.from_numpy(prepared(start, min(start + size, count)))
@@ -152,17 +170,18 @@ def _ahead(prepared: Callable[[int, int], NDArray[np.float32]], count: int, size
                 return tensor.pin_memory()
         return tensor
 
-    starts = iter(range(0, count, size))
-    if count <= size:
-        yield from map(batch, starts)
-        return
+    batches = map(batch, range(0, count, size))
+    yield from batches if count <= size else ahead(batches, AHEAD)
+
+
+def ahead(items: Iterator[T], count: int) -> Generator[T]:
+    """The same items, none of which is None, with the next ``count`` under way in a thread."""
     pool = ThreadPoolExecutor(1)
     try:
-        waiting = deque(pool.submit(batch, start) for start in itertools.islice(starts, AHEAD))
-        while waiting:
-            ready = waiting.popleft().result()
-            waiting.extend(pool.submit(batch, start) for start in itertools.islice(starts, 1))
-            yield ready
+        waiting = deque(pool.submit(next, items, None) for _ in range(count))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, items, None))
+            yield item
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -187,4 +206,4 @@ def _fitting(
 
 def _out_of_memory(error: RuntimeError) -> bool:
     text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text or "ALLOC_FAILED" in text
