@@ -252,8 +252,6 @@ def read_store(folder: str | Path) -> Store:
         raise StoreError(f"{path}: no store of embeddings ({error}). They are written by skelzoo embed --out.") from error
     if not isinstance(row, dict) or row.get("format") != 1 or "shards" not in row:
         raise StoreError(f"{path}: no store of embeddings of format 1. They are written by skelzoo embed --out.")
-    if "most_moving" in row:  # what stores of earlier versions call it
-        row["select_persons"] = row.pop("most_moving")
     store = Store(Path(folder), row)
     lost = [name for name in (VECTORS, IDS, REFUSED, *([PARQUET] if row["parquet"] else [])) if store.complete and not (store.folder / name).is_file()]
     if lost:

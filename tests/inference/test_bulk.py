@@ -119,11 +119,9 @@ def test_another_run_is_refused(model: str, clips: Path, tmp_path: Path) -> None
     assert content(out) == before
 
 
-def test_a_store_that_says_most_moving_for_select_persons_goes_on(model: str, clips: Path, tmp_path: Path) -> None:
-    job, out = Job(model, select_persons=True), tmp_path / "store"
-    embed_store(job, [str(clips)], out, devices=["cpu"])
-    (out / "store.json").write_text((out / "store.json").read_text().replace('"select_persons"', '"most_moving"'))
-    assert embed_store(job, [str(clips)], out, devices=["cpu"]).row["select_persons"] is True
+def test_a_store_does_not_go_on_with_other_persons(model: str, clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    embed_store(Job(model, select_persons=True), [str(clips)], out, devices=["cpu"])
     with pytest.raises(StoreError, match="its select_persons is true, now it is false"):
         embed_store(Job(model), [str(clips)], out, devices=["cpu"])
 
