@@ -12,13 +12,14 @@ from typing import Any
 from torch import nn
 
 from skelzoo.errors import CheckpointError, UnknownArchError
-from skelzoo.nets.ensemble import STREAMS, Ensemble, StreamEnsemble
+from skelzoo.nets.ensemble import Ensemble, StreamEnsemble
 from skelzoo.nets.net import Net
 from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLRBiGRU, SkeAttnCLRDSTA, SkeAttnCLRSTGCN
 from skelzoo.nets.stgcn import STGCNClassifier
 from skelzoo.nets.strl import STRL
 from skelzoo.skeleton.layouts import Layout
+from skelzoo.skeleton.prepare import STREAMS
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skelzoo.nets.net import Net
-
-STREAMS = ("joint", "bone", "motion")
-"""Order of the streams on the channel axis, and of the weights."""
+from skelzoo.skeleton.prepare import STREAMS
 
 
 class Members(Net):

@@ -25,8 +25,8 @@ from skelzoo.nets.strl import STRL
 TEMPORARY = 10 << 20
 """Bytes of the largest temporary of a micro-batch on a CPU: much more falls out of the cache, much less leaves the products too small (measured)."""
 
-KEPT = 31 << 20
-"""Bytes, see ``fuse``."""
+FREED = 31 << 20
+"""Bytes of the block that ``fuse`` frees."""
 
 
 class PersonWise(nn.Module):
@@ -134,7 +134,7 @@ def fuse(net: nn.Module) -> nn.Module:
     dtype = next(net.parameters()).dtype
     # glibc returns freed memory to the system from twice the largest block freed so far, 32 MiB at most. Once such a block has been
     # freed, micro-batches get the pages of the last one instead of new ones: up to twice as fast.
-    torch.empty(KEPT, dtype=torch.uint8, device="cpu")
+    torch.empty(FREED, dtype=torch.uint8, device="cpu")
     with torch.no_grad():
         exact = copy.deepcopy(net)
         return FORMS[type(net)](net, exact if dtype == torch.float64 else exact.float()).to(dtype).eval()

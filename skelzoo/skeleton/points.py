@@ -1,4 +1,4 @@
-"""Where a body point is, and who is there: what preparation steps ask of keypoints (M, T, V, C)."""
+"""Where a body point is, who is there, and where a joint was while it was lost: what preparation asks of keypoints (M, T, V, C)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def point_track(keypoints: FloatArray, layout: Layout, name: str) -> FloatArray:
     if mix is None:
         raise ContractError(f"layout {layout.name!r} has no point {name!r}, which a preparation step needs. Use another layout or drop the step.")
     return np.asarray(sum(w * keypoints[:, :, j] for j, w in mix.items()), dtype=np.float32)
+
+
+def interpolate(joint: FloatArray, lost: NDArray[np.bool_], known: NDArray[np.bool_]) -> None:
+    """Fill the lost frames (T,) of one joint (T, C) in place, linearly between the known ones (T,), of which there is at least one.
+
+    Before the first and after the last known frame the nearest value is held.
+    """
+    frames = np.arange(len(joint))
+    for track in joint.T:
+        track[lost] = np.interp(frames[lost], frames[known], track[known])
 
 
 def is_present(keypoints: FloatArray) -> NDArray[np.bool_]:

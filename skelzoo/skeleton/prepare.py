@@ -15,11 +15,13 @@ from skelzoo.errors import ClipError, ContractError, CoverageError
 from skelzoo.skeleton.clip import Clip, FloatArray, numbers
 from skelzoo.skeleton.doubts import Doubt, Doubts, doubts_of
 from skelzoo.skeleton.layouts import Layout, get_layout
-from skelzoo.skeleton.points import is_present
+from skelzoo.skeleton.points import interpolate, is_present
 from skelzoo.skeleton.remap import MIN_COVERAGE, remap
 from skelzoo.skeleton.steps import CHOOSES_PERSONS, apply_step, check_step, motion_order
 
 STREAMS = ("joint", "bone", "motion")
+"""In the order in which nets of several streams have them on the channel axis."""
+
 STREAMS_HERE = {"step": "streams"}
 """The step at which a contract computes its streams, if it says where."""
 
@@ -269,7 +271,7 @@ def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> 
     if scores is not None:
         known &= np.asarray(scores) > threshold
     present = x.any((-1, -2))
-    people, seen, there, frames = x.reshape(-1, *x.shape[-3:]), known.reshape(-1, *known.shape[-2:]), present.reshape(-1, x.shape[-3]), np.arange(x.shape[-3])
+    people, seen, there = x.reshape(-1, *x.shape[-3:]), known.reshape(-1, *known.shape[-2:]), present.reshape(-1, x.shape[-3])
     for person, joint in np.ndindex(len(people), x.shape[-2]):
         ok, lost = (there[person] & found for found in (seen[person, :, joint], ~seen[person, :, joint]))
         if x.shape[-1] == 2 and lost.any() and not ok.any() and np.isfinite(people[person, :, joint]).all() and not people[person, :, joint].any():
@@ -279,8 +281,7 @@ def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> 
                 f"joint {joint} of person {person} is known in no frame, so it cannot be filled. Use a layout without it; 2-D joints that were not found may be (0, 0)."
             )
         if lost.any():
-            for track in people[person, :, joint].T:
-                track[lost] = np.interp(frames[lost], frames[ok], track[ok])
+            interpolate(people[person, :, joint], lost, ok)
     return x
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import ClipError, ContractError
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.layouts import Layout
-from skelzoo.skeleton.points import is_present, point_track
+from skelzoo.skeleton.points import interpolate, is_present, point_track
 from skelzoo.skeleton.steps_psp import center_opening, likely_persons, scale_spine, stand_upright
 
 FROM_CLIP = "image_size"
@@ -82,11 +82,9 @@ def fill_gaps(keypoints: FloatArray, layout: Layout | None = None) -> FloatArray
     filled = keypoints.copy()
     found: NDArray[np.bool_] = np.asarray(keypoints.any(axis=3))
     here = is_present(keypoints)
-    frames = np.arange(keypoints.shape[1])
     for person, joint in np.argwhere(found.any(axis=1) & (here[:, :, None] & ~found).any(axis=1)):
         ok = found[person, :, joint]
-        for track in filled[person, :, joint].T:
-            track[~ok] = np.interp(frames[~ok], frames[ok], track[ok])
+        interpolate(filled[person, :, joint], ~ok, ok)
     for person in np.flatnonzero(here.any(axis=1)):
         ever = found[person].any(axis=0)
         filled[person][:, ~ever] = filled[person][:, ever].mean(axis=1, keepdims=True)
