@@ -25,7 +25,7 @@ from skelzoo.learn.finetune_result import FinetuneResult as FinetuneResult
 from skelzoo.learn.head_result import Floats
 from skelzoo.learn.inputs import Inputs
 from skelzoo.learn.layers import freeze, freeze_unused, parameter_groups, set_train
-from skelzoo.learn.pretrain.psp import semi_supervised_losses
+from skelzoo.learn.losses import semi_supervised_losses
 from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, known_ids, one_per_clip, same_clips, warn_of_leaks
 from skelzoo.learn.training import Standardised, computes_bf16, seeded, warmup_cosine
 from skelzoo.nets.archs import ARCHS

@@ -10,7 +10,7 @@ import torch
 from golden_files import psp_clips, psp_net, read_golden_file, under
 from torch import Tensor
 
-from skelzoo.learn.pretrain.psp import SemiSupervisedLosses, semi_supervised_losses
+from skelzoo.learn.losses import SemiSupervisedLosses, semi_supervised_losses
 from skelzoo.nets.psp import PSP
 from skelzoo.weights.author_keys import translate
 
