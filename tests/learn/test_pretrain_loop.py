@@ -324,6 +324,15 @@ def test_every_step_draws_its_own_batch_and_every_epoch_each_clip_once(data: Pat
     assert len(set(first)) == len(first) == 8 * per_epoch == len(set(second)) and first != second
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_callers_autocast_changes_no_training(data: Path, tmp_path: Path, precision: str) -> None:
+    recipe = dataclasses.replace(RECIPE, precision=precision, batch_size=4)
+    run(data, tmp_path / "alone", recipe, stop_after=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        run(data, tmp_path / "inside", recipe, stop_after=2)
+    assert np.array_equal(losses(tmp_path / "inside"), losses(tmp_path / "alone"))
+
+
 def test_bf16_learns_about_the_same(data: Path, whole: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "run", dataclasses.replace(RECIPE, precision="bf16-mixed"), stop_after=3)
     difference = np.abs(losses(tmp_path / "run")[:, :4] - losses(whole)[:3, :4]).max()

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
+from skelzoo.inference.precision import without_autocast
 from skelzoo.learn import probe
 from skelzoo.learn.head import check_head, fit_head
 from skelzoo.learn.pretrain import processes
@@ -88,7 +89,8 @@ def pretrain(
             _write(folder / RECIPE, _recipe_text(recipe))
         finished = run.step == recipe.steps and (folder / RESULT).is_dir()
         last = recipe.steps if stop_after is None else min(recipe.steps, stop_after)
-        run.train(last)
+        with without_autocast(run.fabric.device):
+            run.train(last)
         if last < recipe.steps:
             return folder
         with run.fabric.rank_zero_first():  # a barrier without a time limit, which a head may take longer than
@@ -274,6 +276,7 @@ class Run:
         with record_function("data"):
             batch = self.clips[self._indices()]
         torch.manual_seed(r.seed * 1_000_003 + self.step)
+        torch.clear_autocast_cache()  # which inside a caller's autocast still holds the weights of the step before
         losses = self.method(*self._views(batch))
         with record_function("backward"):
             self.optimiser.zero_grad()
