@@ -80,9 +80,10 @@ def _clip(keypoints: FloatArray, encoder: Encoder) -> Clip:
 
 def _outputs(encoder: Encoder, clip: Clip) -> dict[str, Tensor]:
     prepared = prepare_golden(clip, encoder)[None]
-    with torch.inference_mode(), own_precision(encoder.device, tf32=False):  # rounded to TF32 they would be further off than TOLERANCE
+    with own_precision(encoder.device, tf32=False):  # rounded to TF32 they would be further off than TOLERANCE
         embedding = torch.from_numpy(encoder.embed(prepared, prepared=True))
         rows = {"prepared": torch.from_numpy(prepared), "embedding": embedding}
         if encoder.config.num_classes:
-            rows["logits"] = encoder.net.forward_head(embedding.to(encoder.device, encoder.dtype)).float().cpu()  # type: ignore[operator]
+            with torch.inference_mode():
+                rows["logits"] = encoder.net.forward_head(embedding.to(encoder.device, encoder.dtype)).float().cpu()  # type: ignore[operator]
     return rows
