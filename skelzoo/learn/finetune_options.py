@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from skelzoo.errors import TrainingError
+from skelzoo.learn.ranges import Range, check_numbers
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,12 @@ class FinetuneOptions:
     unlabelled_ratio: int = 10
 
     def __post_init__(self) -> None:
-        ranges = {
+        limits = {
             "epochs": (1, 1e6), "batch_size": (1, 1e6), "learning_rate": (1e-12, 1e3), "weight_decay": (0, 1e3), "layer_decay": (1e-3, 1), "warmup": (0, 0.99),
             "label_smoothing": (0, 0.99), "patience": (0, 1e6), "contrast_weight": (0, 1e3), "temperature": (1e-3, 1e3), "unlabelled_ratio": (1, 1e3), "seed": (0, 2**63 - 1),
         }  # fmt: skip
-        for name, (low, high) in ranges.items():
-            value, whole = getattr(self, name), type(getattr(FinetuneOptions, name)) is int
-            if not isinstance(value, (int, np.integer) if whole else (int, float, np.number)) or not low <= value <= high:
-                raise TrainingError(f"{name} is {value!r}. Give a {'whole ' * whole}number from {low:g} to {high:g}.")
+        ranges = {name: Range(low, high, whole=type(getattr(FinetuneOptions, name)) is int) for name, (low, high) in limits.items()}
+        plain = {name: value.item() if isinstance(value, np.number) else value for name, value in vars(self).items()}
+        check_numbers(SimpleNamespace(**plain), ranges)
         if self.precision not in ("auto", "bf16-mixed", "32-true"):
             raise TrainingError(f"precision is {self.precision!r}. Give auto, bf16-mixed or 32-true.")

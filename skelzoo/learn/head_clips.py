@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -17,6 +16,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import joints_hash
 from skelzoo.learn.cameras import STORED, as_read
 from skelzoo.learn.pretrain.data import DataOptions, columns, corpora, evaluation_joints, matching
+from skelzoo.learn.ranges import COUNT, POSITIVE, check_numbers
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io.corpus import Corpus
 from skelzoo.skeleton.layouts import get_layout
@@ -64,10 +64,7 @@ class HeadOptions:
             raise TrainingError(f'head.labels is {self.labels!r}. Give a table corpus file -> {{source label: class name}}, or "*" for labels as they are.')
         if isinstance(self.legs, str) or not isinstance(self.legs, Sequence) or not all(isinstance(name, str) for name in self.legs):
             raise TrainingError(f"head.legs is {self.legs!r}. Give a list of class names.")
-        if type(self.fewest) is not int or self.fewest < 1:
-            raise TrainingError(f"head.fewest is {self.fewest!r}. Give a whole number of clips of at least 1.")
-        if type(self.strength) not in (int, float) or not 0 < self.strength < math.inf:
-            raise TrainingError(f"head.strength is {self.strength!r}. Give a number above 0.")
+        check_numbers(self, {"fewest": COUNT, "strength": POSITIVE}, "head.")
 
 
 def head_options(row: Mapping[str, Any]) -> HeadOptions:

@@ -294,6 +294,7 @@ def test_clips_that_cannot_be_learned_from_are_named(start: skelzoo.Encoder) -> 
     [
         ({"epochs": 0}, "epochs is 0"),
         ({"seed": -1}, "seed is -1"),
+        ({"batch_size": True}, "batch_size is True. Give a whole number of at least 1 and at most 1000000"),
         ({"learning_rate": 1e3, "augmentations": ()}, "the (validation )?loss is (nan|inf)"),
         ({"epochs": 1.5}, r"epochs is 1\.5\. Give a whole number"),
         ({"learning_rate": "fast"}, "learning_rate is 'fast'"),

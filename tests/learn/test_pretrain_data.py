@@ -261,7 +261,7 @@ def test_the_shipped_recipe_is_a_recipe(tmp_path: Path) -> None:
         (lambda r: r.update(checkpoint_every=0), "checkpoint_every is 0"),
         (lambda r: r.update(optimiser={"learning_rate": "x"}), "optimiser.learning_rate is 'x'"),
         (lambda r: r.update(optimiser={"weight_decay": -1}), "optimiser.weight_decay is -1"),
-        (lambda r: r.update(optimiser={"warmup": 1.5}), "optimiser.warmup is 1.5. Give a number from 0 to 0.99"),
+        (lambda r: r.update(optimiser={"warmup": 1.5}), "optimiser.warmup is 1.5. Give a number of at least 0 and at most 0.99"),
         (lambda r: r.update(optimiser={"clip_norm": 0}), "optimiser.clip_norm is 0. Give a number above 0"),
         (lambda r: r.update(name=5), "name is 5"),
         (lambda r: r["data"].update(max_step="1"), "data.max_step is '1'"),

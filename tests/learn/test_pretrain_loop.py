@@ -290,7 +290,7 @@ def test_missing_data(tmp_path: Path) -> None:
         ({"method_options": {"queue": "16"}}, TrainingError, "method_options.queue is '16'. Give a whole number of at least 1."),
         ({"arch": "magic"}, UnknownArchError, "magic"),
         ({"precision": "16-true"}, TrainingError, "one of auto, 32-true, bf16-mixed"),
-        ({"seed": 2**42}, TrainingError, "seed is 4398046511104. Give a whole number of at least 0, and below"),
+        ({"seed": 2**42}, TrainingError, "seed is 4398046511104. Give a whole number of at least 0 and below 4398046511104."),
         ({"stored_frames": 24, "method_options": {"queue": 16}}, TrainingError, "leave 24 frames, the contract says 16. Give temporal_crop these frames"),
         ({"monitor": "magic"}, TrainingError, "no benchmark 'magic'"),
         ({"monitor": "nwucla"}, TrainingError, "nw_ucla.npz"),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skelzoo.errors import TrainingError
 from skelzoo.learn.cameras import film_joints, sense_joints
-from skelzoo.learn.pretrain.ranges import COUNT, NOT_NEGATIVE, SHARE, Range
+from skelzoo.learn.ranges import COUNT, NOT_NEGATIVE, SHARE, Range
 
 
 def _uniform(like: Tensor, shape: tuple[int, ...], low: float, high: float) -> Tensor:

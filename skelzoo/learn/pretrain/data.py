@@ -19,6 +19,7 @@ from skelzoo import __version__
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, check_test_clips, joints_hash
 from skelzoo.learn.cameras import SEEN
+from skelzoo.learn.ranges import COUNT, check_numbers
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.io.corpus import Corpus, read_table
@@ -55,10 +56,7 @@ class DataOptions:
             raise TrainingError(f"data.files is {self.files!r}. Give a list of names of files in the data folder, each once.")
         if type(self.max_step) not in (int, float) or not self.max_step > 0:
             raise TrainingError(f"data.max_step is {self.max_step!r}. Give a number of metres above 0.")
-        for name in ("window", "hop", "shortest"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise TrainingError(f"data.{name} is {value!r}. Give a whole number of frames of at least 1.")
+        check_numbers(self, dict.fromkeys(("window", "hop", "shortest"), COUNT), "data.")
         for file, rule in self.held_out.items():
             values = [v for key, v in rule.items() if key != "share"]
             if file not in self.files or not rule or not 0 <= rule.get("share", 0) <= 1 or not all(isinstance(v, Sequence) and v for v in values):

@@ -12,7 +12,7 @@ from torch import Tensor
 from skelzoo.learn.losses import TEMPERATURE, Losses, coarse_to_fine
 from skelzoo.learn.pretrain.augment import augment, check_operations, random_frames, random_frames_of, stream_of
 from skelzoo.learn.pretrain.method import Method
-from skelzoo.learn.pretrain.ranges import POSITIVE, check_options
+from skelzoo.learn.ranges import POSITIVE, check_options
 from skelzoo.nets.ensemble import Ensemble
 from skelzoo.nets.psp import PSP
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -15,6 +14,7 @@ from skelzoo.errors import SkelzooError, TrainingError
 from skelzoo.learn.benchmarks import find_benchmark
 from skelzoo.learn.head_clips import HeadOptions, head_options
 from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.learn.ranges import Range, check_numbers
 from skelzoo.skeleton.prepare import Contract
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
@@ -22,6 +22,8 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 MOST = 2**42
 """Numbers of a recipe are below this, so that seed and step together still are a seed to torch."""
+
+COUNTS = ("stored_frames", "steps", "batch_size", "checkpoint_every", "monitor_every")
 
 _SHIPPED = resources.files("skelzoo.learn.pretrain").joinpath("recipes")
 
@@ -90,17 +92,11 @@ class Recipe:
         """
         if not isinstance(self.name, str) or not isinstance(self.start, (str, type(None))):
             raise TrainingError(f"name is {self.name!r} and start {self.start!r}. Give texts, or leave start out.")
-        whole = {"stored_frames": 1, "steps": 1, "batch_size": 1, "seed": 0, "checkpoint_every": 1, "monitor_every": 1}
-        for name, least in whole.items():
-            value = getattr(self, name)
-            if type(value) is not int or not least <= value < MOST:
-                raise TrainingError(f"{self.name}: {name} is {value!r}. Give a whole number of at least {least}, and below {MOST}.")
-        for name, value in dataclasses.asdict(self.optimiser).items():
-            high, low = (0.99, 0.0) if name == "warmup" else (math.inf, 1e-300 if name == "clip_norm" else 0.0)
-            if type(value) not in (int, float) or not low <= value <= high or value >= 1e300:
-                raise TrainingError(
-                    f"{self.name}: optimiser.{name} is {value!r}. Give a number {'from 0 to 0.99' if high < 1 else 'above 0' if low else 'of at least 0'}."
-                )
+        count = Range(1, MOST, below=True, whole=True)
+        check_numbers(self, {**dict.fromkeys(COUNTS, count), "seed": dataclasses.replace(count, low=0)}, f"{self.name}: ")
+        rate = Range(0, 1e300, below=True)
+        rates = {"learning_rate": rate, "weight_decay": rate, "warmup": Range(0, 0.99), "clip_norm": dataclasses.replace(rate, above=True)}
+        check_numbers(self.optimiser, rates, f"{self.name}: optimiser.")
         if self.head is not None and not set(self.head.labels) & set(self.data.files):
             raise TrainingError(f"{self.name}: the head has labels for {', '.join(self.head.labels)}, and none of these is among data.files. Name one of them.")
         if type(self.native_rate) is not bool:

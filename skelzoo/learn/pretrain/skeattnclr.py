@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from skelzoo.learn.pretrain.augment import augment, check_operations, part_swap, stream_of
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.processes import all_rows
-from skelzoo.learn.pretrain.ranges import COUNT, POSITIVE, SHARE, check_options
+from skelzoo.learn.ranges import COUNT, POSITIVE, SHARE, check_options
 from skelzoo.nets.attention_mask import Projection
 from skelzoo.nets.skeattnclr import SkeAttnCLR
 

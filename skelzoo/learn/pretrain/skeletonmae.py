@@ -16,7 +16,7 @@ from skelzoo.learn.losses import contrast
 from skelzoo.learn.pretrain.augment import augment, check_operations, mean_place, present, stream_of
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.processes import mean
-from skelzoo.learn.pretrain.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check_options
+from skelzoo.learn.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check_options
 from skelzoo.nets.pooling import Pooling
 from skelzoo.nets.strl import STRL, pool_persons
 

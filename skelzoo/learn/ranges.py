@@ -1,4 +1,4 @@
-"""Which numbers the options of a recipe may have."""
+"""Which numbers options may have."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Range:
 
     def __str__(self) -> str:
         low = f"above {self.low:g}" if self.above else f"of at least {self.low:g}"
-        high = "" if self.high == math.inf else f" and {'below' if self.below else 'at most'} {self.high:g}"
+        high = "" if self.high == math.inf else f" and {'below' if self.below else 'at most'} {self.high:.15g}"
         return f"a {'whole ' if self.whole else ''}number {low}{high}"
 
 
@@ -40,6 +40,21 @@ SHARE = Range(0, 1)
 POSITIVE = Range(0, above=True)
 NOT_NEGATIVE = Range(0)
 COUNT = Range(1, whole=True)
+
+
+def check_numbers(options: object, ranges: Mapping[str, Range], where: str = "") -> None:
+    """Check numbers among the attributes of ``options``.
+
+    Args:
+        ranges: option -> numbers that it takes.
+        where: stands before their names in the message.
+
+    Raises:
+        TrainingError: one is no number, or out of its range.
+    """
+    for name, wanted in ranges.items():
+        if getattr(options, name) not in wanted:
+            raise TrainingError(f"{where}{name} is {getattr(options, name)!r}. Give {wanted}.")
 
 
 def check_options(options: object, ranges: Mapping[str, Range], switches: Sequence[str] = (), pairs: Sequence[str] = ()) -> None:
@@ -53,9 +68,7 @@ def check_options(options: object, ranges: Mapping[str, Range], switches: Sequen
     Raises:
         TrainingError: one is of another kind, or out of its range.
     """
-    for name, wanted in ranges.items():
-        if getattr(options, name) not in wanted:
-            raise TrainingError(f"method_options.{name} is {getattr(options, name)!r}. Give {wanted}.")
+    check_numbers(options, ranges, "method_options.")
     for name in switches:
         if not isinstance(getattr(options, name), bool):
             raise TrainingError(f"method_options.{name} is {getattr(options, name)!r}. Give true or false.")
