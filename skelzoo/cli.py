@@ -340,7 +340,11 @@ def _command_line(context: click.Context) -> str:
 
 @main.command("eval")
 @click.argument("model", required=False)
-@click.option("--on", "benchmark", help="Benchmark: nwucla, utdmhad, uiprmd, hdm05; nwucla-2d and utdmhad-2d for 2-D joints; or FILE.npz of your own.")
+@click.option(
+    "--on",
+    "benchmark",
+    help="Benchmark: nwucla, utdmhad, uiprmd, hdm05; nwucla-2d, utdmhad-2d for 2-D; ntu60-xsub, -xview, ntu120-xsub, -xset; or FILE.json or FILE.npz of your own.",
+)
 @click.option("--data", help="Folder with the benchmarks' corpus files; that of FILE.npz by default.")
 @click.option("--test-subjects", metavar="LIST", help="With --on FILE.npz, a labelled corpus file: the subjects that test, such as 7,8; all others train.")
 @click.option("--protocol", "protocols", multiple=True, help="linear, knn, retrieval (these three by default), finetune, semi; may be given again.")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import TrainingError
+from skelzoo.learn.benchmark_files import SUFFIX, load_rules, shipped_rules
 from skelzoo.learn.cameras import film
 from skelzoo.learn.splits import hold_out
 from skelzoo.skeleton.clip import Clip
@@ -155,14 +156,22 @@ def add_by_subjects(file: str, subjects: Sequence[int]) -> str:
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """A benchmark by its name.
+    """A benchmark by its name: one of ``BENCHMARKS``, of the rules that ship (``ntu60-xsub``, ...), or a path ending in ``.json``.
 
     Raises:
-        TrainingError: there is none of that name.
+        TrainingError: there is none of that name, or the file is none of a benchmark.
     """
-    if name not in BENCHMARKS:
-        raise TrainingError(f"no benchmark {name!r}. Known: {', '.join(BENCHMARKS)}.")
-    return BENCHMARKS[name]
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]
+    if name not in shipped_rules() and not name.endswith(SUFFIX):
+        raise TrainingError(f"no benchmark {name!r}. Known: {', '.join((*BENCHMARKS, *shipped_rules()))}; or give a path to a .json file.")
+    # Pretraining cannot keep all of them apart: the test clips of one rule for NTU RGB+D are training clips of another.
+    return Benchmark(**load_rules(name), evaluation_only=False)
+
+
+def known_benchmarks() -> dict[str, Benchmark]:
+    """Benchmarks by name, those of the rules that ship included."""
+    return {name: find_benchmark(name) for name in (*BENCHMARKS, *shipped_rules())}
 
 
 def benchmark_file(benchmark: str, data: str | Path) -> Path:
@@ -204,7 +213,7 @@ def validation_clips(benchmark: str, data: str | Path) -> ClipSplit:
     """
     b, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
     if b.validation_train is None or b.validation_test is None:
-        raise TrainingError(f"{benchmark} has no validation split. Set validation_train and validation_test of its entry in BENCHMARKS.")
+        raise TrainingError(f"{benchmark}: has no validation parts. Give it validation_train and validation_test, two parts of its training part.")
     train, test, kept = b.validation_train(corpus), b.validation_test(corpus), b.test(corpus)
     if ((train | test) & kept).any():
         raise TrainingError(

@@ -86,6 +86,7 @@ def evaluate(
 
     Args:
         model: as ``skelzoo.load`` takes it, or the name of one of ``BASELINES``, without a net.
+        benchmark: as ``skelzoo.learn.benchmarks.find_benchmark`` takes it: a name, or a path ending in ``.json``.
         data: folder with the benchmark's corpus file.
         protocols: names of ``skelzoo.learn.protocols.PROTOCOLS``; () for the cheap ones.
         labels: percent of the training labels, drawn in every class; not for ``retrieval``.
@@ -158,7 +159,7 @@ def measure(trial: Trial, protocols: Sequence[str]) -> list[Row]:
         Row(
             encoder.name, trial.benchmark, name, m.variant, round(float(np.mean(m.values)), 3),
             round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, classes,
-            f"{BENCHMARKS[trial.benchmark].title}; {describe(trial, name)}", command(encoder.name, trial.benchmark, name, trial.labels),
+            f"{find_benchmark(trial.benchmark).title}; {describe(trial, name)}", command(encoder.name, trial.benchmark, name, trial.labels),
             commit, device_name(encoder.device),
         )
         for name in protocols
@@ -168,7 +169,7 @@ def measure(trial: Trial, protocols: Sequence[str]) -> list[Row]:
 
 def _check_fit(trial: Trial, name: str) -> None:
     """Raise TrainingError unless model, benchmark, protocol and share of labels go together."""
-    encoder, protocol, dimension = trial.encoder, find_protocol(name), BENCHMARKS[trial.benchmark].dimension
+    encoder, protocol, dimension = trial.encoder, find_protocol(name), find_benchmark(trial.benchmark).dimension
     if encoder.contract.channels != dimension:
         fitting = ", ".join(name for name, b in BENCHMARKS.items() if b.dimension == encoder.contract.channels)
         raise TrainingError(f"{encoder.name} reads {encoder.contract.channels}-D joints, those of {trial.benchmark} are {dimension}-D. Use one of {fitting}.")

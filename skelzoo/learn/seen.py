@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from skelzoo.errors import SkelzooError, TrainingError
-from skelzoo.learn.benchmarks import BENCHMARKS, Part, benchmark_file, find_benchmark, joints_hash
+from skelzoo.learn.benchmarks import Part, benchmark_file, find_benchmark, joints_hash, known_benchmarks
 from skelzoo.learn.pretrain.data import DataOptions, named_by
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_table
@@ -82,7 +82,7 @@ def seen_tests(clips: Iterable[Labelled]) -> tuple[str, ...]:
     found = list(clips)
     folders, hashes = dict.fromkeys(Path(c.file).absolute().parent for c in found), Counter[str]()
     notes = []
-    for name, b in BENCHMARKS.items():
+    for name, b in known_benchmarks().items():
         places = [folder for folder in folders if b.transform is None and (folder / b.file).is_file()]
         try:
             tests = frozenset(joints for place in places for joints in test_joints(name, place))
@@ -106,9 +106,10 @@ def check_card(model: str, card: str, benchmark: str) -> None:
     Raises:
         TrainingError: it does; unknown benchmark.
     """
-    file = find_benchmark(benchmark).file
+    found, known = find_benchmark(benchmark), known_benchmarks()
     for name, sentence in seen_in_card(card).items():
-        if name in BENCHMARKS and BENCHMARKS[name].file == file:
+        # Of a known benchmark the card tells itself; another one of the same file is not among those that it looked for.
+        if name in known and known[name].file == found.file and (benchmark not in known or known[name].test == found.test):
             raise TrainingError(f"{model}: its card says: {sentence} Choose another benchmark, or fine-tune it without them.")
 
 

@@ -1,0 +1,155 @@
+"""Benchmarks as JSON files: a corpus file, and by which columns or names its clips train and test; those of NTU RGB+D ship with skelzoo.
+
+=====================================  ==============================================================================
+``file``                               name of the corpus file in the data folder
+``title``                              of data set and split, for tables
+``names``                              optional regular expression; what its named groups find in the names of clips are
+                                       columns, numbers where they are digits
+``dimension``                          optional, 2 for a file of 2-D joints; 3 by default
+``train``, ``test``                    rules: ``{column: [values], ...}``, of which all must hold. Columns are ``subjects``,
+                                       ``split``, ``view``, further ones of the file, and the groups of ``names``;
+                                       ``{"name": REGEX}`` takes the clips in whose name it is found
+``validation_train``,                  optional rules of two parts of the training part, for readings during pretraining
+``validation_test``
+=====================================  ==============================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import TrainingError
+from skelzoo.skeleton.io.corpus import Corpus
+
+SUFFIX = ".json"
+
+PARTS = ("train", "test", "validation_train", "validation_test")
+KEYS = ("file", "title", "names", "dimension", *PARTS)
+_NEEDED = ("file", "title", "train", "test")
+
+_SHIPPED = resources.files("skelzoo.learn").joinpath("benchmark_rules")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One part of a benchmark; two of the same entries are equal, wherever they stand.
+
+    Attributes:
+        source: the file it stands in, for messages.
+        names: regular expression whose named groups are columns; "" for none.
+        entries: column and values; of ``name`` the one regular expression.
+    """
+
+    source: str = field(compare=False)
+    names: str
+    entries: tuple[tuple[str, tuple[int | str, ...]], ...]
+
+    def __call__(self, corpus: Corpus) -> NDArray[np.bool_]:
+        """Which clips of a corpus it takes: (clips,) bool.
+
+        Raises:
+            TrainingError: the file has no such column, or no name fits ``names``.
+        """
+        columns, out = self._columns(corpus), np.ones(len(corpus), bool)
+        for key, wanted in self.entries:
+            if key == "name":
+                out &= np.array([re.search(str(wanted[0]), name) is not None for name in corpus.clip_names], bool)
+            elif key in columns:
+                out &= np.array([value in wanted for value in columns[key]], bool)
+            else:
+                raise TrainingError(f"{corpus.name}: no column {key!r}, which {self.source} goes by. There are: name, {', '.join(columns)}.")
+        return out
+
+    def _columns(self, corpus: Corpus) -> dict[str, list[Any]]:
+        """Column -> a value for each clip; None where a name does not fit."""
+        columns = {"subjects": corpus.subject, "split": corpus.split, "view": corpus.view, **corpus.extra}
+        found = {key: values.tolist() for key, values in columns.items() if values.ndim == 1}
+        if not self.names:
+            return found
+        fits = [re.search(self.names, name) for name in corpus.clip_names]
+        if not any(fits):
+            raise TrainingError(
+                f"{corpus.name}: no clip has a name such as {self.source} goes by; the first is {corpus.clip_names[0]!r}. Keep the names of the data set."
+            )
+        groups = {key: [match and _value(match[key]) for match in fits] for key in re.compile(self.names).groupindex}
+        return {**found, **groups}
+
+
+def _value(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def shipped_rules() -> list[str]:
+    """Names of the benchmarks whose files ship with skelzoo."""
+    return sorted(f.name.removesuffix(SUFFIX) for f in _SHIPPED.iterdir() if f.name.endswith(SUFFIX))
+
+
+def load_rules(name: str) -> dict[str, Any]:
+    """A benchmark's file, title, dimension and parts, a ``Rule`` or None each.
+
+    Args:
+        name: one of ``shipped_rules``, or a path ending in ``.json``.
+
+    Raises:
+        TrainingError: no such file, or none of a benchmark.
+    """
+    source = Path(name) if name.endswith(SUFFIX) else _SHIPPED.joinpath(f"{name}{SUFFIX}")
+    try:
+        row = json.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{name}: cannot be read as a benchmark ({error}). Give a JSON file as docs/evaluation.md describes.") from error
+    problem = _problem(row)
+    if problem:
+        raise TrainingError(f"{name}: {problem}")
+    return {"file": row["file"], "title": row["title"], "dimension": row.get("dimension", 3), **{part: _rule(name, row, part) for part in PARTS}}
+
+
+def _problem(row: Any) -> str:
+    """What is wrong with a benchmark's table, and what to do; "" for nothing."""
+    if not isinstance(row, Mapping) or any(key not in KEYS for key in row) or any(key not in row for key in _NEEDED):
+        got = ", ".join(map(str, row)) if isinstance(row, Mapping) else type(row).__name__
+        return f"has {got or 'nothing'}. A benchmark has {', '.join(_NEEDED)}, and may have {', '.join(key for key in KEYS if key not in _NEEDED)}."
+    texts = [row["file"], row["title"], row.get("names", "")]
+    if not all(isinstance(text, str) for text in texts) or Path(row["file"]).name != row["file"] or not row["title"]:
+        return "file, title or names is none. Give the name of a corpus file in the data folder, without a folder, and texts."
+    if row.get("dimension", 3) not in (2, 3):
+        return f"dimension is {row['dimension']!r}. Give 2 or 3."
+    if len([part for part in PARTS[2:] if part in row]) == 1:
+        return "has one of validation_train and validation_test. Give both or none."
+    if texts[2] and not _groups(texts[2]):
+        return f"names is {texts[2]!r}. Give a regular expression with named groups, such as '_s(?P<subjects>\\d+)'."
+    return next(
+        (f'{part} is {row[part]!r}. Give {{column: [values, ...]}}, or {{"name": REGEX}}.' for part in PARTS if not _is_rule(row.get(part, {"name": ""}))), ""
+    )
+
+
+def _is_rule(rule: Any) -> bool:
+    if not isinstance(rule, Mapping) or not rule:
+        return False
+    lists = [values for key, values in rule.items() if key != "name"]
+    fits = all(isinstance(values, list) and values and all(type(v) in (int, str) for v in values) for values in lists)
+    return fits and isinstance(rule.get("name", ""), str) and _groups(rule.get("name", "")) is not None
+
+
+def _groups(expression: str) -> Mapping[str, int] | None:
+    """The named groups of a regular expression; None where it is none."""
+    try:
+        return re.compile(expression).groupindex
+    except re.error:
+        return None
+
+
+def _rule(source: str, row: Mapping[str, Any], part: str) -> Rule | None:
+    if part not in row:
+        return None
+    entries = tuple((key, (values,) if key == "name" else tuple(values)) for key, values in row[part].items())
+    return Rule(source, row.get("names", ""), entries)
