@@ -27,7 +27,6 @@ from skelzoo.learn.pretrain.batches import Batches
 from skelzoo.learn.pretrain.data import check_files, file_hashes, pretraining_array
 from skelzoo.learn.pretrain.methods import build_method, stored
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
-from skelzoo.learn.training import warmup_cosine
 from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.writing import alone, whole_file
@@ -221,9 +220,7 @@ class Run:
         if compile:
             method.losses = torch.compile(method.losses)
         trainable = [p for p in method.parameters() if p.requires_grad]
-        o = recipe.optimiser
-        optimiser = torch.optim.AdamW(trainable, lr=o.learning_rate, weight_decay=o.weight_decay)
-        self.method, self.optimiser = self.fabric.setup(method, optimiser)
+        self.method, self.optimiser = self.fabric.setup(method, recipe.optimiser.of(trainable))
         self.files = file_hashes(data, recipe.data)
         self._resume()
         with self.fabric.rank_zero_first():
@@ -272,7 +269,7 @@ class Run:
         """
         r, o, method = self.recipe, self.recipe.optimiser, self.method.module
         for group in self.optimiser.param_groups:
-            group["lr"] = o.learning_rate * warmup_cosine(self.step, r.steps, o.warmup)
+            group["lr"] = o.rate(self.step, r.steps)
         with record_function("data"):
             batch = self.clips[self._indices()]
         torch.manual_seed(r.seed * 1_000_003 + self.step)
@@ -282,7 +279,9 @@ class Run:
             self.optimiser.zero_grad()
             self.fabric.backward(losses.total)
         with record_function("optimiser"):
-            length = self.fabric.clip_gradients(self.method, self.optimiser, max_norm=o.clip_norm, error_if_nonfinite=False)
+            length = self.fabric.clip_gradients(
+                self.method, self.optimiser, max_norm=math.inf if o.clip_norm is None else o.clip_norm, error_if_nonfinite=False
+            )
             self.optimiser.step()
             method.after_step(losses, self.step, r.steps)
         # All at once and last, since reading a number waits for the GPU.

@@ -14,6 +14,7 @@ from skelzoo.errors import SkelzooError, TrainingError
 from skelzoo.learn.benchmarks import find_benchmark
 from skelzoo.learn.head_clips import HeadOptions, head_options
 from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.learn.pretrain.optimiser import Optimiser
 from skelzoo.learn.ranges import Range, check_numbers
 from skelzoo.skeleton.prepare import Contract
 
@@ -26,19 +27,6 @@ MOST = 2**42
 COUNTS = ("stored_frames", "steps", "batch_size", "checkpoint_every", "monitor_every")
 
 _SHIPPED = resources.files("skelzoo.learn.pretrain").joinpath("recipes")
-
-
-@dataclass(frozen=True)
-class Optimiser:
-    """AdamW with linear warm-up and cosine decay to zero.
-
-    The authors train with SGD for 300 epochs; on this project's small corpus and short runs AdamW got further.
-    """
-
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    warmup: float = 0.05
-    clip_norm: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -88,15 +76,16 @@ class Recipe:
         """Check what can be checked without data or net.
 
         Raises:
-            TrainingError: a name that is no text, a number that is none or out of its range, an unknown precision or benchmark, a head without labels.
+            TrainingError: a name that is no text, a number that is none or out of its range, an unknown precision or benchmark, a head without labels, milestones behind the last step.
         """
         if not isinstance(self.name, str) or not isinstance(self.start, (str, type(None))):
             raise TrainingError(f"name is {self.name!r} and start {self.start!r}. Give texts, or leave start out.")
         count = Range(1, MOST, below=True, whole=True)
         check_numbers(self, {**dict.fromkeys(COUNTS, count), "seed": dataclasses.replace(count, low=0)}, f"{self.name}: ")
-        rate = Range(0, 1e300, below=True)
-        rates = {"learning_rate": rate, "weight_decay": rate, "warmup": Range(0, 0.99), "clip_norm": dataclasses.replace(rate, above=True)}
-        check_numbers(self.optimiser, rates, f"{self.name}: optimiser.")
+        if self.optimiser.milestones and max(self.optimiser.milestones) >= self.steps:
+            raise TrainingError(
+                f"{self.name}: optimiser.milestones are {list(self.optimiser.milestones)}, and the run has {self.steps} steps. Give steps below that."
+            )
         if self.head is not None and not set(self.head.labels) & set(self.data.files):
             raise TrainingError(f"{self.name}: the head has labels for {', '.join(self.head.labels)}, and none of these is among data.files. Name one of them.")
         if type(self.native_rate) is not bool:
@@ -135,9 +124,18 @@ def load_recipe(name: str) -> Recipe:
         raise TrainingError(f"no recipe {name!r}. Recipes that ship: {', '.join(shipped_recipes())}; or give a path to a .json file.")
     try:
         row = json.loads(source.read_text(encoding="utf-8"))
-        row["contract"], row["data"] = Contract.from_dict(row["contract"]), DataOptions(**row["data"])
-        row["optimiser"] = Optimiser(**row.get("optimiser", {}))
+        row.setdefault("optimiser", {})
+        for what, given, kind in (("the recipe", row, Recipe), ("data", row["data"], DataOptions), ("optimiser", row["optimiser"], Optimiser)):
+            _check_keys(what, given, kind)
+        row["contract"], row["data"], row["optimiser"] = Contract.from_dict(row["contract"]), DataOptions(**row["data"]), Optimiser(**row["optimiser"])
         row["head"] = head_options(row["head"]) if row.get("head") else None
         return Recipe(**row)
     except (ValueError, TypeError, KeyError, AttributeError, SkelzooError) as error:
         raise TrainingError(f"{name}: not a recipe ({error}). Copy a shipped one from skelzoo/learn/pretrain/recipes and change it.") from error
+
+
+def _check_keys(what: str, given: Mapping[str, Any], kind: type) -> None:
+    known = [f.name for f in dataclasses.fields(kind)]
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise TrainingError(f"{what} has no entry {', '.join(unknown)}; known: {', '.join(known)}")
