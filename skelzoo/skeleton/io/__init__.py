@@ -15,7 +15,7 @@ from pathlib import Path
 
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, ntu, nwucla, parquet, pose, table, uiprmd, utdmhad
+from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, datasets, ntu, nwucla, parquet, pose, table, uiprmd, utdmhad
 from skelzoo.skeleton.io.files import check_file, npz_keys, read_head
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 
@@ -45,9 +45,12 @@ FORMATS = (
     Format("an ASF skeleton", (".asf",), asf_amc.sniff_asf, asf_amc.read),
     Format("NTU RGB+D skeletons", (".skeleton",), ntu.sniff, ntu.read),
     Format("pose estimators' JSON: OpenPose, AlphaPose, COCO results, MMPose", (".json",), pose.sniff, pose.read),
+    Format("Kinetics-skeleton JSON", (".json",), datasets.sniff_kinetics, datasets.read_kinetics),
     Format("NW-UCLA JSON", (".json",), nwucla.sniff, nwucla.read),
     Format("UTD-MHAD MATLAB file", (".mat",), utdmhad.sniff, utdmhad.read),
     Format("UI-PRMD text (angles and positions)", (".txt", ".txt.gz"), uiprmd.sniff, uiprmd.read),
+    Format("ST-GCN's NTU array", (".npy",), datasets.sniff_stgcn, datasets.read_stgcn),
+    Format("CTR-GCN's NTU archive", (".npz",), datasets.sniff_ctrgcn, datasets.read_ctrgcn),
     Format("numpy array", (".npy",), array.sniff_npy, array.read, array.read),
     Format("numpy archive", (".npz",), array.sniff_npz, _read_npz, _read_npz),
     Format("parquet of clips", (".parquet",), parquet.sniff, parquet.read),
@@ -96,6 +99,9 @@ def read_formed(path: PathLike, form: ArrayForm) -> list[Clip]:
     _check_no_archive(path, head)
     by_content = next((f for f in FORMATS if f.sniff(head)), None)
     if by_content is None:
+        named = datasets.recognise(head, path)
+        if named is not None:
+            raise ReadError(path, *named)
         foreign = _foreign(head)
         if foreign is not None and (not by_name or by_name[0].read is not utdmhad.read):
             raise ReadError(path, f"looks like {foreign}, which is not supported", f"{_SUPPORTED} {_BUILD}")
@@ -228,9 +234,9 @@ def _is_listed(path: Path) -> bool:
     suffix = _suffix(path)
     try:
         if suffix in (".txt", ".txt.gz"):
-            return uiprmd.is_pair_name(path) or (suffix == ".txt" and _foreign(read_head(path)) is not None)
+            return uiprmd.is_pair_name(path) or (suffix == ".txt" and (_foreign(head := read_head(path)) or datasets.recognise(head, path)) is not None)
         if suffix == ".json":
-            return pose.frame_of(path) is not None or nwucla.sniff(head := read_head(path)) or pose.sniff(head)
+            return pose.frame_of(path) is not None or _is_skeletons(read_head(path))
         if suffix in TABLES:
             return table.sniff(read_head(path))
         if suffix == ".npz":
@@ -238,6 +244,11 @@ def _is_listed(path: Path) -> bool:
     except ReadError:
         return True
     return suffix in READABLE
+
+
+def _is_skeletons(head: bytes) -> bool:
+    """Whether JSON that starts with these bytes is of a format that is read."""
+    return any(f.sniff(head) for f in FORMATS if ".json" in f.suffixes)
 
 
 @lru_cache(maxsize=8)

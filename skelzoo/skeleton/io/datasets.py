@@ -1,0 +1,182 @@
+"""Files that skeleton data sets pass around in: CTR-GCN's ``.npz``, ST-GCN's ``.npy``, Kinetics-skeleton; and those that are named, with the line that reads them.
+
+=====================  ==================================================================================================
+CTR-GCN ``.npz``       ``x_train``, ``x_test`` (N, T, 150), two bodies of 25 joints in metres, zero where nobody is; ``y_train``,
+                       ``y_test`` one-hot (N, classes)
+ST-GCN ``.npy``        (N, 3, T, 25, 2), metres; its labels are a pickle beside it, which is not read
+Kinetics-skeleton      ``{"data": [{"frame_index": 1, "skeleton": [{"pose": [x, y, ...], "score": [...]}]}], "label": ...}``, 18
+                       joints of OpenPose as shares of a picture of 340 x 256, 30 pictures a second
+PYSKL, mmaction2       a pickle, which is never loaded here
+PKU-MMD                text, 150 numbers a frame: two bodies of 25 joints in metres
+=====================  ==================================================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.errors import ReadError
+from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, build_clip, is_json, load_json, load_npz
+from skelzoo.skeleton.io.tracks import Person, tracks_of
+
+JOINTS, BODIES, FPS = 25, 2, 30.0
+
+PICTURE = (256, 340)
+"""Height and width to which the videos of Kinetics-skeleton were brought (Yan et al., AAAI 2018)."""
+
+FARTHEST = 50.0
+"""Metres from the camera beyond which no body of NTU RGB+D is; coordinates in pixels go beyond."""
+
+CODES = (60, 120)
+"""Numbers of classes of NTU RGB+D, whose class i is action A(i + 1)."""
+
+_OPENPOSE = 18
+_PYSKL_MARKS = (b"annotations", b"frame_dir", b"xsub_train")
+
+_PYSKL = (
+    "If you trust its source, which could have put any program into it, convert it once: "
+    "python -c \"import pickle, skelzoo; skelzoo.save_clips('{stem}.npz', [skelzoo.Clip(a['keypoint'], "
+    "{{2: 'coco17', 3: 'ntu25'}}[a['keypoint'].shape[-1]], scores=a.get('keypoint_score'), image_size=a.get('img_shape'), label=str(a['label']), "
+    "name=a['frame_dir']) for a in pickle.load(open('{path}', 'rb'))['annotations']])\""
+)
+_PKU = (
+    "Read it so, and cut the actions that its label file lists: "
+    "clip = skelzoo.Clip(numpy.loadtxt('{path}').reshape(-1, 2, 25, 3).transpose(1, 0, 2, 3), 'ntu25', fps=30)"
+)
+
+
+def recognise(head: bytes, path: Path) -> tuple[str, str] | None:
+    """What a file that starts with these bytes is, and the line that reads it, if it is one of those that are not read here."""
+    if head.startswith(b"\x80") and any(mark in head for mark in _PYSKL_MARKS):
+        return "is a pickle as of PYSKL or mmaction2, which is not loaded for safety", _PYSKL.format(stem=path.stem, path=path)
+    rows = [line.split() for line in head.split(b"\n")[:5]][:-1]
+    if rows and all(len(row) == BODIES * JOINTS * 3 and all(re.fullmatch(rb"[-+.eE\d]+", word) for word in row) for row in rows):
+        return f"looks like a PKU-MMD skeleton file ({BODIES * JOINTS * 3} numbers a row), which is not read", _PKU.format(path=path)
+    return None
+
+
+def sniff_ctrgcn(head: bytes) -> bool:
+    """Whether an ``.npz`` that starts with these bytes has ``x_train`` or the like first."""
+    return re.match(rb"PK\x03\x04.{26}[xy]_(train|test)\.npy", head, re.DOTALL) is not None
+
+
+def read_ctrgcn(path: PathLike) -> list[Clip]:
+    """Read both parts of CTR-GCN's ``.npz``, training clips first.
+
+    Returns:
+        Clips (M, T, 25, 3) without the empty frames at the end and bodies that are never there, layout ntu25, metres, y up, 30 fps, named ``FILE[train 0]`` on;
+        labels ``A001`` on of 60 or 120 classes, else the number of the class.
+
+    Raises:
+        ReadError: cut off, or arrays of other shapes.
+        ClipError: NaN, or a clip that is all zero.
+    """
+    path, clips = Path(path), []
+    arrays = load_npz(path)
+    for part in ("train", "test"):
+        x, y = arrays.pop(f"x_{part}", None), arrays.pop(f"y_{part}", None)
+        if x is None and y is None:
+            continue
+        if x is None or x.ndim != 3 or x.shape[2] != BODIES * JOINTS * 3 or x.dtype.kind != "f" or y is None or not _is_one_hot(y, len(x)):
+            shapes = f"x_{part} {None if x is None else x.shape} and y_{part} {None if y is None else y.shape}"
+            raise ReadError(path, f"has {shapes}, not (N, T, 150) and one-hot (N, classes) as CTR-GCN's files",
+                            "Save other arrays as np.savez(path, keypoints=x, layout='ntu25', axes='n t v c').")  # fmt: skip
+        labels = [f"A{i + 1:03}" if y.shape[1] in CODES else str(i) for i in y.argmax(1)]
+        bodies = x.reshape(*x.shape[:2], BODIES, JOINTS, 3).transpose(0, 2, 1, 3, 4)
+        clips += [_clip(one, f"{path.stem}[{part} {i}]", label) for i, (one, label) in enumerate(zip(bodies, labels, strict=True))]
+    if not clips:
+        raise ReadError(path, "holds no clips", "Copy or download the file again.")
+    return clips
+
+
+def _is_one_hot(y: NDArray[Any], count: int) -> bool:
+    return y.ndim == 2 and len(y) == count and y.dtype.kind in "fiub" and bool(((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all())
+
+
+def sniff_stgcn(head: bytes) -> bool:
+    """Whether a ``.npy`` that starts with these bytes has the shape (N, 3, T, 25, 2)."""
+    return head.startswith(b"\x93NUMPY") and re.search(rb"'shape': \(\d+, 3, \d+, 25, 2\)", head[:512]) is not None
+
+
+def read_stgcn(path: PathLike) -> list[Clip]:
+    """Read ST-GCN's data array of NTU RGB+D, without its labels.
+
+    Returns:
+        Clips as of ``read_ctrgcn``, named ``FILE[0]`` on, without labels.
+
+    Raises:
+        ReadError: cut off, or coordinates that are no metres.
+        ClipError: NaN, or a clip that is all zero.
+    """
+    path = Path(path)
+    try:
+        data = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ARRAY_ERRORS as error:
+        raise array_error(path, error) from None
+    if data.dtype.kind != "f" or any(not (np.abs(one) <= FARTHEST).all() for one in data):
+        raise ReadError(path, f"has the shape {data.shape} of ST-GCN's files, but not their coordinates in metres",
+                        "Save it as np.savez(path, keypoints=x, layout=NAME, axes='n c t v m'), or with other axes.")  # fmt: skip
+    return [_clip(one.transpose(3, 1, 2, 0), f"{path.stem}[{i}]", None) for i, one in enumerate(data)]
+
+
+def _clip(bodies: NDArray[Any], name: str, label: str | None) -> Clip:
+    """Bodies (M, T, 25, 3) without those who are never there and the empty frames at the end; copied, so that the array of all clips can go."""
+    there: NDArray[np.bool_] = np.any(bodies, axis=(2, 3))
+    persons, frames = there.any(1), np.flatnonzero(there.any(0))
+    if len(frames):
+        bodies = bodies[persons, : frames[-1] + 1]
+    return build_clip(np.array(bodies, np.float32), "ntu25", fps=FPS, label=label, name=name)
+
+
+def sniff_kinetics(head: bytes) -> bool:
+    """Whether JSON that starts with these bytes looks like Kinetics-skeleton."""
+    return is_json(head) and b'"frame_index"' in head and b'"skeleton"' in head
+
+
+def read_kinetics(path: PathLike) -> list[Clip]:
+    """Read a video of Kinetics-skeleton. Persons are told apart by where they were in the frames before.
+
+    Returns:
+        One clip (M, T, 18, 2) with scores, layout openpose18, in pixels of a picture of 340 x 256, y down, 30 fps; joints that were not found are 0.
+
+    Raises:
+        ReadError: not such JSON, cut off, joints that are not 18 or no shares of a picture, nobody in any frame.
+        ClipError: NaN.
+    """
+    path = Path(path)
+    data = load_json(path)
+    frames = dict(_frames(data, path))
+    if not any(frames.values()):
+        raise ReadError(path, f"nobody was found in it ({len(frames)} frames)", "Leave this recording out.")
+    tracks, first = tracks_of(frames, path), min(frames)
+    shape = (len(tracks), max(frames) - first + 1, _OPENPOSE)
+    keypoints, scores = np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
+    for m, track in enumerate(tracks):
+        for number, person in track.items():
+            keypoints[m, number - first], scores[m, number - first] = person.joints, person.scores
+    label = data.get("label")
+    return [build_clip(keypoints, "openpose18", fps=FPS, label=label if isinstance(label, str) else None, scores=scores, name=path.stem, image_size=PICTURE)]
+
+
+def _frames(data: Any, path: Path) -> Iterator[tuple[int, list[Person]]]:
+    """Number of each frame and the people in it, in pixels."""
+    try:
+        for row in data["data"]:
+            yield int(row["frame_index"]), [person for one in row["skeleton"] if (person := _person(one)).joints.any()]
+    except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
+        problem = f"is not as Kinetics-skeleton's files are ({type(error).__name__}: {str(error)[:80]})"
+        raise ReadError(path, problem, "It must hold data: frame_index and skeleton, pose and score of each person.") from None
+
+
+def _person(row: Any) -> Person:
+    joints, scores = np.asarray(row["pose"], np.float64).reshape(_OPENPOSE, 2), np.asarray(row["score"], np.float64).reshape(_OPENPOSE)
+    if np.abs(joints).max() > 2:
+        raise ValueError("coordinates are no shares of the picture")
+    return Person((joints * PICTURE[::-1]).astype(np.float32), scores.astype(np.float32), None)

@@ -1,0 +1,122 @@
+"""The files that skeleton data sets pass around in, made of motions that are read otherwise too."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import skelzoo
+from skelzoo.errors import ReadError
+
+
+@pytest.fixture(scope="module")
+def bodies() -> np.ndarray:
+    """Two clips of two bodies (N, T, M, 25, 3): the second of the first clip is never there, and the second clip ends early."""
+    rng = np.random.default_rng(0)
+    walk = rng.normal(size=(25, 3)) + 0.1 * rng.normal(size=(2, 20, 2, 25, 3)) + [0, 0, 3]
+    walk[0, :, 1], walk[1, 15:] = 0, 0
+    return walk.astype(np.float32)
+
+
+def check(clips: list[skelzoo.Clip], bodies: np.ndarray) -> None:
+    assert [(c.persons, c.frames, c.layout.name, c.fps) for c in clips] == [(1, 20, "ntu25", 30), (2, 15, "ntu25", 30)]
+    np.testing.assert_array_equal(clips[0].keypoints[0], bodies[0, :, 0])
+    np.testing.assert_array_equal(clips[1].keypoints, bodies[1, :15].transpose(1, 0, 2, 3))
+
+
+@pytest.mark.parametrize(("classes", "labels"), [(60, ["A004", "A060"]), (10, ["3", "9"])])
+def test_ctrgcn(tmp_path: Path, bodies: np.ndarray, classes: int, labels: list[str]) -> None:
+    rows, hot = bodies.reshape(2, 20, 150), np.eye(classes)
+    np.savez(tmp_path / "NTU60_CS.npz", x_train=rows[:1], y_train=hot[[3]], x_test=rows[1:], y_test=hot[[classes - 1]])
+    clips = skelzoo.read(tmp_path / "NTU60_CS.npz")
+    check(clips, bodies)
+    assert [(c.name, c.label) for c in clips] == list(zip(["NTU60_CS[train 0]", "NTU60_CS[test 0]"], labels, strict=True))
+
+
+@pytest.mark.parametrize(("x", "y"), [(np.ones((2, 5, 60)), np.eye(2)), (np.ones((2, 5, 150)), np.ones((2, 2))), (np.ones((2, 5, 150)), np.arange(2))])
+def test_what_is_not_ctrgcns(tmp_path: Path, x: Any, y: Any) -> None:
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=y)
+    with pytest.raises(ReadError, match=r"not \(N, T, 150\) and one-hot .*axes='n t v c'"):
+        skelzoo.read(tmp_path / "a.npz")
+
+
+def test_stgcn(tmp_path: Path, bodies: np.ndarray) -> None:
+    np.save(tmp_path / "train_data.npy", bodies.transpose(0, 4, 1, 3, 2))
+    clips = skelzoo.read(tmp_path / "train_data.npy")
+    check(clips, bodies)
+    assert [(c.name, c.label) for c in clips] == [("train_data[0]", None), ("train_data[1]", None)]
+    np.save(tmp_path / "pixels.npy", bodies.transpose(0, 4, 1, 3, 2) * 100)
+    with pytest.raises(ReadError, match=r"not their coordinates in metres.*axes='n c t v m'"):
+        skelzoo.read(tmp_path / "pixels.npy")
+
+
+def kinetics(frames: int = 6) -> dict[str, Any]:
+    """A video in whose frame 3 nobody is found, and two people who change places in the list."""
+    rng = np.random.default_rng(0)
+    left, right = 0.2 + 0.1 * rng.random((18, 2)), 0.7 + 0.1 * rng.random((18, 2))
+    rows = []
+    for i in range(frames):
+        people = [] if i == 3 else [left + 0.002 * i, right][:: 1 if i % 2 else -1]
+        rows.append({"frame_index": i + 1, "skeleton": [{"pose": p.ravel().round(3).tolist(), "score": [0.5] * 18} for p in people]})
+    return {"data": rows, "label": "juggling balls", "label_index": 167}
+
+
+def test_kinetics(tmp_path: Path) -> None:
+    (tmp_path / "abc.json").write_text(json.dumps(kinetics()))
+    (clip,) = skelzoo.read(tmp_path / "abc.json")
+    assert (clip.persons, clip.frames, clip.layout.name, clip.fps, clip.label, clip.name) == (2, 6, "openpose18", 30, "juggling balls", "abc")
+    assert clip.image_size == (256, 340) and clip.scores is not None and not clip.keypoints[:, 3].any()
+    there = clip.keypoints[:, [0, 1, 2, 4, 5]]
+    assert sorted(there[..., 0].mean((1, 2)) // 80) == [1, 3] and (np.ptp(there[..., 0], axis=1) < 5).all()
+    assert [p.name for p in skelzoo.find_files([tmp_path])] == ["abc.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: [row.update(skeleton=[]) for row in d["data"]], r"nobody was found in it \(6 frames\)"),
+        (lambda d: d["data"][0]["skeleton"][0].update(pose=[0.1] * 34), "not as Kinetics-skeleton's files are"),
+        (lambda d: d["data"][0]["skeleton"][0].update(pose=[170.0] * 36), "no shares of the picture"),
+        (lambda d: d["data"][0]["skeleton"][0].pop("score"), "KeyError: 'score'"),
+    ],
+)
+def test_what_is_not_kinetics(tmp_path: Path, change: Any, message: str) -> None:
+    data = kinetics()
+    change(data)
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    with pytest.raises(ReadError, match=message):
+        skelzoo.read(tmp_path / "a.json")
+
+
+def test_pyskl_is_not_loaded_and_its_line_converts_it(tmp_path: Path, bodies: np.ndarray) -> None:
+    three = {"frame_dir": "S001C001P001R001A004", "total_frames": 15, "label": 3, "keypoint": bodies[1, :15].transpose(1, 0, 2, 3).astype(np.float16)}
+    flat = {**three, "keypoint": 100 * three["keypoint"][..., :2][:, :, :17], "keypoint_score": np.ones((2, 15, 17), np.float16), "img_shape": (1080, 1920)}
+    for name, row, layout in (("ntu60_3danno", three, "ntu25"), ("ntu60_hrnet", flat, "coco17")):
+        path = tmp_path / f"{name}.pkl"
+        path.write_bytes(pickle.dumps({"split": {"xsub_train": ["S001C001P001R001A004"]}, "annotations": [row]}))
+        with pytest.raises(ReadError, match="PYSKL or mmaction2, which is not loaded for safety") as caught:
+            skelzoo.read(path)
+        (code,) = re.findall(r'python -c "(.*)"', str(caught.value))
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+        (clip,) = skelzoo.read(tmp_path / f"{name}.npz")
+        assert (clip.layout.name, clip.label, clip.name, clip.persons, clip.frames) == (layout, "3", "S001C001P001R001A004", 2, 15)
+        np.testing.assert_array_equal(clip.keypoints, np.float32(row["keypoint"]))
+
+
+def test_pkummd_is_named_and_its_line_reads_it(tmp_path: Path, bodies: np.ndarray) -> None:
+    path = tmp_path / "0002-L.txt"
+    np.savetxt(path, bodies[1].reshape(20, 150), fmt="%.6f")
+    with pytest.raises(ReadError, match=r"looks like a PKU-MMD skeleton file \(150 numbers a row\)") as caught:
+        skelzoo.read(path)
+    names: dict[str, Any] = {"skelzoo": skelzoo, "numpy": np}
+    exec(str(caught.value).split("lists: ")[1].strip(), names)
+    np.testing.assert_allclose(names["clip"].keypoints, bodies[1].transpose(1, 0, 2, 3), atol=1e-5)
+    assert skelzoo.find_files([tmp_path]) == [path.resolve()]
