@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import benchmark_file, find_benchmark, standard_clips, validation_clips
 from skelzoo.learn.evaluate import evaluate, read_rows
 from skelzoo.learn.pretrain.recipe import load_recipe
+from skelzoo.learn.seen import check_card, seen_tests
 from skelzoo.skeleton.io.corpus import read_table
 
 TRAIN_60 = "1 2 4 5 8 9 13 14 15 16 17 18 19 25 27 28 31 34 35 38"
@@ -162,3 +164,17 @@ def test_the_file_of_the_page_is_one(tmp_path: Path) -> None:
     write_corpus(tmp_path / "mine.npz", [make_clip(i).replace(name=n) for i, n in enumerate(names)], subject=np.int32([int(n[6]) for n in names]))
     split, validation = standard_clips(path, tmp_path), validation_clips(path, tmp_path)
     assert [len(part) for part in (split.train, split.test, validation.train, validation.test)] == [12, 4, 8, 4]
+
+
+def test_fine_tuning_on_test_clips_of_ntu_stands_on_the_card(tmp_path: Path) -> None:
+    names = [f"S001C{c:03}P{p:03}R001A001" for p in (1, 3) for c in (1, 2)]
+    write_corpus(tmp_path / "ntu60.npz", [make_clip(i).replace(name=n) for i, n in enumerate(names)])
+    clips = read_table(tmp_path / "ntu60.npz").clips
+    used = [SimpleNamespace(clip=clips[names.index("S001C002P003R001A001")], file=str(tmp_path / "ntu60.npz"))]
+    (sentence,) = seen_tests(used)
+    assert "1 of the 2 different test clips of ntu60-xsub" in sentence
+    check_card("mine", sentence, "ntu60-xview")  # camera 2 trains there
+    rest = write_json(tmp_path / "mine.json", {**MINE, "file": "ntu60.npz"})
+    for benchmark in ("ntu60-xsub", str(rest)):
+        with pytest.raises(TrainingError, match=r"its card says: .* ntu60-xsub"):
+            check_card("mine", sentence, benchmark)

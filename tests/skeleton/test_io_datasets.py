@@ -120,3 +120,18 @@ def test_pkummd_is_named_and_its_line_reads_it(tmp_path: Path, bodies: np.ndarra
     exec(str(caught.value).split("lists: ")[1].strip(), names)
     np.testing.assert_allclose(names["clip"].keypoints, bodies[1].transpose(1, 0, 2, 3), atol=1e-5)
     assert skelzoo.find_files([tmp_path]) == [path.resolve()]
+
+
+@pytest.mark.needs_shared
+def test_real_motions_in_these_files(shared: Path, tmp_path: Path) -> None:
+    clips = skelzoo.read(shared / "data/nw_ucla.npz")[:40:4]
+    clips = [skelzoo.remap(c, "ntu25") for c in clips]
+    longest = max(c.frames for c in clips)
+    bodies = np.zeros((len(clips), longest, 2, 25, 3), np.float32)
+    for row, clip in zip(bodies, clips, strict=True):
+        row[: clip.frames, 0] = clip.keypoints[0]
+    np.save(tmp_path / "val_data.npy", bodies.transpose(0, 4, 1, 3, 2))
+    np.savez_compressed(tmp_path / "NTU60_CS.npz", x_train=bodies.reshape(len(bodies), longest, 150), y_train=np.eye(60)[range(len(bodies))])
+    for name in ("val_data.npy", "NTU60_CS.npz"):
+        for back, clip in zip(skelzoo.read(tmp_path / name), clips, strict=True):
+            np.testing.assert_array_equal(back.keypoints, clip.keypoints)
