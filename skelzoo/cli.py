@@ -16,7 +16,7 @@ import skelzoo
 from skelzoo.cli_bench import bench_group
 from skelzoo.cli_bulk import embed_to_store, export_command, store_options
 from skelzoo.cli_corpus import corpus_group
-from skelzoo.cli_files import array_options, check_label_options, finish, go_through, select_option, show_warning
+from skelzoo.cli_files import array_options, check_label_options, check_step, finish, go_through, select_option, show_warning, window_options
 from skelzoo.cli_models import COMMANDS, device_option, fail, pretty_json
 from skelzoo.errors import CheckpointError, SkelzooError
 
@@ -86,10 +86,7 @@ def read_command(paths: tuple[str, ...], array_layout: str | None, array_axes: s
 def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options shared by embed and classify."""
     for option in (
-        click.option(
-            "--step", type=click.IntRange(1), metavar="FRAMES", help="With --window: from the start of one to the next; as long as they are by default."
-        ),
-        click.option("--window", type=click.IntRange(1), metavar="FRAMES", help="Cut every clip into windows, each a clip NAME[start:stop] of its own."),
+        window_options,
         array_options(),
         select_option,
         click.option("--max-autotune", "compile", flag_value="max-autotune", help="As --compile, with the fastest kernels it finds, in minutes."),
@@ -117,15 +114,13 @@ def embed_command(
     from skelzoo.inference.output import EMBEDDING_SUFFIXES, check_output, write_embeddings
     from skelzoo.skeleton.io.form import ArrayForm
 
-    if out is not None and (window or step):
-        raise click.UsageError("--window and --step go with -o. For --out cut the clips before: skelzoo.windows(clip, frames), and skelzoo.save_clips.")
+    check_step(window, step)
     form = ArrayForm(array_layout, array_axes, array_fps)
     if out is not None and output is None:
-        embed_to_store(model, paths, out, devices or device, workers, shard_size, parquet, batch_size, dtype, compile, select_persons, form)
+        embed_to_store(model, paths, out, devices or device, workers, shard_size, parquet, batch_size, dtype, compile, select_persons, form, window, step)
         return
     if output is None or out is not None or devices or workers or shard_size or parquet:
         raise click.UsageError("Give either -o FILE or --out STORE; --devices, --workers, --shard-size and --parquet go with --out.")
-    _check_step(window, step)
     check_output(output, EMBEDDING_SUFFIXES)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
     array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step, form)
@@ -152,7 +147,7 @@ def classify_command(
     from skelzoo.skeleton.io.form import ArrayForm
 
     form = ArrayForm(array_layout, array_axes, array_fps)
-    _check_step(window, step)
+    check_step(window, step)
     if output != "-":
         check_output(output, CLASS_SUFFIXES)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
@@ -169,11 +164,6 @@ def classify_command(
                 f"{sum(right)} of {len(right)} clips with a label of the model's are classified so ({100 * sum(right) / len(right):.1f} %)", err=output == "-"
             )
     finish(len(ids), refused)
-
-
-def _check_step(window: int | None, step: int | None) -> None:
-    if step and not window:
-        raise click.UsageError("--step goes with --window.")
 
 
 def _prepare(

@@ -28,13 +28,13 @@ def store_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def embed_to_store(
     model: str, paths: tuple[str, ...], out: str, devices: str, workers: int | None, shard_size: int | None, parquet: bool,
-    batch_size: int | None, dtype: str, compile: str, select_persons: bool, form: ArrayForm,
+    batch_size: int | None, dtype: str, compile: str, select_persons: bool, form: ArrayForm, window: int | None, step: int | None,
 ) -> None:  # fmt: skip
     """What ``embed --out`` does."""
     from skelzoo.inference.bulk import embed_store
     from skelzoo.inference.store import SHARD, Job
 
-    job = Job(model, dtype, select_persons, shard_size or SHARD, parquet, form.layout, form.axes, form.fps)
+    job = Job(model, dtype, select_persons, shard_size or SHARD, parquet, form.layout, form.axes, form.fps, window, step)
     names = [f"cuda:{name}" if name.isdigit() else name for name in devices.split(",")]
     store = embed_store(job, paths, out, devices=names, workers=workers or 1, compile=compile, batch_size=batch_size)
     click.echo(f"{store.row['clips']} vectors of {store.row['dim']} numbers: {out}")

@@ -37,6 +37,24 @@ def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[
     return add
 
 
+def window_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that cut clips; they become ``window`` and ``step``, which ``check_step`` looks at."""
+    for option in (
+        click.option(
+            "--step", type=click.IntRange(1), metavar="FRAMES", help="With --window: from the start of one to the next; as long as they are by default."
+        ),
+        click.option("--window", type=click.IntRange(1), metavar="FRAMES", help="Cut every clip into windows, each a clip NAME[start:stop] of its own."),
+    ):
+        command = option(command)
+    return command
+
+
+def check_step(window: int | None, step: int | None) -> None:
+    """Refuse --step without --window."""
+    if step and not window:
+        raise click.UsageError("--step goes with --window.")
+
+
 def check_label_options(*given: object) -> None:
     """Refuse more than one of --label, --label-from and --labels."""
     if sum(map(bool, given)) > 1:

@@ -82,17 +82,19 @@ def test_an_earlier_result_among_the_recordings_is_passed_over(model: str, clips
 
 
 def test_windows(model: str, clips: Path, tmp_path: Path) -> None:
-    assert run("embed", model, clips / "b.npz", "-o", tmp_path / "v.npz", "--window", 16, "--step", 12).exit_code == 0
+    for option, target in (("-o", "v.npz"), ("--out", "store")):
+        assert run("embed", model, clips / "b.npz", option, tmp_path / target, "--window", 16, "--step", 12).exit_code == 0
     (clip,) = skelzoo.read(clips / "b.npz")
     cut = skelzoo.windows(clip, 16, 12)
     with np.load(tmp_path / "v.npz") as z:
         assert z["names"].tolist() == [f"{clip.name}[{s}:{s + 16}]" for s in (0, 12, 24)] == [c.name for c in cut]
         np.testing.assert_allclose(z["embeddings"], skelzoo.load(model).embed(cut), atol=1e-5)
+        np.testing.assert_allclose(z["embeddings"], np.load(tmp_path / "store/embeddings.npy"), atol=1e-5)
     classes = run("classify", model, clips / "b.npz", "--window", 20)
     assert classes.exit_code == 0 and [line.split("  ")[0] for line in classes.stdout.splitlines()[1:]] == [f"{clip.name}[0:20]", f"{clip.name}[20:40]"]
-    for wrong, says in ((["--out", tmp_path / "s", "--window", 9], "skelzoo.windows"), (["-o", tmp_path / "w.npz", "--step", 9], "goes with --window")):
-        refused = run("embed", model, clips, *wrong)
-        assert refused.exit_code == 2 and says in refused.stderr
+    for option, target in (("-o", "w.npz"), ("--out", "s")):
+        refused = run("embed", model, clips, option, tmp_path / target, "--step", 9)
+        assert refused.exit_code == 2 and "goes with --window" in refused.stderr
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from skelzoo.errors import ReadError, SkelzooError, StoreError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_clip, prepare_files, warn_of
+from skelzoo.inference.files import FileClip, PreparedClip, Refusal, cut_clips, prepare_clip, read_files, warn_of
 from skelzoo.inference.runner import ahead, pick_device
 from skelzoo.inference.store import Job, Part, Shard, Store, open_store, read_store, refusal_row, size_and_date
 from skelzoo.skeleton.doubts import Doubts
@@ -171,20 +171,20 @@ class ShardEmbedder:
         yield clips, refused
 
     def _items(self, part: Part) -> Iterator[PreparedClip | Refusal]:
-        contract = self.encoder.contract
+        row = self.store.row
+        for item in cut_clips(self._read(part), row.get("window"), row.get("step")):
+            yield item if isinstance(item, Refusal) else prepare_clip(item, self.encoder.contract, self.select_persons)
+
+    def _read(self, part: Part) -> Iterator[FileClip | Refusal]:
         if part.last is None:
-            yield from prepare_files([part.file], contract, self.select_persons, form=self.store.form)
+            yield from read_files([part.file], form=self.store.form)
             return
         stream = self._open(part.file)
         try:
             if stream is None:
                 raise ReadError(part.file, "changed while it was read", "Leave the files alone, and begin a new store.")
             for clip in stream.clips(part.first, part.last):
-                yield (
-                    Refusal(part.file, clip.error, clip.name)
-                    if isinstance(clip, BadClip)
-                    else prepare_clip(FileClip(clip, part.file), contract, self.select_persons)
-                )
+                yield Refusal(part.file, clip.error, clip.name) if isinstance(clip, BadClip) else FileClip(clip, part.file)
         except ReadError as error:
             yield Refusal(part.file, error)
             self._close()

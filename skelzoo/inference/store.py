@@ -28,6 +28,7 @@ from skelzoo.inference.output import ClipId, texts
 from skelzoo.skeleton.io import files_of
 from skelzoo.skeleton.io.form import ArrayForm
 from skelzoo.skeleton.io.stream import checksums_fit, open_stream
+from skelzoo.skeleton.windows import check_window
 from skelzoo.skeleton.writing import alone, check_place, csv_bytes, whole_file
 from skelzoo.weights.files import CONFIG, MODEL, dump_json
 from skelzoo.weights.sources import locate
@@ -51,6 +52,10 @@ class Job:
         shard_size: clips per shard.
         parquet: also write ``embeddings.parquet``.
         array_layout, array_axes, array_fps: what files may leave open, ``layout``, ``axes`` and ``fps`` of ``skelzoo.read``.
+        window, step: frames of the windows that every clip is cut into, and from the start of one to the next, as ``skelzoo.windows``; None leaves clips whole.
+
+    Raises:
+        ClipError: a window or step that is no whole number of at least 1, or a step alone.
     """
 
     model: str
@@ -61,6 +66,12 @@ class Job:
     array_layout: str | None = None
     array_axes: str | None = None
     array_fps: float | None = None
+    window: int | None = None
+    step: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is not None or self.step is not None:
+            check_window(self.window, self.step)
 
     @property
     def form(self) -> ArrayForm:

@@ -23,13 +23,18 @@ def windows(clip: Clip, frames: int, step: int | None = None) -> list[Clip]:
     Raises:
         ClipError: frames or step is no whole number of at least 1.
     """
+    check_window(frames, step, f"{clip.name}: ")
     step = frames if step is None else step
-    for name, value in (("frames", frames), ("step", step)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ClipError(f"{clip.name}: {name} of a window is {value!r}. Give a whole number of at least 1.")
     last = max(clip.frames - int(frames), 0)
     starts = [*range(0, last, int(step)), last]
     return [_cut(clip, start, min(start + int(frames), clip.frames)) for start in starts if clip.keypoints[:, start : start + int(frames)].any()]
+
+
+def check_window(frames: int | None, step: int | None, whose: str = "") -> None:
+    """Raise ClipError unless clips can be cut so, see ``windows``; the message begins with ``whose``."""
+    for name, value in (("frames", frames), ("step", frames if step is None else step)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ClipError(f"{whose}{name} of a window is {value!r}. Give a whole number of at least 1.")
 
 
 def _cut(clip: Clip, start: int, stop: int) -> Clip:

@@ -1,0 +1,60 @@
+"""What a job asks for decides the content of a store; the rest of the store is in test_bulk.py."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import make_clip, make_encoder
+
+import skelzoo
+from skelzoo.errors import ClipError, StoreError
+from skelzoo.inference.bulk import embed_store
+from skelzoo.inference.store import Job
+
+ADDED = ("window", "step")
+"""What stores of earlier versions do not say."""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"local:{make_encoder().save(tmp_path_factory.mktemp('models') / 'tiny')}"
+
+
+def column(path: Path, name: str) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row[name] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("shard_size", [1, 100])
+def test_a_store_of_windows(model: str, tmp_path: Path, shard_size: int) -> None:
+    several, one = [make_clip(0, frames=40), make_clip(1, frames=10), make_clip(2, persons=3, frames=30)], make_clip(3, frames=35)
+    skelzoo.save_clips(tmp_path / "a.npz", several)
+    skelzoo.save_clips(tmp_path / "b.npz", one)
+    store = embed_store(Job(model, shard_size=shard_size, window=16, step=12), [str(tmp_path / "*.npz")], tmp_path / "store", devices=["cpu"])
+    cut = [window for clip in (*several[:2], one) for window in skelzoo.windows(clip, 16, 12)]
+    assert column(store.folder / "ids.csv", "name") == [window.name for window in cut]
+    assert column(store.folder / "refused.csv", "clip") == [window.name for window in skelzoo.windows(several[2], 16, 12)]
+    np.testing.assert_allclose(np.load(store.folder / "embeddings.npy"), skelzoo.load(model).embed(cut), atol=1e-5)
+    with pytest.raises(StoreError, match="its window is 16, now it is null"):
+        embed_store(Job(model, shard_size=shard_size), [str(tmp_path / "*.npz")], store.folder, devices=["cpu"])
+
+
+@pytest.mark.parametrize(("window", "step"), [(0, None), (16, 0), (None, 16), (2.5, None)])
+def test_windows_that_are_none(window: int | None, step: int | None) -> None:
+    with pytest.raises(ClipError, match=r"of a window is .*whole number"):
+        Job("skeattnclr-openskel", window=window, step=step)
+
+
+def test_a_store_of_an_earlier_version_goes_on(model: str, tmp_path: Path) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", [make_clip(0), make_clip(1)])
+    out, paths = tmp_path / "store", [str(tmp_path / "a.npz")]
+    embed_store(Job(model), paths, out, devices=["cpu"])
+    row = json.loads((out / "store.json").read_text())
+    (out / "store.json").write_text(json.dumps({key: value for key, value in row.items() if key not in ADDED}))
+    assert embed_store(Job(model), paths, out, devices=["cpu"]).row["clips"] == 2
+    with pytest.raises(StoreError, match="its window is null, now it is 16"):
+        embed_store(Job(model, window=16), paths, out, devices=["cpu"])
