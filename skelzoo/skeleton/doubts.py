@@ -23,6 +23,12 @@ APART = 0.9
 SHARES = 2
 """2-D coordinates up to this are no pixels: shares of a picture, of joints outside it too."""
 
+LONG = 60
+"""Seconds from which on a clip is rather a recording of several actions."""
+
+STRETCH = 30
+"""The same in frames for each one of an encoder's, where the frame rate is unknown."""
+
 Doubt = str
 
 
@@ -172,6 +178,17 @@ def _mirrored(clip: Clip) -> Doubt | None:
         "the feet point backwards, as if left and right were exchanged; skelzoo's axes are right-handed. If an axis of your data points the other way, turn it, "
         "e.g. keypoints * [1, 1, -1]; if you have exchanged two axes, turn one of them too, e.g. keypoints[..., [0, 2, 1]] * [1, 1, -1]; "
         "or left and right are exchanged among the joints."
+    )
+
+
+def too_long(clip: Clip, frames: int) -> tuple[Doubt, ...]:
+    """Whether so much becomes one vector that hardly a motion is left in it; ``frames`` are those that an encoder takes."""
+    if clip.frames <= (STRETCH * frames if clip.fps is None else LONG * clip.fps):
+        return ()
+    size = f"has more than {STRETCH * frames} frames" if clip.fps is None else f"is longer than {LONG} seconds"
+    return (
+        f"the clip {size}, and all of it becomes one vector of {frames} frames. Cut long recordings with --window FRAMES, "
+        "in Python with skelzoo.windows(clip, frames); if it is a single action, all is well.",
     )
 
 

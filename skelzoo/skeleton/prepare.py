@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, ContractError, CoverageError
 from skelzoo.skeleton.clip import Clip, FloatArray, numbers
-from skelzoo.skeleton.doubts import Doubt, Doubts, doubts_of
+from skelzoo.skeleton.doubts import Doubt, Doubts, doubts_of, too_long
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.points import interpolate, is_present
 from skelzoo.skeleton.remap import MIN_COVERAGE, remap
@@ -134,7 +134,8 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
         CoverageError: the clip's layout does not give enough of the contract's joints, or a pose estimator found too few of them.
 
     Warns of joints in another order than the layout's, of bodies that stand along another axis than y, or, in 2-D, upside down, of 3-D ones
-    with left and right exchanged, of 3-D joints lost at the origin, and of 2-D ones that are shares of a picture.
+    with left and right exchanged, of 3-D joints lost at the origin, of 2-D ones that are shares of a picture,
+    and of clips so long that hardly a motion is left of them.
     """
     array, found = prepare_doubtfully(clip, contract)
     doubts = Doubts()
@@ -149,6 +150,7 @@ def prepare_doubtfully(clip: Clip, contract: Contract) -> tuple[FloatArray, tupl
     given, clip = clip, remap(clip, contract.layout, contract.min_coverage)
     keypoints = _take_channels(_present_persons(clip, contract), contract.channels, clip.name)
     doubts = doubts_of(given, keypoints, get_layout(contract.layout), {"step": "stand_upright"} in contract.steps, {"step": "fill_gaps"} in contract.steps)
+    doubts += too_long(given, contract.frames)
     frames = int(keypoints.any(axis=(0, 2, 3)).sum())
     if frames < contract.min_frames:
         raise ClipError(

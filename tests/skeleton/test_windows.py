@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny import make_clip
+from tiny import CONTRACT, make_clip
 
 import skelzoo
 from skelzoo.errors import ClipError
+from skelzoo.skeleton.procedural import make
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,14 @@ def test_windows_without_anybody_are_left_out() -> None:
 def test_windows_of_no_length_are_refused(name: str, value: Any) -> None:
     with pytest.raises(ClipError, match=rf"clip0: {name} of a window is .*whole number of at least 1"):
         skelzoo.windows(make_clip(), **{"frames": 4, name: value})
+
+
+@pytest.mark.parametrize(("fps", "longest", "says"), [(10, 600, "is longer than 60 seconds"), (None, 480, "has more than 480 frames")])
+def test_recordings_too_long_for_one_vector_are_warned_of(fps: float | None, longest: int, says: str) -> None:
+    clip = make("walk", frames=longest + 1).replace(fps=fps)
+    with pytest.warns(UserWarning, match=rf"the clip {says}, .* one vector of 16 frames\. .*--window FRAMES"):
+        skelzoo.prepare(clip, CONTRACT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for window in skelzoo.windows(clip, longest):
+            skelzoo.prepare(window, CONTRACT)
