@@ -29,7 +29,7 @@ from skelzoo.skeleton.io import files_of
 from skelzoo.skeleton.io.form import ArrayForm
 from skelzoo.skeleton.io.stream import checksums_fit, open_stream
 from skelzoo.skeleton.windows import check_window
-from skelzoo.skeleton.writing import alone, check_place, csv_bytes, whole_file
+from skelzoo.skeleton.writing import alone, cannot_write, check_place, csv_bytes, whole_file
 from skelzoo.weights.files import CONFIG, MODEL, dump_json
 from skelzoo.weights.sources import locate
 
@@ -233,7 +233,10 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
     if not begun and folder.is_dir() and {p.name for p in folder.iterdir()} - {PLAN, LOCK}:
         raise StoreError(f"{folder}: exists and is no store of embeddings. Choose another name; nothing was written.")
     new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     with alone(folder / LOCK, folder, wait=0):
         for scratch in folder.rglob(".*.part"):  # of processes that were killed
             scratch.unlink()

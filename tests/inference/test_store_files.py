@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from tiny import make_clip, make_encoder
 
 import skelzoo
-from skelzoo.errors import StoreError
+from skelzoo.errors import StoreError, WriteError
 from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
 from skelzoo.inference.store import Job, open_store
 
@@ -66,6 +67,16 @@ def test_a_file_that_changes_before_its_shard_is_written_ends_the_run(model: str
     shutil.copy2(stat, changed)
     done = embed_store(job, [str(folder)], out, devices=["cpu"])
     assert [row["name"] for row in table(done.folder / "ids.csv")] == ["clip97", "clip98"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(folder: Path, **options: bool) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    skelzoo.save_clips(tmp_path / "a.npz", make_clip())
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(WriteError, match=rf"^{tmp_path / 'new'}: cannot be written \({os.strerror(errno.ENOSPC)}\)"):
+        embed_store(Job(model), [str(tmp_path / "a.npz")], tmp_path / "new", devices=["cpu"])
 
 
 @pytest.mark.parametrize("complete", [True, False])
