@@ -20,8 +20,9 @@ from tqdm import tqdm
 from skelzoo.errors import ReadError, SkelzooError, StoreError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.files import FileClip, PreparedClip, Refusal, cut_clips, prepare_clip, read_files, warn_of
+from skelzoo.inference.plan import Part, size_and_date
 from skelzoo.inference.runner import ahead, pick_device
-from skelzoo.inference.store import Job, Part, Shard, Store, open_store, read_store, refusal_row, size_and_date
+from skelzoo.inference.store import Job, Shard, Store, open_store, read_store, refusal_row
 from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.io.stream import BadClip, ClipStream, open_stream
 

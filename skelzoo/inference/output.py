@@ -75,9 +75,10 @@ def write_embeddings(path: str | os.PathLike[str], vectors: NDArray[np.float32],
         return [target]
     rows = [[str(row), i.name, i.file, i.label, model] for row, i in enumerate(ids)]
     # The vectors come last: whoever sees them finds their ids.
-    with whole_file(target) as vectors_file, whole_file(_ids_of(target)) as ids_file:
+    with whole_file(target) as vectors_file:
         np.save(vectors_file, vectors)
-        ids_file.write(csv_bytes([["row", "name", "file", "label", "model"], *rows]))
+        with whole_file(_ids_of(target)) as ids_file:
+            ids_file.write(csv_bytes([["row", "name", "file", "label", "model"], *rows]))
     return [target, _ids_of(target)]
 
 

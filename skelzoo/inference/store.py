@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
+import io
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo import __version__
-from skelzoo.errors import MissingDependencyError, ReadError, SkelzooError, StoreError
-from skelzoo.inference.files import Refusal, list_files, one_line
+from skelzoo.errors import MissingDependencyError, SkelzooError, StoreError
+from skelzoo.inference.files import Refusal, one_line
 from skelzoo.inference.output import ClipId, texts
-from skelzoo.skeleton.io import files_of
+from skelzoo.inference.plan import Part, identity, parts_of, plan_of, written
 from skelzoo.skeleton.io.form import ArrayForm
-from skelzoo.skeleton.io.stream import checksums_fit, open_stream
 from skelzoo.skeleton.windows import check_window
 from skelzoo.skeleton.writing import alone, cannot_write, check_place, csv_bytes, whole_file
 from skelzoo.weights.files import CONFIG, MODEL, dump_json
@@ -77,17 +75,6 @@ class Job:
     def form(self) -> ArrayForm:
         """What files may leave open, in one; errors as ``ArrayForm``."""
         return ArrayForm(self.array_layout, self.array_axes, self.array_fps)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Clips ``first`` to ``last - 1`` of a recording, or with ``last`` None all of it; bytes and time of the last change in ns of all its files."""
-
-    file: str
-    size: int
-    modified: int
-    first: int = 0
-    last: int | None = None
 
 
 @dataclass(frozen=True)
@@ -176,19 +163,28 @@ class Store:
         clips, refused, dim = 0, 0, 0
         for shard in self._read():
             clips, refused, dim = clips + len(shard.ids), refused + len(shard.refused), shard.vectors.shape[1]
-        with whole_file(self.folder / VECTORS) as vectors, whole_file(self.folder / IDS) as ids, whole_file(self.folder / REFUSED) as left_out:
-            np.lib.format.write_array_header_1_0(vectors, {"descr": "<f4", "fortran_order": False, "shape": (clips, dim)})
-            ids.write(csv_bytes([["row", "name", "file", "label"]]))
-            left_out.write(csv_bytes([["file", "clip", "error"]]))
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (clips, dim)})
+        heads = {VECTORS: header.getvalue(), IDS: csv_bytes([["row", "name", "file", "label"]]), REFUSED: csv_bytes([["file", "clip", "error"]])}
+        with contextlib.ExitStack() as stack:
+            files = {name: stack.enter_context(whole_file(self.folder / name)) for name in heads}
+            self._put(files, heads)
             row = 0
             for shard in self._read():
-                vectors.write(shard.vectors.astype("<f4").tobytes())
-                ids.write(csv_bytes([str(row + i), c.name, c.file, c.label] for i, c in enumerate(shard.ids)))
-                left_out.write(csv_bytes(shard.refused))
+                ids = csv_bytes([str(row + i), c.name, c.file, c.label] for i, c in enumerate(shard.ids))
+                self._put(files, {VECTORS: shard.vectors.astype("<f4").tobytes(), IDS: ids, REFUSED: csv_bytes(shard.refused)})
                 row += len(shard.ids)
         if self.row["parquet"]:
             self._write_parquet(dim)
         return _write_row(self.folder, {**self.row, "clips": clips, "dim": dim, "refused": refused})
+
+    def _put(self, files: Mapping[str, IO[bytes]], data: Mapping[str, bytes]) -> None:
+        """Write to several files at once, naming the one that cannot be written."""
+        for name, file in files.items():
+            try:
+                file.write(data[name])
+            except OSError as error:
+                raise cannot_write(self.folder / name, error) from error
 
     def _write_parquet(self, dim: int) -> None:
         import pyarrow as pa
@@ -242,11 +238,11 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
             scratch.unlink()
         if begun:
             store = read_store(folder)
-            _check_same(store, {**wanted, **_identity(_plan(paths, job.shard_size, folder, job.form))}, paths)
+            _check_same(store, {**wanted, **identity(plan_of(paths, job.shard_size, folder, job.form))}, paths)
         else:
             shutil.rmtree(folder / PLAN, ignore_errors=True)
             try:
-                store = _write_row(folder, {**wanted, **_identity(_written(_plan(paths, job.shard_size, folder, job.form), folder))})
+                store = _write_row(folder, {**wanted, **identity(written(plan_of(paths, job.shard_size, folder, job.form), folder / PLAN))})
             except SkelzooError:
                 shutil.rmtree(folder if new else folder / PLAN, ignore_errors=True)
                 raise
@@ -300,7 +296,7 @@ def _check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str]) -
 
 def _changed_file(store: Store, paths: Sequence[str]) -> str:
     """The first file that is new, gone or, while the store has its plan, of another size or date; "" where none is found."""
-    now = {part.file: (part.size, part.modified) for part in _parts(paths, store.folder, store.form)}
+    now = {part.file: (part.size, part.modified) for part in parts_of(paths, store.folder, store.form)}
     before: dict[str, tuple[int, int] | None] = {}
     if store.complete:
         for name in (IDS, REFUSED):
@@ -324,70 +320,3 @@ def _changed_file(store: Store, paths: Sequence[str]) -> str:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) < 70 else f"{text[:66]}..."
-
-
-def _plan(paths: Sequence[str], size: int, folder: Path, form: ArrayForm) -> Iterator[list[Part]]:
-    """The shards, one after the other: files in order, those of the store left out, large ones cut."""
-    shard: list[Part] = []
-    room = size
-    for part in _parts(paths, folder, form):
-        rest: Part | None = part
-        while rest is not None:
-            last = None if rest.last is None else min(rest.last, rest.first + room)
-            shard.append(replace(rest, last=last))
-            room -= 1 if last is None else last - rest.first
-            rest = None if last == rest.last else replace(rest, first=last or 0)
-            if not room:
-                yield shard
-                shard, room = [], size
-    if shard:
-        yield shard
-
-
-def _parts(paths: Sequence[str], folder: Path, form: ArrayForm) -> Iterator[Part]:
-    refused: list[Refusal] = []
-    files = 0
-    for file in list_files(paths, folder):
-        if isinstance(file, Refusal):  # reading says again what is wrong with it
-            refused.append(file)
-            yield Part(file.file, -1, -1)
-            continue
-        files += 1
-        whole = Part(file, *size_and_date(file))
-        stream = None if whole.size < 0 else open_stream(file, form)
-        if stream is None:
-            yield whole
-        else:
-            stream.close()
-            # Of a damaged file no clip is right for certain, and its checksum comes after the last; reading it whole refuses it.
-            yield replace(whole, last=stream.count) if checksums_fit(file) else whole
-    if not files:
-        raise StoreError(f"there is nothing to embed{f' ({refused[0].error})' if refused else ''}. Nothing was written.")
-
-
-def size_and_date(file: str) -> tuple[int, int]:
-    """Bytes and time of the last change in ns of all files of a recording; -1 and -1 where it is not there, or a part of it, which reading then says."""
-    try:
-        stats = [path.stat() for path in files_of(file)] if os.path.isfile(file) else []
-    except (OSError, ReadError):
-        stats = []
-    return (sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)) if stats else (-1, -1)
-
-
-def _data(shard: Sequence[Part]) -> bytes:
-    return json.dumps([asdict(part) for part in shard]).encode()
-
-
-def _written(plan: Iterator[list[Part]], folder: Path) -> Iterator[list[Part]]:
-    for i, shard in enumerate(plan):
-        with whole_file(folder / PLAN / f"{i:08}.json") as file:
-            file.write(_data(shard))
-        yield shard
-
-
-def _identity(plan: Iterator[list[Part]]) -> dict[str, Any]:
-    digest, count = hashlib.sha256(), 0
-    for shard in plan:
-        digest.update(_data(shard))
-        count += 1
-    return {"shards": count, "plan_sha256": digest.hexdigest()}

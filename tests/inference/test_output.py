@@ -130,12 +130,19 @@ def test_a_folder_in_the_way_is_said_once(tmp_path: Path) -> None:
         pass
 
 
-def test_neither_of_a_pair_is_written_when_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        ((errno.ENOSPC, "No space left on device"), r"\(No space left on device\)"),
+        (("8 requested and 3 written",), r"\(8 requested and 3 written; the disk may be full\)"),
+    ],
+)
+def test_neither_of_a_pair_is_written_when_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: tuple[object, ...], says: str) -> None:
     def full(file: object, array: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(*failure)
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(WriteError, match="No space left"):
+    with pytest.raises(WriteError, match=rf"v\.npy: cannot be written {says}"):
         write_embeddings(tmp_path / "v.npy", VECTORS, IDS, "tiny")
     assert not os.listdir(tmp_path)
 

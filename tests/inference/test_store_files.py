@@ -15,7 +15,8 @@ from tiny import make_clip, make_encoder
 import skelzoo
 from skelzoo.errors import StoreError, WriteError
 from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
-from skelzoo.inference.store import Job, open_store
+from skelzoo.inference.output import ClipId
+from skelzoo.inference.store import Job, Shard, open_store
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,21 @@ def test_a_folder_that_cannot_be_made_is_named(model: str, tmp_path: Path, monke
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(WriteError, match=rf"^{tmp_path / 'new'}: cannot be written \({os.strerror(errno.ENOSPC)}\)"):
         embed_store(Job(model), [str(tmp_path / "a.npz")], tmp_path / "new", devices=["cpu"])
+
+
+def test_a_disk_that_fills_up_is_said_of_the_file_that_it_stops(model: str, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    skelzoo.save_clips(tmp_path / "a.npz", make_clip())
+    with open_store(tmp_path / "store", Job(model), [str(tmp_path / "a.npz")]) as store:
+        store.write(0, Shard(np.zeros((1, 100_000), np.float32), [ClipId("clip0", "a.npz")], []))
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))  # enough for the tables, not for the vectors
+        try:
+            with pytest.raises(WriteError, match=r"embeddings\.npy: cannot be written"):
+                store.finish()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert {path.name for path in store.folder.iterdir()} == {".lock", "plan", "shards", "store.json"}
 
 
 @pytest.mark.parametrize("complete", [True, False])

@@ -1,0 +1,99 @@
+"""Which clips each shard of a store of embeddings is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from skelzoo.errors import ReadError, StoreError
+from skelzoo.inference.files import Refusal, list_files
+from skelzoo.skeleton.io import files_of
+from skelzoo.skeleton.io.form import ArrayForm
+from skelzoo.skeleton.io.stream import checksums_fit, open_stream
+from skelzoo.skeleton.writing import whole_file
+
+
+@dataclass(frozen=True)
+class Part:
+    """Clips ``first`` to ``last - 1`` of a recording, or with ``last`` None all of it; bytes and time of the last change in ns of all its files."""
+
+    file: str
+    size: int
+    modified: int
+    first: int = 0
+    last: int | None = None
+
+
+def plan_of(paths: Sequence[str], size: int, folder: Path, form: ArrayForm) -> Iterator[list[Part]]:
+    """The shards, one after the other: files in order, those of the store left out, large ones cut."""
+    shard: list[Part] = []
+    room = size
+    for part in parts_of(paths, folder, form):
+        rest: Part | None = part
+        while rest is not None:
+            last = None if rest.last is None else min(rest.last, rest.first + room)
+            shard.append(replace(rest, last=last))
+            room -= 1 if last is None else last - rest.first
+            rest = None if last == rest.last else replace(rest, first=last or 0)
+            if not room:
+                yield shard
+                shard, room = [], size
+    if shard:
+        yield shard
+
+
+def parts_of(paths: Sequence[str], folder: Path, form: ArrayForm) -> Iterator[Part]:
+    """The files in order, those in the folder of the store left out; errors as ``open_store``."""
+    refused: list[Refusal] = []
+    files = 0
+    for file in list_files(paths, folder):
+        if isinstance(file, Refusal):  # reading says again what is wrong with it
+            refused.append(file)
+            yield Part(file.file, -1, -1)
+            continue
+        files += 1
+        whole = Part(file, *size_and_date(file))
+        stream = None if whole.size < 0 else open_stream(file, form)
+        if stream is None:
+            yield whole
+        else:
+            stream.close()
+            # Of a damaged file no clip is right for certain, and its checksum comes after the last; reading it whole refuses it.
+            yield replace(whole, last=stream.count) if checksums_fit(file) else whole
+    if not files:
+        raise StoreError(f"there is nothing to embed{f' ({refused[0].error})' if refused else ''}. Nothing was written.")
+
+
+def size_and_date(file: str) -> tuple[int, int]:
+    """Bytes and time of the last change in ns of all files of a recording; -1 and -1 where it is not there, or a part of it, which reading then says."""
+    try:
+        stats = [path.stat() for path in files_of(file)] if os.path.isfile(file) else []
+    except (OSError, ReadError):
+        stats = []
+    return (sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)) if stats else (-1, -1)
+
+
+def _data(shard: Sequence[Part]) -> bytes:
+    return json.dumps([asdict(part) for part in shard]).encode()
+
+
+def written(plan: Iterator[list[Part]], folder: Path) -> Iterator[list[Part]]:
+    """The same shards, each written into a folder on its way."""
+    for i, shard in enumerate(plan):
+        with whole_file(folder / f"{i:08}.json") as file:
+            file.write(_data(shard))
+        yield shard
+
+
+def identity(plan: Iterator[list[Part]]) -> dict[str, Any]:
+    """What tells a plan from others."""
+    digest, count = hashlib.sha256(), 0
+    for shard in plan:
+        digest.update(_data(shard))
+        count += 1
+    return {"shards": count, "plan_sha256": digest.hexdigest()}
