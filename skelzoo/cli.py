@@ -66,13 +66,13 @@ for _command in (*COMMANDS, export_command, bench_group, corpus_group):
 @main.command("read")
 @click.argument("paths", nargs=-1, required=True)
 @array_options()
-def read_command(paths: tuple[str, ...], array_layout: str | None, array_axes: str | None, array_fps: float | None) -> None:
+def read_command(paths: tuple[str, ...], array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool) -> None:
     """Show what is in files: one line per clip."""
     from skelzoo.inference.files import read_files
     from skelzoo.inference.output import table
     from skelzoo.skeleton.io.form import ArrayForm
 
-    done, refused = go_through(read_files(paths, form=ArrayForm(array_layout, array_axes, array_fps)), paths)
+    done, refused = go_through(read_files(paths, form=ArrayForm(array_layout, array_axes, array_fps, fill_missing)), paths)
     rows = []
     for item in done:
         c = item.clip
@@ -108,14 +108,14 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
 def embed_command(
     model: str, paths: tuple[str, ...], output: str | None, out: str | None, devices: str | None, workers: int | None, shard_size: int | None, parquet: bool,
     batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool, window: int | None, step: int | None,
-    array_layout: str | None, array_axes: str | None, array_fps: float | None,
+    array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool,
 ) -> None:  # fmt: skip
     """Write one vector per clip: with -o to one file, with --out to a folder, for more clips than memory holds."""
     from skelzoo.inference.output import EMBEDDING_SUFFIXES, check_output, write_embeddings
     from skelzoo.skeleton.io.form import ArrayForm
 
     check_step(window, step)
-    form = ArrayForm(array_layout, array_axes, array_fps)
+    form = ArrayForm(array_layout, array_axes, array_fps, fill_missing)
     if out is not None and output is None:
         embed_to_store(model, paths, out, devices or device, workers, shard_size, parquet, batch_size, dtype, compile, select_persons, form, window, step)
         return
@@ -139,14 +139,14 @@ def embed_command(
 @_encoder_options
 def classify_command(
     model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool,
-    window: int | None, step: int | None, array_layout: str | None, array_axes: str | None, array_fps: float | None,
+    window: int | None, step: int | None, array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool,
 ) -> None:  # fmt: skip
     """Name the likeliest classes of each clip."""
     from skelzoo.inference.output import CLASS_SUFFIXES, check_output, classes_table, write_classes
     from skelzoo.learn.recordings import with_classes
     from skelzoo.skeleton.io.form import ArrayForm
 
-    form = ArrayForm(array_layout, array_axes, array_fps)
+    form = ArrayForm(array_layout, array_axes, array_fps, fill_missing)
     check_step(window, step)
     if output != "-":
         check_output(output, CLASS_SUFFIXES)
@@ -243,7 +243,7 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 def finetune_command(
     context: click.Context, model: str, recordings: str, out: str, mode: str, validation: str, folds: str | None, report: str | None, group: str | None, label: str | None,
     label_from: str, table: str | None, unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int | None, learning_rate: float | None, seed: int | None,
-    array_layout: str | None, array_axes: str | None, array_fps: float | None,
+    array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool,
 ) -> None:  # fmt: skip
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""
     from skelzoo.learn.cross_validation import cross_validate
@@ -255,7 +255,7 @@ def finetune_command(
     from skelzoo.skeleton.io.form import ArrayForm
     from skelzoo.weights.files import CONFIG, check_target
 
-    form = ArrayForm(array_layout, array_axes, array_fps)
+    form = ArrayForm(array_layout, array_axes, array_fps, fill_missing)
     if (report and not folds) or (folds and context.get_parameter_source("validation") is click.core.ParameterSource.COMMANDLINE):
         raise click.UsageError("--report goes with --folds, and --folds without --validation: the model then learns from all clips.")
     check_target(Path(out))

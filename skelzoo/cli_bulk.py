@@ -34,7 +34,7 @@ def embed_to_store(
     from skelzoo.inference.bulk import embed_store
     from skelzoo.inference.store import SHARD, Job
 
-    job = Job(model, dtype, select_persons, shard_size or SHARD, parquet, form.layout, form.axes, form.fps, window, step)
+    job = Job(model, dtype, select_persons, shard_size or SHARD, parquet, form.layout, form.axes, form.fps, window, step, form.fill_missing)
     names = [f"cuda:{name}" if name.isdigit() else name for name in devices.split(",")]
     store = embed_store(job, paths, out, devices=names, workers=workers or 1, compile=compile, batch_size=batch_size)
     click.echo(f"{store.row['clips']} vectors of {store.row['dim']} numbers: {out}")

@@ -19,14 +19,17 @@ select_option = click.option("--select-persons", is_flag=True, help="Where a cli
 
 
 def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Options that say what files leave open; they become ``array_layout``, ``array_axes`` and ``array_fps``.
+    """Options that say what files leave open; they become ``array_layout``, ``array_axes``, ``array_fps`` and ``fill_missing``.
 
     Args:
-        prefix: before their names, for verbs that have options of these names.
+        prefix: before the names of the first three, for verbs that have options of these names.
     """
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
         for option in (
+            click.option(
+                "--fill-missing", is_flag=True, help="Fill NaN joints of numpy and parquet files by interpolation over time; else such clips are refused."
+            ),
             click.option(f"--{prefix}fps", "array_fps", type=float, metavar="FPS", help="Frames per second of files that give none."),
             click.option(f"--{prefix}axes", "array_axes", metavar="AXES", help="Axes of numpy arrays that name none, e.g. 't v c' or 'n c t v m'."),
             click.option(f"--{prefix}layout", "array_layout", metavar="NAME", help="Layout of numpy arrays that name none; see docs/layouts.md."),

@@ -51,6 +51,7 @@ class Job:
         parquet: also write ``embeddings.parquet``.
         array_layout, array_axes, array_fps: what files may leave open, ``layout``, ``axes`` and ``fps`` of ``skelzoo.read``.
         window, step: frames of the windows that every clip is cut into, and from the start of one to the next, as ``skelzoo.windows``; None leaves clips whole.
+        fill_missing: fill joints that are NaN, as ``skelzoo.read``.
 
     Raises:
         ClipError: a window or step that is no whole number of at least 1, or a step alone.
@@ -66,6 +67,7 @@ class Job:
     array_fps: float | None = None
     window: int | None = None
     step: int | None = None
+    fill_missing: bool = False
 
     def __post_init__(self) -> None:
         if self.window is not None or self.step is not None:
@@ -74,7 +76,7 @@ class Job:
     @property
     def form(self) -> ArrayForm:
         """What files may leave open, in one; errors as ``ArrayForm``."""
-        return ArrayForm(self.array_layout, self.array_axes, self.array_fps)
+        return ArrayForm(self.array_layout, self.array_axes, self.array_fps, self.fill_missing)
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ class Store:
     @property
     def form(self) -> ArrayForm:
         """What files may leave open."""
-        return ArrayForm(*(self.row.get(key) for key in ("array_layout", "array_axes", "array_fps")))
+        layout, axes, fps = (self.row.get(key) for key in ("array_layout", "array_axes", "array_fps"))
+        return ArrayForm(layout, axes, fps, bool(self.row["fill_missing"]))
 
     @property
     def shards(self) -> int:
@@ -262,6 +265,7 @@ def read_store(folder: str | Path) -> Store:
         raise StoreError(f"{path}: no store of embeddings ({error}). They are written by skelzoo embed --out.") from error
     if not isinstance(row, dict) or row.get("format") != 1 or "shards" not in row:
         raise StoreError(f"{path}: no store of embeddings of format 1. They are written by skelzoo embed --out.")
+    row.setdefault("fill_missing", False)
     store = Store(Path(folder), row)
     lost = [name for name in (VECTORS, IDS, REFUSED, *([PARQUET] if row["parquet"] else [])) if store.complete and not (store.folder / name).is_file()]
     if lost:

@@ -194,8 +194,9 @@ def _read(recordings: str, result: Path, rule: Labels, fps: float, most: int, se
 
 def _said(form: ArrayForm) -> str:
     """What was said of the recordings, for the file's origin."""
-    said = [f"{name} {value}" for name, value in asdict(form).items() if value is not None]
-    return f"; where they do not say it: {', '.join(said)}" if said else ""
+    said = [f"{name} {value}" for name, value in asdict(replace(form, fill_missing=False)).items() if value]
+    filled = "; missing joints filled over time" if form.fill_missing else ""
+    return (f"; where they do not say it: {', '.join(said)}" if said else "") + filled
 
 
 def _joined(clip: Clip) -> Clip:

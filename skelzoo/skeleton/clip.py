@@ -210,7 +210,8 @@ def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
         if np.isfinite(array[bad]).all():
             raise ClipError(f"{name}: coordinates beyond {LARGEST:g} are too large, {where}. Check their unit.")
         raise ClipError(
-            f"{name}: {int(bad.any(-1).sum())} joint positions are NaN or infinite, {where}. Fill them first: skelzoo.fill_missing(keypoints) interpolates over time."
+            f"{name}: {int(bad.any(-1).sum())} joint positions are NaN or infinite, {where}. Fill them first: skelzoo.fill_missing(keypoints) interpolates over time, "
+            "and so does --fill-missing for numpy and parquet files."
         )
     if not array.any():
         raise ClipError(f"{name}: every coordinate of all {frames} frames is zero: nobody was tracked. Leave this recording out.")

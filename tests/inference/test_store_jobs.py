@@ -15,7 +15,7 @@ from skelzoo.errors import ClipError, StoreError
 from skelzoo.inference.bulk import embed_store
 from skelzoo.inference.store import Job
 
-ADDED = ("window", "step")
+ADDED = ("window", "step", "fill_missing")
 """What stores of earlier versions do not say."""
 
 

@@ -13,7 +13,10 @@ from tiny import make_clip, make_encoder
 import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import AxesError, ClipError, LayoutError, ReadError, SkelzooError
+from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.io.corpus import read_table
+from skelzoo.skeleton.io.form import ArrayForm
+from skelzoo.skeleton.io.stream import open_stream
 
 JOINTS = np.concatenate([make_clip(frames=30).keypoints[0], np.ones((30, 4, 3), np.float32)], axis=1)  # 24, as SMPL has
 
@@ -108,3 +111,68 @@ def test_corpus_files_say_what_they_were_taken_for(bare: Path, tmp_path: Path) -
     made = run("corpus", "make", bare, "--to", tmp_path / "mine.npz", "--label-from", "folder", *(w.replace("--", "--from-") for w in SAID), "--fps", "20")
     assert made.exit_code == 0, made.output
     assert read_table(tmp_path / "mine.npz").origin.endswith("where they do not say it: layout kinect20, axes c t v, fps 20.0")
+
+
+def with_gap(frames: int = 30, seed: int = 0) -> FloatArray:
+    """A clip (1, T, V, C) of whose third joint a few frames are not known."""
+    keypoints = make_clip(seed, frames=frames).keypoints.copy()
+    keypoints[0, 5:9, 2] = np.nan
+    return keypoints
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "parquet"])
+def test_missing_joints_are_filled_where_that_is_asked_for(tmp_path: Path, kind: str) -> None:
+    keypoints, path = np.stack([with_gap(seed=0), with_gap(seed=1)]), tmp_path / f"a.{kind}"
+    if kind == "npy":
+        np.save(path, keypoints)
+    elif kind == "npz":
+        np.savez(path, keypoints=keypoints.reshape(-1, 20, 3), shapes=[[1, 30], [1, 30]], layout="kinect20")
+    else:
+        rows = {"keypoints": [k.ravel().tolist() for k in keypoints], "layout": ["kinect20"] * 2, "frames": [30, 30]}
+        pytest.importorskip("pyarrow.parquet").write_table(pytest.importorskip("pyarrow").table(rows), path)
+    said = {"layout": "kinect20"} if kind == "npy" else {}
+    filled = [skelzoo.fill_missing(k) for k in keypoints]
+    assert all(np.array_equal(clip.keypoints, k) for clip, k in zip(skelzoo.read(path, **said, fill_missing=True), filled, strict=True))
+    with pytest.raises(ClipError, match=r"NaN or infinite.*--fill-missing"):
+        skelzoo.read(path, **said)
+    stream = open_stream(path, ArrayForm(**said, fill_missing=True))
+    assert stream is not None
+    assert all(isinstance(clip, skelzoo.Clip) and np.array_equal(clip.keypoints, k) for clip, k in zip(stream.clips(0, 2), filled, strict=True))
+    stream.close()
+
+
+def test_a_joint_that_is_never_known_is_refused_with_the_name_of_its_clip(tmp_path: Path) -> None:
+    keypoints = with_gap()
+    keypoints[:, :, 2] = np.nan
+    np.savez(tmp_path / "a.npz", keypoints=keypoints, layout="kinect20")
+    with pytest.raises(ClipError, match=r"^a: joint 2 of person 0 is known in no frame"):
+        skelzoo.read(tmp_path / "a.npz", fill_missing=True)
+
+
+def test_every_verb_fills_missing_joints_and_a_store_keeps_it(tmp_path: Path) -> None:
+    model = f"local:{make_encoder().save(tmp_path / 'tiny')}"
+    for label in ("walk", "wave"):
+        (tmp_path / "own" / label).mkdir(parents=True)
+        np.savez(tmp_path / f"own/{label}/{label}.npz", keypoints=with_gap(), layout="kinect20", fps=30)
+    for verb, *rest in (
+        ("read",),
+        ("classify", "--window", 10),
+        ("embed", "-o", tmp_path / "v.npy", "--window", 10),
+        ("embed", "--out", tmp_path / "store", "--window", 10),
+    ):
+        words = [verb, *([] if verb == "read" else [model]), tmp_path / "own", *rest]
+        assert run(*words).exit_code == 1
+        if "--out" in rest:
+            other = run(*words, "--fill-missing")
+            assert other.exit_code == 1 and "its fill_missing is false, now it is true" in other.stderr
+            words[words.index(tmp_path / "store")] = tmp_path / "filled"
+        assert run(*words, "--fill-missing").exit_code == 0
+    assert np.allclose(np.load(tmp_path / "filled/embeddings.npy"), np.load(tmp_path / "v.npy"), atol=1e-5)
+    assert json.loads((tmp_path / "filled/store.json").read_text())["fill_missing"] is True
+    for words in (
+        ["finetune", model, tmp_path / "own", "--out", tmp_path / "tuned", "--epochs", 1, "--validation", 0],
+        ["corpus", "make", tmp_path / "own", "--to", tmp_path / "mine.npz"],
+    ):
+        assert run(*words).exit_code == 1
+        assert run(*words, "--fill-missing").exit_code == 0
+    assert read_table(tmp_path / "mine.npz").origin.endswith("; missing joints filled over time")

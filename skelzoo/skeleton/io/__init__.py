@@ -53,7 +53,7 @@ FORMATS = (
     Format("CTR-GCN's NTU archive", (".npz",), datasets.sniff_ctrgcn, datasets.read_ctrgcn),
     Format("numpy array", (".npy",), array.sniff_npy, array.read, array.read),
     Format("numpy archive", (".npz",), array.sniff_npz, _read_npz, _read_npz),
-    Format("parquet of clips", (".parquet",), parquet.sniff, parquet.read),
+    Format("parquet of clips", (".parquet",), parquet.sniff, parquet.read, parquet.read),
     Format("table of joints: wide, long, DeepLabCut", TABLES, table.sniff, table.read),
 )
 
@@ -67,7 +67,7 @@ _SUPPORTED = "Supported: " + ", ".join(f"{f.title} ({', '.join(f.suffixes)})" fo
 _BUILD = "Or load the numbers yourself (numpy) and build skelzoo.Clip(keypoints, layout)."
 
 
-def read(path: PathLike, *, layout: str | None = None, axes: str | None = None, fps: float | None = None) -> list[Clip]:
+def read(path: PathLike, *, layout: str | None = None, axes: str | None = None, fps: float | None = None, fill_missing: bool = False) -> list[Clip]:
     """Read a skeleton file of any supported format.
 
     Args:
@@ -75,6 +75,7 @@ def read(path: PathLike, *, layout: str | None = None, axes: str | None = None, 
         layout: name of the layout of a numpy array whose file names none.
         axes: of a numpy array whose file names none, such as ``"t v c"``.
         fps: frames per second of a file that gives none.
+        fill_missing: fill joints of numpy and parquet files that are NaN, see ``skelzoo.fill_missing``; they are refused otherwise.
 
     Returns:
         The clips of the file, most often one; 3-D in metres with y up, a pose estimator's in pixels with y down. Named after the file, labelled where its name or
@@ -85,7 +86,7 @@ def read(path: PathLike, *, layout: str | None = None, axes: str | None = None, 
         ClipError: NaN, or all coordinates zero; a layout or frame rate that the file contradicts, or that is none.
         LayoutError, AxesError: no such layout, or axes that are not understood.
     """
-    return read_formed(path, ArrayForm(layout, axes, fps))
+    return read_formed(path, ArrayForm(layout, axes, fps, fill_missing))
 
 
 def read_formed(path: PathLike, form: ArrayForm) -> list[Clip]:

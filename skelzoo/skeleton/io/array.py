@@ -63,7 +63,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     """Read a ``.npy`` or ``.npz`` of keypoints. Nothing is ever unpickled.
 
     Args:
-        form: layout and axes of a file that does not name them.
+        form: layout and axes of a file that does not name them, and whether joints that are NaN are filled.
 
     Returns:
         The clips, named after the file (and ``[i]`` when there are several) unless it names them.
@@ -89,7 +89,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
             f"Save the joints: np.savez(path, keypoints=x, layout='{_EXAMPLE}').",
         )
     arrays = formed(arrays, form, path)
-    return clips_of(arrays, layout_of(arrays, path), path)
+    return clips_of(arrays, layout_of(arrays, path), path, form.fill_missing)
 
 
 def formed(arrays: Arrays, form: ArrayForm, path: Path) -> Arrays:
@@ -108,22 +108,22 @@ def formed(arrays: Arrays, form: ArrayForm, path: Path) -> Arrays:
     return out
 
 
-def clips_of(arrays: Arrays, layout: Layout, path: Path) -> list[Clip]:
+def clips_of(arrays: Arrays, layout: Layout, path: Path, fill: bool = False) -> list[Clip]:
     """What ``read`` makes of the arrays of a file, or of those of a part of it; errors as there."""
     keypoints = arrays["keypoints"]
     if "shapes" in arrays:
-        return _split(arrays, layout, path)
+        return _split(arrays, layout, path, fill)
     axes = _text(arrays, "axes", path) if "axes" in arrays else None
     if axes is None and "scores" not in arrays:
         check_order(keypoints.shape, layout, path)
     samples = _samples(keypoints, layout, path) if axes is None else _rearranged(keypoints, axes, layout, path)
     scores = arrays.get("scores")
     if scores is None:
-        return _named(list(samples), [None] * len(samples), arrays, layout, path)
+        return _named(list(samples), [None] * len(samples), arrays, layout, path, fill)
     if axes is not None or scores.shape != keypoints.shape[:-1]:
         shapes = f"its scores have shape {scores.shape}, its keypoints {keypoints.shape}{' with axes' if axes else ''}"
         raise ReadError(path, shapes, "Scores go with keypoints (T, V, C), (M, T, V, C) or (N, M, T, V, C) without axes, and have that shape less C.")
-    return _named(list(samples), list(scores.reshape(samples.shape[:-1])), arrays, layout, path)
+    return _named(list(samples), list(scores.reshape(samples.shape[:-1])), arrays, layout, path, fill)
 
 
 def save(path: PathLike, clips: Clip | Iterable[Clip]) -> None:
@@ -267,7 +267,7 @@ def _rearranged(keypoints: NDArray[Any], axes: str, layout: Layout, path: Path) 
         raise ReadError(path, f"its axes do not fit ({error})", "Correct --axes, axes= in Python, or the key axes.") from None
 
 
-def _split(arrays: Arrays, layout: Layout, path: Path) -> list[Clip]:
+def _split(arrays: Arrays, layout: Layout, path: Path, fill: bool) -> list[Clip]:
     """Clips of unequal size, as ``save`` stores them."""
     keypoints, shapes, scores = arrays["keypoints"], arrays["shapes"], arrays.get("scores")
     if shapes.ndim != 2 or shapes.shape[1] != 2 or shapes.dtype.kind not in "iu" or shapes.size == 0 or (shapes < 1).any():
@@ -280,10 +280,10 @@ def _split(arrays: Arrays, layout: Layout, path: Path) -> list[Clip]:
     kept = [None] * len(parts) if scores is None else np.split(scores, ends[:-1])
     sizes = [(int(m), int(t), len(layout)) for m, t in shapes]
     cut = [None if s is None else s.reshape(size) for s, size in zip(kept, sizes, strict=True)]
-    return _named([p.reshape(*size, -1) for p, size in zip(parts, sizes, strict=True)], cut, arrays, layout, path)
+    return _named([p.reshape(*size, -1) for p, size in zip(parts, sizes, strict=True)], cut, arrays, layout, path, fill)
 
 
-def _named(keypoints: Sequence[NDArray[Any]], scores: Sequence[NDArray[Any] | None], arrays: Arrays, layout: Layout, path: Path) -> list[Clip]:
+def _named(keypoints: Sequence[NDArray[Any]], scores: Sequence[NDArray[Any] | None], arrays: Arrays, layout: Layout, path: Path, fill: bool) -> list[Clip]:
     count = len(keypoints)
     labels = _texts(arrays, "label", count, path) or [""] * count
     names = _texts(arrays, "name", count, path) or [path.stem if count == 1 else f"{path.stem}[{i}]" for i in range(count)]
@@ -297,7 +297,7 @@ def _named(keypoints: Sequence[NDArray[Any]], scores: Sequence[NDArray[Any] | No
     clips = []
     for points, score, rate, label, name, size in zip(keypoints, scores, rates, labels, names, np.broadcast_to(sizes, (count, 2)).tolist(), strict=True):
         kept = None if score is None or (score.dtype.kind == "f" and np.isnan(score).all()) else score
-        clips.append(build_clip(points, layout, fps=rate, label=label or None, scores=kept, name=name, image_size=size if any(size) else None))
+        clips.append(build_clip(points, layout, fps=rate, label=label or None, scores=kept, name=name, image_size=size if any(size) else None, fill=fill))
     return clips
 
 

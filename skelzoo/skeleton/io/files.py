@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import ReadError
+from skelzoo.errors import ClipError, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.layouts import Layout
+from skelzoo.skeleton.prepare import fill_missing
 
 PathLike = str | os.PathLike[str]
 Floats = NDArray[np.float64]
@@ -222,7 +223,14 @@ def build_clip(
     label: str | None = None,
     scores: NDArray[Any] | None = None,
     image_size: Sequence[int] | None = None,
+    fill: bool = False,
 ) -> Clip:
-    """A Clip; numbers too large for float32 become infinite without a warning, and Clip then names them."""
+    """A Clip; numbers too large for float32 become infinite without a warning, and Clip then names them, unless ``fill`` has them filled like NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return Clip(np.asarray(keypoints, dtype=np.float32), layout, fps=fps, scores=scores, label=label, name=name, image_size=image_size)
+        points = np.asarray(keypoints, dtype=np.float32)
+        if fill and not np.isfinite(points).all():
+            try:
+                points = fill_missing(points)
+            except ClipError as error:
+                raise ClipError(f"{name}: {error}") from error
+        return Clip(points, layout, fps=fps, scores=scores, label=label, name=name, image_size=image_size)

@@ -1,4 +1,4 @@
-"""What a caller says of files that leave it open themselves: layout, axes and frame rate."""
+"""What a caller says of files that leave it open themselves: layout, axes, frame rate, and what becomes of missing joints."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class ArrayForm:
         layout: name of the layout of arrays that name none.
         axes: of arrays that name none, such as ``"t v c"``.
         fps: of clips whose file gives no frame rate.
+        fill_missing: fill joints of numpy and parquet files that are NaN, as ``skelzoo.fill_missing``.
 
     Raises:
         LayoutError: no such layout.
@@ -29,6 +30,7 @@ class ArrayForm:
     layout: str | None = None
     axes: str | None = None
     fps: float | None = None
+    fill_missing: bool = False
 
     def __post_init__(self) -> None:
         if self.layout is not None:

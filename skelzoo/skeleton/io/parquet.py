@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import ClipError, MissingDependencyError, ReadError, SkelzooError
 from skelzoo.skeleton.clip import Clip, label_of
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file
+from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.layouts import get_layout
 
 if TYPE_CHECKING:
@@ -42,8 +43,11 @@ def sniff(head: bytes) -> bool:
     return head.startswith(b"PAR1")
 
 
-def read(path: PathLike) -> list[Clip]:
+def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     """All clips of a file; large ones are better left to ``skelzoo embed --out``, which streams them.
+
+    Args:
+        form: whether joints that are NaN are filled.
 
     Returns:
         The clips, named after the file and their row unless it names them.
@@ -53,7 +57,7 @@ def read(path: PathLike) -> list[Clip]:
         ReadError: not parquet, cut off, damaged, or without the columns needed.
         ClipError: a row that is no clip.
     """
-    return [clip_of(row, f"{Path(path).stem}[{i}]") for i, row in enumerate(rows(path, open_file(path)))]
+    return [clip_of(row, f"{Path(path).stem}[{i}]", form.fill_missing) for i, row in enumerate(rows(path, open_file(path)))]
 
 
 def open_file(path: PathLike) -> pq.ParquetFile:
@@ -123,12 +127,13 @@ def name_of(row: Mapping[str, Any], otherwise: str) -> str:
     return label_of(row.get("name")) or otherwise
 
 
-def clip_of(row: Mapping[str, Any], name: str) -> Clip:
+def clip_of(row: Mapping[str, Any], name: str, fill: bool = False) -> Clip:
     """The clip of one row; missing columns count as empty.
 
     Args:
         row: columns as above; ``keypoints`` flat, of shape (M, T, V, C), or with some of these axes made one.
         name: where the row has none.
+        fill: whether joints that are NaN are filled.
 
     Raises:
         ClipError: no keypoints, a number of them that does not fit, NaN, or all zero; a value of another type than its column should have.
@@ -136,14 +141,14 @@ def clip_of(row: Mapping[str, Any], name: str) -> Clip:
     """
     name = name_of(row, name)
     try:
-        return _clip(row, name)
+        return _clip(row, name, fill)
     except SkelzooError:
         raise
     except (TypeError, ValueError, OverflowError) as error:
         raise ClipError(f"{name}: its row is not of the types that docs/bulk.md lists ({error}). Write the file again.") from error
 
 
-def _clip(row: Mapping[str, Any], name: str) -> Clip:
+def _clip(row: Mapping[str, Any], name: str, fill: bool) -> Clip:
     if row.get("keypoints") is None or row.get("layout") is None:
         raise ClipError(f"{name}: its keypoints or its layout are empty. Leave the row out.")
     layout, points, scores = get_layout(str(row["layout"])), _array(row["keypoints"]), row.get("scores")
@@ -159,7 +164,7 @@ def _clip(row: Mapping[str, Any], name: str) -> Clip:
     if scores is not None and points.ndim in (3, 4) and _shaped(scores, points.shape[:-1]):
         scores = np.reshape(scores, points.shape[:-1])
     image_size = None if height is None or width is None else (int(height), int(width))
-    return build_clip(points, layout, name=name, fps=fps, label=label_of(row.get("label")) or None, scores=scores, image_size=image_size)
+    return build_clip(points, layout, name=name, fps=fps, label=label_of(row.get("label")) or None, scores=scores, image_size=image_size, fill=fill)
 
 
 def _array(value: Any) -> NDArray[Any]:

@@ -147,7 +147,7 @@ class _ParquetStream(ClipStream):
         row = next(self._rows)
         name = parquet.name_of(row, f"{self.path.stem}[{self._position}]")
         try:
-            return parquet.clip_of(row, name)
+            return parquet.clip_of(row, name, self.form.fill_missing)
         except (ClipError, LayoutError) as error:
             return BadClip(name, error)
 
@@ -290,7 +290,11 @@ def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDAr
     layout = array.layout_of({**told, "keypoints": np.empty((0, *shape[1:]), rows["keypoints"].dtype)}, path)
     if not axes and not long and "scores" not in rows:
         array.check_order(shape, layout, path)
-    return _NumpyStream(path, keys, long, bounds, name_key, lambda name, own: array.clips_of({**shared, **own, "names": np.array([name])}, layout, path)[0])
+
+    def make(name: str, own: Arrays) -> Clip:
+        return array.clips_of({**shared, **own, "names": np.array([name])}, layout, path, form.fill_missing)[0]
+
+    return _NumpyStream(path, keys, long, bounds, name_key, make)
 
 
 def _corpus_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]]) -> ClipStream | None:
