@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -31,6 +32,9 @@ CHUNK = 256
 
 TRIES = 3
 """How often a shard may kill its worker."""
+
+EVERY = 180
+"""Seconds from one line about progress to the next where there is no terminal."""
 
 PATIENCE = 10
 """Seconds for a worker to end by itself when its work is done."""
@@ -93,12 +97,23 @@ def embed_store(
         threads = max(1, torch.get_num_threads() // len(names)) if len(names) > 1 else None
         settings = [Settings(name, compile, batch_size, threads) for name in names]
         run = _in_processes(store, settings, left) if len(settings) > 1 else _here(store, settings[0], left)
-        with contextlib.closing(run), tqdm(total=store.shards, initial=store.shards - len(left), unit="shard", delay=2, disable=None) as bar:
-            for refused in run:
+        with contextlib.closing(run):
+            for refused in _followed(run, store.shards - len(left), store.shards):
                 for line in refused:
                     _say(f"error: {line}")
-                bar.update()
         return store.finish()
+
+
+def _followed(run: Iterator[T], done: int, count: int) -> Iterator[T]:
+    """The same, with a bar on a terminal; elsewhere, as in log files, with a line now and then."""
+    told = time.monotonic()
+    with tqdm(total=count, initial=done, unit="shard", delay=2, disable=None) as bar:
+        for number, item in enumerate(run, done + 1):
+            yield item
+            bar.update()
+            if bar.disable and time.monotonic() - told >= EVERY:
+                _say(f"shard {number} of {count}")
+                told = time.monotonic()
 
 
 def _say(line: str) -> None:

@@ -12,6 +12,7 @@ from tiny import make_clip, make_encoder
 
 import skelzoo
 from skelzoo.errors import ClipError, StoreError
+from skelzoo.inference import bulk
 from skelzoo.inference.bulk import embed_store
 from skelzoo.inference.store import Job
 
@@ -47,6 +48,16 @@ def test_a_store_of_windows(model: str, tmp_path: Path, shard_size: int) -> None
 def test_windows_that_are_none(window: int | None, step: int | None) -> None:
     with pytest.raises(ClipError, match=r"of a window is .*whole number"):
         Job("skeattnclr-openskel", window=window, step=step)
+
+
+def test_a_log_file_gets_lines_about_progress(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", [make_clip(s) for s in range(4)])
+    job, paths = Job(model, shard_size=2), [str(tmp_path / "a.npz")]
+    embed_store(job, paths, tmp_path / "seldom", devices=["cpu"])
+    assert "shard" not in capsys.readouterr().err
+    monkeypatch.setattr(bulk, "EVERY", 0)
+    embed_store(job, paths, tmp_path / "store", devices=["cpu"])
+    assert capsys.readouterr().err.splitlines() == ["shard 1 of 2", "shard 2 of 2"]
 
 
 def test_a_store_of_an_earlier_version_goes_on(model: str, tmp_path: Path) -> None:
