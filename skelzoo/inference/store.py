@@ -13,7 +13,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -289,6 +289,9 @@ def _write_row(folder: Path, row: Mapping[str, Any]) -> Store:
 
 def _check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str]) -> None:
     other = [key for key, value in wanted.items() if store.row.get(key) != value]
+    if "model" in other:  # weights and contract are others with it, and options that were left out may be meant
+        given = {field.name for field in fields(Job) if wanted[field.name] != field.default}
+        other = [key for key in other if key in given]
     if other:
         # The plan also changes with the size of the shards, and their number with the plan.
         told = [f"its {key} is {_short(store.row.get(key))}, now it is {_short(wanted[key])}" for key in other if key not in ("shards", "plan_sha256")]

@@ -109,7 +109,7 @@ def test_another_run_is_refused(model: str, clips: Path, tmp_path: Path) -> None
     embed_store(Job(model), paths, out, devices=["cpu"])
     before = content(out)
     other = f"local:{make_encoder(seed=1).save(tmp_path / 'other')}"
-    for job, files, told in ((Job(other), paths, "weights_sha256"), (Job(model, dtype="bfloat16"), paths, 'dtype is "auto", now it is "bfloat16"'),
+    for job, files, told in ((Job(other), paths, "its model is"), (Job(model, dtype="bfloat16"), paths, 'dtype is "auto", now it is "bfloat16"'),
                              (Job(model), [str(clips / "a.npz")], "plan_sha256"), (Job(model, shard_size=3), paths, "shard_size")):  # fmt: skip
         with pytest.raises(StoreError, match=f"holds another run: .*{told}"):
             embed_store(job, files, out, devices=["cpu"])

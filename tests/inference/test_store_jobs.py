@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +43,15 @@ def test_a_store_of_windows(model: str, tmp_path: Path, shard_size: int) -> None
     np.testing.assert_allclose(np.load(store.folder / "embeddings.npy"), skelzoo.load(model).embed(cut), atol=1e-5)
     with pytest.raises(StoreError, match="its window is 16, now it is null"):
         embed_store(Job(model, shard_size=shard_size), [str(tmp_path / "*.npz")], store.folder, devices=["cpu"])
+
+
+@pytest.mark.parametrize(("options", "says"), [({}, ""), ({"shard_size": 3}, "; its shard_size is 1024, now it is 3")])
+def test_of_another_model_the_name_and_the_options_given_are_said(model: str, tmp_path: Path, options: dict[str, Any], says: str) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", make_clip())
+    other, out, paths = f"local:{make_encoder(seed=1).save(tmp_path / 'other')}", tmp_path / "store", [str(tmp_path / "a.npz")]
+    embed_store(Job(other, window=16), paths, out, devices=["cpu"])
+    with pytest.raises(StoreError, match=rf"holds another run: its model is [^;]*{says}\. Give the same command"):
+        embed_store(Job(model, **options), paths, out, devices=["cpu"])
 
 
 @pytest.mark.parametrize(("window", "step"), [(0, None), (16, 0), (None, 16), (2.5, None)])
