@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +81,18 @@ def test_a_store_of_an_earlier_version_goes_on(model: str, tmp_path: Path) -> No
     assert embed_store(Job(model), paths, out, devices=["cpu"]).row["clips"] == 2
     with pytest.raises(StoreError, match="its window is null, now it is 16"):
         embed_store(Job(model, window=16), paths, out, devices=["cpu"])
+
+
+def test_the_stores_of_a_collection_that_grew_are_read_as_the_page_says(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs/bulk.md").read_text()
+    (code,) = (block for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "store-2" in block)
+    monkeypatch.chdir(tmp_path)
+    for name, store, window in (("a", "store", None), ("b", "store-2", None), ("c", "store-2", 16)):
+        skelzoo.save_clips(f"{name}.npz", [make_clip(0).replace(name=f"{name}0"), make_clip(1).replace(name=f"{name}1")])
+        shutil.rmtree(store, ignore_errors=True)
+        embed_store(Job(model, window=window), [f"{name}.npz"], store, devices=["cpu"])
+        if name == "b":
+            exec(code, found := {})
+            assert found["vectors"].shape == (4, 16) and [row["name"] for row in found["ids"]] == ["a0", "a1", "b0", "b1"]
+    with pytest.raises(AssertionError, match="window"):
+        exec(code, {})
