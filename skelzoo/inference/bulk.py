@@ -104,7 +104,7 @@ def embed_store(
         return store.finish()
 
 
-def _followed(run: Iterator[T], done: int, count: int) -> Iterator[T]:
+def _followed(run: Iterator[list[str]], done: int, count: int) -> Iterator[list[str]]:
     """The same, with a bar on a terminal; elsewhere, as in log files, with a line now and then."""
     told = time.monotonic()
     with tqdm(total=count, initial=done, unit="shard", delay=2, disable=None) as bar:
