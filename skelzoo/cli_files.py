@@ -28,7 +28,9 @@ def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[
     def add(command: Callable[..., None]) -> Callable[..., None]:
         for option in (
             click.option(
-                "--fill-missing", is_flag=True, help="Fill NaN joints of numpy and parquet files by interpolation over time; else such clips are refused."
+                "--fill-missing",
+                is_flag=True,
+                help="Fill NaN joints of numpy and parquet files, and empty cells of tables, by interpolation over time; else such clips are refused.",
             ),
             click.option(f"--{prefix}fps", "array_fps", type=float, metavar="FPS", help="Frames per second of files that give none."),
             click.option(f"--{prefix}axes", "array_axes", metavar="AXES", help="Axes of numpy arrays that name none, e.g. 't v c' or 'n c t v m'."),

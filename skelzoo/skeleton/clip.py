@@ -211,7 +211,7 @@ def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
             raise ClipError(f"{name}: coordinates beyond {LARGEST:g} are too large, {where}. Check their unit.")
         raise ClipError(
             f"{name}: {int(bad.any(-1).sum())} joint positions are NaN or infinite, {where}. Fill them first: skelzoo.fill_missing(keypoints) interpolates over time, "
-            "and so does --fill-missing for numpy and parquet files."
+            "and so does --fill-missing for numpy and parquet files and tables."
         )
     if not array.any():
         raise ClipError(f"{name}: every coordinate of all {frames} frames is zero: nobody was tracked. Leave this recording out.")

@@ -15,7 +15,6 @@ import skelzoo
 from skelzoo import Clip, get_layout, read
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.io import find_files, passed_over
-from skelzoo.skeleton.io.table import read_table
 
 WIDE = ("{j}_{a}", "{j}.{A}", "{j}:{A}", "{j}{A}", "{j}_position_{a}", "{a}_{j}", "{j} {A} (mm)", "{j}Position{A}")
 
@@ -136,12 +135,11 @@ def test_empty_cells_are_named_in_3d_and_not_found_in_2d(tmp_path: Path) -> None
     rows[2][header.index("Head_y")] = ""
     rows[5][header.index("Spine_x")] = "NaN"
     write(path, [header], rows)
-    with pytest.raises(ReadError, match=r"line 4, column 'Head_y' is empty, as are 1 more joint positions\. .*fill_missing\(table\.keypoints\)"):
+    with pytest.raises(ReadError, match=r"line 4, column 'Head_y' is empty, as are 1 more joint positions\. .*--fill-missing"):
         read(path)
-    table = read_table(path)
-    filled = skelzoo.fill_missing(table.keypoints)
+    (filled,) = read(path, fill_missing=True)
     keypoints[0, 2, 3] = (keypoints[0, 1, 3] + keypoints[0, 3, 3]) / 2
-    np.testing.assert_allclose(filled[0, 2, 3], keypoints[0, 2, 3], atol=1e-5)
+    np.testing.assert_allclose(filled.keypoints[0, 2, 3], keypoints[0, 2, 3], atol=1e-5)
 
     scored = filmed()
     path = wide(tmp_path / "b.csv", scored)

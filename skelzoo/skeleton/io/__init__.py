@@ -54,7 +54,7 @@ FORMATS = (
     Format("numpy array", (".npy",), array.sniff_npy, array.read, array.read),
     Format("numpy archive", (".npz",), array.sniff_npz, _read_npz, _read_npz),
     Format("parquet of clips", (".parquet",), parquet.sniff, parquet.read, parquet.read),
-    Format("table of joints: wide, long, DeepLabCut", TABLES, table.sniff, table.read),
+    Format("table of joints: wide, long, DeepLabCut", TABLES, table.sniff, table.read, table.read),
 )
 
 READABLE = tuple(suffix for f in FORMATS for suffix in f.suffixes if suffix != ".asf")
@@ -75,7 +75,7 @@ def read(path: PathLike, *, layout: str | None = None, axes: str | None = None, 
         layout: name of the layout of a numpy array whose file names none.
         axes: of a numpy array whose file names none, such as ``"t v c"``.
         fps: frames per second of a file that gives none.
-        fill_missing: fill joints of numpy and parquet files that are NaN, see ``skelzoo.fill_missing``; they are refused otherwise.
+        fill_missing: fill joints that are NaN in numpy and parquet files, or empty cells of tables, see ``skelzoo.fill_missing``; they are refused otherwise.
 
     Returns:
         The clips of the file, most often one; 3-D in metres with y up, a pose estimator's in pixels with y down. Named after the file, labelled where its name or

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import LARGEST, Floats, PathLike, build_clip, read_text
+from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.joint_names import known_layout, layout_from_names
 from skelzoo.skeleton.io.table_columns import AXES, Columns, columns_of, joints_of, unique
 from skelzoo.skeleton.layouts import Layout
@@ -44,7 +45,7 @@ _HOW = "Give columns such as Head_x, Head_y, Head_z, or frame, joint, x, y, z; d
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class _Table:
     """What a table of joints holds.
 
     Attributes:
@@ -73,8 +74,11 @@ def sniff(head: bytes) -> bool:
         return False
 
 
-def read(path: PathLike) -> list[Clip]:
+def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     """Read a table of joints.
+
+    Args:
+        form: of it ``fill_missing``: fill empty cells of 3-D joints, instead of refusing them.
 
     Returns:
         One clip (M, T, V, C), 3-D in the table's unit with its axes, 2-D in its pixels; fps where a column of times tells it. 2-D joints with empty cells are
@@ -86,29 +90,25 @@ def read(path: PathLike) -> list[Clip]:
         ClipError: all zero.
     """
     path = Path(path)
-    table = read_table(path)
+    table = _read_table(path)
     keypoints, scores = table.keypoints, table.scores
     lost = np.asarray(np.isnan(keypoints).any(-1))
-    if lost.any() and keypoints.shape[-1] == 3:
+    if lost.any() and keypoints.shape[-1] == 3 and not form.fill_missing:
         more = f", as are {int(lost.sum()) - 1} more joint positions" if lost.sum() > 1 else ""
         raise ReadError(
             path,
             f"{table.lost} is empty{more}",
-            "Fill the gaps when exporting; or take table = skelzoo.skeleton.io.table.read_table(path), where they are NaN, and give "
-            "skelzoo.Clip(skelzoo.fill_missing(table.keypoints), table.layout).",
+            "Fill the gaps when exporting, or have them filled by interpolation over time: --fill-missing (skelzoo.read(path, fill_missing=True)).",
         )
-    keypoints = np.where(lost[..., None], 0.0, keypoints)
+    if keypoints.shape[-1] == 2:
+        keypoints = np.where(lost[..., None], 0.0, keypoints)
     scores = None if scores is None else np.where(lost, 0.0, np.nan_to_num(scores))
-    return [build_clip(keypoints, table.layout, fps=table.fps, scores=scores, name=re.sub(r"(?i)\.(csv|tsv)(\.gz)?$", "", path.name))]
+    name = re.sub(r"(?i)\.(csv|tsv)(\.gz)?$", "", path.name)
+    return [build_clip(keypoints, table.layout, fps=table.fps, scores=scores, name=name, fill=form.fill_missing)]
 
 
-def read_table(path: PathLike) -> Table:
-    """A table of joints with its empty cells.
-
-    Raises:
-        ReadError: as ``read``, but for empty cells.
-    """
-    path = Path(path)
+def _read_table(path: Path) -> _Table:
+    """A table of joints with its empty cells."""
     try:
         rows = _cells(read_text(path).splitlines())
     except csv.Error as error:
@@ -127,7 +127,7 @@ def read_table(path: PathLike) -> Table:
     lost = body.lost(keypoints, joints, axes)
     keypoints = np.where(np.isnan(keypoints).all((-1, -2), keepdims=True), 0.0, keypoints)
     kept = None if np.isnan(scores).all() else scores[:, :, order]
-    return Table(keypoints[:, :, order], layout, _fps(body.times()), kept, lost)
+    return _Table(keypoints[:, :, order], layout, _fps(body.times()), kept, lost)
 
 
 def _cells(lines: Sequence[str]) -> list[list[str]]:
