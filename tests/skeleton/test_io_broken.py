@@ -19,7 +19,7 @@ from skelzoo.skeleton.io import array
 from skelzoo.skeleton.layouts import get_layout
 
 needs_shared = pytest.mark.needs_shared
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = pytest.mark.filterwarnings("error", "ignore:.*that name no layout are read as")
 
 AMC = "HDM_mm_rotateArmsBothBackward1Reps_013_120.amc"
 # how the sample is called here -> files to copy (the first is damaged), the file to read
