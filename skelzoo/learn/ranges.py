@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ class Range:
     Attributes:
         above, below: ``low`` and ``high`` themselves are left out.
         whole: only whole numbers.
+        none: what None, then taken too, is for; empty where it is not taken.
     """
 
     low: float
@@ -24,16 +26,20 @@ class Range:
     above: bool = False
     below: bool = False
     whole: bool = False
+    none: str = ""
 
     def __contains__(self, value: Any) -> bool:
-        if type(value) not in ((int,) if self.whole else (int, float)) or not self.low <= value <= self.high or value == math.inf:
+        if value is None:
+            return bool(self.none)
+        # A whole number may be larger than any float.
+        if type(value) not in ((int,) if self.whole else (int, float)) or not self.low <= value <= self.high or value > sys.float_info.max:
             return False
         return not (self.above and value == self.low) and not (self.below and value == self.high)
 
     def __str__(self) -> str:
         low = f"above {self.low:g}" if self.above else f"of at least {self.low:g}"
         high = "" if self.high == math.inf else f" and {'below' if self.below else 'at most'} {self.high:.15g}"
-        return f"a {'whole ' if self.whole else ''}number {low}{high}"
+        return f"a {'whole ' if self.whole else ''}number {low}{high}{f', or null {self.none}' if self.none else ''}"
 
 
 SHARE = Range(0, 1)

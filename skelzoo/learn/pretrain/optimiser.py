@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 from torch import nn
 
 from skelzoo.errors import TrainingError
+from skelzoo.learn.ranges import NOT_NEGATIVE, POSITIVE, Range, check_numbers
 from skelzoo.learn.training import warmup_cosine
 
 NAMES, SCHEDULES = ("adamw", "adam", "sgd"), ("cosine", "step")
 
-_FINITE = 1e300
+RANGES = {
+    "learning_rate": NOT_NEGATIVE, "weight_decay": NOT_NEGATIVE, "warmup": Range(0, 0.99), "clip_norm": replace(POSITIVE, none="for no clipping"),
+    "momentum": Range(0, 0.9999), "gamma": Range(0, 1, above=True),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,9 @@ class Optimiser:
         for key, known in (("name", NAMES), ("schedule", SCHEDULES)):
             if getattr(self, key) not in known:
                 raise TrainingError(f"optimiser.{key} is {getattr(self, key)!r}. Give one of {', '.join(known)}.")
-        self._check_numbers()
+        check_numbers(self, RANGES, "optimiser.")
+        if type(self.nesterov) is not bool:
+            raise TrainingError(f"optimiser.nesterov is {self.nesterov!r}. Give true or false.")
         if (self.momentum or self.nesterov) and self.name != "sgd":
             raise TrainingError(f"optimiser.momentum and nesterov are of sgd, and name is {self.name}. Leave them out, or choose sgd.")
         if self.nesterov and not self.momentum:
@@ -63,20 +69,6 @@ class Optimiser:
         if marks and self.schedule != "step":
             raise TrainingError(f"optimiser.milestones are of schedule step, and schedule is {self.schedule}. Leave them out, or choose step.")
         object.__setattr__(self, "milestones", tuple(marks))  # equal to what comes back from JSON
-
-    def _check_numbers(self) -> None:
-        ranges = {
-            "learning_rate": (0.0, _FINITE, "of at least 0"), "weight_decay": (0.0, _FINITE, "of at least 0"), "warmup": (0.0, 0.99, "from 0 to 0.99"),
-            "clip_norm": (1e-300, _FINITE, "above 0, or null for no clipping"), "momentum": (0.0, 0.9999, "from 0 to 0.9999"),
-            "gamma": (1e-300, 1.0, "above 0 and at most 1"),
-        }  # fmt: skip
-        for key, (low, high, words) in ranges.items():
-            value = getattr(self, key)
-            off = key == "clip_norm" and value is None
-            if not off and (type(value) not in (int, float) or not low <= value <= high or value >= _FINITE):
-                raise TrainingError(f"optimiser.{key} is {value!r}. Give a number {words}.")
-        if type(self.nesterov) is not bool:
-            raise TrainingError(f"optimiser.nesterov is {self.nesterov!r}. Give true or false.")
 
     def of(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The torch optimiser of these parameters."""
