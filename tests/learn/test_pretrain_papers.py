@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import SMALL, make_clip, write_corpus
+from tiny import SMALL, make_clip
 from torch import nn
 
+import skelzoo
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import find_benchmark
+from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.pretrain.data import held_out
 from skelzoo.learn.pretrain.loop import pretrain
 from skelzoo.learn.pretrain.optimiser import Optimiser
@@ -23,22 +25,28 @@ from skelzoo.learn.training import warmup_cosine
 from skelzoo.skeleton.io.corpus import read_table
 from skelzoo.weights.manifest import manifest
 
-PAPERS = ("skeattnclr-ntu60", "skeletonmae-ntu60-3d", "psp-ntu60")
-FRAMES = {"skeattnclr-ntu60": 64, "skeletonmae-ntu60-3d": 64, "psp-ntu60": 50}
+PAPERS = ("skeattnclr-ntu60", "skeletonmae-ntu60", "psp-ntu60")
+CLIPS = 40
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    clips = [make_clip(i, frames=20 + i, layout="ntu25").replace(name=f"S001C001P{i % 40 + 1:03}R001A001") for i in range(40)]
-    write_corpus(folder / "ntu60.npz", clips, subject=np.arange(1, 41, dtype=np.int32))
+    for file, layout, channels in (("ntu60.npz", "ntu25", 3), ("ntu60_hrnet.npz", "coco17", 2)):
+        clips = [make_clip(i, 20 + i, 1, layout, channels).replace(name=f"S001C001P{i + 1:03}R001A001") for i in range(CLIPS)]
+        # The second person moves as much as the first, so that no step leaves them out.
+        clips = [c.replace(keypoints=np.concatenate([c.keypoints, c.keypoints[:, ::-1] + 0.7][: 1 + i % 2])) for i, c in enumerate(clips)]
+        if channels == 2:
+            clips = [c.replace(keypoints=900 + 60 * c.keypoints, image_size=(1080, 1920)) for c in clips]
+        skelzoo.save_clips(folder / f"given-{file}", clips)
+        make_own_corpus(str(folder / f"given-{file}"), folder / file, subject=r"P(\d{3})", persons=2)
     return folder
 
 
 def small(name: str, **optimiser: Any) -> Recipe:
     """The recipe with a small net and a short run."""
     recipe, options = load_recipe(name), dict(SMALL[load_recipe(name).arch])
-    options |= {"num_frames": FRAMES[name]} if "num_frames" in options else {}
+    options |= {key: recipe.options[key] for key in ("num_frames", "num_persons") if key in recipe.options}
     method = {**recipe.method_options, **({"queue": 16} if "queue" in recipe.method_options else {})}
     changed = dataclasses.replace(recipe.optimiser, milestones=[1] if recipe.optimiser.milestones else [], **optimiser)
     return dataclasses.replace(recipe, options=options, method_options=method, optimiser=changed, steps=2, batch_size=8, precision="32-true")
@@ -52,15 +60,22 @@ def test_a_recipe_of_a_paper_trains(name: str, data: Path, tmp_path: Path) -> No
         rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
     full = recipe.optimiser.learning_rate
     assert rates == pytest.approx([full, 0.1 * full] if recipe.optimiser.milestones else [full, full])
+    windows = np.load(next((tmp_path / "run").glob("windows-*.npy")))
+    (file,) = recipe.data.files
+    corpus = read_table(data / file)
+    clips = [corpus.clips[i] for i in np.flatnonzero(~held_out(corpus, recipe.data.held_out[file]))]
+    assert windows[..., 1].any(axis=(1, 2, 3)).tolist() == [clip.persons == 2 for clip in clips]
+    if recipe.native_rate:
+        assert windows.any(axis=(1, 3, 4)).sum(axis=1).tolist() == [clip.frames for clip in clips]
 
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_recipe_of_a_paper_holds_out_the_test_subjects(name: str, data: Path) -> None:
-    recipe, corpus = load_recipe(name), read_table(data / "ntu60.npz")
-    assert (held_out(corpus, recipe.data.held_out["ntu60.npz"]) == find_benchmark("ntu60-xsub").test(corpus)).all()
-    if name in manifest().models:
-        config = manifest().find(name).config
-        assert (recipe.arch, recipe.options, recipe.contract) == (config.arch, config.options, config.contract)
+    recipe, config = load_recipe(name), manifest().find(name).config
+    (file,) = recipe.data.files
+    corpus = read_table(data / file)
+    assert (held_out(corpus, recipe.data.held_out[file]) == find_benchmark("ntu60-xsub").test(corpus)).all()
+    assert (recipe.arch, recipe.options, recipe.contract) == (config.arch, config.options, config.contract)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
