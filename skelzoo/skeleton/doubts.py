@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.layouts import Layout
-from skelzoo.skeleton.points import is_present, point_track
+from skelzoo.skeleton.points import is_present
 
 UPRIGHT = 0.8
 """Cosine to an axis from which on a spine points along it."""
 
 BACKWARDS = -0.4
-"""Median cosine of feet to the front below which left and right are exchanged: the clips of the corpora and benchmarks have more, nearly all of them when mirrored less."""
+"""Cosine of feet to the front below which, in most frames, left and right are exchanged: the clips of the corpora and benchmarks have more, nearly all of them when mirrored less."""
 
 APART = 0.9
-"""Trunk lengths from hip centre to the middle of the hips from which on joints are in another order: clips of the corpora have at most 0.66, of others' orders at least 1.09."""
+"""Trunk lengths from hip centre to the middle of the hips from which on, in most frames, joints are in another order: clips of the corpora have at most 0.66, of others' orders at least 1.09."""
 
 SHARES = 2
 """2-D coordinates up to this are no pixels: shares of a picture, of joints outside it too."""
@@ -28,6 +29,10 @@ LONG = 60
 
 STRETCH = 30
 """The same in frames for each one of an encoder's, where the frame rate is unknown."""
+
+HIPS = ("left_hip", "right_hip", "hip_center", "shoulder_center")
+FEET = ("left_ankle", "left_foot", "right_ankle", "right_foot")
+TRUNK = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
 
 Doubt = str
 
@@ -65,10 +70,11 @@ def doubts_of(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool,
         any_axis: whether the steps turn bodies upright.
         filled: whether the steps fill joints at zero.
     """
+    bodies = clip.keypoints[is_present(clip.keypoints)]
     # Joints in another order are no spine and no feet: what these tell would mislead.
-    order = _order(clip)
-    found: list[Doubt | None] = [order] if order else [None if any_axis else _spine(keypoints, layout, clip.channels), _mirrored(clip)]
-    found.append(None if filled else _lost(clip))
+    order = _order(bodies, clip.layout)
+    axes = () if order else (None if any_axis else _spine(keypoints[is_present(keypoints)], layout, clip.channels), _mirrored(bodies, clip.layout))
+    found: list[Doubt | None] = [order, *axes, None if filled else _lost(clip)]
     if clip.channels == 2 and max(-clip.keypoints.min(), clip.keypoints.max()) <= SHARES:
         found.append(
             f"the 2-D coordinates are all within -{SHARES} to {SHARES}, as shares of a picture are. Give pixels, keypoints * (width, height), "
@@ -77,19 +83,27 @@ def doubts_of(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool,
     return tuple(doubt for doubt in found if doubt)
 
 
-def _order(clip: Clip) -> Doubt | None:
-    """Whether the middle of the hips is far from a hip centre of its own."""
-    layout, points = clip.layout, ("left_hip", "right_hip", "hip_center", "shoulder_center")
-    mixes = [layout.mix(point) or {} for point in points]
-    if not set(points[:3]) <= set(layout.own.values()) or not all(mixes):
-        return None
+@lru_cache(maxsize=64)
+def _mixes(layout: Layout, points: tuple[str, ...]) -> FloatArray | None:
+    """How joints are mixed to body points: (points, V); None where the layout cannot tell one of them."""
     weights = np.zeros((len(points), len(layout)), np.float32)
-    for row, mix in zip(weights, mixes, strict=True):
+    for row, mix in zip(weights, map(layout.point, points), strict=True):
+        if mix is None:
+            return None
         row[list(mix)] = list(mix.values())
-    at = weights @ clip.keypoints
-    whole = np.asarray(at.any(axis=3)).all(axis=2) if clip.channels == 2 else is_present(at)
-    left, right, hips, shoulders = at[whole].transpose(1, 0, 2)
-    if not len(hips) or np.median(np.linalg.norm((left + right) / 2 - hips, axis=1) / np.maximum(np.linalg.norm(shoulders - hips, axis=1), 1e-12)) <= APART:
+    return weights
+
+
+def _order(bodies: FloatArray, layout: Layout) -> Doubt | None:
+    """Whether the middle of the hips of bodies (B, V, C) is far from a hip centre of its own."""
+    weights = _mixes(layout, HIPS)
+    if weights is None or not set(HIPS[:3]) <= set(layout.own.values()):
+        return None
+    at = weights @ bodies
+    found: NDArray[np.bool_] = np.asarray(at.any(axis=2))
+    left, right, hips, shoulders = at[found.all(axis=1) if at.shape[2] == 2 else found.any(axis=1)].transpose(1, 0, 2)
+    off = _length((left + right) / 2 - hips) > APART * _length(shoulders - hips)
+    if 2 * off.sum() <= len(off):
         return None
     return (
         f"the joints do not fit layout {layout.name!r}, whose hip centre is between the hips; they may be in another order. "
@@ -118,15 +132,15 @@ def _lost(clip: Clip) -> Doubt | None:
     return None
 
 
-def _spine(keypoints: FloatArray, layout: Layout, given: int) -> Doubt | None:
+def _spine(bodies: FloatArray, layout: Layout, given: int) -> Doubt | None:
     """Bodies that stand along another axis than y, or, in 2-D, upside down; ``given`` is the number of the clip's own coordinates."""
-    ends = [layout.point(point) for point in ("hip_center", "shoulder_center")]
-    if None in ends:
+    weights = _mixes(layout, ("hip_center", "shoulder_center"))
+    if weights is None:
         return None
-    whole = np.asarray(keypoints[:, :, [joint for end in ends for joint in end or ()]].any(axis=3)).all(axis=2)
-    hips, shoulders = (point_track(keypoints, layout, point) for point in ("hip_center", "shoulder_center"))
-    # In 3-D a joint may well be the origin.
-    spine = _unit((shoulders - hips)[whole if keypoints.shape[-1] == 2 else is_present(keypoints)]).sum(axis=0)
+    if bodies.shape[2] == 2:  # in 3-D a joint may well be the origin
+        bodies = bodies[np.asarray(bodies[:, weights.any(axis=0)].any(axis=2)).all(axis=1)]
+    hips, shoulders = (weights @ bodies).transpose(1, 0, 2)
+    spine = _unit(shoulders - hips).sum(axis=0)
     spine /= max(float(np.linalg.norm(spine)), 1e-12)
     if len(spine) == 2:
         if spine[1] <= UPRIGHT:
@@ -161,18 +175,17 @@ def _of_spine(found: str, axis: str, advice: str) -> Doubt:
     return f"the spine points {found}; skelzoo's {axis}. {advice}; if the person lies or hangs, all is well."
 
 
-def _mirrored(clip: Clip) -> Doubt | None:
+def _mirrored(bodies: FloatArray, layout: Layout) -> Doubt | None:
     """Whether a 3-D body has its feet at the back, as in the mirror; None too where its own joints do not tell."""
-    feet = {f"{side}_{point}" for side in ("left", "right") for point in ("ankle", "foot")}
-    trunk = [f"{side}_{point}" for side in ("left", "right") for point in ("hip", "shoulder")]
-    if clip.channels == 2 or not feet <= set(clip.layout.own.values()) or any(clip.layout.point(point) is None for point in trunk):
+    weights = _mixes(layout, (*FEET, *TRUNK))
+    if bodies.shape[2] == 2 or weights is None or not set(FEET) <= set(layout.own.values()):
         return None
-    body = clip.keypoints[is_present(clip.keypoints)][None]
-    at = {point: point_track(body, clip.layout, point)[0] for point in (*feet, *trunk)}
-    across = at["left_hip"] - at["right_hip"] + at["left_shoulder"] - at["right_shoulder"]
-    up = at["left_shoulder"] + at["right_shoulder"] - at["left_hip"] - at["right_hip"]
-    toes = at["left_foot"] - at["left_ankle"] + at["right_foot"] - at["right_ankle"]
-    if np.median((_unit(toes) * _unit(np.cross(_unit(across), _unit(up)))).sum(axis=1)) >= BACKWARDS:
+    left_ankle, left_foot, right_ankle, right_foot, left_hip, right_hip, left_shoulder, right_shoulder = (weights @ bodies).transpose(1, 0, 2)
+    x, y, z = _unit(left_hip - right_hip + left_shoulder - right_shoulder).T
+    up_x, up_y, up_z = _unit(left_shoulder + right_shoulder - left_hip - right_hip).T
+    front = np.stack([y * up_z - z * up_y, z * up_x - x * up_z, x * up_y - y * up_x], axis=1)  # np.cross takes several times as long
+    back = (_unit(left_foot - left_ankle + right_foot - right_ankle) * _unit(front)).sum(axis=1) < BACKWARDS
+    if 2 * back.sum() <= len(back):
         return None
     return (
         "the feet point backwards, as if left and right were exchanged; skelzoo's axes are right-handed. If an axis of your data points the other way, turn it, "
@@ -192,5 +205,9 @@ def too_long(clip: Clip, frames: int) -> tuple[Doubt, ...]:
     )
 
 
+def _length(vectors: FloatArray) -> FloatArray:
+    return np.asarray(np.sqrt((vectors * vectors).sum(axis=-1)))
+
+
 def _unit(vectors: FloatArray) -> FloatArray:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12), np.float32)
+    return np.asarray(vectors / np.maximum(_length(vectors)[..., None], 1e-12), np.float32)
