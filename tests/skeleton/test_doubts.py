@@ -41,6 +41,16 @@ def test_bodies_that_do_not_stand_along_y_are_warned_of(turn: list[list[int]], s
         assert np.allclose(turned.keypoints[..., order] * np.array(eval(says.rpartition("* ")[2])), clip.keypoints)
 
 
+@pytest.mark.parametrize("degrees", [-48, -20, 20, 48])
+@pytest.mark.parametrize("axes", [[0, 1, 2], [2, 1, 0]], ids=["about x", "about z"])
+def test_bodies_before_a_tilted_camera_are_warned_of(degrees: float, axes: list[int]) -> None:
+    clip = make("walk", frames=40)
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]], np.float32)[np.ix_(axes, axes)]
+    found = told(clip.replace(keypoints=clip.keypoints @ turn))
+    assert ["leans more than 40 degrees from the y axis" in text for text in found] == [True] * (abs(degrees) > 20)
+
+
 @pytest.mark.parametrize("turn", [[1, 1, -1], [-1, 1, 1], None], ids=["z", "x", "left and right"])
 @pytest.mark.parametrize("motion", ["walk", "squat", "wave", "kick"])
 def test_bodies_in_the_mirror_are_warned_of(turn: list[int] | None, motion: str) -> None:
