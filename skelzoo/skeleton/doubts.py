@@ -44,21 +44,22 @@ class Doubts:
     """What is odd about many clips, so that thousands of them warn once: each doubt with the first clip it is about, and their number."""
 
     def __init__(self) -> None:
-        self._clips: dict[Doubt, dict[int, str]] = {}
+        self._clips: dict[Doubt, tuple[str, int, int]] = {}  # name of the first, how many, number of the last
         self._told: set[Doubt] = set()
 
     def add(self, found: tuple[Doubt, ...], number: int, name: str) -> None:
-        """Note what was found of a clip; number tells it from the others."""
+        """Note what was found of a clip; numbers rise, and a clip prepared once more has the one it had."""
         for doubt in found:
-            self._clips.setdefault(doubt, {})[number] = name
+            first, count, last = self._clips.get(doubt, (name, 0, -1))
+            if number > last:
+                self._clips[doubt] = first, count + 1, number
 
     def warn(self, stacklevel: int = 2) -> None:
         """Warn of what was noted since, but of nothing twice."""
-        for doubt, clips in self._clips.items():
+        for doubt, (first, count, _) in self._clips.items():
             if doubt in self._told:
                 continue
-            first, *others = clips.values()
-            more = f" and {len(others)} more clip{'s' if len(others) > 1 else ''}" if others else ""
+            more = f" and {count - 1} more clip{'s' if count > 2 else ''}" if count > 1 else ""
             warnings.warn(f"{first}{more}: {doubt}", stacklevel=stacklevel + 1)
         self._told |= self._clips.keys()
         self._clips.clear()
