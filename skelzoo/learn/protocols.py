@@ -50,9 +50,9 @@ class Trial:
 
     @property
     def test_parts(self) -> list[tuple[str, Bools]]:
-        """Test clips that numbers are given for, (test clips,) each: all and, where some are copies, without those."""
+        """Test clips that numbers are given for, (test clips,) each: all and, where some but not all are copies, without those."""
         copies = self.clips.copies
-        return [(ALL, np.ones_like(copies)), *([(WITHOUT_COPIES, ~copies)] if copies.any() else [])]
+        return [(ALL, np.ones_like(copies)), *([(WITHOUT_COPIES, ~copies)] if copies.any() and not copies.all() else [])]
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,8 @@ def alone(lock: Path, target: str | os.PathLike[str], wait: float = 60.0) -> Ite
 def cannot_write(target: Path, error: OSError) -> WriteError:
     """What is said when the system refuses to write a file."""
     # numpy only counts what it could write of an array, and does not say why it was no more.
-    return WriteError(
-        f"{target}: cannot be written ({error.strerror or f'{error}; the disk may be full'}); nothing was changed. Choose another place, or make room there."
-    )
+    why = error.strerror or (str(error) if "No space" in str(error) else f"{error}; the disk may be full")
+    return WriteError(f"{target}: cannot be written ({why}); nothing was changed. Choose another place, or make room there.")
 
 
 def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -209,7 +209,7 @@ def test_a_file_of_ones_own_is_measured_by_subjects_on_the_command_line(tmp_path
     for subjects, code, message in (("3,9", 1, "subjects are 1, 2, 3, 4"), ("1,2,3,4", 1, "leave some to train"), ("a", 2, "are no numbers")):
         assert said("--test-subjects", subjects)[0] == code and message in said("--test-subjects", subjects)[1]
     assert said()[0] == 2
-    with pytest.raises(TrainingError, match="has no validation split"):
+    with pytest.raises(TrainingError, match="has no validation parts"):
         validation_clips("mine.npz subjects 3,4", tmp_path / "DATA")
 
 

@@ -118,7 +118,7 @@ def random_frames(x: Tensor, frames: int = 50) -> Tensor:
 def random_frames_of(x: Tensor, lengths: Tensor, frames: int) -> Tensor:
     """``random_frames`` from the first ``lengths`` (N,) frames of each clip."""
     pool = lengths * ((frames + lengths - 1) // lengths)
-    places = torch.arange(int(pool.max()), device=x.device)
+    places = torch.arange(x.shape[2] + frames - 1, device=x.device)  # as long as a pool can be
     order = torch.rand(len(x), len(places), device=x.device).masked_fill(places >= pool[:, None], 2.0).argsort(1)[:, :frames]
     index = (order % lengths[:, None]).sort(1).values
     return x.transpose(1, 2)[torch.arange(len(x), device=x.device)[:, None], index].transpose(1, 2)

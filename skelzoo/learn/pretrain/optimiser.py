@@ -68,7 +68,7 @@ class Optimiser:
             raise TrainingError(f"optimiser.milestones is {marks!r}. Give steps, whole numbers of at least 1 that rise.")
         if marks and self.schedule != "step":
             raise TrainingError(f"optimiser.milestones are of schedule step, and schedule is {self.schedule}. Leave them out, or choose step.")
-        object.__setattr__(self, "milestones", tuple(marks))  # equal to what comes back from JSON
+        object.__setattr__(self, "milestones", list(marks))  # as it comes back from JSON
 
     def of(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The torch optimiser of these parameters."""
