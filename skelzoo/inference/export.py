@@ -32,6 +32,8 @@ from skelzoo.weights.files import bytes_info, dump_json
 OPSET = 20
 """Of the ONNX operators."""
 
+_NEWER = f"This is torch {torch.__version__}; 2.13 exports all shipped models, 2.6 none that was tried."
+
 Run = Callable[[NDArray[np.float32]], Sequence[NDArray[np.float32]]]
 
 
@@ -96,7 +98,7 @@ def _program(net: nn.Module, clips: Tensor, name: str) -> torch.export.ExportedP
         with torch.no_grad():
             return torch.export.export(net, (clips,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},), strict=False)
     except RuntimeError as error:
-        raise ExportError(f"{name}: torch.export cannot follow the net ({str(error).splitlines()[0]}). Tell us the model and your torch version.") from error
+        raise ExportError(f"{name}: torch.export cannot follow the net ({str(error).splitlines()[0]}). {_NEWER}") from error
 
 
 def _pt2(net: nn.Module, clips: Tensor, name: str) -> tuple[bytes, Run]:
@@ -113,9 +115,11 @@ def _onnx(net: _Outputs, clips: Tensor, name: str) -> tuple[bytes, Run]:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError("onnx, onnxscript or onnxruntime", "onnx", "Exporting to ONNX") from error
-    program = torch.onnx.export(
-        _program(net, clips, name), dynamo=True, opset_version=OPSET, input_names=["clips"], output_names=net.names, verbose=False, optimize=True
-    )
+    traced = _program(net, clips, name)
+    try:
+        program = torch.onnx.export(traced, dynamo=True, opset_version=OPSET, input_names=["clips"], output_names=net.names, verbose=False, optimize=True)
+    except torch.onnx.OnnxExporterError as error:
+        raise ExportError(f"{name}: torch.onnx cannot convert the net. {_NEWER}") from error
     if program is None:
         raise ExportError(f"{name}: torch.onnx gave nothing. Tell us the model and your torch version.")
     data = program.model_proto.SerializeToString()

@@ -100,6 +100,16 @@ def test_onnx_and_what_is_written_beside_it(tmp_path: Path) -> None:
     assert [(o["name"], o["shape"]) for o in about["outputs"]] == [("embedding", ["n", 16]), ("logits", ["n", 3])]
 
 
+def test_a_torch_that_cannot_convert_to_onnx_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise torch.onnx.OnnxExporterError("This is step 3/3")
+
+    monkeypatch.setattr(torch.onnx, "export", refuse)
+    with pytest.raises(ExportError, match=r"torch\.onnx cannot convert the net\. This is torch \d"):
+        export(encoder_of(QUICK), "onnx", tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", manifest().pretrained)
 def test_onnx_of_the_published_models(name: str, tmp_path: Path) -> None:
