@@ -153,7 +153,7 @@ def verify(
     """Check every file's sha256, load strictly, and recompute the model's golden on this machine. Each file is read once.
 
     Args:
-        name, endpoint, cache_dir, local_files_only, token: see ``load``.
+        name: as ``load``, and so are ``endpoint``, ``cache_dir``, ``local_files_only`` and ``token``.
         device: on which the golden is recomputed, as ``load``.
 
     Returns:
