@@ -87,9 +87,10 @@ def export(encoder: Encoder, to: str, path: str | os.PathLike[str]) -> Export:
     if difference > TOLERANCE:
         raise ExportError(f"{encoder.name}: the {to} file gives vectors that differ by {difference:.1e}, more than {TOLERANCE:.0e}; nothing was written.")
     about = target.with_name(f"{target.name}.json")
-    with whole_file(target) as file, whole_file(about) as text:
+    with whole_file(target) as file:
         file.write(data)
-        text.write(dump_json({"sha256": bytes_info(data).sha256, **_about(encoder, to, names)}).encode())
+        with whole_file(about) as text:
+            text.write(dump_json({"sha256": bytes_info(data).sha256, **_about(encoder, to, names)}).encode())
     return Export((target, about), difference)
 
 

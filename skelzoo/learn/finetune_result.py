@@ -263,9 +263,10 @@ def write_report(path: str | Path, crossed: CrossValidation, files: Sequence[str
     )  # fmt: skip
     rows = [[*row, *(f"{score:.6f}" for score in scores)] for row, scores in zip(columns, crossed.scores, strict=True)]
     confusion = [[name, *map(str, row)] for name, row in zip(crossed.labels, crossed.confusion, strict=True)]
-    with whole_file(target) as file, whole_file(_confusion_file(target)) as other:
+    with whole_file(target) as file:
         file.write(csv_bytes([["name", "file", "group", "label", "fold", "predicted", *(f"score {name}" for name in crossed.labels)], *rows]))
-        other.write(csv_bytes([["true class", *crossed.labels], *confusion]))
+        with whole_file(_confusion_file(target)) as other:
+            other.write(csv_bytes([["true class", *crossed.labels], *confusion]))
     return [target, _confusion_file(target)]
 
 
