@@ -18,7 +18,8 @@ from typing import Any
 
 from skelzoo.errors import LayoutError
 
-HEAD_POINTS = frozenset({"neck", "head", "head_top", "nose", "left_eye", "right_eye", "left_ear", "right_ear"})
+FACE_POINTS = frozenset({"nose", "left_eye", "right_eye", "left_ear", "right_ear"})
+HEAD_POINTS = frozenset({"neck", "head", "head_top"}) | FACE_POINTS
 TORSO_POINTS = frozenset({"left_shoulder", "right_shoulder", "left_hip", "right_hip"})
 
 Mix = Mapping[str, float]

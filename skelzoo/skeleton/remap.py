@@ -16,6 +16,9 @@ from skelzoo.skeleton.layouts import Layout, get_layout
 MIN_COVERAGE = 0.75
 """Share of target joints that must come from the source's own joints before a remap is accepted."""
 
+STAND_INS: Mapping[str, tuple[str, ...]] = {"nose": ("head",), **{f"{side}_{part}": ("nose", "head") for part in ("eye", "ear") for side in ("left", "right")}}
+"""Points of the face -> the points, the best first, where one stands that the source lacks. ``docs/cameras.md`` says what that costs."""
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -26,6 +29,7 @@ class Coverage:
         direct: target joint -> source joint of the same body point.
         blended: target joint -> {source joint: weight}.
         estimated: target joint -> {target joint: weight}, an extrapolation within the target layout.
+        nearby: target joint of the face -> {source joint: weight} of the nose or head, where it stands instead.
         missing: target joints that nothing stands for.
         points: missing target joint -> the body point that would stand for it, where one would.
     """
@@ -37,16 +41,18 @@ class Coverage:
     estimated: Mapping[str, Mapping[str, float]]
     missing: tuple[str, ...]
     points: Mapping[str, str] = field(default_factory=dict)
+    nearby: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
-        """Share of target joints measured by the source (direct or blended), 0 to 1."""
+        """Share of target joints, but for those ``nearby``, measured by the source (direct or blended), 0 to 1."""
         measured = len(self.direct) + len(self.blended)
         return measured / (measured + len(self.estimated) + len(self.missing))
 
     def __str__(self) -> str:
-        lines = [f"{self.source} -> {self.target}: {self.share:.0%} of the joints measured"]
-        for what, joints in (("blended", self.blended), ("estimated", self.estimated)):
+        apart = f", but for {len(self.nearby)} of the face" if self.nearby else ""
+        lines = [f"{self.source} -> {self.target}: {self.share:.0%} of the joints measured{apart}"]
+        for what, joints in (("blended", self.blended), ("estimated", self.estimated), ("nearby", self.nearby)):
             lines += [f"  {what} {j}: " + " + ".join(f"{w:g} {s}" for s, w in mix.items()) for j, mix in joints.items()]
         lines += [f"  missing {j}" + (f", body point {self.points[j]}" if j in self.points else "") for j in self.missing]
         return "\n".join(lines)
@@ -65,7 +71,8 @@ def remap(clip: Clip, target: str | Layout, min_coverage: float = MIN_COVERAGE) 
     """The clip in another layout.
 
     Joints are matched by the body point they stand for (``Layout.own``), never by position. Joints the source
-    cannot give are estimated by the target's own rule (a hand is the forearm extended), or the remap refuses.
+    cannot give are estimated by the target's own rule (a hand is the forearm extended), stand at the nose or head if they
+    are of the face, or the remap refuses.
 
     Returns:
         Clip with the target's joints; scores are mixed with the same weights.
@@ -124,12 +131,16 @@ def _plan(source: Layout, target: Layout) -> tuple[Coverage, NDArray[np.float32]
             direct[joint] = source.joints[next(iter(mix))]
         else:
             blended[joint] = {source.joints[j]: w for j, w in mix.items()}
-    estimated = {}
+    estimated, nearby = {}, {}
     for joint in unmatched:
         rule = target.estimates.get(joint, {})
         if rule and all(j in direct or j in blended for j in rule):
             estimated[joint] = rule
             matrix[target.index(joint)] = sum(w * matrix[target.index(j)] for j, w in rule.items())
-    missing = tuple(j for j in unmatched if j not in estimated)
+        elif mix := next(filter(None, map(source.point, STAND_INS.get(target.own.get(joint, ""), ()))), None):
+            nearby[joint] = {source.joints[j]: w for j, w in mix.items()}
+            for j, weight in mix.items():
+                matrix[target.index(joint), j] = weight
+    missing = tuple(j for j in unmatched if j not in estimated and j not in nearby)
     points = {j: target.own[j] for j in missing if j in target.own}
-    return Coverage(source.name, target.name, direct, blended, estimated, missing, points), matrix
+    return Coverage(source.name, target.name, direct, blended, estimated, missing, points, nearby), matrix

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, ContractError
 from skelzoo.skeleton.clip import FloatArray
-from skelzoo.skeleton.layouts import Layout
+from skelzoo.skeleton.layouts import FACE_POINTS, Layout
 from skelzoo.skeleton.points import interpolate, is_present, point_track
 from skelzoo.skeleton.steps_psp import center_opening, likely_persons, scale_spine, stand_upright
 
@@ -77,7 +77,7 @@ def fill_gaps(keypoints: FloatArray, layout: Layout | None = None) -> FloatArray
     """Fill joints at exactly zero, where pose estimators put those they do not find, by linear interpolation over time.
 
     Before the first and after the last frame that has the joint its nearest position is held; a joint that the person never has
-    goes to the mean of their others in the frame. Frames without the person stay zero.
+    goes to the mean of their others in the frame, one of the face to the face, or where that ought to be. Frames without the person stay zero.
     """
     filled = keypoints.copy()
     found: NDArray[np.bool_] = np.asarray(keypoints.any(axis=3))
@@ -88,7 +88,20 @@ def fill_gaps(keypoints: FloatArray, layout: Layout | None = None) -> FloatArray
     for person in np.flatnonzero(here.any(axis=1)):
         ever = found[person].any(axis=0)
         filled[person][:, ~ever] = filled[person][:, ever].mean(axis=1, keepdims=True)
+        if layout is not None:
+            _place_face(filled[person], ever, layout)
     return _where_present(filled, keypoints)
+
+
+def _place_face(person: FloatArray, ever: NDArray[np.bool_], layout: Layout) -> None:
+    """Put joints (T, V, C) of the face that are never found, (V,) bool, to the middle of those that are, or above the shoulders by half a trunk."""
+    face = np.array([layout.own.get(joint) in FACE_POINTS for joint in layout.joints])
+    trunk = ("shoulder_center", "hip_center")
+    if (face & ever).any():
+        person[:, face & ~ever] = person[:, face & ever].mean(axis=1, keepdims=True)
+    elif all((mix := layout.point(point)) and ever[list(mix)].all() for point in trunk):
+        shoulders, hips = (point_track(person[None], layout, point)[0] for point in trunk)
+        person[:, face] = (shoulders + (shoulders - hips) / 2)[:, None]
 
 
 def center(keypoints: FloatArray, layout: Layout, point: str | None = None, reference: str = "first_frame") -> FloatArray:

@@ -9,7 +9,7 @@ from tiny import make_clip
 from skelzoo import Clip, Layout, coverage, get_layout, list_layouts, make_layout, remap
 from skelzoo.errors import CoverageError, LayoutError
 
-PAIRS = [(a, b) for a in list_layouts() for b in ("kinect20", "ntu25") if coverage(a, b).share >= 0.75]
+PAIRS = [(a, b) for a in list_layouts() for b in ("kinect20", "ntu25", "coco17") if coverage(a, b).share >= 0.75]
 
 
 def at_point(clip: Clip, point: str) -> np.ndarray:
@@ -30,11 +30,13 @@ def test_every_joint_is_where_its_body_point_is(source: str, target: str) -> Non
             assert np.array_equal(place, clip.keypoints[:, :, clip.layout.index(report.direct[joint])])
         elif joint in report.estimated:
             np.testing.assert_allclose(place, sum(w * places[j] for j, w in report.estimated[joint].items()), atol=1e-5)
+        elif joint in report.nearby:
+            assert any(np.allclose(place, at_point(clip, point), atol=1e-5) for point in ("nose", "head") if clip.layout.point(point))
         else:
             assert joint in report.blended
         if joint in report.blended or (joint in report.direct and source != target):
             np.testing.assert_allclose(place, at_point(clip, layout.own[joint]), atol=1e-5)
-    assert {*report.direct, *report.blended, *report.estimated} == set(layout.joints)
+    assert {*report.direct, *report.blended, *report.estimated, *report.nearby} == set(layout.joints)
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
@@ -77,8 +79,17 @@ def test_too_few_joints_are_refused_with_the_report() -> None:
 
 
 def test_a_missing_joint_is_refused_whatever_the_coverage() -> None:
-    with pytest.raises(CoverageError, match=r"(?s)of 'coco17': 5 missing, .*missing nose"):
-        remap(make_clip(layout="kinect20"), "coco17", min_coverage=0)
+    with pytest.raises(CoverageError, match=r"(?s)of 'body25': 4 missing, .*missing LSmallToe"):
+        remap(make_clip(layout="kinect20"), "body25", min_coverage=0)
+
+
+def test_the_face_stands_at_the_nose_or_else_at_the_head() -> None:
+    for source, eyes, nose in (("h36m17", {"neck_nose": 1.0}, None), ("smpl24", {"head": 1.0}, {"head": 1.0})):
+        report = coverage(source, "coco17")
+        assert report.nearby["left_eye"] == report.nearby["right_ear"] == eyes and report.nearby.get("nose") == nose and report.share == 1
+    assert "but for 4 of the face" in str(coverage("h36m17", "coco17")) and not coverage("openpose18", "coco17").nearby
+    headless = make_layout("headless", {j: j for j in get_layout("coco17").joints[5:]}, [None] * 12)
+    assert coverage(headless, "coco17").missing == get_layout("coco17").joints[:5]
 
 
 def layouts_of_two_points() -> tuple[Layout, Layout]:

@@ -121,6 +121,22 @@ def test_fill_gaps(x: np.ndarray) -> None:
     assert np.array_equal(run(x, "fill_gaps"), x)
 
 
+def test_a_face_that_is_never_found_stands_where_the_face_is() -> None:
+    coco, x = get_layout("coco17"), make_clip(frames=4, layout="coco17", channels=2).keypoints
+    nose, left_ear, *trunk = (coco.index(j) for j in ("nose", "left_ear", "left_shoulder", "right_shoulder", "left_hip", "right_hip"))
+    for lost, place in (
+        ([1, 2, 4], x[:, :, [nose, left_ear]].mean(2)),
+        (range(5), (1.5 * x[:, :, trunk[:2]] - 0.5 * x[:, :, trunk[2:]]).mean(2)),
+        ([*range(5), trunk[0]], np.delete(x, [*range(5), trunk[0]], axis=2).mean(2)),
+    ):
+        gaps = x.copy()
+        gaps[:, :, list(lost)] = 0
+        filled = apply_step({"step": "fill_gaps"}, gaps, coco)
+        for joint in lost:
+            np.testing.assert_allclose(filled[:, :, joint], place, atol=1e-5)
+        assert np.array_equal(np.delete(filled, list(lost), 2), np.delete(x, list(lost), 2))
+
+
 def test_normalize_image() -> None:
     """Left and top edge to -1, right and bottom edge to 1, each axis by its own side; nobody stays nobody."""
     x = np.zeros((2, 3, 17, 2), np.float32)
