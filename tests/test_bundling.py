@@ -30,18 +30,21 @@ def bundle(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("bundle")
 
 
-def test_the_readme_is_what_the_tool_writes(bundle: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readme_and_accuracy_page_are_what_the_tool_writes(bundle: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "README.md", tmp_path)
+    (tmp_path / "docs").mkdir()
     monkeypatch.setattr(bundle, "ROOT", tmp_path)
-    bundle.write_readme()
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert text == (ROOT / "README.md").read_text(encoding="utf-8"), "run: python tools/bundle.py --refresh"
+    bundle.write_tables()
+    readme, page = ((tmp_path / path).read_text(encoding="utf-8") for path in ("README.md", "docs/accuracy.md"))
+    assert (readme, page) == tuple((ROOT / path).read_text(encoding="utf-8") for path in ("README.md", "docs/accuracy.md")), (
+        "run: python tools/bundle.py --refresh"
+    )
     for name in manifest().pretrained:
         entry = manifest().models[name]
         value = {(m.dataset, m.protocol): m.value for m in entry.metrics}
         title = BENCHMARKS["nwucla" if entry.config.contract.channels == 3 else "nwucla-2d"].title
-        assert f"| `{name}` | {value[title, 'linear']:.1f} ({value[title, 'linear, random weights']:.1f}) | {value[title, 'knn']:.1f} |" in text
-        assert f"| `{name}` | {'**yes**' if entry.weights and entry.weights.commercial_use else 'no'} |" in text
+        assert f"| `{name}` | {value[title, 'linear']:.1f} ({value[title, 'linear, random weights']:.1f}) | {value[title, 'knn']:.1f} |" in page
+        assert f"| `{name}` | {'**yes**' if entry.weights and entry.weights.commercial_use else 'no'}, " in readme
 
 
 @pytest.mark.parametrize("name", [name for name, e in manifest().models.items() if e.weights and e.weights.source == "bundled"])

@@ -4,7 +4,7 @@
     python tools/bundle.py --refresh
 
 RUN is the --out folder of the run, DATA the folder with the benchmark files. Bundling measures the weights, their untrained twin
-and the baselines as `skelzoo eval` does, into docs/results. The metrics of the manifest, the cards and the README's tables come from there, each
+and the baselines as `skelzoo eval` does, into docs/results. The metrics of the manifest, the cards, the README's table and docs/accuracy.md come from there, each
 number beside the command that gives it again; --refresh measures nothing.
 """
 
@@ -59,7 +59,7 @@ def main() -> None:
         refresh()
     else:
         bundle_run(a.run, a.data)
-    write_readme()
+    write_tables()
 
 
 def bundle_run(run: Path, data: str) -> None:
@@ -132,52 +132,75 @@ def published() -> dict[str, ModelEntry]:
     return dict(sorted(models.items(), key=lambda item: (-item[1].config.contract.channels, item[0])))
 
 
-def write_readme() -> None:
-    """Put every published model's line and the measured numbers between the marks in the README."""
+def write_tables() -> None:
+    """Put a line for every published model between the marks in the README, and all that was measured of them into docs/accuracy.md."""
     models = published()
+    (ROOT / "docs/accuracy.md").write_text("\n".join(accuracy(models)) + "\n", encoding="utf-8")
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text(encoding="utf-8").split(MARK[0])
+    readme.write_text(before + MARK[0] + "\n".join(summary(models)) + "\n" + MARK[1] + rest.split(MARK[1])[1], encoding="utf-8")
+
+
+def summary(models: dict[str, ModelEntry]) -> list[str]:
+    """The README's lines: which model to take, and each model's licence, input, size and main numbers."""
     free = {name: entry for name, entry in models.items() if entry.weights and entry.weights.commercial_use}
-    lines = [
-        f"Which one: by the mean of the accuracies below {best(models, 3)} for 3-D joints and {best(models, 2)} for the 2-D joints of a pose estimator,",
+    return [
+        f"Which one: by the mean of its accuracies {best(models, 3)} for 3-D joints and {best(models, 2)} for the 2-D joints of a pose estimator,",
         f"and for commercial use {best(free, 3)} and {best(free, 2)}. `skeattnclr-openskel`, the model of `demo`, is smaller and faster than the first.",
         "",
         f"For commercial use: {', '.join(f'`{name}`' for name in free)}. The others were trained on data that is for non-commercial use only.",
         "",
-        "| model | commercial use | licence | input | vector | classes | size |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        *map(model_line, models),
+        "| model | commercial use, licence | input | vector | size | NW-UCLA | UTD-MHAD | classes |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(model_line(name, entry) for name, entry in models.items()),
         "",
-        "Top-1 accuracy of frozen vectors in percent, in brackets that of the same net with random weights. linear: logistic regression (C = 0.05) on standardised vectors; knn: nearest",
+        "NW-UCLA, UTD-MHAD: top-1 accuracy in percent of a linear probe on frozen vectors; nearest neighbours, nets with random weights, baselines without a net and how the heads",
+        "do stand in [docs/accuracy.md](docs/accuracy.md).",
+    ]
+
+
+def accuracy(models: dict[str, ModelEntry]) -> list[str]:
+    """The lines of docs/accuracy.md."""
+    return [
+        "# What was measured",
+        "",
+        "Written by `python tools/bundle.py` from `docs/results/*.csv`; do not edit. `skelzoo info MODEL` shows every number with its command, and [evaluation](evaluation.md) says how they are measured.",
+        "`skelzoo eval MODEL --on nwucla --protocol linear --data DATA` gives a number again; on another processor one clip may fall differently (0.2 points).",
+        "",
+        "## Frozen vectors",
+        "",
+        "Top-1 accuracy in percent, in brackets that of the same net with random weights. linear: logistic regression (C = 0.05) on standardised vectors; knn: nearest",
         "neighbour. NW-UCLA ships 95 test clips that are exact copies of training clips, so it is given without them too.",
         "",
         *result_table(models),
         "",
         "The last rows have no net: coordinates are flattened joints, statistics are mean, deviation, maximum and minimum of joints, limbs and motion over time. On UTD-MHAD, small arm actions",
         "before a fixed camera, nearest neighbours of coordinates are strong, and on NW-UCLA the linear probe of statistics is. Models of 2-D joints are measured on the same clips filmed by",
-        "simulated cameras (`nwucla-2d`, `utdmhad-2d`). `skelzoo eval MODEL --on nwucla --protocol linear --data DATA` gives a number again, `skelzoo info MODEL` shows every number with its command, and",
-        "[docs/evaluation.md](docs/evaluation.md) says how they are measured.",
+        "simulated cameras (`nwucla-2d`, `utdmhad-2d`).",
         "",
-        "Top-1 accuracy in percent of the heads, on clips held out of everything, by what was held out; and on the training clips, each by a head that saw none of its subject or style",
-        "(the encoder saw them, without labels). Calibration error: of the best class's score, in percent.",
+        "## Heads",
+        "",
+        "Top-1 accuracy in percent on clips held out of everything, by what was held out; and on the training clips, each by a head that saw nothing of its subject or style (the encoder saw",
+        "them, without labels). Held-out clips differ between models: the free ones have none of Bandai-Namco, and from `skeattnclr-openskel` no style was held out, so compare within",
+        "the columns by what was held out. Calibration error: of the best class's score, in percent.",
         "",
         *head_table(models),
     ]
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text(encoding="utf-8").split(MARK[0])
-    readme.write_text(before + MARK[0] + "\n".join(lines) + "\n" + MARK[1] + rest.split(MARK[1])[1], encoding="utf-8")
 
 
-def model_line(name: str) -> str:
-    """The model's row of the README's first table."""
+def model_line(name: str, entry: ModelEntry) -> str:
+    """The model's row of the README's table."""
     encoder = skelzoo.load(name, device="cpu")
     contract, weights = encoder.contract, skelzoo.info(name)["weights"]
     size = sum(f["size"] for f in weights["files"].values()) / 1e6
-    shape = f"{contract.layout}, {contract.channels}-D, {contract.persons} person, {contract.frames} frames"
-    use = "**yes**" if weights["commercial_use"] else "no"
-    return f"| `{name}` | {use} | {weights['license']} | {shape} | {encoder.embedding_dim} | {encoder.config.num_classes} | {size:.1f} MB |"
+    use = ("**yes**" if weights["commercial_use"] else "no") + f", {weights['license']}"
+    linear = [f"{numbers(entry)[column]:.1f}" for column in columns(contract.channels) if column[1] == "linear" and WITHOUT_COPIES not in column[0]]
+    cells = [f"`{name}`", use, f"{contract.layout}, {contract.channels}-D", encoder.embedding_dim, f"{size:.1f} MB", *linear, encoder.config.num_classes]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def result_table(models: dict[str, ModelEntry]) -> list[str]:
-    """The README's table of numbers: published models, then the baselines."""
+    """The table of numbers: published models, then the baselines."""
     lines = ["| model | NW-UCLA linear | knn | linear, without copies | UTD-MHAD linear | knn |", "| --- | --- | --- | --- | --- | --- |"]
     baselines = {}
     for name, entry in models.items():
@@ -217,7 +240,10 @@ def result_line(name: str, entry: ModelEntry, kind: str, brackets: str | None = 
 def head_table(models: dict[str, ModelEntry]) -> list[str]:
     """How the models' heads do."""
     kinds = ("clip", "subject", "style", "cross-validated")
-    lines = ["| model | classes | held-out clips | top-1 | by clip | by subject | by style | head did not see | calibration error |", "| --- |" + " --- |" * 8]
+    lines = [
+        "| model | classes | held-out clips | top-1 | by clip | by subject | by style | unseen by the head | calibration error |",
+        "| --- |" + " --- |" * 8,
+    ]
     for name, entry in models.items():
         head = {(m.dataset, m.protocol): m.value for m in entry.metrics if m.protocol.startswith("head, ")}
         if head:
