@@ -29,6 +29,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 LARGEST = 1e8
 """No coordinate in millimetres and no angle in degrees of a person comes near this; a damaged number does."""
 
+SPARSE = 100
+"""Times as many frames as there are pictures with numbers, at most, for the pictures to be of one video."""
+
 
 def read_bytes(path: PathLike) -> bytes:
     """All bytes of a file.
@@ -147,6 +150,21 @@ def whole_number(token: str, path: PathLike, what: str) -> int:
     if value < 0:
         raise ReadError(path, f"{what} should be a whole number, but is {token.strip()[:40]!r}", "The file is damaged there; copy or export it again.")
     return value
+
+
+def check_video(path: PathLike, found: int, frames: float, what: str) -> None:
+    """Refuse pictures that stand too far apart to be of one video, before memory is taken for what is between them.
+
+    Args:
+        found: number of the pictures.
+        frames: number of frames from the first to the last.
+        what: what they are, for the message, e.g. ``"pictures have numbers from 1 to 9"``.
+
+    Raises:
+        ReadError: more than ``SPARSE`` frames for each picture.
+    """
+    if frames > SPARSE * found:
+        raise ReadError(path, f"its {found} {what}, and are no video", "Give the frames of one video.")
 
 
 ARRAY_ERRORS = (

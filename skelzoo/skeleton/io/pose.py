@@ -24,7 +24,7 @@ import numpy as np
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import nwucla
-from skelzoo.skeleton.io.files import PathLike, build_clip, is_json, load_json, read_head
+from skelzoo.skeleton.io.files import PathLike, build_clip, check_video, is_json, load_json, read_head
 from skelzoo.skeleton.io.tracks import Person, tracks_of
 from skelzoo.skeleton.layouts import Layout, get_layout
 
@@ -33,9 +33,6 @@ LAYOUTS: Mapping[int, str] = {17: "coco17", 18: "openpose18", 25: "body25", 26: 
 
 DATASETS = ("coco", "coco_wholebody", "body8", "halpe", "halpe26")
 """Data sets whose joints MMPose's files may say they hold."""
-
-SPARSE = 100
-"""Times as many frames as there are pictures with numbers, at most, for the pictures to be of one video."""
 
 SETTLED = 2_000_000_000
 """Nanoseconds after its last change from which on a folder's listing is kept."""
@@ -199,8 +196,7 @@ def _renumbered(pictures: Mapping[int, list[Person]], path: Path, whole: bool) -
     numbers = sorted(pictures)
     step = (math.gcd(*(number - numbers[0] for number in numbers)) if whole else 0) or 1
     frames = {(number - numbers[0]) // step: pictures[number] for number in numbers}
-    if max(frames) >= SPARSE * len(frames):
-        raise ReadError(path, f"its {len(frames)} pictures have numbers from {numbers[0]} to {numbers[-1]}, and are no video", "Give the frames of one video.")
+    check_video(path, len(frames), max(frames) + 1, f"pictures have numbers from {numbers[0]} to {numbers[-1]}")
     return frames
 
 

@@ -7,8 +7,9 @@ long           a row per joint, columns ``frame``, ``joint``, ``x``, ``y``, and 
 DeepLabCut     three rows of header (``scorer``, ``bodyparts``, ``coords``), four with ``individuals``
 =============  ==================================================================================================
 
-Columns ``frame``, ``time`` or ``timestamp``, and ``person`` may stand beside them; others are passed over. Joints that are those of a layout of skelzoo, in
-any order, are brought into its order; others are understood as ``skelzoo.layout_from_names`` does.
+Columns ``frame``, ``time`` or ``timestamp``, and ``person`` may stand beside them; others are passed over. Frames stand where their numbers or times put them,
+with empty ones between. Joints that are those of a layout of skelzoo, in any order, are brought into its order; others are understood as
+``skelzoo.layout_from_names`` does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,16 +30,11 @@ from skelzoo.skeleton.io.files import LARGEST, Floats, PathLike, build_clip, rea
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.joint_names import known_layout, layout_from_names
 from skelzoo.skeleton.io.table_columns import AXES, Columns, columns_of, joints_of, unique
+from skelzoo.skeleton.io.table_times import by_coming, by_number, by_time, clock, past_midnight, rate
 from skelzoo.skeleton.layouts import Layout
 
 EMPTY = frozenset(("", "nan", "na", "n/a", "none", "null", "-"))
 """What stands in a cell without a number, in small letters."""
-
-UNITS = (1.0, 1e-3, 1e-6, 1e-7, 1e-9)
-"""Seconds per unit of a time column, likeliest first; a Kinect counts in 1e-7."""
-
-RATES = (5.0, 500.0)
-"""Frames per second of recordings; the unit of time is told by them."""
 
 _HOW = "Give columns such as Head_x, Head_y, Head_z, or frame, joint, x, y, z; docs/preparation.md shows them."
 
@@ -85,8 +80,9 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
         (0, 0), not found, with score 0.
 
     Raises:
-        ReadError: no columns of joints, joints whose names are not understood, a coordinate without its column, cells that are no numbers, a frame twice,
-            rows of other lengths than the header, and empty cells of 3-D joints; the message names line and column.
+        ReadError: no columns of joints, joints whose names are not understood, a coordinate without its column, cells that are no numbers, times of which
+            some are none, a frame twice, frames too far apart for a video, rows of other lengths than the header, and empty cells of 3-D joints; the message
+            names line and column.
         ClipError: all zero.
     """
     path = Path(path)
@@ -127,7 +123,7 @@ def _read_table(path: Path) -> _Table:
     lost = body.lost(keypoints, joints, axes)
     keypoints = np.where(np.isnan(keypoints).all((-1, -2), keepdims=True), 0.0, keypoints)
     kept = None if np.isnan(scores).all() else scores[:, :, order]
-    return _Table(keypoints[:, :, order], layout, _fps(body.times()), kept, lost)
+    return _Table(keypoints[:, :, order], layout, body.fps(), kept, lost)
 
 
 def _cells(lines: Sequence[str]) -> list[list[str]]:
@@ -168,23 +164,31 @@ class _Body:
         self.path, self.columns = path, columns
         named = rows[1 : columns.header] or rows[:1]
         self.header = [" ".join(cell.strip() for cell in cells) for cells in zip(*named, strict=False)]
-        self.rows = [(i, row) for i, row in enumerate(rows, 1) if i > columns.header and any(cell.strip() for cell in row)]
-        if not self.rows:
+        below = [(i, row) for i, row in enumerate(rows, 1) if i > columns.header]
+        filled = [n for n, (_, row) in enumerate(below) if any(cell.strip() for cell in row)]
+        if not filled:
             raise ReadError(path, "holds no rows below its header", "Leave this recording out, or export it again.")
+        self.rows = [below[n] for n in filled]
         odd = next(((i, row) for i, row in self.rows if len(row) != len(self.header)), None)
         if odd is not None:
             problem = f"line {odd[0]} has {len(odd[1])} cells, the header {len(self.header)}"
             raise ReadError(path, problem, "The file is cut off or damaged there; copy or export it again.")
         # A comma for the decimal point goes with semicolons between the cells.
         self.comma = not any("." in cell for _, row in self.rows[:50] for cell in row)
-        key = "frame" if "frame" in columns.named else "time" if "time" in columns.named else None
-        if key is None and columns.long:
+        has_times = "time" in columns.named and any(text.casefold() not in EMPTY for text in self.texts("time"))
+        self.key = "frame" if "frame" in columns.named else "time" if has_times else None
+        if self.key is None and columns.long:
             raise ReadError(path, "has a row per joint, but no column frame or time", _HOW)
-        keys = np.arange(len(self.rows)) if key is None else self._keys(key)
-        people = self.texts("person") if "person" in columns.named else [""] * len(self.rows)
-        if key is None and "person" in columns.named:
+        if self.key is None and "person" in columns.named:
             raise ReadError(path, "has a column person, but no column frame or time", _HOW)
-        self.frames, self.frame = np.unique(keys, return_inverse=True)
+        if self.key is None:
+            # Lines without cells are no rows: line ends written twice leave one after every row.
+            between = below[filled[0] : filled[-1] + 1]
+            self.rows = [(i, row if len(row) == len(self.header) else [""] * len(self.header)) for i, row in between if len(row) > 1]
+        self.times = self._times() if has_times else None
+        self.frame = self._places()
+        self.frames = int(self.frame.max()) + 1
+        people = self.texts("person") if "person" in columns.named else [""] * len(self.rows)
         self.people = unique(people)
         self.person = [self.people.index(person) for person in people]
 
@@ -192,10 +196,28 @@ class _Body:
         """The cells of a column as text."""
         return [row[self.columns.named[kind]].strip() for _, row in self.rows]
 
-    def _keys(self, kind: str) -> NDArray[Any]:
-        """What tells the frames apart: numbers, or times of day as text."""
-        texts = self.texts(kind)
-        return np.array(texts) if kind == "time" and math.isnan(self._number(texts[0])) else self.numbers(self.columns.named[kind], largest=1e20, empty=False)
+    def _times(self) -> Floats | None:
+        """The time of each row in the table's unit, NaN where empty; None where times are neither numbers nor times of day."""
+        texts = self.texts("time")
+        if any(math.isfinite(self._number(text)) for text in texts):
+            return self.numbers(self.columns.named["time"], largest=1e20, empty=self.key != "time")
+        times = np.array([clock(text) for text in texts])
+        if np.isnan(times).all():
+            return None
+        bad = next((n for n, text in enumerate(texts) if math.isnan(times[n]) and (self.key == "time" or text.casefold() not in EMPTY)), None)
+        if bad is not None:
+            raise self._unusable(bad, self.columns.named["time"], "time of day", "Correct it.")
+        known = np.isfinite(times)
+        times[known] = past_midnight(times[known])
+        return times
+
+    def _places(self) -> NDArray[np.intp]:
+        """The frame of each row, counted from 0."""
+        if self.key is None:
+            return np.arange(len(self.rows))
+        if self.key == "frame":
+            return by_number(self.numbers(self.columns.named["frame"], largest=1e20, empty=False), self.path)
+        return np.asarray(by_coming(self.texts("time")), np.intp) if self.times is None else by_time(self.times, "times", self.path)
 
     def _number(self, cell: str) -> float:
         try:
@@ -203,17 +225,20 @@ class _Body:
         except ValueError:
             return math.nan
 
+    def _unusable(self, row: int, column: int, what: str, how: str) -> ReadError:
+        line, cells = self.rows[row]
+        return ReadError(self.path, f"line {line}, column {self.header[column] or column + 1!r}: {cells[column].strip()[:40]!r} is not a usable {what}", how)
+
     def numbers(self, column: int, largest: float = LARGEST, empty: bool = True) -> Floats:
         """The cells of a column as numbers, NaN where empty."""
         values = np.full(len(self.rows), np.nan)
-        for n, (line, row) in enumerate(self.rows):
+        for n, (_, row) in enumerate(self.rows):
             cell = row[column].strip()
             if cell.casefold() in EMPTY and empty:
                 continue
             values[n] = self._number(cell)
             if not abs(values[n]) < largest:
-                problem = f"line {line}, column {self.header[column] or column + 1!r}: {cell[:40]!r} is not a usable number"
-                raise ReadError(self.path, problem, "Correct it, or leave the cell empty where a joint was not found.")
+                raise self._unusable(n, column, "number", "Correct it, or leave the cell empty where a joint was not found." if empty else "Correct it.")
         return values
 
     def wide(self, joints: Sequence[str], axes: str) -> Floats:
@@ -221,7 +246,7 @@ class _Body:
         named = unique(person for person, _ in self.columns.joints)
         if len(named) > 1 and len(self.people) > 1:
             raise ReadError(self.path, "names persons in its header and in a column", "Leave one of them out.")
-        places = np.full((max(len(named), len(self.people)), len(self.frames), len(joints), len(axes) + 1), np.nan)
+        places = np.full((max(len(named), len(self.people)), self.frames, len(joints), len(axes) + 1), np.nan)
         self._check_once([(p, int(t)) for p, t in zip(self.person, self.frame, strict=True)])
         at = {joint: v for v, joint in enumerate(joints)}
         for (person, joint), row in self.columns.joints.items():
@@ -235,7 +260,7 @@ class _Body:
         """Likewise of a table with a row per joint."""
         at = {joint: v for v, joint in enumerate(joints)}
         joint = [at[name] for name in self.texts("joint")]
-        places = np.full((len(self.people), len(self.frames), len(joints), len(axes) + 1), np.nan)
+        places = np.full((len(self.people), self.frames, len(joints), len(axes) + 1), np.nan)
         self._check_once(list(zip(self.person, map(int, self.frame), joint, strict=True)))
         for k, what in enumerate((*axes, "score")):
             if what in self.columns.named:
@@ -263,26 +288,15 @@ class _Body:
         column = next(row[axes[k]] for (_, joint), row in self.columns.joints.items() if joint == joints[v])
         return f"line {lines[0]}, column {self.header[column]!r}"
 
-    def _frame(self, number: int) -> str:
-        kind = "frame" if "frame" in self.columns.named else "time" if "time" in self.columns.named else "row"
-        return f"{kind} {self.frames[number]}".removesuffix(".0")
+    def _frame(self, place: int) -> str:
+        """What a table calls the frame at a place, for messages."""
+        kind = self.key or "row"
+        return f"{kind} {place if self.key is None else self.texts(kind)[int(np.argmax(self.frame == place))]}".removesuffix(".0")
 
-    def times(self) -> Floats | None:
-        """The time of each frame in the table's unit, or None."""
-        column = self.columns.named.get("time")
-        if column is None:
+    def fps(self) -> float | None:
+        """Frames per second by the column of times; None without one, or where it does not tell."""
+        if self.times is None:
             return None
-        if math.isnan(self._number(self.texts("time")[0])):  # a date
-            return None
-        times = self.numbers(column, largest=1e20)
-        return times[np.unique(self.frame, return_index=True)[1]]
-
-
-def _fps(times: Floats | None) -> float | None:
-    """Frames per second; None where there are no times, or where they are in no unit that people film in."""
-    if times is None or len(times) < 2 or not (np.diff(times) > 0).all():
-        return None
-    steps = np.diff(times)
-    step = float(steps[steps < 1.5 * np.median(steps)].mean())
-    fps = next((1 / (step * unit) for unit in UNITS if RATES[0] <= 1 / (step * unit) <= RATES[1]), None)
-    return float(round(fps)) if fps and abs(fps - round(fps)) < 5e-4 * fps else fps
+        places, first = np.unique(self.frame, return_index=True)
+        times = self.times[first]
+        return rate(times[np.isfinite(times)], places[np.isfinite(times)])

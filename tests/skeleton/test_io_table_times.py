@@ -1,0 +1,86 @@
+"""Tables of joints over time: every frame stands where its number or time puts it, and the rate is that of the recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_io_table import changed, long, same, wide, write
+from tiny import make_clip
+
+from skelzoo import Clip, read
+from skelzoo.errors import ReadError
+
+CLIP = make_clip()
+GAP = CLIP.frames // 2
+"""Frame before which somebody was away."""
+
+
+def away(frames: int) -> Clip:
+    """The clip with nobody in it for a while."""
+    nobody = np.zeros((1, frames, *CLIP.keypoints.shape[2:]), np.float32)
+    return Clip(np.concatenate([CLIP.keypoints[:, :GAP], nobody, CLIP.keypoints[:, GAP:]], 1), CLIP.layout)
+
+
+def day(t: int) -> str:
+    """The time of day at frame t of a recording at 10 fps that begins half a second before ten."""
+    return f"9:59:{59.5 + t / 10:06.3f}" if t < 5 else f"10:00:{t / 10 - 0.5:06.3f}"
+
+
+@pytest.mark.parametrize(("time", "fps"), [
+    (day, 10.0), (lambda t: day(t).replace("9:59", "23:59").replace("10:00", "00:00"), 10.0), (lambda t: f"Sunday, {20 - t}", None),
+], ids=["ten o'clock", "midnight", "neither"])  # fmt: skip
+def test_times_of_day_are_in_order_and_other_texts_as_they_come(tmp_path: Path, time: Callable[[int], str], fps: float | None) -> None:
+    (found,) = read(wide(tmp_path / "a.csv", CLIP, extra=lambda t: {"time": time(t)}))
+    same(found, CLIP)
+    assert found.fps == fps
+
+
+@pytest.mark.parametrize("bad", ["", "nan", "soon"])
+@pytest.mark.parametrize("time", [lambda t: f"{8 + t / 10:g}", day], ids=["seconds", "of day"])
+@pytest.mark.parametrize("line", [2, 5])
+def test_a_time_that_is_none_is_refused_by_line(tmp_path: Path, line: int, time: Callable[[int], str], bad: str) -> None:
+    path = wide(tmp_path / "a.csv", CLIP, extra=lambda t: {"time": bad if t == line - 2 else time(t)})
+    with pytest.raises(ReadError, match=rf"line {line}, column 'time': '{bad}' is not a usable (number|time of day)"):
+        read(path)
+
+
+@pytest.mark.parametrize(("column", "key"), [
+    ("frame", lambda t: 7 + t), ("frame", lambda t: 5 * t), ("frame", lambda t: t / 2), ("time", lambda t: f"{t / 30:.3f}"), ("time", lambda t: f"9:00:{t / 30:06.3f}"),
+], ids=["frames", "every fifth frame", "half frames", "seconds", "times of day"])  # fmt: skip
+@pytest.mark.parametrize("rows", ["wide", "long"])
+def test_gaps_stay(tmp_path: Path, rows: str, column: str, key: Callable[[int], object]) -> None:
+    def at(t: int) -> object:
+        return key(t if t < GAP else t + 11)
+
+    if rows == "wide":
+        path = wide(tmp_path / "a.csv", CLIP, extra=lambda t: {column: at(t)})
+    else:
+        header, *cells = [line.split(",") for line in long(tmp_path / "b.csv", CLIP).read_text().splitlines()]
+        path = write(tmp_path / "a.csv", [[column, *header[1:]]], [[at(int(row[0])), *row[1:]] for row in cells])
+    (found,) = read(path)
+    same(found, away(11))
+    assert found.fps == (30 if column == "time" else None)
+
+
+def test_uneven_times_leave_no_gaps(tmp_path: Path) -> None:
+    late = np.random.default_rng(0).uniform(0, 0.01, CLIP.frames)
+    same(read(wide(tmp_path / "a.csv", CLIP, extra=lambda t: {"time": t / 30 + late[t]}))[0], CLIP)
+
+
+def test_empty_rows_are_frames_and_empty_lines_are_not(tmp_path: Path) -> None:
+    path = wide(tmp_path / "a.csv", CLIP)
+    header, *rows = path.read_text().splitlines()
+    empty = "," * header.count(",")
+    path.write_text("\n\n".join([header, empty, *rows[:GAP], *[empty] * 3, *rows[GAP:], empty]))
+    same(read(path)[0], away(3))
+
+
+@pytest.mark.parametrize("column", ["frame", "time"])
+def test_frames_too_far_apart_are_no_video(tmp_path: Path, column: str) -> None:
+    path = wide(tmp_path / "a.csv", CLIP, extra=lambda t: {column: t})
+    changed(path, CLIP.frames + 1, f"{CLIP.frames - 1},", f"{10**15},")
+    with pytest.raises(ReadError, match=rf"its {CLIP.frames} frames have \w+ from 0 to 1.*, and are no video"):
+        read(path)
