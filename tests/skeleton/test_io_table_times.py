@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_io_table import changed, long, same, wide, write
+from test_io_table import changed, filmed, long, same, wide, write
 from tiny import make_clip
 
 from skelzoo import Clip, read
@@ -84,3 +84,23 @@ def test_frames_too_far_apart_are_no_video(tmp_path: Path, column: str) -> None:
     changed(path, CLIP.frames + 1, f"{CLIP.frames - 1},", f"{10**15},")
     with pytest.raises(ReadError, match=rf"its {CLIP.frames} frames have \w+ from 0 to 1.*, and are no video"):
         read(path)
+
+
+@pytest.mark.parametrize("clip", [CLIP, filmed()], ids=["3-D", "2-D"])
+def test_filled_tables_have_the_joints_of_filled_arrays(tmp_path: Path, clip: Clip) -> None:
+    keypoints = np.concatenate([clip.keypoints] * 2, 1)
+    keypoints[0, 2, 3] = keypoints[0, 4:6] = keypoints[0, -1] = np.nan
+    np.savez(tmp_path / "a.npz", keypoints=keypoints, layout=clip.layout.name)
+    (expected,) = read(tmp_path / "a.npz", fill_missing=True)
+    header = ["frame", *(f"{j}_{a}" for j in clip.layout.joints for a in "xyz"[: clip.channels])]
+    rows = [[t, *("" if np.isnan(x) else float(x) for x in row.ravel())] for t, row in enumerate(keypoints[0])]
+    for name, kept in (("empty", rows), ("gap", [row for row in rows if row[0] != 4])):
+        (found,) = read(write(tmp_path / f"{name}.csv", [header], kept), fill_missing=True)
+        np.testing.assert_allclose(found.keypoints, expected.keypoints, rtol=1e-5)
+
+
+def test_what_is_never_known_in_2d_stays_so_when_tables_are_filled(tmp_path: Path) -> None:
+    clip = filmed()
+    rows = [[t, "p", j, *("" if j == "nose" else float(x) for x in clip.keypoints[0, t, v])] for t in (0, 1, 3) for v, j in enumerate(clip.layout.joints)]
+    (found,) = read(write(tmp_path / "a.csv", [["frame", "person", "joint", "x", "y"]], rows), fill_missing=True)
+    assert found.frames == 4 and not found.keypoints[0, :, 0].any() and found.keypoints[0, :, 1:].all()

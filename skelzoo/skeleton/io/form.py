@@ -19,7 +19,7 @@ class ArrayForm:
         layout: name of the layout of arrays that name none.
         axes: of arrays that name none, such as ``"t v c"``.
         fps: of clips whose file gives no frame rate.
-        fill_missing: fill joints that are NaN in numpy and parquet files, or empty cells of tables, as ``skelzoo.fill_missing``.
+        fill_missing: fill joints that are NaN in numpy and parquet files, or empty cells of tables, as ``skelzoo.fill_missing``; of one person those of empty frames too.
 
     Raises:
         LayoutError: no such layout.

@@ -44,7 +44,7 @@ class _Table:
     """What a table of joints holds.
 
     Attributes:
-        keypoints: (M, T, V, C), NaN where a cell is empty, all zero where a person is not there.
+        keypoints: (M, T, V, C), NaN where a cell is empty, as all are where a person is not there.
         layout: its joints are the V axis.
         fps: frames per second by the column of times; None without one.
         scores: (M, T, V), or None.
@@ -73,11 +73,11 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     """Read a table of joints.
 
     Args:
-        form: of it ``fill_missing``: fill empty cells of 3-D joints, instead of refusing them.
+        form: of it ``fill_missing``: fill empty cells, which are refused in 3-D otherwise, and those of frames without anyone where the table is of one person.
 
     Returns:
         One clip (M, T, V, C), 3-D in the table's unit with its axes, 2-D in its pixels; fps where a column of times tells it. 2-D joints with empty cells are
-        (0, 0), not found, with score 0.
+        (0, 0), not found, with score 0, unless they are filled.
 
     Raises:
         ReadError: no columns of joints, joints whose names are not understood, a coordinate without its column, cells that are no numbers, times of which
@@ -88,7 +88,8 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     path = Path(path)
     table = _read_table(path)
     keypoints, scores = table.keypoints, table.scores
-    lost = np.asarray(np.isnan(keypoints).any(-1))
+    unknown, absent = (np.asarray(found) for found in (np.isnan(keypoints).any(-1), np.isnan(keypoints).all((-1, -2))))
+    lost = unknown & ~absent[..., None]
     if lost.any() and keypoints.shape[-1] == 3 and not form.fill_missing:
         more = f", as are {int(lost.sum()) - 1} more joint positions" if lost.sum() > 1 else ""
         raise ReadError(
@@ -96,9 +97,11 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
             f"{table.lost} is empty{more}",
             "Fill the gaps when exporting, or have them filled by interpolation over time: --fill-missing (skelzoo.read(path, fill_missing=True)).",
         )
+    if len(keypoints) > 1 or not form.fill_missing:
+        keypoints[absent] = 0
     if keypoints.shape[-1] == 2:
-        keypoints = np.where(lost[..., None], 0.0, keypoints)
-    scores = None if scores is None else np.where(lost, 0.0, np.nan_to_num(scores))
+        keypoints[np.broadcast_to(unknown.all(1, keepdims=True), lost.shape) if form.fill_missing else lost] = 0
+    scores = None if scores is None else np.where(unknown, 0.0, np.nan_to_num(scores))
     name = re.sub(r"(?i)\.(csv|tsv)(\.gz)?$", "", path.name)
     return [build_clip(keypoints, table.layout, fps=table.fps, scores=scores, name=name, fill=form.fill_missing)]
 
@@ -121,7 +124,6 @@ def _read_table(path: Path) -> _Table:
     places = body.long(joints, axes) if columns.long else body.wide(joints, axes)
     keypoints, scores = places[..., : len(axes)], places[..., len(axes)]
     lost = body.lost(keypoints, joints, axes)
-    keypoints = np.where(np.isnan(keypoints).all((-1, -2), keepdims=True), 0.0, keypoints)
     kept = None if np.isnan(scores).all() else scores[:, :, order]
     return _Table(keypoints[:, :, order], layout, body.fps(), kept, lost)
 
