@@ -104,3 +104,14 @@ def test_what_is_never_known_in_2d_stays_so_when_tables_are_filled(tmp_path: Pat
     rows = [[t, "p", j, *("" if j == "nose" else float(x) for x in clip.keypoints[0, t, v])] for t in (0, 1, 3) for v, j in enumerate(clip.layout.joints)]
     (found,) = read(write(tmp_path / "a.csv", [["frame", "person", "joint", "x", "y"]], rows), fill_missing=True)
     assert found.frames == 4 and not found.keypoints[0, :, 0].any() and found.keypoints[0, :, 1:].all()
+
+
+@pytest.mark.parametrize(("column", "step", "fps"), [
+    ("timestamp", 166667, 60), ("timestamp", 333333, 30), ("timestamp", 16667, 60), ("timestamp", 33333333, 30), ("time", 0.2, 5), ("timestamp", 100000, None),
+    ("timestamp_us", 100000, 10), ("Timestamp (us)", 166667, 6), ("time [\u00b5s]", 40000, 25), ("time_ticks", 100000, 100), ("timestamp_ns", 33333333, 30), ("time (ms)", 500, 2),
+    ("ticks", 1, None),
+], ids=str)  # fmt: skip
+def test_the_unit_of_time_is_that_of_the_name_or_of_a_common_rate(tmp_path: Path, column: str, step: float, fps: float | None) -> None:
+    (found,) = read(wide(tmp_path / "a.csv", CLIP, extra=lambda t: {column: step * t}))
+    same(found, CLIP)
+    assert found.fps == fps

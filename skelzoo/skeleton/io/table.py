@@ -187,6 +187,7 @@ class _Body:
             # Lines without cells are no rows: line ends written twice leave one after every row.
             between = below[filled[0] : filled[-1] + 1]
             self.rows = [(i, row if len(row) == len(self.header) else [""] * len(self.header)) for i, row in between if len(row) > 1]
+        self.unit = columns.unit
         self.times = self._times() if has_times else None
         self.frame = self._places()
         self.frames = int(self.frame.max()) + 1
@@ -210,7 +211,7 @@ class _Body:
         if bad is not None:
             raise self._unusable(bad, self.columns.named["time"], "time of day", "Correct it.")
         known = np.isfinite(times)
-        times[known] = past_midnight(times[known])
+        times[known], self.unit = past_midnight(times[known]), 1.0
         return times
 
     def _places(self) -> NDArray[np.intp]:
@@ -301,4 +302,4 @@ class _Body:
             return None
         places, first = np.unique(self.frame, return_index=True)
         times = self.times[first]
-        return rate(times[np.isfinite(times)], places[np.isfinite(times)])
+        return rate(times[np.isfinite(times)], places[np.isfinite(times)], self.unit)

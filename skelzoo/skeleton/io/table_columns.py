@@ -18,13 +18,25 @@ _NO_PLACE = re.compile(r"(?<![a-z])(?:rot|rotation|orientation|quat|quaternion|a
 
 WORDS = {
     "frame": ("frame", "frames", "frameid", "framenumber", "frameno", "frameindex", "frameidx", "framenum"),
-    "time": ("time", "timestamp", "t", "times", "timems", "timestampms", "timeseconds", "timesec", "seconds"),
     "person": ("person", "personid", "subject", "subjectid", "individual", "individuals", "trackid", "bodyid", "playerid", "skeletonid"),
     "joint": ("joint", "jointname", "bodypart", "bodyparts", "keypoint", "keypointname", "landmark", "landmarkname", "marker", "markername"),
     "score": _SCORES,
     **{axis: (axis, f"pos{axis}", f"position{axis}", f"{axis}pos", f"coord{axis}") for axis in AXES},
 }
-"""What a column of its own may be called, in small letters alone."""
+"""What a column of its own may be called, in small letters alone; of times see ``time_unit``."""
+
+TIME_UNITS = {
+    1.0: ("s", "sec", "secs", "second", "seconds"),
+    1e-3: ("ms", "msec", "msecs", "millis", "millisecond", "milliseconds"),
+    1e-6: ("us", "\u03bcs", "usec", "usecs", "micros", "microsecond", "microseconds"),
+    1e-7: ("ticks", "100ns"),
+    1e-9: ("ns", "nsec", "nsecs", "nanos", "nanosecond", "nanoseconds"),
+}
+"""Seconds per unit of time, likeliest first, and what it is called; ticks are .NET's, in which a Kinect counts."""
+
+_TIME = re.compile(
+    rf"(?P<time>time[\W_]*stamps?|times?|t(?![^\W_]))?[\W_]*(?P<unit>{'|'.join(word for words in TIME_UNITS.values() for word in words)})?[\W_]*"
+)
 
 
 @dataclass
@@ -34,12 +46,14 @@ class Columns:
     Attributes:
         named: what the columns of WORDS are, of those that are there.
         joints: (person, joint) -> x, y, z and score -> the column; empty in a long table. The person is "" where the header names none.
+        unit: seconds per unit of the column of times, 0 where its name does not say.
         header: number of rows of the header.
         twice: a joint's coordinate that two columns are, "" for none.
     """
 
     named: dict[str, int] = field(default_factory=dict)
     joints: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    unit: float = 0
     header: int = 1
     twice: str = ""
 
@@ -74,11 +88,23 @@ def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
         kind = next((kind for kind, words in WORDS.items() if word in words), None)
         if kind is not None:
             columns.named.setdefault(kind, i)
+        elif (unit := time_unit(cell)) is not None:
+            if columns.named.setdefault("time", i) == i:
+                columns.unit = unit
         elif (found := _coordinate(cell)) is not None:
             columns.add("", *found, i)
     columns.without_strays()
     told = columns.long or any({"x", "y"} <= set(row) for row in columns.joints.values())
     return columns if told else None
+
+
+def time_unit(cell: str) -> float | None:
+    """Seconds per unit of a column of times by its name, such as ``Time (ms)`` or ``timestamp_us``; 0 where it does not say, None if it is another column."""
+    match = _TIME.fullmatch(cell.strip().casefold())
+    # Of units alone only those that are words, and ticks only beside a time: those of games are others.
+    if match is None or not (match["time"] or (match["unit"] or "").endswith("seconds")):
+        return None
+    return next((unit for unit, words in TIME_UNITS.items() if match["unit"] in words), 0.0)
 
 
 def _deeplabcut(rows: Sequence[Sequence[str]]) -> Columns | None:

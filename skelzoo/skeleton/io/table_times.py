@@ -11,12 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.skeleton.io.files import Floats, check_video
-
-UNITS = (1.0, 1e-3, 1e-6, 1e-7, 1e-9)
-"""Seconds per unit of a time column, likeliest first; a Kinect counts in 1e-7."""
+from skelzoo.skeleton.io.table_columns import TIME_UNITS
 
 RATES = (5.0, 500.0)
-"""Frames per second of recordings; the unit of time is told by them."""
+"""Frames per second of recordings; where the header does not name the unit of time, it is told by them."""
+
+COMMON = (10.0, 15.0, 20.0, 24.0, 25.0, 30.0, 50.0, 60.0, 90.0, 100.0, 120.0)
+"""Frames per second that cameras have."""
+
+SURE = 1.01
+"""How many times as far from a common rate as the nearest unit the next one must be, as a ratio of rates."""
 
 DAY = 86400
 
@@ -79,10 +83,24 @@ def _step(steps: Floats) -> float:
     return float(steps[steps < 1.5 * np.median(steps)].mean())
 
 
-def rate(times: Floats, places: NDArray[np.intp]) -> float | None:
-    """Frames per second by the times of frames at these places; None where there are no times, or where they are in no unit that people film in."""
+def rate(times: Floats, places: NDArray[np.intp], unit: float) -> float | None:
+    """Frames per second by the times of frames at these places.
+
+    Args:
+        unit: seconds per unit of the times; 0 where it is not known.
+
+    Returns:
+        None where there are no times, where they are in no unit that people film in, or where two units give a common rate.
+    """
     if len(times) < 2 or not (np.diff(times) > 0).all():
         return None
     step = _step(np.diff(times) / np.diff(places))
-    fps = next((1 / (step * unit) for unit in UNITS if RATES[0] <= 1 / (step * unit) <= RATES[1]), None)
+    fps = 1 / (step * unit) if unit else _likeliest([1 / (step * unit) for unit in TIME_UNITS])
     return float(round(fps)) if fps and abs(fps - round(fps)) < 5e-4 * fps else fps
+
+
+def _likeliest(rates: Sequence[float]) -> float | None:
+    """The rate that is nearest to a common one; None where two are as near, or none is a rate of recordings."""
+    ranked = sorted((min(max(fps / one, one / fps) for one in COMMON), fps) for fps in rates if RATES[0] <= round(fps, 6) <= RATES[1])
+    unsure = not ranked or (len(ranked) > 1 and ranked[1][0] < SURE * ranked[0][0])
+    return None if unsure else ranked[0][1]
