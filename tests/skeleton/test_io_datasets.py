@@ -82,6 +82,8 @@ def test_kinetics(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda d: d["data"][5].update(frame_index=10**12), r"a\.json: its 6 pictures have numbers from 1 to 1000000000000, and are no video"),
+        (lambda d: d["data"][5].update(frame_index=2), r"a\.json: has frame 2 twice"),
         (lambda d: [row.update(skeleton=[]) for row in d["data"]], r"nobody was found in it \(6 frames\)"),
         (lambda d: d["data"][0]["skeleton"][0].update(pose=[0.1] * 34), "not as Kinetics-skeleton's files are"),
         (lambda d: d["data"][0]["skeleton"][0].update(pose=[170.0] * 36), "no shares of the picture"),

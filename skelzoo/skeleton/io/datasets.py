@@ -14,6 +14,7 @@ PKU-MMD                text, 150 numbers a frame: two bodies of 25 joints in met
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, build_clip, is_json, load_json, load_npz
+from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, build_clip, check_video, is_json, load_json, load_npz
 from skelzoo.skeleton.io.tracks import Person, tracks_of
 
 JOINTS, BODIES, FPS = 25, 2, 30.0
@@ -147,16 +148,23 @@ def read_kinetics(path: PathLike) -> list[Clip]:
         One clip (M, T, 18, 2) with scores, layout openpose18, in pixels of a picture of 340 x 256, y down, 30 fps; joints that were not found are 0.
 
     Raises:
-        ReadError: not such JSON, cut off, joints that are not 18 or no shares of a picture, nobody in any frame.
+        ReadError: not such JSON, cut off, joints that are not 18 or no shares of a picture, a frame twice, frames too far apart
+            for a video, nobody in any frame.
         ClipError: NaN.
     """
     path = Path(path)
     data = load_json(path)
-    frames = dict(_frames(data, path))
+    rows = list(_frames(data, path))
+    frames = dict(rows)
+    if len(frames) < len(rows):
+        twice = Counter(number for number, _ in rows).most_common(1)[0][0]
+        raise ReadError(path, f"has frame {twice} twice", "Save each video to a file of its own.")
     if not any(frames.values()):
         raise ReadError(path, f"nobody was found in it ({len(frames)} frames)", "Leave this recording out.")
-    tracks, first = tracks_of(frames, path), min(frames)
-    shape = (len(tracks), max(frames) - first + 1, _OPENPOSE)
+    first, length = min(frames), max(frames) - min(frames) + 1
+    check_video(path, len(frames), length, f"pictures have numbers from {first} to {max(frames)}")
+    tracks = tracks_of(frames, path)
+    shape = (len(tracks), length, _OPENPOSE)
     keypoints, scores = np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
     for m, track in enumerate(tracks):
         for number, person in track.items():
