@@ -71,10 +71,27 @@ def test_tabs_semicolons_and_gzip(tmp_path: Path, name: str, delimiter: str) -> 
     assert found.name == "a" and find_files(tmp_path) == [path]
 
 
-def test_decimal_commas_go_with_semicolons(tmp_path: Path) -> None:
-    path = wide(tmp_path / "a.csv", make_clip(), delimiter=";")
-    path.write_text("\n".join(line if i == 0 else line.replace(".", ",") for i, line in enumerate(path.read_text().splitlines())))
-    same(read(path)[0], make_clip())
+@pytest.mark.parametrize("rows", [wide, long])
+def test_decimal_commas_go_with_semicolons_whatever_other_columns_hold(tmp_path: Path, rows: Callable[..., Path]) -> None:
+    lines = rows(tmp_path / "a.csv", make_clip()).read_text().splitlines()
+    turned = [line.replace(",", ";").replace(".", ",") + ";a.mp4;9:00" for line in lines[1:]]
+    (tmp_path / "a.csv").write_text("\n".join([lines[0].replace(",", ";") + ";video;begun", *turned]))
+    same(read(tmp_path / "a.csv")[0], make_clip())
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv.gz"])
+def test_utf16_is_read_and_found_in_folders(tmp_path: Path, name: str, encoding: str) -> None:
+    text = "\ufeff" * (encoding == "utf-16-be") + wide(tmp_path / "b", make_clip(), delimiter="\t").read_text()
+    (tmp_path / name).write_bytes((gzip.compress if name.endswith("gz") else bytes)(text.encode(encoding)))
+    assert find_files(tmp_path) == [tmp_path / name]
+    same(read(tmp_path / name)[0], make_clip())
+
+
+def test_a_name_that_ends_in_x_by_chance_is_no_joint(tmp_path: Path) -> None:
+    same(read(wide(tmp_path / "a.csv", make_clip(), "{j}{A}", extra=lambda t: {"INDEX": t, "ENERGY": 0.5}))[0], make_clip())
+    with pytest.raises(ReadError, match=r"no column is x of 'Head'"):
+        read(changed(wide(tmp_path / "a.csv", make_clip(), "{j}{A}"), 1, "HeadX", "SkullX"))
 
 
 def test_long_tables_have_persons_who_come_and_go(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ PathLike = str | os.PathLike[str]
 Floats = NDArray[np.float64]
 
 GZIP_MAGIC = b"\x1f\x8b"
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 LARGEST = 1e8
 """No coordinate in millimetres and no angle in degrees of a person comes near this; a damaged number does."""
 
@@ -69,7 +70,7 @@ def read_text(path: PathLike) -> str:
             raise ReadError(path, f"the gzip data are cut off or damaged ({error})", "Copy or download the file again.") from None
     if data in (b"", codecs.BOM_UTF8):
         raise ReadError(path, "holds no text", "Copy or download the file again.")
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if data.startswith(UTF16_MARKS):
         return data.decode("utf-16", "replace")
     try:
         return data.decode("utf-8-sig")

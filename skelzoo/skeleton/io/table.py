@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.files import LARGEST, Floats, PathLike, build_clip, read_text
+from skelzoo.skeleton.io.files import LARGEST, UTF16_MARKS, Floats, PathLike, build_clip, read_text
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.joint_names import known_layout, layout_from_names
 from skelzoo.skeleton.io.table_columns import AXES, Columns, columns_of, joints_of, unique
@@ -60,9 +60,10 @@ class _Table:
 
 def sniff(head: bytes) -> bool:
     """Whether a file that starts with these bytes looks like a table of joints, by the names of its columns."""
-    if b"\0" in head[:4] or head[:1] in (b"{", b"["):
+    encoding = "utf-16" if head.startswith(UTF16_MARKS) else "utf-8-sig"
+    if (encoding != "utf-16" and b"\0" in head[:4]) or head[:1] in (b"{", b"["):
         return False
-    lines = head.decode("utf-8-sig", "replace").splitlines()[:4]
+    lines = head.decode(encoding, "replace").splitlines()[:4]
     try:
         return columns_of(_cells(lines)) is not None
     except csv.Error:
@@ -175,8 +176,9 @@ class _Body:
         if odd is not None:
             problem = f"line {odd[0]} has {len(odd[1])} cells, the header {len(self.header)}"
             raise ReadError(path, problem, "The file is cut off or damaged there; copy or export it again.")
-        # A comma for the decimal point goes with semicolons between the cells.
-        self.comma = not any("." in cell for _, row in self.rows[:50] for cell in row)
+        # A comma for the decimal point goes with semicolons between the cells; a point in another column may be that of a file's name.
+        places = [i for row in columns.joints.values() for i in row.values()] or [columns.named[axis] for axis in AXES if axis in columns.named]
+        self.comma = not any("." in row[i] for _, row in self.rows[:50] for i in places)
         has_times = "time" in columns.named and any(text.casefold() not in EMPTY for text in self.texts("time"))
         self.key = "frame" if "frame" in columns.named else "time" if has_times else None
         if self.key is None and columns.long:

@@ -48,6 +48,7 @@ class Columns:
         joints: (person, joint) -> x, y, z and score -> the column; empty in a long table. The person is "" where the header names none.
         unit: seconds per unit of the column of times, 0 where its name does not say.
         header: number of rows of the header.
+        glued: columns whose names are told by a capital X, Y or Z at their end alone.
         twice: a joint's coordinate that two columns are, "" for none.
     """
 
@@ -55,6 +56,7 @@ class Columns:
     joints: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     unit: float = 0
     header: int = 1
+    glued: set[int] = field(default_factory=set)
     twice: str = ""
 
     @property
@@ -70,8 +72,8 @@ class Columns:
         row.setdefault(what, column)
 
     def without_strays(self) -> Columns:
-        """Those of joints that have coordinates at all: a column may end in _c and be something else."""
-        self.joints = {key: row for key, row in self.joints.items() if set(row) & set(AXES)}
+        """Those of joints that have coordinates at all: a column may end in _c and be something else, or in X alone, as INDEX does."""
+        self.joints = {key: row for key, row in self.joints.items() if set(row) & set(AXES) and not (len(row) == 1 and self.glued & set(row.values()))}
         return self
 
 
@@ -93,6 +95,8 @@ def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
                 columns.unit = unit
         elif (found := _coordinate(cell)) is not None:
             columns.add("", *found, i)
+            if not any(pattern.fullmatch(_UNIT.sub("", cell.strip())) for pattern in (_LAST, _FIRST)):
+                columns.glued.add(i)
     columns.without_strays()
     told = columns.long or any({"x", "y"} <= set(row) for row in columns.joints.values())
     return columns if told else None
