@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import re
@@ -14,7 +15,10 @@ import numpy as np
 import pytest
 
 import skelzoo
-from skelzoo.errors import ReadError
+from skelzoo.errors import ClipError, ReadError
+from skelzoo.inference.files import Refusal, read_files
+from skelzoo.skeleton.io.form import ArrayForm
+from skelzoo.skeleton.io.stream import open_stream
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +60,44 @@ def test_stgcn(tmp_path: Path, bodies: np.ndarray) -> None:
     np.save(tmp_path / "pixels.npy", bodies.transpose(0, 4, 1, 3, 2) * 100)
     with pytest.raises(ReadError, match=r"not their coordinates in metres.*axes='n c t v m'"):
         skelzoo.read(tmp_path / "pixels.npy")
+
+
+def save(path: Path, bodies: np.ndarray) -> Path:
+    """Clips in CTR-GCN's file, the last for testing, or in ST-GCN's."""
+    if path.suffix == ".npy":
+        np.save(path, bodies.transpose(0, 4, 1, 3, 2))
+    else:
+        rows, hot = bodies.reshape(*bodies.shape[:2], 150), np.eye(60)[range(len(bodies))]
+        np.savez(path, x_train=rows[:-1], y_train=hot[:-1], x_test=rows[-1:], y_test=hot[-1:])
+    return path
+
+
+@pytest.mark.parametrize("name", ["NTU60_CS.npz", "train_data.npy"])
+def test_a_lost_joint_costs_its_clip_alone_and_is_filled_if_wanted(tmp_path: Path, bodies: np.ndarray, name: str) -> None:
+    four = np.concatenate([bodies, bodies + 0.1 * (bodies != 0)])
+    whole = skelzoo.read(save(tmp_path / name, four))
+    four[2, 3, 0, 4, 1] = np.nan
+    path = save(tmp_path / name, four)
+    with pytest.raises(ClipError, match=rf"{re.escape(whole[2].name)}: 1 joint positions are NaN.*--fill-missing"):
+        skelzoo.read(path)
+    found = list(read_files([str(path)]))
+    assert [(one.clip if isinstance(one, Refusal) else one.clip.name) for one in found] == [clip.name for clip in whole]
+    assert [isinstance(one, Refusal) for one in found] == [False, False, True, False]
+    filled = skelzoo.read(path, fill_missing=True)
+    stream = open_stream(path, ArrayForm(fill_missing=True))
+    assert stream is not None and [stream.count, len(filled)] == [4, 4]
+    with contextlib.closing(stream):
+        for clip, one, other in zip(whole[1:], filled[1:], stream.clips(1, 4), strict=True):
+            assert isinstance(other, skelzoo.Clip) and (one.name, one.label) == (other.name, other.label) == (clip.name, clip.label)
+            np.testing.assert_array_equal(one.keypoints, other.keypoints)
+            np.testing.assert_allclose(one.keypoints, clip.keypoints, atol=0.5)
+    np.testing.assert_allclose(filled[2].keypoints[0, 3, 4], four[2, [2, 4], 0, 4].mean(0), rtol=1e-5)
+
+
+def test_an_array_of_no_clips_is_refused(tmp_path: Path, bodies: np.ndarray) -> None:
+    np.save(tmp_path / "train_data.npy", np.zeros((0, 3, 20, 25, 2)))
+    with pytest.raises(ReadError, match=r"train_data\.npy: holds no clips"):
+        skelzoo.read(tmp_path / "train_data.npy")
 
 
 def kinetics(frames: int = 6) -> dict[str, Any]:

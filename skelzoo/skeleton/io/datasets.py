@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,13 @@ from numpy.typing import NDArray
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, build_clip, check_video, is_json, load_json, load_npz
+from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.tracks import Person, tracks_of
 
 JOINTS, BODIES, FPS = 25, 2, 30.0
+
+PARTS = ("train", "test")
+"""Of a file of CTR-GCN's, in the order of its clips."""
 
 PICTURE = (256, 340)
 """Height and width to which the videos of Kinetics-skeleton were brought (Yan et al., AAAI 2018)."""
@@ -68,8 +72,11 @@ def sniff_ctrgcn(head: bytes) -> bool:
     return re.match(rb"PK\x03\x04.{26}[xy]_(train|test)\.npy", head, re.DOTALL) is not None
 
 
-def read_ctrgcn(path: PathLike) -> list[Clip]:
+def read_ctrgcn(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     """Read both parts of CTR-GCN's ``.npz``, training clips first.
+
+    Args:
+        form: of it ``fill_missing``: fill joints that are NaN.
 
     Returns:
         Clips (M, T, 25, 3) without the empty frames at the end and bodies that are never there, layout ntu25, metres, y up, 30 fps, named ``FILE[train 0]`` on;
@@ -81,20 +88,29 @@ def read_ctrgcn(path: PathLike) -> list[Clip]:
     """
     path, clips = Path(path), []
     arrays = load_npz(path)
-    for part in ("train", "test"):
+    for part in PARTS:
         x, y = arrays.pop(f"x_{part}", None), arrays.pop(f"y_{part}", None)
         if x is None and y is None:
             continue
-        if x is None or x.ndim != 3 or x.shape[2] != BODIES * JOINTS * 3 or x.dtype.kind != "f" or y is None or not _is_one_hot(y, len(x)):
+        if x is None or y is None or not is_ctrgcn(x.shape, x.dtype, y):
             shapes = f"x_{part} {None if x is None else x.shape} and y_{part} {None if y is None else y.shape}"
             raise ReadError(path, f"has {shapes}, not (N, T, 150) and one-hot (N, classes) as CTR-GCN's files",
                             "Save other arrays as np.savez(path, keypoints=x, layout='ntu25', axes='n t v c').")  # fmt: skip
-        labels = [f"A{i + 1:03}" if y.shape[1] in CODES else str(i) for i in y.argmax(1)]
-        bodies = x.reshape(*x.shape[:2], BODIES, JOINTS, 3).transpose(0, 2, 1, 3, 4)
-        clips += [_clip(one, f"{path.stem}[{part} {i}]", label) for i, (one, label) in enumerate(zip(bodies, labels, strict=True))]
+        clips += [ctrgcn_clip(one, hot, f"{path.stem}[{part} {i}]", form.fill_missing) for i, (one, hot) in enumerate(zip(x, y, strict=True))]
     if not clips:
         raise ReadError(path, "holds no clips", "Copy or download the file again.")
     return clips
+
+
+def is_ctrgcn(shape: Sequence[int], dtype: np.dtype[Any], y: NDArray[Any]) -> bool:
+    """Whether joints of that shape and type, and the classes ``y``, are a part of CTR-GCN's file."""
+    return len(shape) == 3 and shape[2] == BODIES * JOINTS * 3 and dtype.kind == "f" and _is_one_hot(y, shape[0])
+
+
+def ctrgcn_clip(row: NDArray[Any], hot: NDArray[Any], name: str, fill: bool) -> Clip:
+    """The clip of a row (T, 150) with the class that is hot (classes,); errors as ``read_ctrgcn``."""
+    label = f"A{hot.argmax() + 1:03}" if len(hot) in CODES else str(hot.argmax())
+    return _clip(row.reshape(len(row), BODIES, JOINTS, 3).transpose(1, 0, 2, 3), name, label, fill)
 
 
 def _is_one_hot(y: NDArray[Any], count: int) -> bool:
@@ -106,34 +122,49 @@ def sniff_stgcn(head: bytes) -> bool:
     return head.startswith(b"\x93NUMPY") and re.search(rb"'shape': \(\d+, 3, \d+, 25, 2\)", head[:512]) is not None
 
 
-def read_stgcn(path: PathLike) -> list[Clip]:
+def read_stgcn(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     """Read ST-GCN's data array of NTU RGB+D, without its labels.
+
+    Args:
+        form: of it ``fill_missing``: fill joints that are NaN.
 
     Returns:
         Clips as of ``read_ctrgcn``, named ``FILE[0]`` on, without labels.
 
     Raises:
-        ReadError: cut off, or coordinates that are no metres.
+        ReadError: cut off, no clips, or coordinates that are no metres.
         ClipError: NaN, or a clip that is all zero.
     """
     path = Path(path)
+    return [stgcn_clip(one, f"{path.stem}[{i}]", form.fill_missing) for i, one in enumerate(stgcn_array(path))]
+
+
+def stgcn_array(path: Path) -> NDArray[Any]:
+    """ST-GCN's array (N, 3, T, 25, 2) as it lies on disk; errors as ``read_stgcn``."""
     try:
-        data = np.load(path, mmap_mode="r", allow_pickle=False)
+        data: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except ARRAY_ERRORS as error:
         raise array_error(path, error) from None
-    if data.dtype.kind != "f" or any(not (np.abs(one) <= FARTHEST).all() for one in data):
+    if not data.size:
+        raise ReadError(path, f"holds no clips (shape {data.shape})", "Copy or download the file again.")
+    if data.dtype.kind != "f" or any((np.abs(one) > FARTHEST).any() for one in data):
         raise ReadError(path, f"has the shape {data.shape} of ST-GCN's files, but not their coordinates in metres",
                         "Save it as np.savez(path, keypoints=x, layout=NAME, axes='n c t v m'), or with other axes.")  # fmt: skip
-    return [_clip(one.transpose(3, 1, 2, 0), f"{path.stem}[{i}]", None) for i, one in enumerate(data)]
+    return data
 
 
-def _clip(bodies: NDArray[Any], name: str, label: str | None) -> Clip:
+def stgcn_clip(row: NDArray[Any], name: str, fill: bool) -> Clip:
+    """The clip of a row (3, T, 25, 2); errors as ``read_stgcn``."""
+    return _clip(row.transpose(3, 1, 2, 0), name, None, fill)
+
+
+def _clip(bodies: NDArray[Any], name: str, label: str | None, fill: bool) -> Clip:
     """Bodies (M, T, 25, 3) without those who are never there and the empty frames at the end; copied, so that the array of all clips can go."""
     there: NDArray[np.bool_] = np.any(bodies, axis=(2, 3))
     persons, frames = there.any(1), np.flatnonzero(there.any(0))
     if len(frames):
         bodies = bodies[persons, : frames[-1] + 1]
-    return build_clip(np.array(bodies, np.float32), "ntu25", fps=FPS, label=label, name=name)
+    return build_clip(np.array(bodies, np.float32), "ntu25", fps=FPS, label=label, name=name, fill=fill)
 
 
 def sniff_kinetics(head: bytes) -> bool:

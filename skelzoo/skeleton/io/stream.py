@@ -1,7 +1,7 @@
 """Clips of one large file one after the other, without holding the file.
 
-Taken are corpus files, parquet, and numpy files whose first axis is the clips, as ``skelzoo.save_clips`` and ``np.savez``
-write them. What is not in perfect order is left to ``read``, which says what is wrong.
+Taken are corpus files, parquet, numpy files whose first axis is the clips, as ``skelzoo.save_clips`` and ``np.savez``
+write them, and those of CTR-GCN and ST-GCN. What is not in perfect order is left to ``read``, which says what is wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, LayoutError, SkelzooError
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io import array, corpus, parquet
+from skelzoo.skeleton.io import array, corpus, datasets, parquet
 from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, read_head
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 
@@ -100,11 +100,11 @@ def open_stream(path: PathLike, form: ArrayForm = NO_FORM) -> ClipStream | None:
     path = Path(path)
     stream: ClipStream | None = None
     try:
-        head = read_head(path, 6)
+        head = read_head(path, 512)
         if parquet.sniff(head):
             stream = _ParquetStream(path)
         elif array.sniff_npy(head) or array.sniff_npz(head):
-            stream = _open_numpy(path, form)
+            stream = _open_numpy(path, head, form)
     except (*ARRAY_ERRORS, SkelzooError):
         pass
     if stream is not None:
@@ -210,12 +210,21 @@ class _NumpyStream(ClipStream):
         keys: arrays with one row per clip; of those in ``long``, clip i has the rows ``bounds[i]`` to ``bounds[i + 1] - 1``.
         name_key: the one with the names, "" when they have none.
         make: a clip's name and its rows -> the clip.
+        part: what stands before the number of a clip without a name.
     """
 
     def __init__(
-        self, path: Path, keys: Sequence[str], long: Sequence[str], bounds: NDArray[np.int64], name_key: str, make: Callable[[str, Arrays], Clip]
+        self,
+        path: Path,
+        keys: Sequence[str],
+        long: Sequence[str],
+        bounds: NDArray[np.int64],
+        name_key: str,
+        make: Callable[[str, Arrays], Clip],
+        part: str = "",
     ) -> None:
         super().__init__(path)
+        self._part = part
         self.count = len(bounds) - 1
         self._keys, self._long, self._bounds, self._name_key, self._make = keys, long, bounds, name_key, make
         self._open()
@@ -247,21 +256,46 @@ class _NumpyStream(ClipStream):
             arrays = {key: self._rows[key].take(count) for key, count in self._lengths(self._position, self._position + 1).items()}
         except ARRAY_ERRORS as error:
             raise array_error(self.path, error) from None
-        name = str(arrays[self._name_key][0]) if self._name_key else f"{self.path.stem}[{self._position}]"
+        name = str(arrays[self._name_key][0]) if self._name_key else f"{self.path.stem}[{self._part}{self._position}]"
         try:
             return self._make(name, arrays)
         except ClipError as error:
             return BadClip(name, error)
 
 
-def _open_numpy(path: Path, form: ArrayForm) -> ClipStream | None:
+class _Joined(ClipStream):
+    """The clips of streams one after the other."""
+
+    def __init__(self, path: Path, streams: Sequence[ClipStream]) -> None:
+        super().__init__(path)
+        self._streams, self._starts = streams, [0, *itertools.accumulate(stream.count for stream in streams)]
+        self.count = self._starts[-1]
+
+    def close(self) -> None:
+        for stream in self._streams:
+            stream.close()
+
+    def _seek(self, first: int) -> None:
+        self._position = first
+
+    def _next(self) -> Clip | BadClip:
+        part = bisect.bisect_right(self._starts, self._position) - 1
+        first = self._position - self._starts[part]
+        return next(self._streams[part].clips(first, first + 1))
+
+
+def _open_numpy(path: Path, head: bytes, form: ArrayForm) -> ClipStream | None:
     with contextlib.ExitStack() as files:
         rows = _open_rows(path, files)
         if not all(r.in_order for r in rows.values()):
             return None
+        if datasets.sniff_stgcn(head):
+            return _stgcn_stream(path, form)
         if not zipfile.is_zipfile(path):
             return _array_stream(path, rows, {}, form)
         with np.load(path, allow_pickle=False) as once:
+            if datasets.sniff_ctrgcn(head):
+                return _ctrgcn_stream(path, rows, once, form)
             return _corpus_stream(path, rows, once) if corpus.MARK in rows else _array_stream(path, rows, once, form)
 
 
@@ -295,6 +329,37 @@ def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDAr
         return array.clips_of({**shared, **own, "names": np.array([name])}, layout, path, form.fill_missing)[0]
 
     return _NumpyStream(path, keys, long, bounds, name_key, make)
+
+
+def _stgcn_stream(path: Path, form: ArrayForm) -> ClipStream | None:
+    count = len(datasets.stgcn_array(path))
+
+    def make(name: str, own: Arrays) -> Clip:
+        return datasets.stgcn_clip(own["keypoints"][0], name, form.fill_missing)
+
+    return None if count < 2 else _NumpyStream(path, ("keypoints",), (), np.arange(count + 1), "", make)
+
+
+def _ctrgcn_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]], form: ArrayForm) -> ClipStream | None:
+    counts: dict[str, int] = {}
+    for part in datasets.PARTS:
+        if f"x_{part}" in rows or f"y_{part}" in rows:
+            joints = rows[f"x_{part}"]
+            if not datasets.is_ctrgcn(joints.shape, joints.dtype, once[f"y_{part}"]):
+                return None
+            counts[part] = joints.shape[0]
+    if sum(counts.values()) < 2:
+        return None
+
+    def of(part: str, count: int) -> ClipStream:
+        x, y = f"x_{part}", f"y_{part}"
+
+        def make(name: str, own: Arrays) -> Clip:
+            return datasets.ctrgcn_clip(own[x][0], own[y][0], name, form.fill_missing)
+
+        return _NumpyStream(path, (x, y), (), np.arange(count + 1), "", make, f"{part} ")
+
+    return _Joined(path, [of(part, count) for part, count in counts.items()])
 
 
 def _corpus_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]]) -> ClipStream | None:
