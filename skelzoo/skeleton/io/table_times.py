@@ -54,9 +54,10 @@ def by_number(keys: Floats, path: Path) -> NDArray[np.intp]:
     """
     if (keys != np.rint(keys)).any():
         return by_time(keys, "numbers", path)
-    offsets = [int(key) - int(keys.min()) for key in keys]
+    first = int(keys.min())
+    offsets = [int(key) - first for key in keys]
     step = math.gcd(*offsets) or 1
-    check_video(path, len(set(offsets)), max(offsets) // step + 1, f"frames have numbers from {keys.min():.0f} to {keys.max():.0f}")
+    check_video(path, len(set(offsets)), max(offsets) // step + 1, f"frames have numbers from {first} to {keys.max():.0f}")
     return np.array([offset // step for offset in offsets], np.intp)
 
 
