@@ -202,11 +202,11 @@ def verify_command(name: str | None, everything: bool, device: str) -> None:
 @click.option("--to", required=True, metavar="FOLDER", help="Weights folder to write, to be loaded as local:FOLDER.")
 @click.option("--set", "settings", multiple=True, metavar="OPTION=VALUE", help="What shapes do not tell, e.g. heads=8 or num_frames=50; may be given again.")
 @click.option("--layout", help="Layout of the joints; by default one with as many.")
-@click.option("--no-head", is_flag=True, help="Leave the classification layer out.")
+@click.option("--head/--no-head", default=None, help="Keep the classification layer, or leave it out; by default one that was trained is kept.")
 @click.option("--license", default="unknown", show_default=True, help="Of the weights, for the card.")
 @click.option("--register", is_flag=False, flag_value="", metavar="[NAME]", help="Also copy to your models, to be loaded as NAME, by default that of --as.")
 def convert_command(
-    checkpoints: tuple[str, ...], name: str | None, arch: str | None, to: str, settings: tuple[str, ...], layout: str | None, no_head: bool, license: str,
+    checkpoints: tuple[str, ...], name: str | None, arch: str | None, to: str, settings: tuple[str, ...], layout: str | None, head: bool | None, license: str,
     register: str | None,
 ) -> None:  # fmt: skip
     """Turn CHECKPOINTS of the authors' code into a weights folder: one file, or those of the joint, bone and motion stream. Nothing in them is run."""
@@ -214,7 +214,7 @@ def convert_command(
         raise click.UsageError("Give either --as NAME or --arch ARCH, with --arch a name to --register, and every --set as OPTION=VALUE.")
     options = {key: _value(text) for key, _, text in (s.partition("=") for s in settings)}
     register = name if register == "" else register
-    done = skelzoo.convert(checkpoints, to=to, arch=arch, name=name, options=options, layout=layout, head=not no_head, license=license, register=register)
+    done = skelzoo.convert(checkpoints, to=to, arch=arch, name=name, options=options, layout=layout, head=head, license=license, register=register)
     click.echo(f"{done.report()}\nweights, to be loaded as local:{done.folder}{f' or {done.registered}' if done.registered else ''}")
 
 

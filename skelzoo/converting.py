@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from skelzoo.weights.publish import register as register_folder
 
 UNTRAINED_HEAD = (
     "THE HEAD NEVER LEARNED: in a pretraining file the classification layer has its random start, so logits and classify() mean nothing. "
-    "Convert without it (--no-head, head=False), or fit one: skelzoo.load(..., num_classes=N)."
+    "Convert without --head (head=True), or fit one: skelzoo.load(..., num_classes=N)."
 )
+NO_HEAD = "head, as that of a pretraining file never learned; --head (head=True) keeps it"
 RANDOM_NECK = (
     "This file comes from linear evaluation or fine-tuning, in which the authors' code leaves the neck random: attention_mask, salient, non_salient "
     "and projection mean nothing. Take them from the pretraining file. The arch stgcn is SkeAttnCLR's ST-GCN without a neck."
@@ -70,7 +71,7 @@ def convert(
     name: str | None = None,
     options: Mapping[str, Any] | None = None,
     layout: str | None = None,
-    head: bool = True,
+    head: bool | None = None,
     license: str = "unknown",
     register: str | None = None,
 ) -> Conversion:
@@ -86,7 +87,7 @@ def convert(
         name: a model of the manifest, whose arch, options, contract and labels are taken.
         options: what shapes do not tell, e.g. ``{"heads": 8}``; for every arch also ``num_frames`` and ``num_persons`` of a clip.
         layout: of the joints; by default that of ntu25, kinect20 and coco17 which has as many.
-        head: keep the classification layer.
+        head: keep the classification layer; by default where it was trained, which it never is in a pretraining file.
         license: of the weights, for the card.
         register: name under which a copy goes to the user's models, for ``skelzoo.load(name)``.
 
@@ -98,15 +99,19 @@ def convert(
     if (arch is None) == (name is None):
         raise CheckpointError("a conversion needs an arch or the name of a model (--arch or --as), and not both. skelzoo.list_models() shows the models.")
     entry = None if name is None else manifest().find(name)
-    wanted = Wanted(str(arch) if entry is None else entry.config.arch, entry, options or {}, layout, head)
+    wanted = Wanted(str(arch) if entry is None else entry.config.arch, entry, options or {}, layout, head is not False)
     paths = [Path(p) for p in ([path] if isinstance(path, (str, Path)) else path)]
     wanted.check(len(paths))
     check_target(Path(to))
     if register is not None:
         check_name(register, wanted.arch)
     files = [read_author_file(p) for p in paths]
+    if head is None and any(file.pretraining for file in files):
+        wanted, why = replace(wanted, head=False), NO_HEAD
+    else:
+        why = "head, which was not wanted"
     with _about(", ".join(map(str, paths))):
-        encoder, done = _build(wanted, files, Path(to), register)
+        encoder, done = _build(wanted, files, Path(to), register, why)
     encoder.save(to, _card(done, name, paths, license))
     if register is not None:
         register_folder(Path(to), register)
@@ -122,9 +127,9 @@ def _about(files: str) -> Iterator[None]:
         raise CheckpointError(f"{files}: {error}") from error
 
 
-def _build(wanted: Wanted, files: Sequence[AuthorFile], to: Path, register: str | None) -> tuple[Encoder, Conversion]:
-    """The encoder, and what became of the files."""
-    parts = [_trimmed(translate(wanted.member, file.encoder), wanted, file) for file in files]
+def _build(wanted: Wanted, files: Sequence[AuthorFile], to: Path, register: str | None, no_head: str) -> tuple[Encoder, Conversion]:
+    """The encoder, and what became of the files; ``no_head`` says why heads are left out where they are."""
+    parts = [_trimmed(translate(wanted.member, file.encoder), wanted, file, no_head) for file in files]
     sizes = infer(wanted.member, parts[0], wanted.named, wanted.layout_name)
     for part in parts:
         check_constants(part.constants, sizes.layout, sizes.options.get("graph", "agcn"))
@@ -143,19 +148,19 @@ def _build(wanted: Wanted, files: Sequence[AuthorFile], to: Path, register: str 
     check_state(net, merged)
     net.load_state_dict(merged.state)
     skeattnclr, converted = wanted.member.startswith("skeattnclr"), sum(file.converted for file in files)
-    notes += [UNTRAINED_HEAD] if skeattnclr and pretraining and config.num_classes else []
+    notes += [UNTRAINED_HEAD] if pretraining and config.num_classes else []
     notes += [RANDOM_NECK] if skeattnclr and not pretraining else []
     notes += ["Trained without edge importance, which is 1."] if plain else []
     notes += [f"{converted} tensors were not stored in float32, and are now."] if converted else []
     return Encoder(net, config, str(to), "cpu"), Conversion(to, wanted.arch, config.options, merged.used, merged.unused, assumed, notes, register)
 
 
-def _trimmed(tensors: Translation, wanted: Wanted, file: AuthorFile) -> Translation:
+def _trimmed(tensors: Translation, wanted: Wanted, file: AuthorFile, why: str) -> Translation:
     """The tensors without the head, where none is wanted or what lies in its place is none."""
-    projects = wanted.member == "stgcn" and file.pretraining
+    projects = wanted.member == "stgcn" and file.pretraining and not any(k.startswith("neck.") for k in tensors.unused)
     if wanted.head and not projects:
         return tensors
-    why = "projector of the contrastive loss" if projects else "head, which was not wanted"
+    why = "projector of the contrastive loss" if projects else why
     gone = {theirs: why for theirs, ours in tensors.used.items() if ours.startswith("head.")}
     return Translation(
         {k: v for k, v in tensors.state.items() if not k.startswith("head.")},

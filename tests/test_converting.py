@@ -65,7 +65,7 @@ def test_skeattnclr_gives_the_authors_numbers(shared: Path, tmp_path: Path, back
     golden = read_golden_file(shared / f"golden/skeattnclr/{backbone}_small.safetensors", "config")
     path = saved(tmp_path / "authors.pt", FORMS[form](under(golden, "sd::")))
     heads = golden["config"].get("heads") or golden["config"]["num_heads"]
-    done = skelzoo.convert(path, arch=BACKBONES[backbone], options={"heads": heads}, to=tmp_path / "mine")
+    done = skelzoo.convert(path, arch=BACKBONES[backbone], options={"heads": heads}, to=tmp_path / "mine", head=True)
     with torch.inference_mode():
         encoder = load(tmp_path / "mine")
         close(encoder.net(golden["in::x"]), golden["out::logits"])
@@ -94,7 +94,7 @@ def test_skeattnclr_pretraining_states(shared: Path, tmp_path: Path, backbone: s
 def test_skeattnclr_on_the_command_line(shared: Path, tmp_path: Path, backbone: str) -> None:
     golden = read_golden_file(shared / f"golden/skeattnclr/{backbone}_small.safetensors", "config")
     path = saved(tmp_path / "authors.pt", under(golden, "sd::"))
-    said = skelzoo_convert(path, "--arch", BACKBONES[backbone], "--to", tmp_path / "mine", "--set", "heads=4", "--set", "num_persons=2")
+    said = skelzoo_convert(path, "--arch", BACKBONES[backbone], "--to", tmp_path / "mine", "--set", "heads=4", "--set", "num_persons=2", "--head")
     with torch.inference_mode():
         close(load(tmp_path / "mine").net(golden["in::x"]), golden["out::logits"])
     assert f"local:{tmp_path / 'mine'}" in said and "key encoder of the pretraining" in said and "THE HEAD NEVER LEARNED" in said
@@ -204,14 +204,14 @@ def test_three_files_make_an_ensemble(tmp_path: Path) -> None:
             net.head.bias.add_(i)
     paths = [saved(tmp_path / f"{i}.pt", pretraining_state(author_state("skeattnclr-stgcn", net))) for i, net in enumerate(nets)]
     weights = [0.6, 0.3, 0.1]
-    done = skelzoo.convert(paths, arch="skeattnclr-stgcn-3s", to=tmp_path / "mine", options={"heads": 2, "weights": weights})
+    done = skelzoo.convert(paths, arch="skeattnclr-stgcn-3s", to=tmp_path / "mine", options={"heads": 2, "weights": weights}, head=True)
     encoder = load(tmp_path / "mine")
     x = torch.randn(2, 9, 16, 25, 2)
     with torch.inference_mode():
         expected = sum(w * net(part) for w, net, part in zip(weights, nets, x.chunk(3, 1), strict=True))
         torch.testing.assert_close(encoder.net(x), expected)
     assert encoder.contract.streams == ("joint", "bone", "motion") and "bone: encoder_q.backbone.fc.bias" in done.used and "motion: queue_s" in done.dropped
-    skelzoo_convert(*paths, "--arch", "skeattnclr-stgcn-3s", "--to", tmp_path / "cli", "--set", "weights=[0.6, 0.3, 0.1]", "--set", "heads=2")
+    skelzoo_convert(*paths, "--arch", "skeattnclr-stgcn-3s", "--to", tmp_path / "cli", "--set", "weights=[0.6, 0.3, 0.1]", "--set", "heads=2", "--head")
     assert load(tmp_path / "cli").config == encoder.config
     with pytest.raises(CheckpointError, match=r"made from 3 checkpoint\(s\), not 2. Give them in the order joint, bone, motion"):
         skelzoo.convert(paths[:2], arch="skeattnclr-stgcn-3s", to=tmp_path / "two")
@@ -255,14 +255,43 @@ def test_a_skeattnclr_file_without_its_neck(tmp_path: Path) -> None:
     assert done.options["graph"] == "agcn" and "neck of SkeAttnCLR" in done.report() and "projection" not in load(tmp_path / "mine").net.feature_names
 
 
-def test_without_the_head(tmp_path: Path) -> None:
-    net = author_net("skeattnclr-stgcn")
-    path = saved(tmp_path / "a.pt", pretraining_state(author_state("skeattnclr-stgcn", net)))
-    done = skelzoo.convert(path, arch="skeattnclr-stgcn", to=tmp_path / "api", options={"heads": 2}, head=False)
-    said = skelzoo_convert(path, "--arch", "skeattnclr-stgcn", "--to", tmp_path / "cli", "--set", "heads=2", "--no-head")
-    for folder in ("api", "cli"):
-        assert load(tmp_path / folder).config.num_classes == 0
-    assert "head, which was not wanted" in said and "NEVER LEARNED" not in done.report()
+@pytest.mark.parametrize("arch", ["skeattnclr-stgcn", "stgcn"])
+def test_a_head_that_never_learned_is_left_out(tmp_path: Path, arch: str) -> None:
+    """Of pretraining files, unless it is asked for; of others where it is not wanted."""
+    state = {f"encoder_q.{k}": v for k, v in author_state("skeattnclr-stgcn", author_net("skeattnclr-stgcn")).items()}
+    trained = saved(tmp_path / "trained.pt", state)
+    pretraining = saved(tmp_path / "a.pt", pretraining_state({k.removeprefix("encoder_q."): v for k, v in state.items()}))
+    options = {"heads": 2} if arch != "stgcn" else {}
+    done = skelzoo.convert(pretraining, arch=arch, to=tmp_path / "mine", options=options)
+    encoder = load(tmp_path / "mine")
+    with pytest.raises(skelzoo.errors.ContractError, match="no classification head"):
+        encoder.classify(make_clip(layout="ntu25", frames=60))
+    assert "never learned; --head" in done.dropped["encoder_q.backbone.fc.weight"] and "NEVER LEARNED" not in done.report()
+    assert encoder.contract.frames == 64 and ("ntu25, streams joint, 64 frames" in done.report())
+    assert "NEVER LEARNED" in skelzoo.convert(pretraining, arch=arch, to=tmp_path / "kept", options=options, head=True).report()
+    said = skelzoo_convert(trained, "--arch", arch, "--to", tmp_path / "cli", "--no-head", *(["--set", "heads=2"] if options else []))
+    assert "head, which was not wanted" in said
+    skelzoo_convert(trained, "--arch", arch, "--to", tmp_path / "whole", *(["--set", "heads=2"] if options else []))
+    assert [load(tmp_path / folder).config.num_classes for folder in ("mine", "kept", "cli", "whole")] == [0, 3, 0, 3]
+
+
+@pytest.mark.parametrize(("graph", "neck", "frames"), [("spatial", False, 50), ("agcn", False, 64), ("agcn", True, 64)])
+def test_only_files_of_skeattnclr_have_its_frames(tmp_path: Path, graph: str, neck: bool, frames: int) -> None:
+    """As ST-GCNs they are told from CrosSCLR's and AimCLR's by their neck or their graph."""
+    state = author_state("stgcn", author_net("stgcn", graph=graph)) | ({"neck.norm0.bias": torch.zeros(4)} if neck else {})
+    if neck:
+        del state["A"]
+    done = skelzoo.convert(saved(tmp_path / "a.pt", state), arch="stgcn", to=tmp_path / "mine", options={"graph": graph})
+    contract = load(tmp_path / "mine").contract
+    assert (contract.frames, dict(contract.steps[-2])) == (frames, {"step": "resample", "frames": frames, "method": "half_pixel"})
+    assert f"as those of skeattnclr-ntu60: layout ntu25, streams joint, {frames} frames" in done.report()
+
+
+@pytest.mark.parametrize("pyramid", [True, False])
+def test_what_dsta_nets_own_data_are(tmp_path: Path, pyramid: bool) -> None:
+    path = saved(tmp_path / "a.pt", author_state("psp", author_net("psp", pyramid=pyramid, streams=1 + pyramid)))
+    report = skelzoo.convert(path, arch="psp", to=tmp_path / "mine").report()
+    assert ("150 frames of a clip, cropped to 128" in report) != pyramid and ("streams joint, motion" in report) == pyramid
 
 
 def test_the_card_says_where_the_weights_come_from(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from author_files import author_net, author_state, saved
+from author_files import author_net, author_state, pretraining_state, saved
 from click.testing import CliRunner
 from tiny import make_clip, make_encoder
 from torch import nn
 
 import skelzoo
 from skelzoo.cli import main
-from skelzoo.errors import CheckpointError, IntegrityError, WeightsUnavailableError
+from skelzoo.errors import CheckpointError, ContractError, IntegrityError, WeightsUnavailableError
 from skelzoo.weights.publish import register
 
 FULL = {"hidden_channels": 64, "hidden_dim": 256, "feature_dim": 128, "heads": 8}
@@ -51,6 +51,16 @@ def test_a_model_of_the_manifest_gets_its_weights(linear_evaluation: tuple[Path,
     assert skelzoo.verify("skeattnclr-ntu60", device="cpu").ok and "skeattnclr-ntu60" in skelzoo.list_models(pretrained=True)
     listed = CliRunner().invoke(main, ["list", "skeattnclr-ntu60"]).output
     assert re.search(r"skeattnclr-ntu60 +registered", listed)
+
+
+def test_a_pretraining_file_gives_no_classes(linear_evaluation: tuple[Path, nn.Module], home: Path, tmp_path: Path) -> None:
+    net = linear_evaluation[1]
+    path = saved(tmp_path / "epoch300_model.pt", pretraining_state(author_state("skeattnclr-stgcn", net)))
+    skelzoo.convert(path, name="skeattnclr-ntu60", to=tmp_path / "mine", register="skeattnclr-ntu60")
+    encoder = skelzoo.load("skeattnclr-ntu60", device="cpu")
+    with pytest.raises(ContractError, match="skeattnclr-ntu60 has no classification head"):
+        encoder.classify(make_clip(layout="ntu25", frames=60))
+    assert encoder.embed(make_clip(layout="ntu25", frames=60)).shape == (1, 256) and skelzoo.info("skeattnclr-ntu60")["config"]["labels"] is None
 
 
 def test_a_name_of_ones_own(home: Path, tmp_path: Path) -> None:

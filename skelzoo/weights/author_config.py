@@ -27,7 +27,12 @@ FRAMES, PERSONS = 64, 2
 """Of a contract where nothing tells: those of SkeAttnCLR."""
 
 SHARED_DATA = {"stgcn": ("skeattnclr-stgcn", 50)}
-"""Arch -> the one whose papers prepare their data alike, and to how many frames (CrosSCLR, AimCLR)."""
+"""Arch -> the one whose papers prepare their data alike, and to how many frames (CrosSCLR, AimCLR); SkeAttnCLR's own files keep its frames."""
+
+DSTA_NET = (
+    "DSTA-Net's own data are 150 frames of a clip, cropped to 128, and its results are the sum of four streams, a file each. Here the whole clip is sampled, "
+    "and the stream is joint, whichever the file was trained on."
+)
 
 
 def member_of(arch: str) -> str:
@@ -124,20 +129,29 @@ class Wanted:
 
     def _contract(self, sizes: Sizes) -> tuple[Contract, dict[str, Any], list[str]]:
         """The contract, the sizes of a clip that were assumed, and notes."""
-        known, notes = find_arch(self.arch).options, []
+        known, notes = find_arch(self.arch).options, list[str]()
         like, frames = SHARED_DATA.get(self.arch, (self.arch, None))
+        frames = None if _is_skeattnclr(sizes) else frames
         paper = self.entry or next((e for e in manifest().models.values() if _prepares(e, like, sizes.layout.name)), None)
         base = paper.config.contract if paper else Contract(sizes.layout.name, sizes.channels, PERSONS, known.get("num_frames", FRAMES), OWN_STEPS)
         if not self.entry:
             pair = ("joint", "motion")[: {**known, **self.named, **sizes.options}.get("streams", 1)]
             base = base.replace(frames=frames or base.frames, streams=self.streams or pair)
-            how = f"as those of {paper.name}" if paper else "by this project's own steps, as no paper's are known for this net and layout"
-            notes = [f"Clips are prepared {how}: layout {base.layout}, streams {', '.join(base.streams)}. Check that the network was trained so."]
         told = {"num_frames": sizes.frames or self.options.get("num_frames"), "num_persons": sizes.persons or self.options.get("num_persons")}
         used = {"num_frames": told["num_frames"] or base.frames, "num_persons": told["num_persons"] or base.persons}
         steps = tuple({**s, "frames": used["num_frames"]} if s["step"] == "resample" else s for s in base.steps)
         contract = base.replace(channels=sizes.channels, persons=used["num_persons"], frames=used["num_frames"], steps=steps)
+        if not self.entry:
+            how = f"as those of {paper.name}" if paper else "by this project's own steps, as no paper's are known for this net and layout"
+            size = f"layout {contract.layout}, streams {', '.join(contract.streams)}, {contract.frames} frames"
+            notes = [f"Clips are prepared {how}: {size}. Check that the network was trained so."]
+            notes += [DSTA_NET] if self.member == "psp" and not sizes.options.get("pyramid", True) else []
         return contract, {n: v for n, v in used.items() if told[n] is None and not self.entry}, notes
+
+
+def _is_skeattnclr(sizes: Sizes) -> bool:
+    """Whether a file is SkeAttnCLR's, by its neck or its graph."""
+    return sizes.options.get("graph", sizes.given.get("graph")) == "agcn" or any(theirs.startswith("neck.") for theirs in sizes.tensors.unused)
 
 
 def _prepares(entry: ModelEntry, arch: str, layout: str) -> bool:

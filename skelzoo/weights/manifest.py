@@ -304,8 +304,8 @@ def info(name: str) -> dict[str, Any]:
         name: a model name, ``local:FOLDER`` or ``hf:owner/repo@<commit>``; of the last, config and card alone are fetched.
 
     Returns:
-        The manifest's entry, and ``registered``: the folder of weights that were registered under this name, or None. Of models that the
-        manifest does not know, ``card`` is their README.md, else None.
+        The manifest's entry, and ``registered``: the folder of weights that were registered under this name, or None; their config
+        then stands for the entry's. Of models that the manifest does not know, ``card`` is their README.md, else None.
 
     Raises:
         UnknownModelError: with near names.
@@ -321,6 +321,8 @@ def info(name: str) -> dict[str, Any]:
         return {**row, "config": config.to_dict(), "registered": None, "card": text}
     models, folder = manifest(), registered_folder(manifest().aliases.get(name, name))
     entry = models.find(name) if folder is None or name in (*models.models, *models.aliases) else _registered(folder)
+    if folder is not None and entry.weights is None:  # a registered net may lack the head
+        entry = dataclasses.replace(entry, config=_registered(folder).config)
     path = folder / CARD if folder and entry.family == YOURS else None
     card = path.read_text(encoding="utf-8", errors="replace") if path and path.is_file() else None
     return {**dataclasses.asdict(entry), "config": entry.config.to_dict(), "registered": folder and str(folder), "card": card}
