@@ -78,6 +78,11 @@ def test_a_recipe_of_a_paper_holds_out_the_test_subjects(name: str, data: Path) 
     assert (recipe.arch, recipe.options, recipe.contract) == (config.arch, config.options, config.contract)
 
 
+def test_recipes_of_papers_compute_in_float32() -> None:
+    """On a GPU too, where ``auto`` is bf16."""
+    assert {load_recipe(name).precision for name in PAPERS} == {"32-true"}
+
+
 @pytest.mark.parametrize(("name", "expected"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_the_optimiser_is_the_one_named(name: str, expected: type) -> None:
     momentum = {"momentum": 0.8, "nesterov": True} if name == "sgd" else {}
