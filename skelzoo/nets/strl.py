@@ -165,7 +165,7 @@ class STRL(Net):
 
         Returns:
             ``embedded`` (N, dim, T, V, M), the input of the first layer; ``encoded`` (N, hidden_dim, T, V, M), what its GIN
-            encoders make of it (before fine-tuning the one pretrained representation); ``layer0`` .. (N, dim, T, V, M), outputs of
+            encoders make of it (before fine-tuning these and the joint embedding alone are pretrained, the ``position`` added between them is random); ``layer0`` .. (N, dim, T, V, M), outputs of
             the layers; ``pooled`` (N, D), the vector of ``forward_features``.
         """
         persons = x.shape[4]

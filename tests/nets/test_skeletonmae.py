@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tiny import randomise
-from torch import Tensor
+from torch import Tensor, nn
 
 from skelzoo import create, get_layout, make_layout
 from skelzoo.errors import CheckpointError
@@ -216,6 +216,17 @@ def test_a_pretrained_encoder_goes_into_every_copy(options: dict[str, Any], laye
     assert torch.equal(state["embedding.weight"], mae.embedding.weight) and torch.equal(state["embedding.bias"], mae.embedding.bias)
     assert {k for k in state if k.startswith("encoders.")} == moved
     assert all(torch.equal(state[k], before[k]) for k in state.keys() - moved - {"embedding.weight", "embedding.bias"})
+
+
+def test_encoded_is_what_the_first_stage_trained_once_positions_are_zero() -> None:
+    net, x = net_for(), batch()
+    mae = net.autoencoder()
+    net.load_encoder(mae.embedding.state_dict(), mae.encoder.state_dict())
+    with torch.inference_mode():
+        expected = [mae.eval().encoder(mae.embedding(x[..., m]), mae.neighbours) for m in range(2)]
+        assert (net.features(x)["encoded"] - torch.stack(expected, -1)).abs().max() > 1e-3
+        nn.init.zeros_(net.position)
+        torch.testing.assert_close(net.features(x)["encoded"], torch.stack(expected, -1))
 
 
 def test_persons_have_encoders_of_their_own_unless_they_share() -> None:
