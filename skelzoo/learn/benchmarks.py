@@ -15,7 +15,7 @@ from skelzoo.learn.benchmark_files import SUFFIX, load_rules, shipped_rules
 from skelzoo.learn.cameras import film
 from skelzoo.learn.splits import hold_out
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.corpus import Corpus, Ints, read_table
+from skelzoo.skeleton.io.corpus import MILLIMETRE, Corpus, Ints, read_table
 
 COPY_FLAG = 64
 """Flag of a test clip that is an exact copy of a training clip."""
@@ -261,8 +261,11 @@ def _some(corpus: Corpus, mask: Bools) -> str:
 
 
 def joints_hash(clip: Clip) -> str:
-    """sha256 of the joints of a clip as they are stored: equal for two clips that differ in nothing but the name."""
-    return hashlib.sha256(clip.keypoints.astype("<f4", copy=False).tobytes()).hexdigest()
+    """sha256 of the joints of a clip, 3-D ones to the millimetre: equal for two clips that differ in the name and in how finely their files round."""
+    joints = clip.keypoints
+    if clip.channels == 3:
+        joints = (np.rint(joints / MILLIMETRE) + 0.0) * MILLIMETRE  # without zeros below zero, which have other bytes
+    return hashlib.sha256(joints.astype("<f4", copy=False).tobytes()).hexdigest()
 
 
 def draw_labels(split: ClipSplit, percent: float, seed: int) -> Bools:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,11 @@ from tiny import make_clip, write_json
 import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import TrainingError, WriteError
+from skelzoo.learn.benchmarks import joints_hash
 from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.pretrain.data import held_out
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.corpus import Corpus, read_table
+from skelzoo.skeleton.io.corpus import Corpus, read_table, write_table
 from skelzoo.skeleton.procedural import make
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -87,6 +90,35 @@ def test_clips_are_brought_to_one_layout_rate_and_person(tmp_path: Path) -> None
     for clip in read_table(tmp_path / "mine.npz").clips:
         assert (clip.layout.name, clip.fps, clip.persons) == ("kinect20", 30, 1)
         np.testing.assert_allclose(clip.keypoints, walk.keypoints, atol=6e-4)
+
+
+@pytest.mark.parametrize(("reach", "parts"), [(3, 9), (8, 3), (15, 1), (31.9, 1)])
+def test_joints_are_held_as_finely_as_int16_can(tmp_path: Path, reach: float, parts: int) -> None:
+    """And a clip has the hash of the recording and of its copy in millimetres."""
+    clip = make("walk", frames=40, seed=0)
+    clip.keypoints[..., 0] += reach - clip.keypoints[..., 0].max()
+    save(tmp_path / "takes/a.npz", clip)
+    table = table_of(tmp_path / "takes")
+    step = np.load(tmp_path / "data/mine.npz")["scale"]
+    assert step == pytest.approx(0.001 / parts)
+    np.testing.assert_allclose(table.clips[0].keypoints, clip.keypoints, atol=0.51 * step)
+    write_table(tmp_path / "mm.npz", replace(table, clips=(clip,)))
+    (coarse,) = read_table(tmp_path / "mm.npz").clips
+    assert np.load(tmp_path / "mm.npz")["scale"] == np.float32(0.001)
+    assert joints_hash(coarse) == joints_hash(table.clips[0]) == joints_hash(clip) == sha256(coarse.keypoints.tobytes()).hexdigest()
+
+
+@pytest.mark.needs_shared
+def test_motion_survives_the_file(shared: Path, tmp_path: Path) -> None:
+    """The motion stream of PSP, computed at the native rate, of recordings and of their corpus file."""
+    recordings = str(shared / "data/raw/utd_mhad/*.mat")
+    make_own_corpus(recordings, tmp_path / "mine.npz")
+    contract, errors = skelzoo.load("psp-nwucla", pretrained=False, device="cpu").contract, []
+    given = {c.name: c for file in skelzoo.find_files([recordings]) for c in skelzoo.read(file)}
+    for clip in read_table(tmp_path / "mine.npz").clips:
+        held, motion = (skelzoo.prepare(c, contract)[3:] for c in (clip, given[clip.name.rpartition("/")[2]]))
+        errors.append(np.median(np.sqrt(((held - motion) ** 2).mean((0, 1, 3)) / (motion**2).mean((0, 1, 3)))))
+    assert len(errors) == 4 and max(errors) < 0.03
 
 
 def test_bodies_that_are_never_there_together_are_one_person_and_frames_lost_are_told(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 =================  ==============================================================================================
 ``joints_delta``   int16 (frames of all clips, V, C) or, where a clip has several persons, (frames of all clips, M, V, C), each row
                    less the one before; the first is as it is; C is 3, or 2 for the joints of pictures
-``scale``          float32, metres or pixels per step; in the files written here 0.001 m, or 1/32000 of the farthest joint in pixels
+``scale``          float32, metres or pixels per step; in the files written here 0.001 m or an odd part of it, or 1/32000 of the farthest joint in pixels
 ``clip_origin``    float32 (clips, C), metres taken off a clip that goes beyond 32 m, else 0
 ``offsets``        int (clips + 1): clip i is rows offsets[i] to offsets[i + 1]
 ``fps``            float32, frames per second
@@ -39,7 +39,7 @@ flag  what it says of a clip
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, ReadError
-from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io.files import PathLike, load_npz
 from skelzoo.skeleton.layouts import Layout, find_layout
 from skelzoo.skeleton.points import is_present
@@ -67,8 +67,8 @@ OPTIONAL = ("persons", "image_size", "scores")
 _TEXTS = ("licence", "citation", "origin", "notes")
 _AGAIN = "The file is damaged or of another schema; copy it again, or build it with `skelzoo corpus build`."
 
-_SCALE = np.float32(0.001)
-"""Metres per step of the files written here."""
+MILLIMETRE = np.float32(0.001)
+"""Metres per step of the files written here, unless finer ones are wanted."""
 
 _REACH = 32.0
 """Metres from the origin that int16 millimetres hold, with room for rounding."""
@@ -80,7 +80,7 @@ PICTURE = 16384.0
 """Pixels from the corner of a picture beyond which no joint is."""
 
 _STEPS = 32000
-"""Steps to the farthest joint of 2-D clips."""
+"""Steps to the farthest joint of 2-D clips, and at most of 3-D ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,11 +233,12 @@ def _problem_of_optional(arrays: Mapping[str, NDArray[Any]], count: int) -> str 
     return None
 
 
-def write_table(path: PathLike, corpus: Corpus, names: Mapping[str, Sequence[str]] | None = None) -> None:
+def write_table(path: PathLike, corpus: Corpus, names: Mapping[str, Sequence[str]] | None = None, fine: bool = False) -> None:
     """Write a corpus file that ``read_table`` reads; 3-D joints are rounded to millimetres, 2-D ones to 1/32000 of the farthest.
 
     Args:
         names: further lists of names, e.g. ``style_names``, that columns of ``extra`` count into.
+        fine: round 3-D joints to the smallest 1/1, 1/3, 1/5 ... of a millimetre in which the farthest of them is 32000 steps away at most.
 
     Raises:
         ClipError: a clip of no frame rate, of another layout, frame rate or number of coordinates than the first, or that spans more than 64 m or goes beyond 16384 pixels.
@@ -246,7 +247,7 @@ def write_table(path: PathLike, corpus: Corpus, names: Mapping[str, Sequence[str
     origins = np.stack([_origin(clip, corpus) for clip in corpus.clips])
     columns = {"subject": corpus.subject, "split": corpus.split, "view": corpus.view}
     arrays: dict[str, Any] = {
-        **_joint_arrays(corpus, origins),
+        **_joint_arrays(corpus, origins, fine),
         "offsets": np.cumsum([0, *(c.frames for c in corpus.clips)]), "label": corpus.label, "label_names": np.array(corpus.label_names, np.str_),
         "clip_name": np.array(corpus.clip_names, np.str_), "flags": corpus.flags, "max_step": corpus.max_step,
         "joint_names": np.array(corpus.layout.joints, np.str_), "parents": np.array(corpus.layout.parents, np.int32),
@@ -258,15 +259,23 @@ def write_table(path: PathLike, corpus: Corpus, names: Mapping[str, Sequence[str
         np.savez_compressed(file, **arrays)
 
 
-def _joint_arrays(corpus: Corpus, origins: NDArray[np.float32]) -> dict[str, Any]:
+def _joint_arrays(corpus: Corpus, origins: NDArray[np.float32], fine: bool) -> dict[str, Any]:
     """What a file says of joints: int16 steps, and of several persons and of pictures what ``OPTIONAL`` names."""
     clips, flat, most = corpus.clips, corpus.clips[0].channels == 2, max(c.persons for c in corpus.clips)
-    scale = np.float32(max(float(np.abs(c.keypoints).max()) for c in clips) / _STEPS) if flat else _SCALE
+
+    def moved() -> Iterator[FloatArray]:
+        for clip, origin in zip(clips, origins, strict=True):
+            there = is_present(clip.keypoints)[:, :, None, None]
+            yield clip.keypoints - origin if most == 1 else np.where(there, clip.keypoints - origin, 0)
+
+    reach = max(float(np.abs(points).max()) for points in moved())
+    parts = max(int(_REACH / max(reach, 1e-3)), 1) if fine else 1
+    parts -= 1 - parts % 2
+    scale = np.float32(reach / _STEPS) if flat else MILLIMETRE / np.float32(parts)
     rows, scores = [], []
-    for clip, origin in zip(clips, origins, strict=True):
-        moved = clip.keypoints - origin if most == 1 else np.where(is_present(clip.keypoints)[:, :, None, None], clip.keypoints - origin, 0)
-        rows.append(_over_time(np.rint(moved / scale).astype(np.int16), most))
-        scores.append(_over_time(np.full(moved.shape[:3], np.nan, np.float32) if clip.scores is None else clip.scores, most))
+    for clip, points in zip(clips, moved(), strict=True):
+        rows.append(_over_time((np.rint(points / scale) if flat else _parts(points, parts)).astype(np.int16), most))
+        scores.append(_over_time(np.full(points.shape[:3], np.nan, np.float32) if clip.scores is None else clip.scores, most))
     steps = np.concatenate(rows)
     found: dict[str, Any] = {MARK: np.diff(steps, axis=0, prepend=np.zeros_like(steps[:1])), "scale": scale, "clip_origin": origins}
     if most > 1:
@@ -276,6 +285,16 @@ def _joint_arrays(corpus: Corpus, origins: NDArray[np.float32]) -> dict[str, Any
     if flat and any(c.scores is not None for c in clips):
         found["scores"] = np.concatenate(scores)
     return found
+
+
+def _parts(points: FloatArray, parts: int) -> NDArray[np.float64]:
+    """Metres as whole numbers of an odd part of a millimetre.
+
+    What is nearest to a millimetre stays nearest to the same one, so that ``joints_hash`` knows a clip in whatever file it is.
+    """
+    whole = np.rint(points / MILLIMETRE).astype(np.float64)
+    rest = np.rint((points - 0.001 * whole) * 1000 * parts)
+    return np.asarray(whole * parts + rest.clip(-(parts // 2), parts // 2))
 
 
 def _over_time(values: NDArray[Any], persons: int) -> NDArray[Any]:
