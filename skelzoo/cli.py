@@ -260,7 +260,7 @@ def finetune_command(
         raise click.UsageError("--report goes with --folds, and --folds without --validation: the model then learns from all clips.")
     check_target(Path(out))
     if report:
-        check_report(report)
+        check_report(report, out)
     if (Path(out) / CONFIG).exists() and not overwrite:
         raise CheckpointError(f"{out}: holds a model. Choose another name, or give --overwrite to have it replaced.")
     given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "freeze": int(freeze) if freeze.isdecimal() else freeze}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skelzoo.errors import TrainingError, UnknownModelError
+from skelzoo.errors import TrainingError, UnknownModelError, WriteError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.output import check_output, table
 from skelzoo.learn.calibration import Calibration
@@ -232,13 +232,21 @@ def _pairs(labels: Sequence[str], confusion: Ints) -> list[str]:
     return [f"{wrong[i, j]} of {confusion[i].sum()} clips of {labels[i]!r} taken for {labels[j]!r}" for i, j in worst if wrong[i, j]]
 
 
-def check_report(path: str | Path) -> None:
+def check_report(path: str | Path, folder: str | Path | None = None) -> None:
     """Check, before any work, that ``write_report`` can write there.
 
+    Args:
+        folder: where weights will be saved after it; a folder that holds other files is not replaced by them.
+
     Raises:
-        WriteError: another suffix than .csv, or no permission to write.
+        WriteError: another suffix than .csv, no permission to write, or a place inside the folder.
     """
-    check_place(_confusion_file(check_output(path, (".csv",))))
+    target = check_output(path, (".csv",))
+    files = target, _confusion_file(target)
+    check_place(files[1])
+    weights = None if folder is None else Path(folder).resolve()
+    if any(weights in (file.resolve(), *file.resolve().parents) for file in files):
+        raise WriteError(f"{target}: lies in {folder}, which the weights will have to themselves. Choose a place beside it; nothing was written.")
 
 
 def write_report(path: str | Path, crossed: CrossValidation, files: Sequence[str] | None = None) -> list[Path]:

@@ -127,6 +127,13 @@ def test_options_that_do_not_go_together(more: list[str]) -> None:
     assert done.exit_code == 2 and "--report goes with --folds, and --folds without --validation" in done.stderr
 
 
+@pytest.mark.parametrize(("out", "report"), [("mine", "mine/r.csv"), ("mine", "mine/tables/r.csv"), ("r.csv", "r.csv"), ("r.confusion.csv", "r.csv")])
+def test_a_report_in_the_folder_of_the_weights_is_refused_before_any_work(tmp_path: Path, out: str, report: str) -> None:
+    done = CliRunner().invoke(main, ["finetune", "local:nowhere", "takes", "--folds", "2", "--out", str(tmp_path / out), "--report", str(tmp_path / report)])
+    assert done.exit_code == 1 and f"r.csv: lies in {tmp_path / out}, which the weights will have to themselves" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_table_of_another_format_is_refused(start: skelzoo.Encoder, tmp_path: Path) -> None:
     crossed = cross_validate(start, clips_of(), folds=2, mode="linear", options=QUICK)
     with pytest.raises(skelzoo.errors.WriteError, match=r"Use a name ending in \.csv"):
