@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
+from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.calibration import best_temperature
 from skelzoo.learn.finetune import FinetuneOptions, check_call, finetune
@@ -41,7 +43,7 @@ def cross_validate(
         folds: how many, or ``groups`` to leave out one group at a time (leave-one-subject-out).
 
     Raises:
-        TrainingError: as ``finetune``, or a number of folds that there cannot be.
+        TrainingError: as ``finetune``, a number of folds that there cannot be, or a fold without which fewer than two classes are left.
         ClipError, CoverageError: a clip does not fit the encoder's contract; the message names it.
     """
     o, clips, unlabelled = check_call(encoder, options), clip_list(clips), clip_list(unlabelled)
@@ -51,15 +53,34 @@ def cross_validate(
     fold = fold_numbers(truth, folds, groups, same, o.seed)
     warn_of_leaks(clips, same, fold.tolist(), groups is not None, 2)
     logits = np.full((len(clips), len(names)), -np.inf)
+    result = CrossValidation(names, tuple(c.name for c in clips), truth, fold, None if groups is None else tuple(groups), logits, 1.0)
+    _check_folds(result)
     for number in range(int(fold.max()) + 1):
         others, left_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         learned = [clips[i] for i in others], [names[i] for i in truth[others]]
         tuned = finetune(encoder, *learned, mode=mode, unlabelled=unlabelled, validation=0, options=o).encoder
         known = np.array([names.index(name) for name in tuned.labels or ()])
         logits[np.ix_(left_out, known)] = _log_scores(tuned, [clips[i] for i in left_out])
-    result = CrossValidation(names, tuple(c.name for c in clips), truth, fold, None if groups is None else tuple(groups), logits, 1.0)
     judged, theirs = result.judged()
     return dataclasses.replace(result, temperature=best_temperature(theirs, judged)) if len(judged) else result
+
+
+def _check_folds(result: CrossValidation) -> None:
+    """Check that every fold leaves two classes to learn, and warn of classes that one fold alone has."""
+    cure = "Record more clips of them" if result.groups is None else "Record more persons of them, or leave groups out so that clips are dealt out one by one"
+    for number in range(int(result.folds.max()) + 1):
+        left = np.unique(result.truth[result.folds != number])
+        if len(left) < 2:
+            raise TrainingError(
+                f"without fold {result.fold_name(number)} only clips of the class {result.labels[left[0]]!r} are left to learn from, and a net has to learn two classes. "
+                f"Classes are best in all folds. {cure}; nothing was trained."
+            )
+    if result.unlearned:
+        listed = ", ".join(f"{name!r} (fold {fold})" for name, fold in result.unlearned.items())
+        warnings.warn(
+            f"{len(result.unlearned)} of {len(result.labels)} classes are in one fold alone, whose net never sees them, so their clips count as wrong: {listed}. {cure}.",
+            stacklevel=3,
+        )
 
 
 def _log_scores(encoder: Encoder, clips: Sequence[Clip]) -> Floats:

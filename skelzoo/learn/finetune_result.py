@@ -94,6 +94,12 @@ class CrossValidation:
         """Class -> percent of its clips that are right."""
         return _per_class(self.labels, self.confusion)
 
+    @property
+    def unlearned(self) -> Mapping[str, str]:
+        """Class -> the only fold that has clips of it; the net that judges them never saw the class, so they count as wrong."""
+        folds = {name: np.unique(self.folds[self.truth == i]) for i, name in enumerate(self.labels)}
+        return {name: self.fold_name(int(found[0])) for name, found in folds.items() if len(found) == 1}
+
     def fold_name(self, number: int) -> str:
         """What ``per_fold`` calls a fold."""
         inside = {group for group, fold in zip(self.groups or (), self.folds, strict=self.groups is not None) if fold == number}
@@ -190,6 +196,7 @@ def _crossed_report(result: FinetuneResult, crossed: CrossValidation) -> str:
         f"accuracy {crossed.accuracy:.1f} %, mean over classes {_mean_of_known(right):.1f} %; over folds {folds.mean():.1f} ± {folds.std(ddof=1):.1f} %, "
         f"from {folds.min():.1f} to {folds.max():.1f} %",
         f"folds: {listed}", *_calibrated(result.calibration, "out-of-fold scores", crossed.accuracy), *_pairs(crossed.labels, crossed.confusion),
+        *(f"class {name!r} is in fold {fold} alone: the net that judged it never saw it, so its clips count as wrong" for name, fold in crossed.unlearned.items()),
         f"The model has learned from all {len(crossed.truth)} clips and is none of those measured; weights of the last of {len(result.history)} epochs",
     ]  # fmt: skip
     return "\n".join(text)

@@ -67,9 +67,25 @@ def test_folds_are_of_nearly_equal_size_and_part_no_group_and_no_copies(start: s
 
 def test_a_class_of_one_person_counts_as_wrong_and_calibrates_nothing(start: skelzoo.Encoder) -> None:
     clips = [c.replace(label="rare") if i < 2 else c for i, c in enumerate(clips_of())]
-    result = cross_validate(start, clips, groups=PERSONS, folds="groups", mode="linear", options=QUICK)
+    with pytest.warns(UserWarning, match=r"1 of 4 classes are in one fold alone, .* count as wrong: 'rare' \(fold person0\)\. Record more persons"):
+        result = cross_validate(start, clips, groups=PERSONS, folds="groups", mode="linear", options=QUICK)
     assert result.per_class["rare"] == 0 and not result.scores[:6, 3].any() and result.scores[6:, 3].all() and np.isfinite(result.temperature)
-    assert len(result.judged()[0]) == 18
+    assert len(result.judged()[0]) == 18 and dict(result.unlearned) == {"rare": "person0"}
+    model, told = (
+        finetune(start, clips, mode="linear", validation=result, options=QUICK),
+        "class 'rare' is in fold person0 alone: the net that judged it never saw it",
+    )
+    assert told in report(model) and told in model.encoder.card
+
+
+@pytest.mark.parametrize(("groups", "folds", "name"), [(["anna", "bert"], "groups", "anna"), (["anna", "bert"], 2, "anna"), (None, 2, "1")])
+def test_folds_that_leave_one_class_are_refused_before_any_training(
+    start: skelzoo.Encoder, monkeypatch: pytest.MonkeyPatch, groups: list[str] | None, folds: Any, name: str
+) -> None:
+    monkeypatch.setattr("skelzoo.learn.cross_validation.finetune", lambda *_, **__: pytest.fail("was trained"))
+    clips = [make_clip(i // 4).replace(label=["wave", "clap"][i // 4]) for i in range(8)]  # without groups, copies are one fold
+    with pytest.raises(TrainingError, match=f"without fold {name} only clips of the class '(wave|clap)' are left"):
+        cross_validate(start, clips, groups=groups and [groups[i // 4] for i in range(8)], folds=folds, options=QUICK)
 
 
 def test_the_model_of_all_clips_has_the_temperature_of_the_scores_out_of_fold(start: skelzoo.Encoder) -> None:
