@@ -20,6 +20,7 @@ from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.precision import without_autocast
 from skelzoo.learn.calibration import calibrate
 from skelzoo.learn.finetune_options import FinetuneOptions as FinetuneOptions
+from skelzoo.learn.finetune_options import check_used
 from skelzoo.learn.finetune_result import CrossValidation, Epoch, card, confusion_of
 from skelzoo.learn.finetune_result import FinetuneResult as FinetuneResult
 from skelzoo.learn.head_result import Floats
@@ -84,7 +85,7 @@ def finetune(
     """
     o, clips, unlabelled = check_call(encoder, options), clip_list(clips), clip_list(unlabelled)
     groups = None if groups is None else one_per_clip(groups, "groups")
-    _check_mode(encoder, mode, unlabelled)
+    _check_mode(encoder, mode, unlabelled, o)
     names, truth = class_ids(clips, labels, encoder.labels)
     crossed = None
     if isinstance(validation, CrossValidation):
@@ -128,7 +129,7 @@ def _call(mode: str, options: FinetuneOptions) -> str:
     return f"skelzoo.learn.finetune.finetune(encoder, clips, mode={mode!r}, options=FinetuneOptions({', '.join(changed)}))"
 
 
-def _check_mode(encoder: Encoder, mode: str, unlabelled: Sequence[Clip]) -> None:
+def _check_mode(encoder: Encoder, mode: str, unlabelled: Sequence[Clip], options: FinetuneOptions) -> None:
     net = encoder.net
     if mode not in MODES:
         raise TrainingError(f"no mode {mode!r}. Use one of {', '.join(MODES)}.")
@@ -140,6 +141,7 @@ def _check_mode(encoder: Encoder, mode: str, unlabelled: Sequence[Clip]) -> None
         raise TrainingError("mode semi learns from unlabelled clips beside the labelled ones. Give unlabelled=, or use mode full or linear.")
     if mode != "semi" and unlabelled:
         raise TrainingError(f"mode {mode} does not use unlabelled clips. Leave them out, or use mode semi with a PSP encoder.")
+    check_used(options, mode)
 
 
 def _augmentations(options: FinetuneOptions, mode: str) -> Sequence[Mapping[str, Any]]:

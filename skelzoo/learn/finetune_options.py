@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,20 +12,25 @@ import numpy as np
 from skelzoo.errors import TrainingError
 from skelzoo.learn.ranges import Range, check_numbers
 
+_OF_SEMI = ("contrast_weight", "temperature", "unlabelled_ratio")
+UNUSED = {"full": _OF_SEMI, "linear": (*_OF_SEMI, "layer_decay", "freeze"), "semi": ("label_smoothing",)}
+"""Mode -> options that do nothing there."""
+
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """How an encoder is fine-tuned.
+    """How an encoder is fine-tuned. What a mode does not use has to be left as it is.
 
     Attributes:
         epochs: passes over the training clips.
         batch_size: labelled clips per step.
         learning_rate: AdamW's, of the head; it rises over the share ``warmup`` of the steps and falls to zero on a cosine.
         weight_decay: of weights; biases, norms and learned graphs have none.
-        layer_decay: every block learns at this times the rate of the block above it; 1 for one rate everywhere.
-        freeze: ``none``, ``body``, or the number of first blocks that stay as they are, with their BatchNorm statistics.
+        layer_decay: every block learns at this times the rate of the block above it; 1 for one rate everywhere. Not for mode ``linear``.
+        freeze: ``none``, ``body``, or the number of first blocks that stay as they are, with their BatchNorm statistics; always ``body`` in mode
+            ``linear``.
         warmup: share of the steps.
-        label_smoothing: of the cross-entropy.
+        label_smoothing: of the cross-entropy; not for mode ``semi``, as PSP's code has none.
         augmentations: rows of ``skelzoo.learn.pretrain.augment``, in order; () for none. None is AUGMENTATIONS, but none in mode
             ``linear``, so that every clip's vector is computed once.
         balanced: classes are drawn equally often; with False, as often as they have clips.
@@ -66,3 +71,15 @@ class FinetuneOptions:
         check_numbers(SimpleNamespace(**plain), ranges)
         if self.precision not in ("auto", "bf16-mixed", "32-true"):
             raise TrainingError(f"precision is {self.precision!r}. Give auto, bf16-mixed or 32-true.")
+
+
+def check_used(options: FinetuneOptions, mode: str) -> None:
+    """Check that no option was set that does nothing in a mode.
+
+    Raises:
+        TrainingError: one was.
+    """
+    for f in (f for f in fields(options) if f.name in UNUSED[mode]):
+        value = getattr(options, f.name)
+        if value != f.default and (f.name, value) != ("freeze", "body"):  # which is what mode linear does
+            raise TrainingError(f"mode {mode} does not use {f.name}, which is {value!r}. Leave it at {f.default!r}, or choose another mode.")

@@ -268,6 +268,17 @@ def test_semi_is_of_psp(start: skelzoo.Encoder) -> None:
         finetune(start, clips_of(3), mode="half")
 
 
+@pytest.mark.parametrize(
+    ("mode", "unused"),
+    [("semi", {"label_smoothing": 0.2}), ("full", {"contrast_weight": 1.0}), ("linear", {"unlabelled_ratio": 3}), ("linear", {"layer_decay": 1.0}), ("linear", {"freeze": 3})],
+)  # fmt: skip
+def test_options_that_do_nothing_in_a_mode_are_refused(mode: str, unused: dict[str, Any]) -> None:
+    (name,) = unused
+    with pytest.raises(TrainingError, match=f"mode {mode} does not use {name}, which is {unused[name]}"):
+        finetune(psp_encoder(), clips_of(3), mode=mode, unlabelled=clips_of(2) if mode == "semi" else (), options=replace(QUICK, **unused))
+    assert finetune(psp_encoder(), clips_of(3), mode="linear", options=replace(QUICK, epochs=1, freeze="body")).history
+
+
 def test_clips_that_cannot_be_learned_from_are_named(start: skelzoo.Encoder) -> None:
     clips = clips_of(3)
     for bad, settings, match in (
