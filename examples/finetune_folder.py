@@ -1,7 +1,8 @@
-"""Teach an encoder your own classes: python examples/finetune_folder.py [FOLDER [OUT [MODEL]]].
+"""Teach an encoder your own classes: python examples/finetune_folder.py [FOLDER [OUT [MODEL [MODE]]]].
 
 FOLDER has one folder of recordings per class, named after it, in any format `skelzoo read` knows. Without one, a folder
-of made-up motions is written and used, so that this runs at once and offline.
+of made-up motions is written and used, so that this runs at once and offline. MODE is `linear`, which trains the head alone in
+seconds, or `full`, which is better with more than some 10 clips per class.
 """
 
 from __future__ import annotations
@@ -10,13 +11,9 @@ import sys
 from pathlib import Path
 
 import skelzoo
-from skelzoo.inference.files import Refusal
-from skelzoo.learn.finetune import FinetuneOptions, finetune
-from skelzoo.learn.recordings import labelled_files
+from skelzoo.learn.finetune import FinetuneOptions
+from skelzoo.learn.recordings import finetune_recordings
 from skelzoo.skeleton.procedural import make, motions
-
-FEW = 10
-"""Clips per class up to which only the head is trained, which takes seconds."""
 
 
 def make_recordings(folder: Path) -> None:
@@ -27,29 +24,28 @@ def make_recordings(folder: Path) -> None:
             skelzoo.save_clips(folder / name / f"{name}-{seed}.npz", [make(name, seed=seed)])
 
 
-def main(folder: str = "made-up-recordings", out: str = "my-model", model: str = "skeattnclr-openskel") -> None:
+def main(folder: str = "made-up-recordings", out: str = "my-model", model: str = "skeattnclr-openskel", mode: str = "linear") -> None:
     """Fine-tune, say how well it does on the clips held out, save, and use what was saved."""
     if not Path(folder).exists():
         make_recordings(Path(folder))
-    encoder = skelzoo.load(model)
-    clips = []
-    for item in labelled_files(folder, encoder.contract, select_persons=True):
-        if isinstance(item, Refusal):
-            print(f"left out: {item}", file=sys.stderr)
-        else:
-            clips.append(item.clip)
-    if not clips:
-        sys.exit(f"{folder}: no recording that {model} takes.")
-    classes = {clip.label for clip in clips}
-    mode = "linear" if len(clips) <= FEW * len(classes) else "full"
-    result = finetune(encoder, clips, mode=mode, options=FinetuneOptions(seed=0))
-    print(f"{mode}: {len(clips)} clips of {len(classes)} classes, {result.accuracy:.0f} % of the held-out ones right after epoch {result.best_epoch}")
+    done = finetune_recordings(
+        skelzoo.load(model),
+        folder,
+        mode=mode,
+        select_persons=True,
+        options=FinetuneOptions(seed=0),
+        on_left_out=lambda why: print(f"left out: {why}", file=sys.stderr),
+    )
+    result = done.result
+    print(
+        f"{mode}: {len(done.clips)} clips of {len(result.labels)} classes, {result.accuracy:.0f} % of the held-out ones right after epoch {result.best_epoch}"
+    )
     for name, right in result.per_class.items():
         print(f"  {name}: {right:.0f} %")
 
     result.encoder.save(out)
-    mine = skelzoo.load(f"local:{out}")
-    print(f"local:{out} takes {clips[0].name} for: {mine.classify(clips[:1], top_k=1).labels[0, 0]}")
+    mine, first = skelzoo.load(f"local:{out}"), done.clips[0].clip
+    print(f"local:{out} takes {first.name} for: {mine.classify(first, top_k=1).labels[0, 0]}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import shlex
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,18 @@ import skelzoo
 from skelzoo.cli_bench import bench_group
 from skelzoo.cli_bulk import embed_to_store, export_command, store_options
 from skelzoo.cli_corpus import corpus_group
-from skelzoo.cli_files import array_options, check_label_options, check_step, finish, go_through, select_option, show_warning, window_options
+from skelzoo.cli_files import (
+    array_options,
+    check_label_options,
+    check_step,
+    finish,
+    go_through,
+    name_refusal,
+    note_passed_over,
+    select_option,
+    show_warning,
+    window_options,
+)
 from skelzoo.cli_models import COMMANDS, device_option, fail, pretty_json
 from skelzoo.errors import CheckpointError, SkelzooError
 
@@ -24,10 +35,8 @@ if TYPE_CHECKING:
     from skelzoo.inference.encoder import Encoder
     from skelzoo.inference.files import PreparedClip
     from skelzoo.inference.output import ClipId
-    from skelzoo.learn.recordings import LabelledClip
-    from skelzoo.skeleton.clip import Clip, FloatArray
+    from skelzoo.skeleton.clip import FloatArray
     from skelzoo.skeleton.io.form import ArrayForm
-    from skelzoo.skeleton.prepare import Contract
 
 
 class Verbs(click.Group):
@@ -246,18 +255,17 @@ def finetune_command(
     array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool,
 ) -> None:  # fmt: skip
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""
-    from skelzoo.learn.cross_validation import cross_validate
-    from skelzoo.learn.finetune import FinetuneOptions, finetune
-    from skelzoo.learn.finetune_result import card, check_report, write_report
+    from skelzoo.learn.finetune import FinetuneOptions
+    from skelzoo.learn.finetune_result import check_report
     from skelzoo.learn.finetune_result import report as described
-    from skelzoo.learn.recordings import fitting_files
-    from skelzoo.learn.seen import seen_tests
+    from skelzoo.learn.recordings import finetune_recordings
     from skelzoo.skeleton.io.form import ArrayForm
     from skelzoo.weights.files import CONFIG, check_target
 
     form = ArrayForm(array_layout, array_axes, array_fps, fill_missing)
     if (report and not folds) or (folds and context.get_parameter_source("validation") is click.core.ParameterSource.COMMANDLINE):
         raise click.UsageError("--report goes with --folds, and --folds without --validation: the model then learns from all clips.")
+    check_label_options(label, label_from != "auto", table)
     check_target(Path(out))
     if report:
         check_report(report, out)
@@ -266,53 +274,23 @@ def finetune_command(
     given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "freeze": int(freeze) if freeze.isdecimal() else freeze}
     options = dataclasses.replace(FinetuneOptions(), **{name: value for name, value in given.items() if value is not None})
     encoder = skelzoo.load(model, device=device)
-    rule = {"group": group, "label": label, "label_from": label_from, "table": table}
-    clips, held, refused = _labelled(encoder.contract, recordings, validation, select_persons, rule, form)
-    others, more_refused = go_through(fitting_files(unlabelled, encoder.contract, select_persons, form), unlabelled)
-    groups = [c.group for c in clips] if any(c.group for c in clips) and not isinstance(held, list) else None
-    if clips:
-        seen = seen_tests([*clips, *others])
-        for sentence in seen:
-            click.echo(f"warning: {sentence}", err=True)
-        learned: dict[str, Any] = {"clips": [c.clip for c in clips], "mode": mode, "unlabelled": [c.clip for c in others], "groups": groups, "options": options}
-        crossed = cross_validate(encoder, **learned, folds=int(folds) if folds.isdecimal() else folds) if folds else None
-        if crossed and report:  # before the last training, which may fail
-            click.echo(f"out-of-fold classes and scores: {', '.join(map(str, write_report(report, crossed, [c.file for c in clips])))}")
-        result = finetune(encoder, **learned, validation=held if crossed is None else crossed)
-        folder = result.encoder.save(out, card(result, model, _command_line(context), encoder.card, seen))
-        click.echo(f"{described(result)}\nweights, to be loaded as local:{folder}")
-    finish(len(clips), refused + more_refused)
+    note_passed_over([recordings, validation, *unlabelled])
+    done = finetune_recordings(
+        encoder, recordings, mode=mode, validation=None if folds else _share_or_path(validation), folds=int(folds) if folds and folds.isdecimal() else folds, report=report,
+        group=group, label=label, label_from=label_from, table=table, unlabelled=unlabelled, select_persons=select_persons, form=form, options=options,
+        command=_command_line(context), on_left_out=name_refusal,
+    )  # fmt: skip
+    if done.report:
+        click.echo(f"out-of-fold classes and scores: {', '.join(map(str, done.report))}")
+    click.echo(f"{described(done.result)}\nweights, to be loaded as local:{done.result.encoder.save(out)}")
+    finish(len(done.clips), len(done.left_out))
 
 
-def _labelled(
-    contract: Contract, recordings: str, validation: str, select_persons: bool, rule: Mapping[str, Any], form: ArrayForm
-) -> tuple[list[LabelledClip], float | list[Clip], int]:
-    """The clips to learn from, what to validate on, and how many files or clips were refused."""
-    from skelzoo.learn.recordings import labelled_files
-
-    check_label_options(rule["label"], rule["label_from"] != "auto", rule["table"])
+def _share_or_path(validation: str) -> float | str:
     try:
-        share, own = float(validation), None
+        return float(validation)
     except ValueError:
-        share, own = 0.0, validation
-    if own and (rule["group"] or rule["table"] or Path(own).resolve() in (Path(recordings).resolve(), *Path(recordings).resolve().parents)):
-        raise click.UsageError("--validation PATH goes without --group and --labels, and lies beside RECORDINGS or in it.")
-
-    def read(path: str, leave_out: str | None) -> tuple[list[LabelledClip], int]:
-        return go_through(
-            labelled_files(
-                path, contract, rule["group"], select_persons, rule["label"], label_from=rule["label_from"], table=rule["table"], leave_out=leave_out, form=form
-            ),
-            [path],
-        )
-
-    clips, refused = read(recordings, own)
-    if own is None:
-        return clips, share, refused
-    held, more = read(own, None)
-    if not held:
-        fail(f"{own}: no clip to validate on could be used; nothing was written.")
-    return clips, [c.clip for c in held], refused + more
+        return validation
 
 
 def _command_line(context: click.Context) -> str:

@@ -68,8 +68,6 @@ def check_label_options(*given: object) -> None:
 
 def go_through(items: Iterator[T | Refusal], paths: Sequence[str], result: str = "") -> tuple[list[T], int]:
     """Collect what is usable of the paths, name the rest on stderr as it comes, but for an earlier result."""
-    import sys
-
     from tqdm import tqdm
 
     from skelzoo.inference.files import Refusal
@@ -78,11 +76,20 @@ def go_through(items: Iterator[T | Refusal], paths: Sequence[str], result: str =
     for item in tqdm(items, desc="reading", unit="clip", delay=2, disable=None, leave=False):
         if isinstance(item, Refusal):
             refused += 1
-            tqdm.write(f"error: {item}", file=sys.stderr)
+            name_refusal(item)
         else:
             done.append(item)
     note_passed_over(paths, result)
     return done, refused
+
+
+def name_refusal(item: Refusal) -> None:
+    """Name on stderr a file or clip that cannot be used."""
+    import sys
+
+    from tqdm import tqdm
+
+    tqdm.write(f"error: {item}", file=sys.stderr)
 
 
 def note_passed_over(paths: Sequence[str], result: str = "") -> None:

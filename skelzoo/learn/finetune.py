@@ -62,6 +62,7 @@ def finetune(
     validation: float | Sequence[Clip] | CrossValidation = 0.2,
     groups: Sequence[str] | None = None,
     options: FinetuneOptions | None = None,
+    seen: Sequence[str] = (),
 ) -> FinetuneResult:
     """Fine-tune a copy of an encoder on labelled clips. docs/finetuning.md says which mode is for how many clips.
 
@@ -78,6 +79,7 @@ def finetune(
             then all are trained on, the last epoch is kept, and the temperature comes from the scores out of fold.
         groups: one name per clip, such as the person's: whole groups are held out. Without, clips are, class by class.
         options: defaults when None.
+        seen: what ``skelzoo.learn.seen.seen_tests`` says of the clips and their files. The card says it, and no evaluation then counts.
 
     Raises:
         TrainingError: labels, classes, groups or options that cannot be trained with, or a loss that is not finite.
@@ -104,7 +106,7 @@ def finetune(
         run.finish()
     counts = {name: (int((train.y == i).sum()), int((valid.y == i).sum())) for i, name in enumerate(names)}
     tuned = Encoder(net.requires_grad_(True), config, f"{encoder.name.removesuffix(SUFFIX)}{SUFFIX}", encoder.device)
-    result = FinetuneResult(tuned, counts, history, best, confusion, held, calibration, crossed)
+    result = FinetuneResult(tuned, counts, history, best, confusion, held, calibration, crossed, tuple(seen))
     tuned.card = card(result, encoder.name, _call(mode, o), encoder.card)
     return result
 

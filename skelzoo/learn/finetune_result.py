@@ -131,6 +131,7 @@ class FinetuneResult:
         held_out: the groups validated on, when clips were held out by group.
         calibration: how far the scores can be trusted; None without a validation part.
         cross_validation: that ``validation`` gave; ``encoder`` has then learned from all clips.
+        seen: what ``skelzoo.learn.seen.seen_tests`` says of the clips, as far as it was asked.
     """
 
     encoder: Encoder
@@ -141,6 +142,7 @@ class FinetuneResult:
     held_out: tuple[str, ...]
     calibration: Calibration | None = None
     cross_validation: CrossValidation | None = None
+    seen: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -289,16 +291,15 @@ def _confusion_file(target: Path) -> Path:
     return target.with_name(f"{target.stem}.confusion.csv")
 
 
-def card(result: FinetuneResult, start: str, command: str, start_card: str = "", seen: Sequence[str] = ()) -> str:
+def card(result: FinetuneResult, start: str, command: str, start_card: str = "") -> str:
     """The card (README.md) of a fine-tuned model.
 
     Args:
         start: name of the model it was made from.
         command: that made it.
         start_card: the card of that model; what it says of test clips holds on.
-        seen: what ``skelzoo.learn.seen.seen_tests`` says of the clips.
     """
-    told = "".join(f"\n{sentence}\n" for sentence in {**seen_in_card(start_card), **seen_in_card("\n".join(seen))}.values())
+    told = "".join(f"\n{sentence}\n" for sentence in {**seen_in_card(start_card), **seen_in_card("\n".join(result.seen))}.values())
     return f"""# {result.encoder.name}
 
 Fine-tuned with skelzoo from `{start}` on {sum(train for train, _ in result.clips.values())} clips of {len(result.clips)} classes.

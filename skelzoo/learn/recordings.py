@@ -1,18 +1,29 @@
-"""Recordings arranged by class: reading them for fine-tuning."""
+"""Recordings arranged by class: reading them, and fine-tuning on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm import tqdm
 
 from skelzoo.errors import TrainingError
+from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.files import FileClip, Refusal, prepare_clip, prepare_files, read_files
 from skelzoo.inference.output import ClipId
+from skelzoo.learn.cross_validation import cross_validate
+from skelzoo.learn.finetune import FinetuneOptions, check_call, finetune
+from skelzoo.learn.finetune_result import FinetuneResult, card, check_report, write_report
 from skelzoo.learn.labels import Labels, class_folder
+from skelzoo.learn.seen import seen_tests
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.prepare import Contract
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +91,104 @@ def labelled_files(
     problem = rule.finish(labels)
     if problem:
         yield Refusal(str(table), TrainingError(problem))
+
+
+@dataclass(frozen=True, eq=False)
+class FinetunedRecordings:
+    """What ``finetune_recordings`` gives.
+
+    Attributes:
+        result: of the fine-tuning; the card of ``result.encoder`` names test clips of benchmarks among the recordings.
+        clips: that it was trained on, or trained and validated on.
+        left_out: files and clips that could not be used.
+        report: files written.
+    """
+
+    result: FinetuneResult
+    clips: tuple[LabelledClip, ...]
+    left_out: tuple[Refusal, ...]
+    report: tuple[Path, ...]
+
+
+def finetune_recordings(
+    encoder: Encoder, recordings: str | Path, *,
+    mode: str = "full", validation: float | str | Path | None = None, folds: int | str | None = None, report: str | Path | None = None,
+    group: str | None = None, label: str | None = None, label_from: str = "auto", table: str | Path | None = None,
+    unlabelled: Sequence[str] = (), select_persons: bool = False, form: ArrayForm = NO_FORM, options: FinetuneOptions | None = None,
+    command: str = "", on_left_out: Callable[[Refusal], None] | None = None,
+) -> FinetunedRecordings:  # fmt: skip
+    """Read recordings arranged by class and fine-tune a copy of an encoder on them: ``skelzoo finetune`` but for saving it.
+
+    Args:
+        encoder, mode, options: as for ``skelzoo.learn.finetune.finetune``.
+        recordings, group, label, label_from, table, select_persons, form: as for ``labelled_files``; whole groups are held out.
+        validation: share of the clips to hold out, 0.2 by default, 0 for none; or a path of recordings to validate on, arranged in the same
+            way, which may lie among the others.
+        folds: see ``skelzoo.learn.cross_validation.cross_validate``; the model then learns from all clips.
+        report: with ``folds``, where ``write_report`` puts the tables.
+        unlabelled: files, folders and globs, for mode ``semi``.
+        command: for the card; by default the call of ``finetune``.
+        on_left_out: is given every file or clip that cannot be used, as it comes; by default each is warned of.
+
+    Raises:
+        TrainingError: no clip that can be used, arguments that do not go together, and as ``finetune`` and ``labelled_files``.
+        WriteError: as ``write_report``.
+    """
+    o, refused = check_call(encoder, options), list[Refusal]()
+    own, share = (str(validation), 0.0) if isinstance(validation, (str, Path)) else (None, 0.2 if validation is None else validation)
+    _check_settings(str(recordings), validation, own, folds, report, group or table)
+
+    def usable(items: Iterator[T | Refusal]) -> list[T]:
+        done, bad = _part(items, on_left_out)
+        refused.extend(bad)
+        return done
+
+    rule: dict[str, Any] = {"group": group, "select_persons": select_persons, "label": label, "label_from": label_from, "table": table, "form": form}
+    clips = usable(labelled_files(str(recordings), encoder.contract, **rule, leave_out=own))
+    held = [] if own is None else usable(labelled_files(own, encoder.contract, **rule))
+    if not clips or (own and not held):
+        raise TrainingError(f"{own if clips else recordings}: no clip {'to validate on ' if clips else ''}could be used; nothing was written.")
+    others = usable(fitting_files(unlabelled, encoder.contract, select_persons, form))
+    seen = seen_tests([*clips, *others])
+    for sentence in seen:
+        warnings.warn(sentence, stacklevel=2)
+    groups = [c.group for c in clips] if any(c.group for c in clips) and own is None else None
+    learned: dict[str, Any] = {"clips": [c.clip for c in clips], "mode": mode, "unlabelled": [c.clip for c in others], "groups": groups, "options": o}
+    crossed = None if folds is None else cross_validate(encoder, **learned, folds=folds)
+    # Before the last training, which may fail.
+    written = write_report(report, crossed, [c.file for c in clips]) if crossed and report else []
+    result = finetune(encoder, **learned, validation=crossed or ([c.clip for c in held] if own else share), seen=seen)
+    if command:
+        result.encoder.card = card(result, encoder.name, command, encoder.card)
+    return FinetunedRecordings(result, tuple(clips), tuple(refused), tuple(written))
+
+
+def _check_settings(recordings: str, validation: object, own: str | None, folds: object, report: str | Path | None, parted: object) -> None:
+    if (report is not None and folds is None) or (folds is not None and validation is not None):
+        raise TrainingError("report goes with folds, and folds without validation: the model then learns from all clips. Leave one of them out.")
+    if report is not None:
+        check_report(report)
+    if own and (parted or Path(own).resolve() in (Path(recordings).resolve(), *Path(recordings).resolve().parents)):
+        raise TrainingError(
+            f"{own}: recordings to validate on go without groups and without a table of labels, and lie beside {recordings} or in it. "
+            "Give others, or the share of the clips to hold out."
+        )
+
+
+def _part(items: Iterator[T | Refusal], on_left_out: Callable[[Refusal], None] | None) -> tuple[list[T], list[Refusal]]:
+    """What can be used and what cannot, which is told as it comes."""
+    done: list[T] = []
+    refused: list[Refusal] = []
+    for item in tqdm(items, desc="reading", unit="clip", delay=2, disable=None, leave=False):
+        if not isinstance(item, Refusal):
+            done.append(item)
+            continue
+        refused.append(item)
+        if on_left_out is None:
+            warnings.warn(f"left out: {item}", stacklevel=4)
+        else:
+            on_left_out(item)
+    return done, refused
 
 
 def with_classes(ids: Sequence[ClipId], paths: Sequence[str], classes: Sequence[str]) -> list[ClipId]:

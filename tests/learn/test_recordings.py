@@ -24,7 +24,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.inference.files import Refusal
 from skelzoo.learn.evaluate import evaluate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
-from skelzoo.learn.recordings import LabelledClip, labelled_files
+from skelzoo.learn.recordings import LabelledClip, finetune_recordings, labelled_files
 from skelzoo.learn.seen import seen_tests
 from skelzoo.skeleton.io.corpus import read_table, write_table
 from skelzoo.skeleton.procedural import make
@@ -137,7 +137,7 @@ def test_recordings_of_ones_own_to_validate_on(model: str, recordings: Path, tmp
     shutil.move(tmp_path / "data/val", tmp_path / "data/train/held")
     again = run(*arguments[:-1], tmp_path / "data/train", "--overwrite", "--validation", tmp_path / "data/train/held")
     assert again.stdout.splitlines()[1:3] == result.stdout.splitlines()[1:3]
-    assert run(*arguments, "--overwrite", "--validation", tmp_path).exit_code == 2
+    assert "recordings to validate on go without groups" in run(*arguments, "--overwrite", "--validation", tmp_path).stderr
     nothing = run(*arguments[:-1], recordings, "--overwrite", "--validation", "nowhere")
     assert nothing.exit_code == 1 and "nowhere: no clip to validate on could be used" in nothing.stderr
 
@@ -256,6 +256,22 @@ def test_finetune_goes_on_past_bad_files_and_says_so(model: str, recordings: Pat
     assert "broken.bvh" in errors(result)[0] and "1 file(s) or clip(s) left out, 12 clip(s) done" in errors(result)[1]
 
 
+def test_recordings_in_python_give_what_the_command_gives(model: str, recordings: Path, tmp_path: Path) -> None:
+    (recordings / "walk/broken.bvh").write_text("HIERARCHY")
+    run(model, recordings, "--out", tmp_path / "mine", "--mode", "linear", "--epochs", 1, "--group", r"person(\d)", "--device", "cpu")
+    start, settings = skelzoo.load(model, device="cpu"), {"mode": "linear", "group": r"person(\d)", "options": FinetuneOptions(epochs=1)}
+    with pytest.warns(UserWarning, match="left out: .*broken.bvh"):
+        done = finetune_recordings(start, recordings, **settings)
+    assert [Path(bad.file).name for bad in done.left_out] == ["broken.bvh"] and len(done.clips) == 12 and done.result.held_out and not done.report
+    clips = [c.clip for c in done.clips]
+    assert np.array_equal(skelzoo.load(f"local:{tmp_path / 'mine'}", device="cpu").classify(clips).scores, done.result.encoder.classify(clips).scores)
+    crossed = finetune_recordings(start, recordings, **settings, folds="groups", report=tmp_path / "r.csv", on_left_out=lambda _: None)
+    assert crossed.result.cross_validation is not None and [p.name for p in crossed.report] == ["r.csv", "r.confusion.csv"]
+    for wrong in ({"folds": 2, "validation": 0.3}, {"report": tmp_path / "x.csv"}):
+        with pytest.raises(TrainingError, match="report goes with folds, and folds without validation"):
+            finetune_recordings(start, recordings, **settings, **wrong)
+
+
 def test_finetune_refuses_before_any_work(model: str, recordings: Path, tmp_path: Path) -> None:
     (tmp_path / "busy").mkdir()
     (tmp_path / "busy/thesis.txt").write_text("")
@@ -298,7 +314,11 @@ def test_test_clips_of_a_benchmark_among_the_recordings_are_told_and_refused_lat
     result = run(model, data / name, "--out", tmp_path / "tuned", "--mode", "linear", "--epochs", 1)
     told = "The recordings hold 16 of the 16 different test clips of hdm05, so no number of this model counts there."
     assert result.exit_code == 0 and f"warning: {told}" in result.stderr and told in (tmp_path / "tuned/README.md").read_text()
-    run(f"local:{tmp_path}/tuned", data / "nw_ucla.npz", "--out", tmp_path / "again", "--mode", "linear", "--epochs", 1)
+    with pytest.warns(UserWarning, match=r"test clips of nwucla, "):
+        done = finetune_recordings(
+            skelzoo.load(f"local:{tmp_path}/tuned", device="cpu"), data / "nw_ucla.npz", mode="linear", options=FinetuneOptions(epochs=1)
+        )
+    done.result.encoder.save(tmp_path / "again")
     for benchmark in ("hdm05", "nwucla", "nwucla-2d"):
         with pytest.raises(TrainingError, match=f"its card says: The recordings hold .* of {benchmark.removesuffix('-2d')}, "):
             evaluate(f"local:{tmp_path}/again", benchmark, data, ["knn"], device="cpu")
