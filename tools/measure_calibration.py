@@ -14,6 +14,7 @@ import numpy as np
 
 import skelzoo
 from skelzoo.learn.benchmarks import standard_clips
+from skelzoo.learn.cross_validation import SMALLEST
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.head_result import calibration_error
 
@@ -32,9 +33,8 @@ def main() -> None:
     persons = [re.findall(r"_s(\d+)_", clip.name)[0] for clip in clips.train]
     result = finetune(encoder, clips.train, mode=a.mode, validation=0.4, groups=persons, options=FinetuneOptions(epochs=a.epochs, seed=a.seed))
     assert result.calibration is not None
-    found = result.encoder.classify(clips.test, top_k=len(result.labels))
     # Logits but for a constant, which scores do not depend on.
-    logits = np.log(np.maximum(np.take_along_axis(found.scores, found.indices.argsort(1), 1).astype(float), 1e-30))
+    logits = np.log(np.maximum(result.encoder.scores(clips.test).astype(float), SMALLEST))
     truth = np.array([result.labels.index(str(clip.label)) for clip in clips.test])
     temperature, accuracy = result.calibration.temperature, 100 * (logits.argmax(1) == truth).mean()
     print(

@@ -60,7 +60,7 @@ class Encoder:
         compile: run the net through ``torch.compile``; True, or its mode (``reduce-overhead``, ``max-autotune``). Batches are then padded
             to one size, and the first one takes long.
 
-    ``embed`` and ``classify`` run a fused copy of the net, see ``skelzoo.nets.fused``, made at first use and again whenever weights of
+    ``embed``, ``classify`` and ``scores`` run a fused copy of the net, see ``skelzoo.nets.fused``, made at first use and again whenever weights of
     ``net`` have changed. It goes by PyTorch's version counters: after a change behind their back (``p.data.add_(1)``) call ``refresh``.
 
     Raises:
@@ -194,23 +194,28 @@ class Encoder:
     def classify(
         self, clips: Clips, top_k: int = 5, *, axes: str = AXES, prepared: bool = False, batch_size: int | None = None, progress: bool | None = None
     ) -> Classification:
-        """The ``top_k`` likeliest classes of each clip; the other arguments and errors are those of ``embed``.
+        """The ``top_k`` likeliest classes of each clip, best first; ``scores`` gives those of all in the order of ``labels``. The other arguments and errors are those of ``embed``.
 
         Raises:
             ContractError: the encoder has no classification head, or ``top_k`` is no whole number of at least 1.
         """
-        if not self.config.num_classes:
-            raise ContractError(f"{self.name} has no classification head. Load it with num_classes=N and fine-tune, or use embed and skelzoo.learn.probe.")
         if not isinstance(top_k, numbers.Integral) or top_k < 1:
             raise ContractError(f"top_k is {top_k!r}. Give a whole number of at least 1; the axes of an array go into axes=.")
-        count = min(int(top_k), self.config.num_classes)
-        vectors = self._vectors()
-        p = self._run(
-            lambda x: {"p": self._logits(vectors(x)).softmax(-1)}, clips, axes, prepared, self._batch_size() if batch_size is None else batch_size, progress
-        )["p"]
-        indices = np.argsort(-p, axis=1, kind="stable")[:, :count].astype(np.int64)
+        p = self._run(self._scored(), clips, axes, prepared, self._batch_size() if batch_size is None else batch_size, progress)["p"]
+        indices = np.argsort(-p, axis=1, kind="stable")[:, : int(top_k)].astype(np.int64)
         names = np.array(self.labels or [f"class_{i}" for i in range(self.config.num_classes)])
         return Classification(names[indices], np.take_along_axis(p, indices, 1), indices)
+
+    def scores(self, clips: Clips, *, axes: str = AXES, prepared: bool = False, batch_size: int | None = None, progress: bool | None = None) -> FloatArray:
+        """Softmax scores of all classes, as scikit-learn's ``predict_proba``; arguments and errors are those of ``embed``.
+
+        Returns:
+            (N, classes) float32, row i is clip i, columns in the order of ``labels``.
+
+        Raises:
+            ContractError: the encoder has no classification head.
+        """
+        return self._run(self._scored(), clips, axes, prepared, self._batch_size() if batch_size is None else batch_size, progress)["p"]
 
     def features(
         self,
@@ -286,8 +291,15 @@ class Encoder:
         return self._fused[1]
 
     def _batch_size(self) -> int | None:
-        """Clips per batch of ``embed`` and ``classify`` when nobody says; None for the device's default. Compiled nets would fill up few clips to that many."""
+        """Clips per batch of ``embed``, ``classify`` and ``scores`` when nobody says; None for the device's default. Compiled nets would fill up few clips to that many."""
         return SPLIT if self.device.type == "cpu" and not self._compile and splits_batches(self.net) else None
+
+    def _scored(self) -> Callable[[Tensor], dict[str, Tensor]]:
+        """Softmax of the head on the vectors, as ``p``."""
+        if not self.config.num_classes:
+            raise ContractError(f"{self.name} has no classification head. Load it with num_classes=N and fine-tune, or use embed and skelzoo.learn.probe.")
+        vectors = self._vectors()
+        return lambda x: {"p": self._logits(vectors(x)).softmax(-1)}
 
     def _logits(self, z: Tensor) -> Tensor:
         logits: Tensor = self.net.forward_head(z)  # type: ignore[operator]

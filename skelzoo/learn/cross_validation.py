@@ -13,7 +13,6 @@ from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.calibration import best_temperature
 from skelzoo.learn.finetune import FinetuneOptions, check_call, finetune
 from skelzoo.learn.finetune_result import CrossValidation as CrossValidation
-from skelzoo.learn.head_result import Floats
 from skelzoo.learn.splits import class_ids, fold_numbers, one_per_clip, same_clips, warn_of_leaks
 from skelzoo.skeleton.clip import Clip, clip_list, label_of
 from skelzoo.skeleton.prepare import prepare_batch
@@ -60,7 +59,8 @@ def cross_validate(
         learned = [clips[i] for i in others], [names[i] for i in truth[others]]
         tuned = finetune(encoder, *learned, mode=mode, unlabelled=unlabelled, validation=0, options=o).encoder
         known = np.array([names.index(name) for name in tuned.labels or ()])
-        logits[np.ix_(left_out, known)] = _log_scores(tuned, [clips[i] for i in left_out])
+        scores = tuned.scores([clips[i] for i in left_out], progress=False).astype(np.float64)
+        logits[np.ix_(left_out, known)] = np.log(np.maximum(scores, SMALLEST))
     judged, theirs = result.judged()
     return dataclasses.replace(result, temperature=best_temperature(theirs, judged)) if len(judged) else result
 
@@ -81,10 +81,3 @@ def _check_folds(result: CrossValidation) -> None:
             f"{len(result.unlearned)} of {len(result.labels)} classes are in one fold alone, whose net never sees them, so their clips count as wrong: {listed}. {cure}.",
             stacklevel=3,
         )
-
-
-def _log_scores(encoder: Encoder, clips: Sequence[Clip]) -> Floats:
-    """(clips, classes), in the order of the head."""
-    found = encoder.classify(clips, len(encoder.labels or ()), progress=False)
-    scores = np.take_along_axis(found.scores, found.indices.argsort(1), 1).astype(np.float64)
-    return np.log(np.maximum(scores, SMALLEST))

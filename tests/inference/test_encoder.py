@@ -89,6 +89,11 @@ def test_classify(clips: list[Clip]) -> None:
         same(result.scores[i], p[i, best])
     assert encoder.classify(clips).scores.shape == (7, 3)
     same(encoder.classify(clips, top_k=99).scores.sum(1), 1)
+    scores = encoder.scores(clips)
+    assert scores.dtype == np.float32 and scores.shape == (7, 3)
+    same(scores.sum(1), 1)
+    same(np.take_along_axis(scores, result.indices, 1), result.scores)
+    assert np.array_equal(np.array(encoder.labels)[scores.argmax(1)], result.labels[:, 0])
     assert len(set(result.indices[:, 0])) > 1
 
 
@@ -100,7 +105,7 @@ def test_a_number_of_classes_that_is_none(encoder: Encoder, top_k: Any) -> None:
 
 
 def test_axes_are_named(encoder: Encoder) -> None:
-    for call in (encoder.embed, encoder.classify, encoder.features):
+    for call in (encoder.embed, encoder.classify, encoder.scores, encoder.features):
         assert inspect.signature(call).parameters["axes"].kind is inspect.Parameter.KEYWORD_ONLY
 
 
@@ -112,6 +117,8 @@ def test_classes_without_names_and_without_a_head() -> None:
     assert nameless.labels is None and set(nameless.classify(make_clip(layout="ntu25")).labels.ravel()) == {"class_0", "class_1"}
     with pytest.raises(ContractError, match="has no classification head"):
         make_encoder(labels=None).classify(make_clip())
+    with pytest.raises(ContractError, match="has no classification head"):
+        make_encoder(labels=None).scores(make_clip())
 
 
 def test_features(encoder: Encoder, clips: list[Clip]) -> None:
@@ -151,7 +158,7 @@ def test_clips_that_do_not_fit(encoder: Encoder, clips: Any, settings: dict[str,
         with pytest.raises(CoverageError, match="clip3: layout 'coco17' gives too few joints"):
             strict.embed(clips)
         return
-    for call in (encoder.embed, encoder.classify, encoder.features):
+    for call in (encoder.embed, encoder.classify, encoder.scores, encoder.features):
         with pytest.raises(error) as caught:
             call(clips, **settings)
         assert says in str(caught.value)
