@@ -229,8 +229,8 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.option("--out", required=True, help="Weights folder to write, to be loaded as local:FOLDER.")
 @click.option("--mode", type=click.Choice(["full", "linear", "semi"]), default="full", show_default=True, help="Train all, the head, or all as PSP does.")
 @click.option("--freeze", default="none", show_default=True, metavar="none|body|N", help="Keep the body, or the first N blocks, as they are.")
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the clips.")
-@click.option("--learning-rate", type=float, help="Of the head; blocks below learn more slowly.")
+@click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, help="Passes over the clips.")
+@click.option("--learning-rate", type=float, default=0.005, show_default=True, help="Of the head; blocks below learn more slowly.")
 @click.option(
     "--validation", default="0.2", show_default=True, metavar="SHARE|PATH", help="Share of the clips to hold out, 0 for none; or recordings to validate on."
 )
@@ -243,7 +243,7 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 )
 @click.option("--labels", "table", metavar="FILE.csv", help="Table with the columns file, label and, if wanted, group, instead of class folders.")
 @click.option("--unlabelled", multiple=True, help="Recordings without labels, for --mode semi; may be given again.")
-@click.option("--seed", type=int, help="Of the new head, the split and the order.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the new head, the split and the order.")
 @device_option
 @select_option
 @array_options()
@@ -251,7 +251,7 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.pass_context
 def finetune_command(
     context: click.Context, model: str, recordings: str, out: str, mode: str, validation: str, folds: str | None, report: str | None, group: str | None, label: str | None,
-    label_from: str, table: str | None, unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int | None, learning_rate: float | None, seed: int | None,
+    label_from: str, table: str | None, unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int, learning_rate: float, seed: int,
     array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool,
 ) -> None:  # fmt: skip
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""
@@ -271,8 +271,7 @@ def finetune_command(
         check_report(report, out)
     if (Path(out) / CONFIG).exists() and not overwrite:
         raise CheckpointError(f"{out}: holds a model. Choose another name, or give --overwrite to have it replaced.")
-    given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "freeze": int(freeze) if freeze.isdecimal() else freeze}
-    options = dataclasses.replace(FinetuneOptions(), **{name: value for name, value in given.items() if value is not None})
+    options = FinetuneOptions(epochs=epochs, learning_rate=learning_rate, seed=seed, freeze=int(freeze) if freeze.isdecimal() else freeze)
     encoder = skelzoo.load(model, device=device)
     note_passed_over([recordings, validation, *unlabelled])
     done = finetune_recordings(

@@ -272,6 +272,12 @@ def test_recordings_in_python_give_what_the_command_gives(model: str, recordings
             finetune_recordings(start, recordings, **settings, **wrong)
 
 
+def test_help_tells_the_defaults_of_the_options() -> None:
+    told = {p.name: p.default for p in main.commands["finetune"].params if getattr(p, "show_default", False)}
+    names = {f.name for f in dataclasses.fields(FinetuneOptions)} & {p.name for p in main.commands["finetune"].params}
+    assert {name: told[name] for name in names} == {name: getattr(FinetuneOptions(), name) for name in names} and {"epochs", "learning_rate", "seed"} < names
+
+
 def test_finetune_refuses_before_any_work(model: str, recordings: Path, tmp_path: Path) -> None:
     (tmp_path / "busy").mkdir()
     (tmp_path / "busy/thesis.txt").write_text("")
