@@ -67,6 +67,7 @@ class Encoder:
         DeviceError: the device is not there; another dtype or mode.
     """
 
+    @torch.inference_mode(False)  # so that a net of another type has tensors whose changes are seen, see state_of
     def __init__(
         self,
         net: nn.Module,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from skelzoo.errors import CheckpointError, UnknownArchError
@@ -71,6 +72,7 @@ ARCHS: Mapping[str, Arch] = {
 }
 
 
+@torch.inference_mode(False)  # whose tensors have no version counters, by which changed weights are seen
 def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options: Mapping[str, Any]) -> nn.Module:
     """A net with random weights.
 

@@ -150,9 +150,14 @@ def _has_form(net: nn.Module) -> bool:
 
 
 def state_of(net: nn.Module) -> Hashable:
-    """What differs once a form of a net is out of date: other weights, changed weights, other hooks."""
-    tensors = [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in itertools.chain(net.parameters(), net.buffers())]
-    return tuple(tensors), tuple(_hooks(module) for module in net.modules())
+    """What differs once a form of a net is out of date: other weights, changed weights, other hooks.
+
+    Tensors made in inference mode do not tell that they were changed: with one of them it differs every time.
+    """
+    tensors = list(itertools.chain(net.parameters(), net.buffers()))
+    if any(t.is_inference() for t in tensors):
+        return object()
+    return tuple((t.data_ptr(), t._version) for t in tensors), tuple(_hooks(module) for module in net.modules())
 
 
 def vectors_of(net: nn.Module, compile: str = "") -> Callable[[Tensor], Tensor]:

@@ -50,6 +50,7 @@ def parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: not a safetensors file ({error}). {GET_AGAIN}") from error
 
 
+@torch.inference_mode(False)
 def build_net(config: ModelConfig) -> nn.Module:
     """A net with random weights, in float32 whatever torch's default type is.
 
@@ -98,6 +99,7 @@ class Shapes(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@torch.inference_mode(False)
 def read_net(located: Located, config: bytes, model: bytes, num_classes: int | None = None) -> tuple[ModelConfig, nn.Module]:
     """A model's config and net, from the bytes of its files, which were checked.
 

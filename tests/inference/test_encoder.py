@@ -224,10 +224,27 @@ def test_changed_weights_are_seen() -> None:
         same(z, direct(encoder, [clip]))
 
 
-def test_encoders_made_in_inference_mode_work_too(clips: list[Clip]) -> None:
+@pytest.mark.parametrize("own", [False, True])
+def test_weights_changed_in_inference_mode_are_seen(clips: list[Clip], tmp_path: Path, own: bool) -> None:
+    """Of encoders loaded in it, and of nets whose tensors a user made in it."""
+    folder, other = make_encoder().save(tmp_path / "tiny", card="# Mine\n"), make_encoder(seed=1)
     with torch.inference_mode():
-        encoder = make_encoder()
+        encoder = skelzoo.load(f"local:{folder}", device="cpu")
+        if own:
+            encoder.net.double().float()
+    assert own == any(t.is_inference() for t in encoder.net.parameters())
     same(encoder.embed(clips), make_encoder().embed(clips))
+    with torch.inference_mode():
+        encoder.net.load_state_dict(other.net.state_dict())
+    same(encoder.embed(clips), other.embed(clips))
+    assert encoder.card != "# Mine\n" and skelzoo.verify(f"local:{encoder.save(tmp_path / 'new')}", device="cpu").ok
+
+
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
+def test_nets_made_in_inference_mode_can_be_trained(dtype: str) -> None:
+    with torch.inference_mode():
+        made = skelzoo.create("stgcn", layout="kinect20"), skelzoo.load("skeattnclr-ntu60", pretrained=False, device="cpu", dtype=dtype).net
+    assert not any(t.is_inference() for net in made for t in (*net.parameters(), *net.buffers()))
 
 
 def test_embedding_leaves_the_net_as_it_was(clips: list[Clip]) -> None:
