@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
+from skelzoo.inference.mode import evaluating
 from skelzoo.inference.precision import TF32, own_precision
 from skelzoo.inference.runner import SPLIT, Room, pick_compile, pick_device, pick_dtype, run
 from skelzoo.nets.fused import splits_batches, state_of, vectors_of
@@ -328,15 +329,11 @@ class Encoder:
         nothing = count == 0
         if nothing:  # a clip of zeros tells the shapes of the outputs
             count, batch = 1, lambda start, stop: np.zeros((1, *self.contract.shape), np.float32)
-        training = [module for module in self.net.modules() if module.training]
-        self.net.eval()
         try:
-            with own_precision(self.device, self._tf32):
+            with evaluating(self.net), own_precision(self.device, self._tf32):
                 rows = run(function, batch, count, self.device, self.dtype, batch_size, progress, same_size=bool(self._compile), room=room)
         finally:
             doubts.warn(stacklevel=3)
-            for module in training:
-                module.training = True
         return {name: values[:0] for name, values in rows.items()} if nothing else rows
 
     def _clips(self, clips: Clips, axes: str) -> list[Clip]:

@@ -329,3 +329,25 @@ def test_compiled_by_inductor(clips: list[Clip], fast: bool) -> None:
     encoder = Encoder(net, make_config(), device="cpu", compile=True)
     same(encoder.embed(clips, batch_size=3), expected)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1 and not torch._dynamo.utils.counters["graph_break"]
+
+
+def test_runs_that_overlap_in_threads_leave_a_net_in_training_as_it_was(clips: list[Clip]) -> None:
+    encoder, z = make_encoder(), {}
+    expected, state = encoder.features(clips)["pooled"], {k: v.clone() for k, v in encoder.net.state_dict().items()}
+    encoder.net.train()
+    frozen, both = encoder.net.backbone.blocks[1].eval(), threading.Barrier(2)
+
+    def overlap(*_: object) -> None:
+        both.wait(60)
+        if threading.current_thread() is second:
+            first.join(60)
+
+    first, second = (threading.Thread(target=lambda i=i: z.update({i: encoder.features(clips)["pooled"]})) for i in range(2))
+    encoder.net.backbone.blocks[0].register_forward_pre_hook(overlap)
+    for thread in (first, second):
+        thread.start()
+    second.join(60)
+    same(z[0], expected)
+    same(z[1], expected)
+    assert all(torch.equal(v, state[k]) for k, v in encoder.net.state_dict().items())
+    assert [m for m in encoder.net.modules() if not m.training] == list(frozen.modules())
