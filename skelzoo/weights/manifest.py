@@ -22,7 +22,7 @@ import numpy as np
 from skelzoo.errors import CheckpointError, ContractError, LayoutError, ManifestError, UnknownModelError
 from skelzoo.skeleton.prepare import Contract
 from skelzoo.weights.files import CARD, CONFIG, FileInfo, file_table, parse_json
-from skelzoo.weights.hub import HF_PATTERN
+from skelzoo.weights.hub import HF_PATTERN, Hub
 from skelzoo.weights.places import registered_folder, registered_names
 
 CONFIG_FORMAT = 1
@@ -297,11 +297,14 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     return sorted(n for n in names if fnmatch.fnmatchcase(n, pattern))
 
 
-def info(name: str) -> dict[str, Any]:
+def info(
+    name: str, *, endpoint: str | None = None, cache_dir: str | Path | None = None, local_files_only: bool = False, token: str | None = None
+) -> dict[str, Any]:
     """Everything that is known of a model as plain JSON types: contract, licence, metrics, provenance, size.
 
     Args:
         name: a model name, ``local:FOLDER`` or ``hf:owner/repo@<commit>``; of the last, config and card alone are fetched.
+            ``endpoint``, ``cache_dir``, ``local_files_only`` and ``token`` are those of ``skelzoo.load``.
 
     Returns:
         The manifest's entry, and ``registered``: the folder of weights that were registered under this name, or None; their config
@@ -315,7 +318,7 @@ def info(name: str) -> dict[str, Any]:
     if isinstance(name, str) and name.startswith(("local:", "hf:")):
         from skelzoo.weights.sources import described  # which reads the manifest
 
-        found, config, text = described(name)
+        found, config, text = described(name, Hub(endpoint, cache_dir, local_files_only, token))
         summary = "A folder of this machine." if name.startswith("local:") else "A repository of the Hub."
         row = dataclasses.asdict(ModelEntry(found, "unknown", f"{summary} Its card says what it is.", config, None))
         return {**row, "config": config.to_dict(), "registered": None, "card": text}

@@ -155,6 +155,15 @@ def test_the_token_goes_to_the_endpoint(proxy: Proxy, repo: tuple[str, str], cac
     assert {r.headers.get("authorization") for r in proxy.requests} == {"Bearer hf_secret"}
 
 
+def test_info_reaches_the_hub_as_load_does(proxy: Proxy, repo: tuple[str, str], cache: Path) -> None:
+    name, settings = f"hf:{repo[0]}@{repo[1]}", {"endpoint": proxy.url, "cache_dir": cache}
+    with pytest.raises(WeightsUnavailableError, match=f"{cache} has no"):
+        skelzoo.info(name, local_files_only=True, **settings)
+    told = skelzoo.info(f"hf:{repo[0]}", token="hf_secret", **settings)
+    assert told["name"] == name and told["card"] == "# Tiny 0\n" and {r.headers.get("authorization") for r in proxy.requests} == {"Bearer hf_secret"}
+    assert skelzoo.info(name, local_files_only=True, **settings) == told and not list(cache.rglob("*.safetensors"))
+
+
 def test_a_damaged_file_in_the_cache_is_named_kept_and_repaired(proxy: Proxy, repo: tuple[str, str], files: dict[str, bytes], cache: Path) -> None:
     name, hub = f"hf:{repo[0]}@{repo[1]}", Hub(proxy.url, cache)
     folder = fetch(name, hub=hub).folder
