@@ -34,8 +34,8 @@ start = time.perf_counter()
 import skelzoo
 encoder = skelzoo.load(sys.argv[1], device="cpu", local_files_only=True)
 total = time.perf_counter() - start
-from skelzoo.weights.sources import locate
-located = locate(sys.argv[1])
+from skelzoo.weights.sources import locate_weights
+located = locate_weights(sys.argv[1])
 data = [located.read(name) for name in ("model.safetensors", "config.json")]
 start = time.perf_counter()
 for part in data:

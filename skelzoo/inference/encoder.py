@@ -27,7 +27,7 @@ from skelzoo.weights.checkpoint import check_net, read_net, save_folder
 from skelzoo.weights.files import CHECKSUMS, CONFIG, LISTED, MODEL
 from skelzoo.weights.hub import Hub, upload
 from skelzoo.weights.manifest import ModelConfig
-from skelzoo.weights.sources import locate
+from skelzoo.weights.sources import locate_weights
 
 Clips = Clip | Sequence[Clip] | NDArray[Any] | Tensor
 
@@ -100,7 +100,7 @@ class Encoder:
         token: str | None = None,
     ) -> Encoder:
         """``skelzoo.load`` under the name that users of the Hub expect; arguments and errors are the same."""
-        located = locate(name, Hub(endpoint, cache_dir, local_files_only, token))
+        located = locate_weights(name, Hub(endpoint, cache_dir, local_files_only, token))
         config, net = read_net(located, located.read(CONFIG), located.read(MODEL), num_classes)
         encoder = cls(net, config, located.source.name, device, dtype, compile)
         encoder._card = located.card(), state_of(encoder.net) if num_classes is None else None

@@ -29,7 +29,7 @@ from skelzoo.skeleton.io.form import ArrayForm
 from skelzoo.skeleton.windows import check_window
 from skelzoo.skeleton.writing import alone, cannot_write, check_place, csv_bytes, whole_file
 from skelzoo.weights.files import CONFIG, MODEL, dump_json
-from skelzoo.weights.sources import locate
+from skelzoo.weights.sources import locate_weights
 
 STORE, VECTORS, IDS, REFUSED, PARQUET, PLAN, SHARDS, LOCK = (
     "store.json", "embeddings.npy", "ids.csv", "refused.csv", "embeddings.parquet", "plan", "shards", ".lock",
@@ -221,7 +221,7 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
         MissingDependencyError: parquet is asked for without pyarrow.
     """
     folder = Path(folder)
-    located = locate(job.model)
+    located = locate_weights(job.model)
     contract = located.config(located.read(CONFIG)).contract
     job = replace(job, model=located.source.name)
     wanted = {"format": 1, "skelzoo": __version__, **asdict(job), "weights_sha256": located.files[MODEL].sha256, "contract": contract.to_dict()}

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from skelzoo.weights.files import GOLDEN, MODEL
+from skelzoo.weights.files import CHECKSUMS, GOLDEN, MODEL
 from skelzoo.weights.hub import Hub
 
 
@@ -20,11 +20,11 @@ class CachedModel:
 
 
 def cached_models(hub: Hub) -> list[CachedModel]:
-    """Models of skelzoo in the cache, told from others by their golden."""
+    """Models of skelzoo in the cache, told from others by their golden or checksum list."""
     found = []
-    for golden in sorted(hub.cache.glob(f"models--*--*/snapshots/*/{GOLDEN}")):
-        folder = golden.parent
-        if re.fullmatch("[0-9a-f]{40}", folder.name) and (folder / MODEL).is_file():
+    for model in sorted(hub.cache.glob(f"models--*--*/snapshots/*/{MODEL}")):
+        folder = model.parent
+        if re.fullmatch("[0-9a-f]{40}", folder.name) and ((folder / GOLDEN).is_file() or (folder / CHECKSUMS).is_file()):
             repo = folder.parent.parent.name.removeprefix("models--").replace("--", "/")
             found.append(CachedModel(f"hf:{repo}@{folder.name}", folder, sum(p.stat().st_size for p in folder.iterdir())))
     return found

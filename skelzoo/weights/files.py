@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -140,6 +141,24 @@ def read_verified(folder: Path, name: str, files: Mapping[str, FileInfo]) -> byt
         shown = f"more than {expected.size} bytes" if found.size > expected.size else str(found)
         raise IntegrityError(f"{path}: not the file it must be: {shown}, expected {expected}. It is damaged or was changed. {GET_AGAIN}")
     return data
+
+
+def is_right(path: Path, expected: FileInfo | None, etag: str) -> bool:
+    """Whether a file is the one listed or, where none is, the one the Hub names: by sha256 for large files, as git does for others."""
+    if expected is not None:
+        return file_info(path) == expected
+    data = path.read_bytes()
+    return etag == (bytes_info(data).sha256 if len(etag) == 64 else hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest())
+
+
+def link(blob: Path, path: Path) -> None:
+    """Let a file of a folder be a blob of the cache; a copy where links cannot be made."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    try:
+        scratch.symlink_to(os.path.relpath(blob, path.parent))
+    except (NotImplementedError, OSError):
+        shutil.copyfile(blob, scratch)
+    os.replace(scratch, path)
 
 
 def check_target(target: Path) -> None:

@@ -7,10 +7,8 @@ size and sha256 are those listed; what a killed download has got is kept beside 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
-import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from skelzoo.errors import IntegrityError, WeightsUnavailableError, WriteError
-from skelzoo.weights.files import CHECKSUMS, LISTED, MAX_JSON, FileInfo, bytes_info, file_info, read_checksums
+from skelzoo.weights.files import CARD, CHECKSUMS, LISTED, MAX_JSON, FileInfo, file_info, is_right, link, read_checksums
 from skelzoo.weights.held import held
 
 if TYPE_CHECKING:
@@ -137,13 +135,17 @@ def cache_folder(source: str, hub: Hub) -> Path:
     return _pinned(source, hub).folder
 
 
-def hub_folder(source: str, hub: Hub, files: Mapping[str, FileInfo] | None = None, repair: bool = False, wanted: Collection[str] = LISTED) -> Path:
+def hub_folder(
+    source: str, hub: Hub, files: Mapping[str, FileInfo] | None = None, repair: bool = False, wanted: Collection[str] = LISTED, also: Collection[str] = ()
+) -> Path:
     """Folder of a pinned model in the cache. What is missing is fetched; when nothing is, no request is made.
 
     Args:
         files: what it must hold; None for what its own checksum list says.
         repair: fetch again what is there and is not what it must be.
         wanted: names of the files that are needed.
+        also: names of files that are done without where they cannot be had. A card need not be the one of the model's own list, as
+            people edit it on the Hub.
 
     Raises:
         WeightsUnavailableError: it is not there and cannot be fetched.
@@ -151,11 +153,15 @@ def hub_folder(source: str, hub: Hub, files: Mapping[str, FileInfo] | None = Non
         WriteError: the cache cannot be written.
         CheckpointError: the repository has no usable checksum list.
     """
-    place = _pinned(source, hub)
-    if files is None:
+    place, listed = _pinned(source, hub), files
+    if listed is None:
         _complete(place, {CHECKSUMS: None}, repair)
-        files = read_checksums(place.folder)
-    _complete(place, {name: info for name, info in files.items() if name in wanted}, repair)
+        listed = read_checksums(place.folder)
+    _complete(place, {name: info for name, info in listed.items() if name in wanted}, repair)
+    for name in also:
+        with contextlib.suppress(IntegrityError, WeightsUnavailableError, WriteError):
+            if name in listed:
+                _complete(place, {name: None if files is None and name == CARD else listed[name]}, repair)
     return place.folder
 
 
@@ -195,9 +201,9 @@ def _download(place: _Pinned, name: str, expected: FileInfo | None) -> None:
     for folder in (blob.parent, place.folder, locks):
         folder.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(locks / f"{blob.name}.lock"):
-        if not (blob.is_file() and _is_right(blob, expected, blob.name)):
+        if not (blob.is_file() and is_right(blob, expected, blob.name)):
             _fetch_blob(place, name, found, expected, blob)
-        _link(blob, place.folder / name)
+        link(blob, place.folder / name)
 
 
 def _check_metadata(place: _Pinned, name: str, found: HfFileMetadata, expected: FileInfo | None) -> None:
@@ -229,7 +235,7 @@ def _fetch_blob(place: _Pinned, name: str, found: HfFileMetadata, expected: File
                     if not left:
                         raise
                     time.sleep(1)
-        if not _is_right(part, expected, blob.name):
+        if not is_right(part, expected, blob.name):
             raise IntegrityError(f"{place.hub.url} gave other bytes: {file_info(part)}, expected {expected or blob.name}")
     except IntegrityError as error:
         part.unlink()
@@ -237,14 +243,6 @@ def _fetch_blob(place: _Pinned, name: str, found: HfFileMetadata, expected: File
             f"{place}, {name}: {error}. They were not kept. Try again; if it stays so, do not trust the repository or what is between."
         ) from None
     os.replace(part, blob)
-
-
-def _is_right(path: Path, expected: FileInfo | None, etag: str) -> bool:
-    """Whether a file is the one listed or, where none is, the one the Hub names: by sha256 for large files, as git does for others."""
-    if expected is not None:
-        return file_info(path) == expected
-    data = path.read_bytes()
-    return etag == (bytes_info(data).sha256 if len(etag) == 64 else hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest())
 
 
 def _stream(place: _Pinned, name: str, size: int, file: BinaryIO) -> None:
@@ -270,16 +268,6 @@ def _stream(place: _Pinned, name: str, size: int, file: BinaryIO) -> None:
                     raise IntegrityError(f"{place.hub.url} sends more than the {size} bytes it announced")
                 file.write(chunk)
                 bar.update(len(chunk))
-
-
-def _link(blob: Path, path: Path) -> None:
-    """Let a file of the folder be a blob; a copy where links cannot be made."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    try:
-        scratch.symlink_to(os.path.relpath(blob, path.parent))
-    except (NotImplementedError, OSError):
-        shutil.copyfile(blob, scratch)
-    os.replace(scratch, path)
 
 
 @contextlib.contextmanager

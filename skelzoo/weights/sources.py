@@ -17,8 +17,10 @@ from skelzoo.weights.files import (
     CHECKSUMS,
     CONFIG,
     GET_AGAIN,
+    GOLDEN,
     LISTED,
     MAX_JSON,
+    MODEL,
     FileInfo,
     check_target,
     copy_folder,
@@ -144,9 +146,22 @@ def locate(name: str, hub: Hub = HUB, repair: bool = False, wanted: Collection[s
         IntegrityError, WriteError: as ``hub_folder``.
         CheckpointError: no usable checksum list.
     """
-    source = find(name, hub)
+    return _fetched(find(name, hub), hub, repair, wanted)
+
+
+def locate_weights(name: str, hub: Hub = HUB) -> Located:
+    """The folder of a model that is to be loaded: its config and weights are needed, errors as ``locate``.
+
+    Card and golden are fetched with them where they can be, and not asked for later.
+    """
+    source, needed = find(name, hub), (MODEL, CONFIG)
+    here = all((source.folder / file).is_file() for file in needed)
+    return _fetched(source, hub, wanted=needed, also=() if here else (GOLDEN, CARD))
+
+
+def _fetched(source: Source, hub: Hub, repair: bool = False, wanted: Collection[str] = LISTED, also: Collection[str] = ()) -> Located:
     if source.pinned:
-        hub_folder(source.pinned, hub, source.listed, repair, wanted)
+        hub_folder(source.pinned, hub, source.listed, repair, wanted, also)
     return Located(source, source.listed or read_checksums(source.folder))
 
 
@@ -158,7 +173,7 @@ def read_config(name: str, hub: Hub = HUB) -> ModelConfig:
 
 def described(name: str, hub: Hub = HUB) -> tuple[str, ModelConfig, str]:
     """Name, with the full commit, config and card of a model; errors as ``read_config``."""
-    located = locate(name, hub, wanted=(CONFIG, CARD))
+    located = _fetched(find(name, hub), hub, wanted=(CONFIG,), also=(CARD,))
     return located.source.name, located.config(located.read(CONFIG)), located.card()
 
 

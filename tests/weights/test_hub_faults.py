@@ -26,8 +26,10 @@ from safetensors.torch import save
 from test_hub import environment, load
 from tiny import make_clip, make_encoder
 
+import skelzoo
 from skelzoo.errors import CheckpointError, IntegrityError, SkelzooError, UnknownArchError, WeightsUnavailableError, WriteError
 from skelzoo.weights import manifest as manifest_module
+from skelzoo.weights.cached import cached_models
 from skelzoo.weights.files import MAX_JSON, bytes_info, file_table
 from skelzoo.weights.hub import Hub
 from skelzoo.weights.sources import fetch
@@ -97,6 +99,37 @@ def test_a_missing_file(olah: Olah, proxy: Proxy, files: Files, cache: Path, nam
     commit = olah.add("owner/lacking", {k: v for k, v in files.items() if k != name})
     with pytest.raises(WeightsUnavailableError, match=f"{name}: .* has no such file"):
         load(f"hf:owner/lacking@{commit}", proxy, cache)
+
+
+EDITED = b"# Tiny 0\n\nEdited on the Hub.\n"
+
+
+@pytest.mark.parametrize("changes", [{"README.md": EDITED}, {"README.md": None}, {"golden.safetensors": None}], ids=["edited", "no card", "no golden"])
+def test_a_model_loads_whatever_became_of_its_card_and_golden(olah: Olah, proxy: Proxy, files: Files, cache: Path, changes: dict[str, bytes | None]) -> None:
+    name = f"hf:owner/edited@{olah.add('owner/edited', {k: v for k, v in {**files, **changes}.items() if v is not None})}"
+    card = {**files, **changes}["README.md"]
+    assert skelzoo.info(name, endpoint=proxy.url, cache_dir=cache)["card"] == (card or b"").decode()
+    encoder = load(name, proxy, cache)
+    assert np.array_equal(encoder.embed(make_clip()), make_encoder().embed(make_clip()))
+    assert encoder.card == card.decode() if card else "Saved by skelzoo" in encoder.card
+    proxy.requests.clear()
+    assert load(name, proxy, cache).card == encoder.card and not proxy.requests, "what it does without is not asked for again"
+    assert [m.name for m in cached_models(Hub(proxy.url, cache))] == [name]
+    with pytest.raises((IntegrityError, WeightsUnavailableError), match=next(iter(changes))):
+        fetch(name, hub=Hub(proxy.url, cache))
+
+
+@pytest.mark.parametrize("lost", ["README.md", "golden.safetensors"])
+def test_a_cached_model_without_card_or_golden_loads_offline(proxy: Proxy, repo: Repo, cache: Path, lost: str) -> None:
+    load(pinned(repo), proxy, cache)
+    (path,) = cache.rglob(lost)
+    path.unlink()
+    assert load(pinned(repo), proxy, cache, local_files_only=True).name == pinned(repo)
+
+
+def test_the_card_of_a_model_of_the_manifest_is_the_pinned_one(olah: Olah, proxy: Proxy, files: Files, cache: Path, manifest_of: Any) -> None:
+    manifest_of(("owner/card", olah.add("owner/card", {**files, "README.md": EDITED})))
+    assert "Edited" not in load("tiny", proxy, cache).card and not list(cache.rglob("README.md"))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
