@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from skelzoo.errors import IntegrityError, WeightsUnavailableError, WriteError
+from skelzoo.errors import IntegrityError, SkelzooError, WeightsUnavailableError, WriteError
 from skelzoo.weights.files import CARD, CHECKSUMS, LISTED, MAX_JSON, FileInfo, file_info, is_right, link, read_checksums
 from skelzoo.weights.held import held
 
@@ -36,6 +36,14 @@ TRIES = 3
 OFFLINE = "HF_HUB_OFFLINE=1 (or local_files_only=True) makes skelzoo use the cache alone"
 
 
+REFUSED = {
+    401: ": it refused the token. Check HF_TOKEN, token= or hf auth login; for a public repository none is needed.",
+    403: ": the token may not do this, or there is none. Check HF_TOKEN, token= or hf auth login.",
+    407: ": a proxy refused. Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, with the name and password that it wants.",
+}
+"""What to do about answers that stay the same however often one tries."""
+
+
 @dataclass(frozen=True)
 class Hub:
     """How the Hub is reached; what is None is as huggingface_hub has it.
@@ -51,6 +59,10 @@ class Hub:
     cache_dir: str | os.PathLike[str] | None = None
     local_files_only: bool = False
     token: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.token, str):  # as read from a file, with its last newline
+            object.__setattr__(self, "token", self.token.strip() or None)
 
     @property
     def url(self) -> str:
@@ -158,10 +170,9 @@ def hub_folder(
         _complete(place, {CHECKSUMS: None}, repair)
         listed = read_checksums(place.folder)
     _complete(place, {name: info for name, info in listed.items() if name in wanted}, repair)
-    for name in also:
+    for name in (n for n in also if n in listed):
         with contextlib.suppress(IntegrityError, WeightsUnavailableError, WriteError):
-            if name in listed:
-                _complete(place, {name: None if files is None and name == CARD else listed[name]}, repair)
+            _complete(place, {name: None if files is None and name == CARD else listed[name]}, repair)
     return place.folder
 
 
@@ -294,7 +305,10 @@ def _asking(what: str, hub: Hub, sending: bool = False) -> Iterator[None]:
             f"{what}: {hub.url} has no such file, or no such repository. Check the name; skelzoo publish makes complete ones."
         ) from error
     except errors.HfHubHTTPError as error:
-        raise WeightsUnavailableError(f"{what}: {hub.url} answered {error.response.status_code}. {kept}.{offline}") from error
+        status = error.response.status_code
+        raise WeightsUnavailableError(f"{what}: {hub.url} answered {status}{REFUSED.get(status, f'. {kept}.{offline}')}") from error
+    except httpx2.ProxyError as error:
+        raise WeightsUnavailableError(f"{what}: the way to {hub.url}: {error}{REFUSED[407]}") from error
     except (httpx2.HTTPError, errors.FileMetadataError) as error:
         raise WeightsUnavailableError(
             f"{what}: {hub.url} cannot be reached or broke off ({type(error).__name__}: {error}). {resumed} Check the connection and HF_ENDPOINT."
@@ -302,6 +316,12 @@ def _asking(what: str, hub: Hub, sending: bool = False) -> Iterator[None]:
         ) from error
     except errors.HFValidationError as error:
         raise WeightsUnavailableError(f"{what}: not a name of the Hub ({error}). It is hf:owner/repo@REVISION.") from error
+    except SkelzooError:
+        raise
+    except (ImportError, ValueError, httpx2.InvalidURL) as error:  # before anything is sent
+        raise WeightsUnavailableError(
+            f"{what}: the proxy, token or endpoint of the environment cannot be used ({type(error).__name__}: {error}). Correct HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, HF_TOKEN or HF_ENDPOINT, now {hub.url}."
+        ) from error
     except OSError as error:
         if error.errno is None:
             raise WeightsUnavailableError(f"{what}: {hub.url}: {error} Try again.") from error

@@ -151,7 +151,7 @@ def test_offline_and_not_cached(proxy: Proxy, repo: tuple[str, str], cache: Path
 
 
 def test_the_token_goes_to_the_endpoint(proxy: Proxy, repo: tuple[str, str], cache: Path) -> None:
-    load(f"hf:{repo[0]}@{repo[1]}", proxy, cache, token="hf_secret")
+    load(f"hf:{repo[0]}@{repo[1]}", proxy, cache, token="hf_secret\n")
     assert {r.headers.get("authorization") for r in proxy.requests} == {"Bearer hf_secret"}
 
 

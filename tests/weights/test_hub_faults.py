@@ -23,7 +23,7 @@ import torch
 from hub_server import Fault, Olah, Proxy, free_port, serving
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save
-from test_hub import environment, load
+from test_hub import environment, load, run
 from tiny import make_clip, make_encoder
 
 import skelzoo
@@ -206,6 +206,23 @@ def test_a_server_in_trouble(proxy: Proxy, repo: Repo, cache: Path, method: str,
     assert time.perf_counter() - start < 3 and not list(cache.rglob("config.json"))
     proxy.faults.clear()
     assert load(pinned(repo), proxy, cache).name == pinned(repo)
+
+
+@pytest.mark.parametrize(("status", "says"), [(401, "refused the token. Check HF_TOKEN, token="), (403, "may not do this"), (407, "Check HTTP_PROXY")])
+def test_a_refused_token_or_proxy(proxy: Proxy, repo: Repo, cache: Path, status: int, says: str) -> None:
+    proxy.faults["checksums.json"] = Fault("HEAD", status=status, headers={"x-error-message": "Invalid credentials in Authorization header"})
+    with pytest.raises(WeightsUnavailableError, match=f"answered {status}: ") as caught:
+        load(pinned(repo), proxy, cache, token="hf_old")
+    assert says in str(caught.value) and "try again" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"ALL_PROXY": "sucks://127.0.0.1:9"}, {"HF_TOKEN": "hf_\u00fc"}, {"HF_ENDPOINT": "http://127.0.0.1:abc"}], ids=lambda s: next(iter(s))
+)
+def test_an_environment_that_cannot_be_used(proxy: Proxy, repo: Repo, cache: Path, setting: dict[str, str]) -> None:
+    said = run(proxy, cache, "fetch", pinned(repo), code=1, **setting)
+    assert f"error: {pinned(repo)}, checksums.json: the proxy, token or endpoint of the environment cannot be used" in said.splitlines()[-1]
+    assert "Traceback" not in said
 
 
 def test_a_server_that_is_no_hub(proxy: Proxy, repo: Repo, cache: Path) -> None:
