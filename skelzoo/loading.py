@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from skelzoo.errors import CheckpointError, IntegrityError, UnknownArchError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.golden import TOLERANCE, golden_differences
 from skelzoo.nets.archs import build, check_options, find_arch
+from skelzoo.nets.net import Net
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.weights.checkpoint import build_net, parse_tensors, read_net
 from skelzoo.weights.files import CARD, CONFIG, GOLDEN, MODEL
@@ -76,7 +76,7 @@ def load(
     return Encoder(build_net(config), config, f"{name}{RANDOM}", device, dtype, compile)
 
 
-def create(arch: str, *, layout: str | Layout, num_classes: int = 0, in_channels: int | None = None, options: Mapping[str, Any] | None = None) -> nn.Module:
+def create(arch: str, *, layout: str | Layout, num_classes: int = 0, in_channels: int | None = None, options: Mapping[str, Any] | None = None) -> Net:
     """A net with random weights, for training.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import tempfile
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
 from skelzoo.inference.mode import evaluating
 from skelzoo.inference.precision import TF32, own_precision
 from skelzoo.inference.runner import SPLIT, Room, pick_compile, pick_device, pick_dtype, run
 from skelzoo.nets.fused import splits_batches, state_of, vectors_of
+from skelzoo.nets.net import Net
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clip_list, clips_from_array
 from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.prepare import Contract, prepare_batch
@@ -71,7 +72,7 @@ class Encoder:
     @torch.inference_mode(False)  # so that a net of another type has tensors whose changes are seen, see state_of
     def __init__(
         self,
-        net: nn.Module,
+        net: Net,
         config: ModelConfig,
         name: str = "encoder",
         device: str | torch.device = "auto",
@@ -150,13 +151,12 @@ class Encoder:
     @property
     def embedding_dim(self) -> int:
         """D of ``embed``."""
-        return int(self.net.embedding_dim)  # type: ignore[arg-type]
+        return self.net.embedding_dim
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Names that ``features`` knows."""
-        names: tuple[str, ...] = self.net.feature_names  # type: ignore[assignment]
-        return names
+        return self.net.feature_names
 
     def __getstate__(self) -> dict[str, Any]:
         """For ``copy`` and ``pickle``: the fused form is made anew, and a card that holds for the weights holds for theirs."""
@@ -243,7 +243,7 @@ class Encoder:
             raise ContractError(f"{self.config.arch} has no features {', '.join(unknown)}. It has, by encoder.feature_names: {', '.join(self.feature_names)}.")
 
         def wanted(x: Tensor) -> dict[str, Tensor]:
-            everything: Mapping[str, Tensor] = self.net.features(x)  # type: ignore[operator]
+            everything = self.net.features(x)
             return {n: everything[n] for n in at}
 
         return self._run(wanted, clips, axes, prepared, batch_size, progress, all_maps=True)
@@ -304,8 +304,7 @@ class Encoder:
         return lambda x: {"p": self._logits(vectors(x)).softmax(-1)}
 
     def _logits(self, z: Tensor) -> Tensor:
-        logits: Tensor = self.net.forward_head(z)  # type: ignore[operator]
-        return logits.float()
+        return self.net.forward_head(z).float()
 
     def _run(
         self,

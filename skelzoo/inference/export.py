@@ -23,6 +23,7 @@ from skelzoo.errors import ExportError, MissingDependencyError
 from skelzoo.inference.encoder import TO_FLOAT32, Encoder
 from skelzoo.inference.golden import TOLERANCE, golden_clip, prepare_golden
 from skelzoo.inference.output import check_output
+from skelzoo.nets.net import Net
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.writing import whole_file
 from skelzoo.weights.cards import licence_of
@@ -48,13 +49,13 @@ class Export:
 class _Outputs(nn.Module):
     """(N, C, T, V, M) -> the vectors and, with a head, the logits."""
 
-    def __init__(self, net: nn.Module, names: Sequence[str]) -> None:
+    def __init__(self, net: Net, names: Sequence[str]) -> None:
         super().__init__()
         self.net, self.names = net, names
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
-        z: Tensor = self.net.forward_features(clips)  # type: ignore[operator]
-        return (z, self.net.forward_head(z))[: len(self.names)]  # type: ignore[operator]
+        z = self.net.forward_features(clips)
+        return (z, self.net.forward_head(z))[: len(self.names)]
 
 
 def export(encoder: Encoder, to: str, path: str | os.PathLike[str]) -> Export:

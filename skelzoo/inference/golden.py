@@ -85,5 +85,5 @@ def _outputs(encoder: Encoder, clip: Clip) -> dict[str, Tensor]:
         rows = {"prepared": torch.from_numpy(prepared), "embedding": embedding}
         if encoder.config.num_classes:
             with torch.inference_mode():
-                rows["logits"] = encoder.net.forward_head(embedding.to(encoder.device, encoder.dtype)).float().cpu()  # type: ignore[operator]
+                rows["logits"] = encoder.net.forward_head(embedding.to(encoder.device, encoder.dtype)).float().cpu()
     return rows

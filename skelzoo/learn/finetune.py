@@ -30,6 +30,7 @@ from skelzoo.learn.losses import semi_supervised_losses
 from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, known_ids, one_per_clip, same_clips, warn_of_leaks
 from skelzoo.learn.training import Standardised, computes_bf16, seeded, warmup_cosine
 from skelzoo.nets.archs import ARCHS
+from skelzoo.nets.net import Net
 from skelzoo.nets.psp import PSP
 from skelzoo.skeleton.clip import Clip, clip_list
 from skelzoo.weights.checkpoint import build_net, tensors_of
@@ -189,7 +190,7 @@ def _parts(
     return _Part(x[~held], y[~held]), _Part(x[held], y[held]), tuple(sorted({str(g) for g, h in zip(groups or (), held, strict=groups is not None) if h}))
 
 
-def _copy_with_head(encoder: Encoder, names: tuple[str, ...]) -> tuple[nn.Module, ModelConfig]:
+def _copy_with_head(encoder: Encoder, names: tuple[str, ...]) -> tuple[Net, ModelConfig]:
     """A float32 copy of the net, with a new head unless the head's classes are the same already."""
     config = dataclasses.replace(encoder.config, num_classes=len(names), labels=names)
     net, head = build_net(config), ARCHS[config.arch].head
@@ -202,7 +203,7 @@ class _Run:
     """One training: the net, its data on the device, the optimiser."""
 
     def __init__(
-        self, net: nn.Module, inputs: Inputs, head: str, new_head: bool, mode: str, options: FinetuneOptions, train: _Part, valid: _Part, unlabelled: Tensor
+        self, net: Net, inputs: Inputs, head: str, new_head: bool, mode: str, options: FinetuneOptions, train: _Part, valid: _Part, unlabelled: Tensor
     ) -> None:
         self.net, self.inputs, self.options, self.mode, self.training, self.valid = net, inputs, options, mode, train, valid
         self.bf16 = computes_bf16(train.x.device) if options.precision == "auto" else options.precision == "bf16-mixed"
@@ -226,12 +227,12 @@ class _Run:
         if isinstance(single, nn.Linear) and new:  # of random weights, what the few clips do not tell would stay
             nn.init.zeros_(single.weight)
         layer = single if isinstance(single, nn.Linear) else first
-        vectors = self._evaluated(lambda x: self.net.forward_features(self.inputs.plain(x)), self.training.x)  # type: ignore[operator]
+        vectors = self._evaluated(lambda x: self.net.forward_features(self.inputs.plain(x)), self.training.x)
         return Standardised(layer, vectors) if isinstance(layer, nn.Linear) else None
 
     def _vectors(self, x: Tensor) -> Tensor:
         """Vectors of clips as the head takes them."""
-        return self._evaluated(lambda part: self._scaled(self.net.forward_features(self.inputs.plain(part))), x)  # type: ignore[operator]
+        return self._evaluated(lambda part: self._scaled(self.net.forward_features(self.inputs.plain(part))), x)
 
     def _scaled(self, z: Tensor) -> Tensor:
         return z if self.standardised is None else self.standardised(z)
@@ -315,9 +316,8 @@ class _Run:
 
     def _forward(self, x: Tensor) -> Tensor:
         """Inputs of the net, or cached vectors -> logits."""
-        z = x if self.cached else self._scaled(self.net.forward_features(x))  # type: ignore[operator]
-        logits: Tensor = self.net.forward_head(z)  # type: ignore[operator]
-        return logits
+        z = x if self.cached else self._scaled(self.net.forward_features(x))
+        return self.net.forward_head(z)
 
     def _evaluated(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """A function of a batch on all rows, in evaluation mode and 32 bits, as the encoder will be used."""

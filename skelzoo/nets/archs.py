@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from skelzoo.errors import CheckpointError, UnknownArchError
 from skelzoo.nets.ensemble import Ensemble, StreamEnsemble
@@ -34,7 +33,7 @@ class Arch:
         ensemble: how several such nets are put together, where they are.
     """
 
-    net: Callable[..., nn.Module]
+    net: Callable[..., Net]
     head: str
     summary: str
     ensemble: type[StreamEnsemble] | type[Ensemble] | None = None
@@ -51,7 +50,7 @@ class Arch:
         own = int({**self.options, **options}.get("streams", 1))
         return own * (len(STREAMS) if self.ensemble is StreamEnsemble else 1)
 
-    def build(self, layout: Layout, in_channels: int, num_classes: int, options: Mapping[str, Any]) -> nn.Module:
+    def build(self, layout: Layout, in_channels: int, num_classes: int, options: Mapping[str, Any]) -> Net:
         """A net with random weights; the options are taken as they are."""
         if self.ensemble is None:
             return self.net(layout, num_classes=num_classes, in_channels=in_channels, **options)
@@ -73,7 +72,7 @@ ARCHS: Mapping[str, Arch] = {
 
 
 @torch.inference_mode(False)  # whose tensors have no version counters, by which changed weights are seen
-def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options: Mapping[str, Any]) -> nn.Module:
+def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options: Mapping[str, Any]) -> Net:
     """A net with random weights.
 
     Raises:
@@ -90,8 +89,7 @@ def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options
         raise CheckpointError(
             f"{arch}: a net cannot be built with options {dict(options)}, {in_channels} channels and {num_classes} classes ({error})."
         ) from error
-    if isinstance(net, Net):
-        net.reads = (in_channels, len(layout))
+    net.reads = (in_channels, len(layout))
     return net
 
 

@@ -22,10 +22,10 @@ class Members(Net):
     OPTIONS: ClassVar[Mapping[str, Any]] = {}
     """Options of the whole, beside the members', with their defaults."""
 
-    def __init__(self, members: Mapping[str, nn.Module]) -> None:
+    def __init__(self, members: Mapping[str, Net]) -> None:
         super().__init__()
         self.members = nn.ModuleDict(members)
-        self.widths = [int(m.embedding_dim) for m in members.values()]  # type: ignore[arg-type]
+        self.widths = [m.embedding_dim for m in members.values()]
         self.embedding_dim = sum(self.widths)
 
     @staticmethod
@@ -66,7 +66,7 @@ class StreamEnsemble(Members):
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {"weights": (0.5, 0.5, 0.5)}
 
-    def __init__(self, member: Callable[[int], nn.Module], num_classes: int, in_channels: int, weights: Sequence[float] = OPTIONS["weights"]) -> None:
+    def __init__(self, member: Callable[[int], Net], num_classes: int, in_channels: int, weights: Sequence[float] = OPTIONS["weights"]) -> None:
         if in_channels % len(STREAMS) or len(weights) != len(STREAMS):
             raise ValueError(f"{in_channels} channels and {len(weights)} weights; the streams are {', '.join(STREAMS)}")
         super().__init__({s: member(in_channels // len(STREAMS)) for s in STREAMS})
@@ -101,7 +101,7 @@ class Ensemble(Members):
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {"members": 2}
 
-    def __init__(self, member: Callable[[int], nn.Module], num_classes: int, in_channels: int, members: int = OPTIONS["members"]) -> None:
+    def __init__(self, member: Callable[[int], Net], num_classes: int, in_channels: int, members: int = OPTIONS["members"]) -> None:
         if members < 2:
             raise ValueError(f"an ensemble has at least 2 members, not {members}")
         super().__init__({str(i): member(in_channels) for i in range(members)})

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from skelzoo.errors import CheckpointError
 from skelzoo.nets.archs import ARCHS, build
+from skelzoo.nets.net import Net
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.weights.files import CARD, CONFIG, GET_AGAIN, GOLDEN, MODEL, FileInfo, dump_json, new_folder, write_checksums
 from skelzoo.weights.manifest import ModelConfig
@@ -51,7 +52,7 @@ def parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
 
 
 @torch.inference_mode(False)
-def build_net(config: ModelConfig) -> nn.Module:
+def build_net(config: ModelConfig) -> Net:
     """A net with random weights, in float32 whatever torch's default type is.
 
     Raises:
@@ -100,7 +101,7 @@ class Shapes(TorchFunctionMode):
 
 
 @torch.inference_mode(False)
-def read_net(located: Located, config: bytes, model: bytes, num_classes: int | None = None) -> tuple[ModelConfig, nn.Module]:
+def read_net(located: Located, config: bytes, model: bytes, num_classes: int | None = None) -> tuple[ModelConfig, Net]:
     """A model's config and net, from the bytes of its files, which were checked.
 
     Args:
