@@ -30,6 +30,7 @@ from skelzoo.cli_files import (
 )
 from skelzoo.cli_models import COMMANDS, device_option, fail, pretty_json
 from skelzoo.errors import CheckpointError, SkelzooError
+from skelzoo.skeleton.doubts import warned_once
 
 if TYPE_CHECKING:
     from skelzoo.inference.encoder import Encoder
@@ -45,7 +46,7 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb."""
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), warned_once():
                 warnings.showwarning = show_warning
                 return super().invoke(ctx)
         except SkelzooError as error:

@@ -37,7 +37,7 @@ def main() -> None:
             turn = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]], np.float32)
             turned = [clip.replace(keypoints=clip.keypoints @ turn) for clip in clips]
             kept += list(encoder.classify(turned).indices[:, 0] == level)
-            warned += [any("the spine" in doubt for doubt in prepare_doubtfully(clip, encoder.contract)[1]) for clip in turned]
+            warned += [any("the spine" in doubt.text for doubt in prepare_doubtfully(clip, encoder.contract)[1]) for clip in turned]
         print(f"{a.model},{a.file},{len(clips)},{degrees:g},{np.mean(kept):.3f},{np.mean(warned):.3f}", flush=True)
 
 

@@ -24,7 +24,7 @@ from skelzoo.inference.files import FileClip, PreparedClip, Refusal, cut_clips, 
 from skelzoo.inference.plan import Part, size_and_date
 from skelzoo.inference.runner import ahead, pick_device
 from skelzoo.inference.store import Job, Shard, Store, open_store, read_store, refusal_row
-from skelzoo.skeleton.doubts import Doubts
+from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.stream import BadClip, ClipStream, open_stream
 
 CHUNK = 256
@@ -135,7 +135,7 @@ class ShardEmbedder:
         self.store, self.batch_size, self.select_persons = store, settings.batch_size, bool(store.row["select_persons"])
         self.encoder = Encoder.from_pretrained(store.row["model"], device=settings.device, dtype=store.row["dtype"], compile=settings.compile)
         self._stream: ClipStream | None = None
-        self._doubts = Doubts()
+        self._doubts = noted_doubts()
 
     def embed(self, shard: int) -> list[str]:
         """Make one shard and put it into the store.

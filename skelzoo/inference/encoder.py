@@ -21,7 +21,7 @@ from skelzoo.inference.runner import SPLIT, Room, pick_compile, pick_device, pic
 from skelzoo.nets.fused import splits_batches, state_of, vectors_of
 from skelzoo.nets.net import Net
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clip_list, clips_from_array
-from skelzoo.skeleton.doubts import Doubts
+from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.prepare import Contract, prepare_batch
 from skelzoo.weights.cards import plain_card
 from skelzoo.weights.checkpoint import check_net, read_net, save_folder
@@ -316,7 +316,7 @@ class Encoder:
         progress: bool | None,
         all_maps: bool = False,
     ) -> dict[str, NDArray[np.float32]]:
-        doubts = Doubts()
+        doubts = noted_doubts()
         room = self._rooms.setdefault((self.device, self.dtype, all_maps), Room())  # features take more memory than vectors
         if prepared:
             array = self._check_prepared(clips)

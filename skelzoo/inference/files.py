@@ -12,7 +12,7 @@ import numpy as np
 from skelzoo.errors import ClipError, LayoutError, ReadError, SkelzooError
 from skelzoo.inference.output import ClipId
 from skelzoo.skeleton.clip import Clip, FloatArray
-from skelzoo.skeleton.doubts import Doubt, Doubts
+from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
 from skelzoo.skeleton.io import find_files, read_formed
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.stream import BadClip, open_stream
@@ -168,7 +168,7 @@ def prepare_clip(item: FileClip, contract: Contract, select_persons: bool = Fals
 
 def warn_of(clips: Sequence[PreparedClip], doubts: Doubts | None = None) -> None:
     """Warn once of what is odd about clips, naming the first; of nothing that ``doubts`` has warned of before."""
-    noted = Doubts() if doubts is None else doubts
+    noted = noted_doubts() if doubts is None else doubts
     for i, clip in enumerate(clips):
         noted.add(clip.doubts, i, " ".join(dict.fromkeys(filter(None, (clip.id.file, clip.id.name)))))
     noted.warn(stacklevel=3)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import ClipError, MissingDependencyError, SkelzooError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.files import FileClip, PreparedClip, Refusal, one_line, prepare_clip, warn_of
-from skelzoo.skeleton.doubts import Doubts
+from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.parquet import clip_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class EmbedActor:
     ) -> None:
         self.encoder = Encoder.from_pretrained(model, device=device, dtype=dtype, compile=compile)
         self.batch_size, self.select_persons = batch_size, select_persons
-        self._doubts = Doubts()
+        self._doubts = noted_doubts()
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Embed the rows of a batch.

@@ -15,12 +15,14 @@ from skelzoo.learn.finetune import FinetuneOptions, check_call, finetune
 from skelzoo.learn.finetune_result import CrossValidation as CrossValidation
 from skelzoo.learn.splits import class_ids, fold_numbers, one_per_clip, same_clips, warn_of_leaks
 from skelzoo.skeleton.clip import Clip, clip_list, label_of
+from skelzoo.skeleton.doubts import warned_once
 from skelzoo.skeleton.prepare import prepare_batch
 
 SMALLEST = 1e-30
 """Scores below this count as it: a score of zero has no logarithm."""
 
 
+@warned_once()
 def cross_validate(
     encoder: Encoder,
     clips: Sequence[Clip],

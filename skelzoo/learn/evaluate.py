@@ -23,6 +23,7 @@ from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import PROTOCOLS, Trial, describe, find_protocol
 from skelzoo.learn.seen import check_card, check_unseen
 from skelzoo.loading import RANDOM, load
+from skelzoo.skeleton.doubts import warned_once
 from skelzoo.skeleton.writing import alone, check_place, write_csv
 from skelzoo.weights.manifest import manifest
 
@@ -107,7 +108,8 @@ def evaluate(
     if isinstance(encoder, Encoder) and not random_weights:
         check_card(model, encoder.card, benchmark)
     wanted = protocols or [name for name in CHEAP if labels is None or PROTOCOLS[name].takes_labels]
-    return measure(Trial(encoder, benchmark, clips, labels), wanted)
+    with warned_once():
+        return measure(Trial(encoder, benchmark, clips, labels), wanted)
 
 
 def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] = (), device: str | torch.device = "auto") -> Iterator[Row]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,17 @@ def point_track(keypoints: FloatArray, layout: Layout, name: str) -> FloatArray:
     if mix is None:
         raise ContractError(f"layout {layout.name!r} has no point {name!r}, which a preparation step needs. Use another layout or drop the step.")
     return np.asarray(sum(w * keypoints[:, :, j] for j, w in mix.items()), dtype=np.float32)
+
+
+@lru_cache(maxsize=64)
+def mixes(layout: Layout, points: tuple[str, ...]) -> FloatArray | None:
+    """How joints are mixed to body points: (points, V); None where the layout cannot tell one of them."""
+    weights = np.zeros((len(points), len(layout)), np.float32)
+    for row, mix in zip(weights, map(layout.point, points), strict=True):
+        if mix is None:
+            return None
+        row[list(mix)] = list(mix.values())
+    return weights
 
 
 def interpolate(joint: FloatArray, lost: NDArray[np.bool_], known: NDArray[np.bool_]) -> None:

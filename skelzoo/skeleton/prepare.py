@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, ContractError, CoverageError
 from skelzoo.skeleton.clip import Clip, FloatArray, numbers
-from skelzoo.skeleton.doubts import Doubt, Doubts, doubts_of, too_long
+from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
 from skelzoo.skeleton.layouts import Layout, get_layout
+from skelzoo.skeleton.odd_frames import odd_frames
+from skelzoo.skeleton.odd_joints import odd_joints
 from skelzoo.skeleton.points import interpolate, is_present
 from skelzoo.skeleton.remap import MIN_COVERAGE, remap
 from skelzoo.skeleton.steps import CHOOSES_PERSONS, apply_step, check_step, motion_order
@@ -138,7 +140,7 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
     and of clips so long that hardly a motion is left of them.
     """
     array, found = prepare_doubtfully(clip, contract)
-    doubts = Doubts()
+    doubts = noted_doubts()
     doubts.add(found, 0, clip.name)
     doubts.warn()
     return array
@@ -149,8 +151,8 @@ def prepare_doubtfully(clip: Clip, contract: Contract) -> tuple[FloatArray, tupl
     _check_depth(clip, contract.channels)
     given, clip = clip, remap(clip, contract.layout, contract.min_coverage)
     keypoints = _take_channels(_present_persons(clip, contract), contract.channels, clip.name)
-    doubts = doubts_of(given, keypoints, get_layout(contract.layout), {"step": "stand_upright"} in contract.steps, {"step": "fill_gaps"} in contract.steps)
-    doubts += too_long(given, contract.frames)
+    doubts = odd_joints(given, keypoints, get_layout(contract.layout), {"step": "stand_upright"} in contract.steps, {"step": "fill_gaps"} in contract.steps)
+    doubts += odd_frames(given, contract)
     frames = int(keypoints.any(axis=(0, 2, 3)).sum())
     if frames < contract.min_frames:
         raise ClipError(
@@ -316,7 +318,7 @@ def prepare_batch(clips: Sequence[Clip], contract: Contract, doubts: Doubts | No
     Raises:
         ClipError, CoverageError: as ``prepare``.
     """
-    noted, out = doubts or Doubts(), np.zeros((len(clips), *contract.shape), np.float32)
+    noted, out = doubts or noted_doubts(), np.zeros((len(clips), *contract.shape), np.float32)
     for i, clip in enumerate(clips, first or 0):
         try:
             out[i - (first or 0)], found = prepare_doubtfully(clip, contract)

@@ -11,6 +11,8 @@ import pytest
 import skelzoo
 from skelzoo import Clip, Contract, get_layout, prepare
 from skelzoo.learn.cameras import film
+from skelzoo.skeleton.doubts import warned_once
+from skelzoo.skeleton.prepare import prepare_batch
 from skelzoo.skeleton.procedural import make
 
 RESAMPLE = {"step": "resample", "frames": 16}
@@ -138,3 +140,52 @@ def test_shares_of_a_picture_are_warned_of(beyond: float) -> None:
     clip = film(make("squat", frames=40), 0)
     with pytest.warns(UserWarning, match=r"keypoints \* \(width, height\)"):
         prepare(clip.replace(keypoints=clip.keypoints / np.float32([1920, 1080]) + np.float32([0, beyond])), PICTURE)
+
+
+def test_joints_at_minus_one_in_pictures_are_warned_of_and_set_to_zero_as_advised() -> None:
+    clip = film(make("walk", frames=40), 0)
+    keypoints = lose(clip.keypoints)
+    given = np.where(keypoints.any(-1, keepdims=True), keypoints, np.float32(-1))
+    (text,) = told(clip.replace(keypoints=given), PICTURE)
+    assert "exactly (-1, -1)" in text
+    exec(text[text.index("keypoints[") :].rstrip("."), {"keypoints": given})
+    assert np.array_equal(given, keypoints)
+
+
+@pytest.mark.parametrize(("f", "scale"), [(285, 1), (285, 4), (580, 1)], ids=["320 x 240", "MSR-Action3D", "640 x 480"])
+def test_pixels_beside_a_depth_are_warned_of_and_unprojected_as_advised(f: float, scale: int) -> None:
+    """And nothing else is said of them: what space they are in comes before its axes."""
+    clip = make("wave", frames=40)
+    x, y, z = np.moveaxis(clip.keypoints + np.float32([0, -0.9, -2.8]), -1, 0)  # the camera looks along -z
+    cx, cy = f * 0.55, f * 0.42
+    screen = np.stack([(cx - f * x / z).round(), (cy + f * y / z).round(), -1000 * scale * z], -1)
+    (text,) = told(clip.replace(keypoints=screen))
+    assert "look like pixels of a depth camera" in text and "X = (x - cx) * z / f, Y = -(y - cy) * z / f, Z = -z" in text
+    u, v, depth = np.moveaxis(screen, -1, 0)
+    back = clip.replace(keypoints=np.stack([(u - cx) * depth / f, -(v - cy) * depth / f, -depth], -1) / (1000 * scale))
+    assert not told(back) and np.abs(back.keypoints - np.stack([x, y, z], -1)).max() < 0.01
+
+
+@pytest.mark.parametrize(("bending", "says"), [(4, None), (12, "odd0 and 11 more of 40 clips: the spine points along z")])
+def test_axes_of_many_clips_are_judged_by_the_share_that_says_so(bending: int, says: str | None) -> None:
+    clips = [make("squat", frames=10, seed=i) for i in range(40)]
+    lying = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
+    odd = [c.replace(keypoints=c.keypoints @ np.float32(lying), name=f"odd{i}") if i < bending else c for i, c in enumerate(clips)]
+    odd[-1] = odd[-1].replace(keypoints=odd[-1].keypoints @ np.float32([[0, -1, 0], [1, 0, 0], [0, 0, 1]]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prepare_batch(odd, SPACE)
+    texts = [str(w.message) for w in caught]
+    assert [text.startswith(says or "") for text in texts] == [True] * bool(says)
+
+
+def test_a_call_within_warned_once_says_nothing_twice() -> None:
+    clips = [make("squat", frames=20, seed=i) for i in range(4)]
+    odd = [c.replace(keypoints=c.keypoints * np.float32([1, -1, -1])) for c in clips]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with warned_once():
+            prepare_batch(odd, SPACE), prepare_batch(odd[1:], SPACE), prepare(odd[2], SPACE)
+        assert len(caught) == 1
+        prepare(odd[2], SPACE)
+    assert len(caught) == 2

@@ -21,7 +21,7 @@ from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, check_test_clips, jo
 from skelzoo.learn.cameras import SEEN
 from skelzoo.learn.ranges import COUNT, check_numbers
 from skelzoo.skeleton.clip import Clip, FloatArray
-from skelzoo.skeleton.doubts import Doubts
+from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.corpus import Corpus, read_table
 from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 from skelzoo.skeleton.writing import whole_file
@@ -222,7 +222,7 @@ def pretraining_array(folder: str | Path, options: DataOptions, contract: Contra
     if not path.is_file():
         for left_by_a_kill in path.parent.glob(f".{path.name}.*.part"):
             left_by_a_kill.unlink()
-        doubts = Doubts()
+        doubts = noted_doubts()
         count, lengths, header = 0, [], {"descr": "<f4", "fortran_order": False}
         with whole_file(path) as file:
             np.lib.format.write_array_header_1_0(file, {**header, "shape": (0, *contract.shape)})

@@ -1,0 +1,138 @@
+"""What is odd about the frames of clips that are taken all the same: each centred by itself, held, repeated or missing, too few or too many of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.doubts import Doubt
+from skelzoo.skeleton.points import is_present, mixes
+
+if TYPE_CHECKING:
+    from skelzoo.skeleton.prepare import Contract
+
+LONG = 60
+"""Seconds from which on a clip is rather a recording of several actions."""
+
+STRETCH = 30
+"""The same in frames for each one of an encoder's, where the frame rate is unknown."""
+
+SHORT = 8
+"""Frames below which a clip hardly tells an action; of 7909 clips of the corpora and benchmarks 4 are as short."""
+
+SAME = 8
+"""Fewest frames of which it is said that they repeat others."""
+
+PADDING = 0.25
+"""Share of the frames from which on those that repeat others are padding."""
+
+GAP = 0.05
+"""Share of the frames in which nobody is there, between others, from which on they are missed."""
+
+FIXED = 1e-4
+"""Sizes of the body within which a point that has been taken off in every frame stays, as float32 rounds."""
+
+MOVES = 0.01
+"""The same of how far other joints go at least."""
+
+
+CENTRES = ("hip_center", "spine_low", "spine_mid", "shoulder_center")
+"""Points that others take off in every frame."""
+
+
+def odd_frames(clip: Clip, contract: Contract) -> tuple[Doubt, ...]:
+    """What is odd about the frames of a clip as it is given, for the steps of a contract."""
+    there = np.flatnonzero(is_present(clip.keypoints).any(axis=0))
+    found = (_short(there, contract), _too_long(clip, contract.frames), _gap(clip, there), _repeated(clip, there), _centred(clip, contract))
+    return tuple(doubt for doubt in found if doubt)
+
+
+def _short(there: NDArray[np.intp], contract: Contract) -> Doubt | None:
+    """Whether there are too few frames; contracts for a single frame, as of benchmarks, which count every clip, are not told."""
+    if len(there) >= SHORT or contract.min_frames == 1:
+        return None
+    return Doubt(f"fewer than {SHORT} frames have a person, which hardly tell an action. Give more of the recording, or leave the clip out.")
+
+
+def _too_long(clip: Clip, frames: int) -> Doubt | None:
+    """Whether so much becomes one vector that hardly a motion is left in it; ``frames`` are those that an encoder takes."""
+    if clip.frames <= (STRETCH * frames if clip.fps is None else LONG * clip.fps):
+        return None
+    size = f"has more than {STRETCH * frames} frames" if clip.fps is None else f"is longer than {LONG} seconds"
+    return Doubt(
+        f"the clip {size}, and all of it becomes one vector of {frames} frames. Cut long recordings with --window FRAMES, "
+        "in Python with skelzoo.windows(clip, frames); if it is a single action, all is well."
+    )
+
+
+def _gap(clip: Clip, there: NDArray[np.intp]) -> Doubt | None:
+    """Whether nobody is there in frames between others."""
+    frames = there[-1] - there[0] + 1
+    if frames - len(there) <= GAP * frames:
+        return None
+    known = ", keypoints.any(-1)" if clip.channels == 2 else ""
+    return Doubt(
+        "in some frames between others all joints are zero, which is nobody there, and most models cut such frames out, so that the motion jumps. "
+        f"If the person was only lost, set all joints of those frames to NaN and give skelzoo.fill_missing(keypoints{known})."
+    )
+
+
+def _repeated(clip: Clip, there: NDArray[np.intp]) -> Doubt | None:
+    """Whether frames in which somebody is there are copies of others: all of them, those at the end, or those after some first ones."""
+    seen: dict[bytes, int] = {}
+    frames = np.array([seen.setdefault(clip.keypoints[:, t].tobytes(), len(seen)) for t in there])
+    others = np.flatnonzero(frames != frames[-1])
+    if not len(others) and len(frames) >= SAME:
+        return Doubt(
+            "all frames are exactly the same, as where a tracker hangs, and no motion can be told of them. Give the recording from before the tracker's fault, "
+            "or leave the clip out; if it is a single pose, all is well."
+        )
+    least = max(SAME, PADDING * len(frames))
+    if len(others) and len(frames) - (held := int(others[-1]) + 2) >= least:
+        return _padding("many frames at the end are exactly the same, as where a clip is padded by its last frame", there[held - 1])
+    starts = np.flatnonzero(frames == frames[0])
+    starts = starts[(starts > 0) & (starts <= len(frames) - least)]
+    for start in starts[frames[-1 - starts] == frames[-1]] if len(others) else ():
+        if (frames[start:] == frames[:-start]).all():
+            return _padding("the frames repeat themselves exactly from first to last, as where a clip is padded by itself", there[start] - 1)
+    return None
+
+
+def _padding(found: str, last: np.intp) -> Doubt:
+    text = f"{found}, and of a longer clip the motion is slower or done twice. Cut it off"
+    return Doubt(
+        f"{text}, clip.replace(keypoints=...) with keypoints[:, :N]; if it was recorded so, all is well.", f"Here it is clip.keypoints[:, :{last + 1}]."
+    )
+
+
+def _centred(clip: Clip, contract: Contract) -> Doubt | None:
+    """Whether a point of a person's trunk stays while other joints move, though the contract's steps keep travel."""
+    centring = [step for step in contract.steps if step["step"] in ("center", "center_opening")]
+    if not centring or any(step.get("reference") == "every_frame" for step in centring):
+        return None
+    names = tuple(name for name in CENTRES if clip.layout.point(name))
+    weights = mixes(clip.layout, names)
+    fixed = [names[i] for person in clip.keypoints for i in (() if weights is None else _fixed(person, weights))]
+    if not fixed:
+        return None
+    return Doubt(
+        f"the point {fixed[0]} is in the same place in every frame while other joints move, as where it has been taken off in each, and what tells walking from "
+        "lifting legs is lost. Take one position off for the whole clip, or none; where a lifter gives no path, give its 2-D joints to a model for these "
+        "(names that end in -2d). If the person stays in place, all is well."
+    )
+
+
+def _fixed(person: FloatArray, weights: FloatArray) -> NDArray[np.intp]:
+    """Which mixes of joints (points, V) of a person (T, V, C) stay where they are while other joints move."""
+    found = person.any(axis=(1, 2))
+    if person.shape[2] == 2:
+        found = np.asarray(person[:, weights.any(axis=0)].any(axis=2)).all(axis=1)
+    body = person[found]
+    if len(body) < SAME:
+        return np.zeros(0, np.intp)
+    size, points = np.linalg.norm(np.ptp(body[0], axis=0)), weights @ body
+    stays = np.flatnonzero((points.max(axis=0) - points.min(axis=0)).max(axis=1) <= FIXED * size)
+    return stays if len(stays) and np.ptp(body, axis=0).max() > MOVES * size else stays[:0]

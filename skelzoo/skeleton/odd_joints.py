@@ -1,0 +1,206 @@
+"""What is odd about the joints of clips that are taken all the same: axes or an order that are not skelzoo's, lost joints at zero, pictures' shares in place of pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.doubts import Doubt
+from skelzoo.skeleton.layouts import Layout
+from skelzoo.skeleton.points import is_present, mixes
+
+UPRIGHT = 0.8
+"""Cosine to an axis from which on a spine points along it."""
+
+LEAN = 40
+"""Degrees from y beyond which a spine that points along no other axis is warned of: of the 7909 clips of the corpora and benchmarks 26, in which people bend; beyond 35 it were 81."""
+
+BACKWARDS = -0.4
+"""Cosine of feet to the front below which, in most frames, left and right are exchanged: the clips of the corpora and benchmarks have more, nearly all of them when mirrored less."""
+
+APART = 0.9
+"""Trunk lengths from hip centre to the middle of the hips from which on, in most frames, joints are in another order: clips of the corpora have at most 0.66, of others' orders at least 1.09."""
+
+SHARES = 2
+"""2-D coordinates up to this are no pixels: shares of a picture, of joints outside it too."""
+
+PICTURE = 2000
+"""Pixels that depth cameras' pictures are wide at most."""
+
+NEAREST = 400
+"""Millimetres before which depth cameras see nothing; in metres nobody is as far."""
+
+DEPTH = 12
+"""Trunk lengths from the camera to people, in the same unit at most: 6 metres. In pixels a trunk is 60 to 160 at depths of 1500 to 4000 millimetres."""
+
+HIPS = ("left_hip", "right_hip", "hip_center", "shoulder_center")
+FEET = ("left_ankle", "left_foot", "right_ankle", "right_foot")
+TRUNK = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
+
+
+def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool, filled: bool) -> tuple[Doubt, ...]:
+    """What is odd about a clip.
+
+    Args:
+        clip: as it is given.
+        keypoints: (M, T, V, C) of a contract's layout, as its steps get them.
+        any_axis: whether the steps turn bodies upright.
+        filled: whether the steps fill joints at zero.
+    """
+    bodies = clip.keypoints[is_present(clip.keypoints)]
+    order, screen = _order(bodies, clip.layout), _screen(bodies, clip.layout)
+    found = [(order, ""), (screen, ""), (None if filled else _lost(clip), ""), (_pictures(clip), ""), (_minus(clip), "")]
+    if not (order or screen):  # joints in another order or space are no spine and no feet: what these tell would mislead
+        spine = None if any_axis else _spine(keypoints[is_present(keypoints)], layout, clip.channels)
+        found += [(spine, "spine"), (_mirrored(bodies, clip.layout), "feet")]
+    return tuple(Doubt(text, topic=topic) for text, topic in found if text)
+
+
+def _order(bodies: FloatArray, layout: Layout) -> str | None:
+    """Whether the middle of the hips of bodies (B, V, C) is far from a hip centre of its own."""
+    weights = mixes(layout, HIPS)
+    if weights is None or not set(HIPS[:3]) <= set(layout.own.values()):
+        return None
+    at = weights @ bodies
+    found: NDArray[np.bool_] = np.asarray(at.any(axis=2))
+    left, right, hips, shoulders = at[found.all(axis=1) if at.shape[2] == 2 else found.any(axis=1)].transpose(1, 0, 2)
+    off = _length((left + right) / 2 - hips) > APART * _length(shoulders - hips)
+    if 2 * off.sum() <= len(off):
+        return None
+    return (
+        f"the joints do not fit layout {layout.name!r}, whose hip centre is between the hips; they may be in another order. "
+        f"Compare yours with skelzoo.get_layout({layout.name!r}).joints; if they are the same, all is well."
+    )
+
+
+def _lost(clip: Clip) -> str | None:
+    """Whether 3-D joints jump to exactly the origin; a joint that stays there, or passes, is what the clip is centred on."""
+    found: NDArray[np.bool_] = np.asarray(clip.keypoints.any(axis=3))
+    there: NDArray[np.bool_] = np.asarray(found.any(axis=2))
+    if clip.channels == 2 or (found | ~there[..., None]).all():
+        return None
+    for person, seen, here in zip(clip.keypoints, found, there, strict=True):
+        body, known = person[here], seen[here]
+        count = known.sum(axis=1, keepdims=True)
+        size = np.sqrt((((body - body.sum(axis=1, keepdims=True) / count[..., None]) ** 2).sum(axis=2) * known).sum(axis=1) / count[:, 0])
+        jumps = (known[1:] != known[:-1]) & (np.linalg.norm(np.diff(body, axis=0), axis=2) > size[1:, None])
+        if jumps.any():
+            centred = (~seen[here]).all(axis=0).any()
+            known_how = "keypoints.any(-1)" + (" | ~keypoints.any((-3, -1), keepdims=True)[..., 0]" if centred else "")
+            return (
+                "joints jump to exactly (0, 0, 0), where trackers put those that they lose, and would be taken to be there. "
+                f"Fill them: skelzoo.fill_missing(keypoints, {known_how}); if they are there, all is well."
+            )
+    return None
+
+
+def _pictures(clip: Clip) -> str | None:
+    """Whether 2-D joints are shares of a picture."""
+    if clip.channels == 3 or max(-clip.keypoints.min(), clip.keypoints.max()) > SHARES:
+        return None
+    return (
+        f"the 2-D coordinates are all within -{SHARES} to {SHARES}, as shares of a picture are. Give pixels, keypoints * (width, height), "
+        "so that x and y have one unit; if they have, all is well."
+    )
+
+
+def _minus(clip: Clip) -> str | None:
+    """Whether 2-D joints are at (-1, -1) more than once, where pixels hardly are."""
+    if clip.channels == 3 or (clip.keypoints == -1).all(axis=3).sum() < 2:
+        return None
+    return (
+        "joints are at exactly (-1, -1), where some put those that were not found, and would be taken to be there. Those that were not found are (0, 0) here: "
+        "keypoints[(keypoints == -1).all(-1)] = 0."
+    )
+
+
+def _screen(bodies: FloatArray, layout: Layout) -> str | None:
+    """Whether x and y of 3-D bodies (B, V, 3) are pixels, down the picture, beside a depth in another unit."""
+    weights = mixes(layout, ("hip_center", "shoulder_center"))
+    bodies = bodies[bodies.all(axis=(1, 2))] if bodies.shape[2] == 3 else bodies[:0]
+    if weights is None or not len(bodies) or bodies[..., :2].min() < 0 or bodies[..., 0].max() > PICTURE or bodies[..., 2].min() < NEAREST:
+        return None
+    spine = weights[1] @ bodies - weights[0] @ bodies
+    upright = spine[:, 1] < -UPRIGHT * _length(spine[:, :2])
+    if 2 * (upright & (bodies[..., 2].mean(axis=1) > DEPTH * _length(spine[:, :2]))).sum() <= len(bodies):
+        return None
+    return (
+        "x and y look like pixels of a depth camera, and z like its depth in millimetres, which give no body in space. Unproject them: "
+        "X = (x - cx) * z / f, Y = -(y - cy) * z / f, Z = -z with the camera's centre and focal length in pixels; docs/preparation.md has those of Kinect."
+    )
+
+
+def _spine(bodies: FloatArray, layout: Layout, given: int) -> str | None:
+    """Bodies that stand along another axis than y, or, in 2-D, upside down; ``given`` is the number of the clip's own coordinates."""
+    weights = mixes(layout, ("hip_center", "shoulder_center"))
+    if weights is None:
+        return None
+    if bodies.shape[2] == 2:  # in 3-D a joint may well be the origin
+        bodies = bodies[np.asarray(bodies[:, weights.any(axis=0)].any(axis=2)).all(axis=1)]
+    hips, shoulders = (weights @ bodies).transpose(1, 0, 2)
+    spine = _unit(shoulders - hips).sum(axis=0)
+    spine /= max(float(np.linalg.norm(spine)), 1e-12)
+    if len(spine) == 2:
+        if spine[1] <= UPRIGHT:
+            return _sideways(spine) if given == 2 else None
+        if given == 3:
+            return _of_spine("down", "y axis points up", "If y points down in your data, give keypoints * [1, -1, -1], and shares of a picture without z")
+        return _of_spine("down", "y axis of 2-D joints points down, as pixels do", "If y points up in your data, give keypoints * [1, -1]")
+    x, y, z = spine
+    if y < -UPRIGHT:
+        return _of_spine("down", "y axis points up", "If y points down in your data, give keypoints * [1, -1, -1]")
+    if abs(z) > UPRIGHT:
+        advice = f"If z is the vertical axis of your data, give keypoints[..., [0, 2, 1]] * [1, {np.sign(z):.0f}, {-np.sign(z):.0f}]"
+        return _of_spine("along z", "y axis points up", advice)
+    if abs(x) > UPRIGHT:
+        advice = f"If x is the vertical axis of your data, give keypoints[..., [1, 0, 2]] * [{-np.sign(x):.0f}, {np.sign(x):.0f}, 1]"
+        return _of_spine("along x", "y axis points up", advice)
+    if y < np.cos(np.radians(LEAN)):
+        return (
+            f"the spine leans more than {LEAN} degrees from the y axis, which in skelzoo's data points up, as it does before a tilted camera. Turn the joints by the sensor's "
+            "floor plane or gravity vector; if the person bends, all is well."
+        )
+    return None
+
+
+def _sideways(spine: FloatArray) -> str | None:
+    """2-D bodies that stand along x."""
+    if abs(spine[0]) <= UPRIGHT:
+        return None
+    turn = "keypoints[..., ::-1] * [1, -1]" if spine[0] > 0 else "keypoints[..., ::-1] * [-1, 1]"
+    advice = f"If the picture is turned on its side, give {turn}"
+    if spine[0] < 0:
+        advice = f"If your data have y before x, give keypoints[..., ::-1]; if the picture is turned on its side, {turn}"
+    return _of_spine("along x", "y axis of 2-D joints points down, as pixels do", advice)
+
+
+def _of_spine(found: str, axis: str, advice: str) -> str:
+    return f"the spine points {found}; skelzoo's {axis}. {advice}; if the person lies or hangs, all is well."
+
+
+def _mirrored(bodies: FloatArray, layout: Layout) -> str | None:
+    """Whether a 3-D body has its feet at the back, as in the mirror; None too where its own joints do not tell."""
+    weights = mixes(layout, (*FEET, *TRUNK))
+    if bodies.shape[2] == 2 or weights is None or not set(FEET) <= set(layout.own.values()):
+        return None
+    left_ankle, left_foot, right_ankle, right_foot, left_hip, right_hip, left_shoulder, right_shoulder = (weights @ bodies).transpose(1, 0, 2)
+    x, y, z = _unit(left_hip - right_hip + left_shoulder - right_shoulder).T
+    up_x, up_y, up_z = _unit(left_shoulder + right_shoulder - left_hip - right_hip).T
+    front = np.stack([y * up_z - z * up_y, z * up_x - x * up_z, x * up_y - y * up_x], axis=1)  # np.cross takes several times as long
+    back = (_unit(left_foot - left_ankle + right_foot - right_ankle) * _unit(front)).sum(axis=1) < BACKWARDS
+    if 2 * back.sum() <= len(back):
+        return None
+    return (
+        "the feet point backwards, as if left and right were exchanged; skelzoo's axes are right-handed. If an axis of your data points the other way, turn it, "
+        "e.g. keypoints * [1, 1, -1]; if you have exchanged two axes, turn one of them too, e.g. keypoints[..., [0, 2, 1]] * [1, 1, -1]; "
+        "or left and right are exchanged among the joints."
+    )
+
+
+def _length(vectors: FloatArray) -> FloatArray:
+    return np.asarray(np.sqrt((vectors * vectors).sum(axis=-1)))
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    return np.asarray(vectors / np.maximum(_length(vectors)[..., None], 1e-12), np.float32)

@@ -1,0 +1,128 @@
+"""What is odd about the frames of clips that are taken all the same."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import skelzoo
+from skelzoo import Clip, Contract, prepare
+from skelzoo.learn.cameras import film
+from skelzoo.skeleton.procedural import make
+
+RESAMPLE, DROP = {"step": "resample", "frames": 16}, {"step": "drop_empty_frames"}
+SPACE = Contract("kinect20", 3, 1, 16, (DROP, {"step": "center"}, RESAMPLE))
+PICTURE = Contract("coco17", 2, 1, 16, (DROP, {"step": "fill_gaps"}, {"step": "center", "reference": "mean"}, RESAMPLE))
+EVERY = SPACE.replace(steps=(DROP, {"step": "center", "reference": "every_frame"}, RESAMPLE))
+
+
+def told(clip: Clip, contract: Contract = SPACE) -> list[str]:
+    """What is warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prepare(clip, contract)
+    return [str(w.message) for w in caught]
+
+
+def pictures(clip: Clip) -> tuple[Clip, Contract]:
+    return film(clip, 0), PICTURE
+
+
+def space(clip: Clip) -> tuple[Clip, Contract]:
+    """As a sensor gives it, never twice the same."""
+    return clip.replace(keypoints=clip.keypoints + np.random.default_rng(0).normal(0, 0.003, clip.keypoints.shape).astype(np.float32) + [0, 0, 2]), SPACE
+
+
+BOTH = pytest.mark.parametrize("given", [space, pictures])
+
+
+@BOTH
+@pytest.mark.parametrize("motion", ["walk", "wave", "squat", "kick"])
+def test_nothing_is_said_of_a_person_who_moves_or_is_not_there_at_the_ends(given: Callable[[Clip], tuple[Clip, Contract]], motion: str) -> None:
+    clip, contract = given(make(motion, frames=40))
+    absent = np.zeros_like(clip.keypoints[:, :20])
+    assert not told(clip.replace(keypoints=np.concatenate([absent, clip.keypoints, absent], 1), scores=None), contract)
+
+
+@pytest.mark.parametrize("point", ["HipCenter", "Spine", "ShoulderCenter"])
+def test_a_point_taken_off_in_every_frame_is_warned_of_where_travel_counts(point: str) -> None:
+    clip, _ = space(make("walk", frames=40))
+    at = clip.keypoints[:, :, [clip.layout.index(point)]]
+    centred, absent = clip.replace(keypoints=clip.keypoints - at), np.zeros_like(clip.keypoints)
+    (text,) = told(centred)
+    assert f"the point {clip.layout.own[point]} is in the same place in every frame" in text and "names that end in -2d" in text
+    two = centred.replace(keypoints=np.concatenate([absent, centred.keypoints]))
+    assert told(two, SPACE.replace(persons=2)) == [text] and not told(centred, EVERY)
+    assert not told(clip.replace(keypoints=clip.keypoints - at[:, :1]))
+
+
+def test_a_picture_centred_in_every_frame_is_warned_of() -> None:
+    clip, _ = pictures(make("walk", frames=40))
+    hips = clip.keypoints[:, :, [clip.layout.index("left_hip"), clip.layout.index("right_hip")]].mean(2, keepdims=True)
+    assert ["hip_center is in the same place" in text for text in told(clip.replace(keypoints=clip.keypoints - hips), PICTURE)] == [True]
+
+
+def hold(x: np.ndarray, frames: int) -> np.ndarray:
+    return np.concatenate([x, np.repeat(x[:, -1:], frames, 1)], 1)
+
+
+def loop(x: np.ndarray, frames: int) -> np.ndarray:
+    return np.resize(x, (1, x.shape[1] + frames, *x.shape[2:]))
+
+
+@BOTH
+@pytest.mark.parametrize("pad", [hold, loop])
+@pytest.mark.parametrize(("frames", "warned"), [(60, True), (14, True), (7, False)])
+def test_padding_is_warned_of_and_cut_as_advised(
+    given: Callable[[Clip], tuple[Clip, Contract]], pad: Callable[[np.ndarray, int], np.ndarray], frames: int, warned: bool
+) -> None:
+    clip, contract = given(make("kick", frames=40))
+    late = np.concatenate([np.zeros_like(clip.keypoints[:, :3]), pad(clip.keypoints, frames)], 1)
+    found = told(clip.replace(keypoints=late, scores=None), contract)
+    assert ["last frame" in text if pad is hold else "padded by itself" in text for text in found] == [True] * warned
+    for text in found:
+        cut = eval(text[text.rindex("clip.keypoints") :].rstrip("."), {"clip": clip.replace(keypoints=late, scores=None)})
+        assert np.array_equal(cut[:, 3:], clip.keypoints)
+
+
+def test_many_padded_clips_are_one_warning() -> None:
+    clips = [make("kick", frames=n) for n in (30, 40, 50)]
+    padded = [c.replace(keypoints=hold(c.keypoints, 60), name=f"clip{c.frames}") for c in clips]
+    with pytest.warns(UserWarning) as caught:
+        skelzoo.load("skeattnclr-openskel").embed(padded)
+    (text,) = (str(w.message) for w in caught)
+    assert text.startswith("clip30 and 2 more clips: many frames at the end are exactly the same") and text.endswith("clip.keypoints[:, :30].")
+
+
+@BOTH
+def test_a_tracker_that_hangs_is_warned_of(given: Callable[[Clip], tuple[Clip, Contract]]) -> None:
+    clip, contract = given(make("walk", frames=40))
+    assert ["all frames are exactly the same" in text for text in told(clip.replace(keypoints=np.repeat(clip.keypoints[:, :1], 40, 1)), contract)] == [True]
+
+
+@BOTH
+@pytest.mark.parametrize(("lost", "warned"), [(8, True), (1, False)])
+def test_lost_frames_are_warned_of_and_filled_as_advised(given: Callable[[Clip], tuple[Clip, Contract]], lost: int, warned: bool) -> None:
+    clip, contract = given(make("walk", frames=40))
+    keypoints = clip.keypoints.copy()
+    keypoints[:, 15 : 15 + lost] = 0
+    found = told(clip.replace(keypoints=keypoints), contract)
+    assert ["set all joints of those frames to NaN" in text for text in found] == [True] * warned
+    for text in found:
+        keypoints[:, 15 : 15 + lost] = np.nan
+        call = text[text.index("skelzoo.fill_missing") :].rstrip(".")
+        filled = clip.replace(keypoints=eval(call, {"skelzoo": skelzoo, "keypoints": keypoints}))
+        assert not told(filled, contract) and np.ptp(filled.keypoints[0, 14:24], axis=0).any()
+
+
+@BOTH
+@pytest.mark.parametrize(("frames", "warned"), [(7, True), (8, False)])
+def test_few_frames_are_warned_of_but_not_where_one_is_enough(given: Callable[[Clip], tuple[Clip, Contract]], frames: int, warned: bool) -> None:
+    clip, contract = given(make("kick", frames=frames))
+    absent = np.zeros_like(clip.keypoints)
+    clip = clip.replace(keypoints=np.concatenate([clip.keypoints, absent], 1), scores=None)
+    assert ["fewer than 8 frames have a person" in text for text in told(clip, contract)] == [True] * warned
+    assert not told(clip, contract.replace(min_frames=1))
