@@ -136,8 +136,8 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
         CoverageError: the clip's layout does not give enough of the contract's joints, or a pose estimator found too few of them.
 
     Warns of joints in another order than the layout's, of bodies that stand along another axis than y, or, in 2-D, upside down, of 3-D ones
-    with left and right exchanged, of 3-D joints lost at the origin, of 2-D ones that are shares of a picture,
-    and of clips so long that hardly a motion is left of them.
+    with left and right exchanged, of 3-D joints lost at the origin or in pixels, of 2-D ones that are shares of a picture or at (-1, -1), of clips centred in
+    every frame, padded, frozen or with gaps, and of those so short, or so long, that hardly a motion is left of them.
     """
     array, found = prepare_doubtfully(clip, contract)
     doubts = noted_doubts()
