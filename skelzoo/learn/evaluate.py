@@ -108,8 +108,7 @@ def evaluate(
     if isinstance(encoder, Encoder) and not random_weights:
         check_card(model, encoder.card, benchmark)
     wanted = protocols or [name for name in CHEAP if labels is None or PROTOCOLS[name].takes_labels]
-    with warned_once():
-        return measure(Trial(encoder, benchmark, clips, labels), wanted)
+    return measure(Trial(encoder, benchmark, clips, labels), wanted)
 
 
 def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] = (), device: str | torch.device = "auto") -> Iterator[Row]:
@@ -157,16 +156,17 @@ def measure(trial: Trial, protocols: Sequence[str]) -> list[Row]:
     for name in protocols:
         _check_fit(trial, name)
     encoder, commit, classes = trial.encoder, revision(), len(np.unique(trial.clips.train_labels))
-    return [
-        Row(
-            encoder.name, trial.benchmark, name, m.variant, round(float(np.mean(m.values)), 3),
-            round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, classes,
-            f"{find_benchmark(trial.benchmark).title}; {describe(trial, name)}", command(encoder.name, trial.benchmark, name, trial.labels),
-            commit, device_name(encoder.device),
-        )
-        for name in protocols
-        for m in PROTOCOLS[name].run(trial)
-    ]  # fmt: skip
+    with warned_once():
+        return [
+            Row(
+                encoder.name, trial.benchmark, name, m.variant, round(float(np.mean(m.values)), 3),
+                round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, classes,
+                f"{find_benchmark(trial.benchmark).title}; {describe(trial, name)}", command(encoder.name, trial.benchmark, name, trial.labels),
+                commit, device_name(encoder.device),
+            )
+            for name in protocols
+            for m in PROTOCOLS[name].run(trial)
+        ]  # fmt: skip
 
 
 def _check_fit(trial: Trial, name: str) -> None:

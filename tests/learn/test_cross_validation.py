@@ -19,6 +19,7 @@ from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.finetune_result import report, write_report
 from skelzoo.learn.head_result import calibration_error
+from skelzoo.skeleton.procedural import make
 
 QUICK = FinetuneOptions(epochs=2, precision="32-true")
 PERSONS = [f"person{i // 6}" for i in range(24)]
@@ -63,6 +64,14 @@ def test_folds_are_of_nearly_equal_size_and_part_no_group_and_no_copies(start: s
         assert (counts.max(0) - counts.min(0)).max() <= (2 if folds == 4 else 1)
     if folds == 4:
         assert result.folds[:12].tolist() == result.folds[12:].tolist()
+
+
+def test_what_is_odd_is_said_once_for_all_folds(start: skelzoo.Encoder) -> None:
+    clips = [make("squat", frames=20, seed=i).replace(label="abc"[i % 3]) for i in range(24)]
+    mirrored = [c.replace(keypoints=c.keypoints * np.float32([1, 1, -1])) for c in clips]
+    with pytest.warns(UserWarning, match="the feet point backwards") as caught:
+        cross_validate(start, mirrored, folds=3, mode="linear", options=QUICK)
+    assert ["and 23 more of 24 clips: the feet" in str(w.message) for w in caught] == [True]
 
 
 def test_a_class_of_one_person_counts_as_wrong_and_calibrates_nothing(start: skelzoo.Encoder) -> None:

@@ -103,6 +103,16 @@ def test_the_protocol_gives_a_number_per_share(arch: str, tmp_path: Path, monkey
     assert row.value > 70 and "every class's labels" not in row.description
 
 
+def test_what_is_odd_is_said_once_for_all_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def repeat(clips: list[Clip]) -> None:
+        clips[:] = [c.replace(keypoints=np.concatenate([c.keypoints] * 2, 1)) for c in clips]
+
+    monkeypatch.setattr(protocols, "SEEDS", (0, 1))
+    with pytest.warns(UserWarning, match="the frames repeat themselves exactly") as caught:
+        measure(Trial(encoder_of(), "utdmhad", standard_clips("utdmhad", write_benchmarks(tmp_path, repeat)), 40), ["semi"])
+    assert sum("repeat themselves" in str(w.message) for w in caught) == 1
+
+
 @pytest.mark.parametrize(("benchmark", "labels", "shares"), [("utdmhad", 40, [40]), ("utdmhad", None, [5, 15, 30, 40]), ("nwucla", 50.5, [50.5])])
 def test_a_share_without_an_index_file_is_drawn_of_every_class(
     benchmark: str, labels: float | None, shares: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
