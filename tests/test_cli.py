@@ -332,12 +332,12 @@ def test_eval_passes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     base, data, table = ["eval", "--data", tmp_path], str(tmp_path), tmp_path / "table.csv"
     line = run(*base, "m", "--on", "nwucla", "--out", table).stdout
     assert "61.2 %, standard deviation 2.0 over 2 seeds" in line and "described" in line and module.read_rows(table) == [row]
-    options = ["--protocol", "knn", "--protocol", "linear", "--labels", "10", "--random-weights", "--device", "cpu", "--json"]
+    options = ["--protocol", "knn", "--protocol", "linear", "--labels", "10", "--random-weights", "--select-persons", "--device", "cpu", "--json"]
     assert json.loads(run(*base, "m", "--on", "nwucla", *options).stdout) == [{**dataclasses.asdict(row), "seeds": [0, 1]}]
     assert run(*base, "--all", "--out", tmp_path, "--protocol", "finetune").stdout == 2 * line
     assert calls == [
-        (("m", "nwucla", data, ()), {"labels": None, "random_weights": False, "device": "auto"}),
-        (("m", "nwucla", data, ("knn", "linear")), {"labels": 10.0, "random_weights": True, "device": "cpu"}),
+        (("m", "nwucla", data, ()), {"labels": None, "select_persons": False, "random_weights": False, "device": "auto"}),
+        (("m", "nwucla", data, ("knn", "linear")), {"labels": 10.0, "select_persons": True, "random_weights": True, "device": "cpu"}),
         (data, data, ("finetune",), "auto"),
     ]
 

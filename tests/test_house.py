@@ -21,6 +21,7 @@ SAME_AS = {
     "demo": "cli",
     "cli_bulk": "cli",
     "cli_corpus": "cli",
+    "cli_eval": "cli",
     "cli_files": "cli",
     "cli_models": "cli",
     "bench": "cli",

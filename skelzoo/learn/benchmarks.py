@@ -16,6 +16,7 @@ from skelzoo.learn.cameras import film
 from skelzoo.learn.splits import hold_out
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import MILLIMETRE, Corpus, Ints, read_table
+from skelzoo.skeleton.prepare import select_persons
 
 COPY_FLAG = 64
 """Flag of a test clip that is an exact copy of a training clip."""
@@ -119,6 +120,11 @@ class ClipSplit:
     def keep(self, kept: Bools) -> ClipSplit:
         """With only some of the training clips: (training clips,) bool."""
         return replace(self, train=tuple(self.train[i] for i in np.flatnonzero(kept)), train_labels=self.train_labels[kept])
+
+    def with_persons(self, count: int) -> ClipSplit:
+        """With up to ``count`` persons of each clip, those that move most."""
+        train, test = (tuple(select_persons(clip, count) for clip in part) for part in (self.train, self.test))
+        return replace(self, train=train, test=test)
 
     def of_at_least(self, frames: int) -> ClipSplit:
         """Without the training clips of fewer frames, which an encoder may refuse; NW-UCLA has one of a single frame."""

@@ -20,7 +20,7 @@ from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, benchmark_file, find_benchmark, standard_clips
 from skelzoo.learn.pretrain.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.probe import Embedder
-from skelzoo.learn.protocols import PROTOCOLS, Trial, describe, find_protocol
+from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Trial, describe, find_protocol
 from skelzoo.learn.seen import check_card, check_unseen
 from skelzoo.loading import RANDOM, load
 from skelzoo.skeleton.doubts import warned_once
@@ -37,7 +37,7 @@ class Row:
 
     Attributes:
         model: its name; ``NAME (random weights)`` is the same net untrained, one of ``BASELINES`` has no net.
-        variant: which test clips, after which labels if not all.
+        variant: which test clips, after which labels if not all, and whether persons were selected.
         value: percent, the mean over the seeds.
         spread: standard deviation over the seeds (n - 1), None for fewer than two.
         seeds: () where nothing is drawn.
@@ -80,6 +80,7 @@ def evaluate(
     protocols: Sequence[str] = (),
     *,
     labels: float | None = None,
+    select_persons: bool = False,
     random_weights: bool = False,
     device: str | torch.device = "auto",
 ) -> list[Row]:
@@ -91,6 +92,7 @@ def evaluate(
         data: folder with the benchmark's corpus file.
         protocols: names of ``skelzoo.learn.protocols.PROTOCOLS``; () for the cheap ones.
         labels: percent of the training labels, drawn in every class; not for ``retrieval``.
+        select_persons: where a clip has more persons than the model takes, keep those that move most.
         random_weights: the same net untrained, with torch seed 0.
 
     Raises:
@@ -108,7 +110,8 @@ def evaluate(
     if isinstance(encoder, Encoder) and not random_weights:
         check_card(model, encoder.card, benchmark)
     wanted = protocols or [name for name in CHEAP if labels is None or PROTOCOLS[name].takes_labels]
-    return measure(Trial(encoder, benchmark, clips, labels), wanted)
+    trial = Trial(encoder, benchmark, clips, labels)
+    return measure(trial.select_persons() if select_persons else trial, wanted)
 
 
 def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] = (), device: str | torch.device = "auto") -> Iterator[Row]:
@@ -151,22 +154,22 @@ def _load(model: str, random_weights: bool, device: str | torch.device) -> Embed
     return load(model, device=device, pretrained=not random_weights)
 
 
+@warned_once()
 def measure(trial: Trial, protocols: Sequence[str]) -> list[Row]:
     """One row per number that the protocols give. Errors as ``evaluate``."""
     for name in protocols:
         _check_fit(trial, name)
     encoder, commit, classes = trial.encoder, revision(), len(np.unique(trial.clips.train_labels))
-    with warned_once():
-        return [
-            Row(
-                encoder.name, trial.benchmark, name, m.variant, round(float(np.mean(m.values)), 3),
-                round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, classes,
-                f"{find_benchmark(trial.benchmark).title}; {describe(trial, name)}", command(encoder.name, trial.benchmark, name, trial.labels),
-                commit, device_name(encoder.device),
-            )
-            for name in protocols
-            for m in PROTOCOLS[name].run(trial)
-        ]  # fmt: skip
+    return [
+        Row(
+            encoder.name, trial.benchmark, name, f"{m.variant}, {SELECTED}" if trial.selected else m.variant, round(float(np.mean(m.values)), 3),
+            round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, classes,
+            f"{find_benchmark(trial.benchmark).title}; {describe(trial, name)}", _command(trial, name),
+            commit, device_name(encoder.device),
+        )
+        for name in protocols
+        for m in PROTOCOLS[name].run(trial)
+    ]  # fmt: skip
 
 
 def _check_fit(trial: Trial, name: str) -> None:
@@ -182,13 +185,14 @@ def _check_fit(trial: Trial, name: str) -> None:
         raise TrainingError(f"protocol {name} cannot be given a share of the labels. Leave --labels out, or use one of {few}.")
 
 
-def command(model: str, benchmark: str, protocol: str, labels: float | None = None) -> str:
-    """The command line that measures a model, given its name in a row."""
-    name = model.removesuffix(RANDOM)
+def _command(trial: Trial, protocol: str) -> str:
+    """The command line that gives a row again."""
+    model, benchmark, name = trial.encoder.name, trial.benchmark, trial.encoder.name.removesuffix(RANDOM)
     on = BENCHMARKS[benchmark].options if benchmark in BENCHMARKS else ()
     on = on or ("--on", benchmark)
     words = ["skelzoo", "eval", name, *(["--random-weights"] if name != model else []), *on, "--protocol", protocol]
-    return shlex.join([*words, *([] if labels is None else ["--labels", f"{labels:g}"]), "--data", "DATA"])
+    words += [] if trial.labels is None else ["--labels", f"{trial.labels:g}"]
+    return shlex.join([*words, *(["--select-persons"] if trial.selected else []), "--data", "DATA"])
 
 
 def check_recipe(model: str, benchmark: str, data: str | Path) -> None:

@@ -21,6 +21,9 @@ from skelzoo.skeleton.prepare import prepare_batch
 ALL, WITHOUT_COPIES = "all test clips", "without the copied test clips"
 """Which test clips a number is over."""
 
+SELECTED = "persons who move most"
+"""Ends the variant where clips had more persons than the model takes."""
+
 LABEL_SEEDS, FINETUNE_SEEDS = (0, 1, 2, 3, 4), (0, 1, 2)
 
 
@@ -31,12 +34,19 @@ class Trial:
     Attributes:
         benchmark: its name.
         labels: percent of every class's training labels that are used; None for all.
+        selected: whether the clips had more persons than the model takes, see ``select_persons``.
     """
 
     encoder: Embedder
     benchmark: str
     clips: ClipSplit
     labels: float | None = None
+    selected: bool = False
+
+    def select_persons(self) -> Trial:
+        """The trial with as many persons of each clip as the model takes, those that move most; itself where no clip has more."""
+        most = self.encoder.contract.persons
+        return dataclasses.replace(self, clips=self.clips.with_persons(most), selected=True) if self.clips.persons > most else self
 
     @cached_property
     def vectors(self) -> Split:

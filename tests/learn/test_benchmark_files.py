@@ -16,10 +16,12 @@ from benchmark_files import CLASSES, NUMBER, SUBJECT, VIEW, write_benchmarks
 from click.testing import CliRunner
 from tiny import make_clip, make_encoder, write_corpus, write_json
 
+from skelzoo import save_clips
 from skelzoo.cli import main
-from skelzoo.errors import TrainingError
+from skelzoo.errors import ClipError, TrainingError
 from skelzoo.learn.benchmarks import benchmark_file, find_benchmark, standard_clips, validation_clips
 from skelzoo.learn.evaluate import evaluate, read_rows
+from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.pretrain.recipe import load_recipe
 from skelzoo.learn.seen import check_card, seen_tests
 from skelzoo.skeleton.io.corpus import read_table
@@ -86,6 +88,24 @@ def again(command: str, folder: Path) -> Any:
     assert done.exit_code == 0, done.output
     (row,) = read_rows(folder / "again.csv")
     return row
+
+
+def test_of_two_persons_a_model_of_one_reads_those_who_move_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [f"S001C001P{p:03}R001A{a:03}" for p in (1, 2, 3, 6) for a in (1, 2)]
+    still = [make_clip(i, persons=2, layout="ntu25") for i in range(len(names))]
+    for clip in still:
+        clip.keypoints[0] = clip.keypoints[0, :1]
+    save_clips("pairs.npz", [c.replace(name=n, label=n[-1]) for c, n in zip(still, names, strict=True)])
+    make_own_corpus("pairs.npz", "DATA/ntu60.npz", persons=2)
+    with pytest.raises(ClipError, match="--select-persons"):
+        evaluate("skeattnclr-openskel", "ntu60-xsub", "DATA", ["knn"], device="cpu")
+    selected, both = (evaluate(m, "ntu60-xsub", "DATA", ["knn"], select_persons=True, device="cpu")[0] for m in ("skeattnclr-openskel", "statistics"))
+    assert (selected.variant, both.variant) == ("all test clips, persons who move most", "all test clips") and "--select-persons" not in both.command
+    assert again(selected.command, tmp_path) == selected
+    split = standard_clips("ntu60-xsub", "DATA")
+    for clip, alone in zip(split.test, split.with_persons(1).test, strict=True):
+        assert np.array_equal(alone.keypoints, clip.keypoints[1:])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""The verb ``eval``, which measures models on benchmarks; ``skelzoo.cli`` has the others."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from skelzoo.cli_files import select_option
+from skelzoo.cli_models import device_option, pretty_json
+
+
+@click.command("eval")
+@click.argument("model", required=False)
+@click.option(
+    "--on",
+    "benchmark",
+    help="Benchmark: nwucla, utdmhad, uiprmd, hdm05; nwucla-2d, utdmhad-2d for 2-D; ntu60-xsub, -xview, ntu120-xsub, -xset; or FILE.json or FILE.npz of your own.",
+)
+@click.option("--data", help="Folder with the benchmarks' corpus files; that of FILE.npz by default.")
+@click.option("--test-subjects", metavar="LIST", help="With --on FILE.npz, a labelled corpus file: the subjects that test, such as 7,8; all others train.")
+@click.option("--protocol", "protocols", multiple=True, help="linear, knn, retrieval (these three by default), finetune, semi; may be given again.")
+@click.option("--labels", type=float, metavar="PERCENT", help="Use this share of every class's labels: mean over five draws; not for retrieval.")
+@select_option
+@click.option("--random-weights", is_flag=True, help="Measure the same net untrained, with torch seed 0.")
+@click.option("--all", "everything", is_flag=True, help="Every model with published weights, its untrained twin and the baselines, on every benchmark.")
+@click.option("--out", metavar="TABLE", help="Merge the numbers into this .csv; with --all into one .csv per benchmark in this folder.")
+@device_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def eval_command(
+    model: str | None, benchmark: str | None, data: str | None, test_subjects: str | None, protocols: tuple[str, ...], labels: float | None, select_persons: bool,
+    random_weights: bool, everything: bool, out: str | None, device: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Measure MODEL on a benchmark by the protocols of docs/evaluation.md, which are not the papers' own; `coordinates` and `statistics` are baselines without a net."""
+    from skelzoo.inference.output import check_output
+    from skelzoo.learn.evaluate import Row, evaluate, evaluate_all, merge_rows, read_rows
+
+    benchmark, data = _benchmark(benchmark, data, test_subjects)
+    rows: Iterable[Row]
+    if everything and out and not (model or benchmark or labels or random_weights or select_persons):
+        rows = evaluate_all(data, out, protocols, device)
+    elif everything or not model or not benchmark:
+        raise click.UsageError(
+            "Give a MODEL and --on BENCHMARK; or --all with --out FOLDER, and without MODEL, --on, --labels, --select-persons and --random-weights."
+        )
+    else:
+        if out:  # what is wrong with it is said before anything is measured
+            check_output(out, (".csv",))
+            read_rows(out)
+        rows = evaluate(model, benchmark, data, protocols, labels=labels, select_persons=select_persons, random_weights=random_weights, device=device)
+        if out:
+            merge_rows(out, rows)
+    if as_json:
+        click.echo(pretty_json([dataclasses.asdict(row) for row in rows]))
+    else:
+        for row in rows:
+            click.echo(row)
+
+
+def _benchmark(benchmark: str | None, data: str | None, subjects: str | None) -> tuple[str | None, str]:
+    """The name of the benchmark, one of a file of one's own among them, and the folder of its file."""
+    from skelzoo.learn.benchmarks import add_by_subjects
+
+    own = benchmark is not None and benchmark.endswith(".npz")
+    if own != (subjects is not None):
+        raise click.UsageError("--on FILE.npz and --test-subjects LIST go together.")
+    if benchmark is not None and subjects is not None:
+        words = subjects.replace(",", " ").split()
+        if not words or not all(word.isdecimal() for word in words):
+            raise click.UsageError(f"--test-subjects {subjects!r} are no numbers. Give ids such as 7,8; skelzoo corpus make says which it gave.")
+        file = benchmark if data is not None else Path(benchmark).name
+        return add_by_subjects(file, [int(word) for word in words]), data or str(Path(benchmark).parent)
+    if data is None:
+        raise click.UsageError("Give the folder with the benchmarks' corpus files as --data.")
+    return benchmark, data
