@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from skelzoo.cli_files import select_option
 from skelzoo.cli_models import device_option, pretty_json
+
+if TYPE_CHECKING:
+    from skelzoo.learn.benchmarks import Benchmark
 
 
 @click.command("eval")
@@ -37,11 +41,11 @@ def eval_command(
     from skelzoo.inference.output import check_output
     from skelzoo.learn.evaluate import Row, evaluate, evaluate_all, merge_rows, read_rows
 
-    benchmark, data = _benchmark(benchmark, data, test_subjects)
+    on, data = _benchmark(benchmark, data, test_subjects)
     rows: Iterable[Row]
     if everything and out and not (model or benchmark or labels or random_weights or select_persons):
         rows = evaluate_all(data, out, protocols, device)
-    elif everything or not model or not benchmark:
+    elif everything or not model or not on:
         raise click.UsageError(
             "Give a MODEL and --on BENCHMARK; or --all with --out FOLDER, and without MODEL, --on, --labels, --select-persons and --random-weights."
         )
@@ -49,7 +53,7 @@ def eval_command(
         if out:  # what is wrong with it is said before anything is measured
             check_output(out, (".csv",))
             read_rows(out)
-        rows = evaluate(model, benchmark, data, protocols, labels=labels, select_persons=select_persons, random_weights=random_weights, device=device)
+        rows = evaluate(model, on, data, protocols, labels=labels, select_persons=select_persons, random_weights=random_weights, device=device)
         if out:
             merge_rows(out, rows)
     if as_json:
@@ -59,9 +63,9 @@ def eval_command(
             click.echo(row)
 
 
-def _benchmark(benchmark: str | None, data: str | None, subjects: str | None) -> tuple[str | None, str]:
-    """The name of the benchmark, one of a file of one's own among them, and the folder of its file."""
-    from skelzoo.learn.benchmarks import add_by_subjects
+def _benchmark(benchmark: str | None, data: str | None, subjects: str | None) -> tuple[str | Benchmark | None, str]:
+    """The benchmark and the folder of its file."""
+    from skelzoo.learn.benchmarks import by_subjects
 
     own = benchmark is not None and benchmark.endswith(".npz")
     if own != (subjects is not None):
@@ -71,7 +75,7 @@ def _benchmark(benchmark: str | None, data: str | None, subjects: str | None) ->
         if not words or not all(word.isdecimal() for word in words):
             raise click.UsageError(f"--test-subjects {subjects!r} are no numbers. Give ids such as 7,8; skelzoo corpus make says which it gave.")
         file = benchmark if data is not None else Path(benchmark).name
-        return add_by_subjects(file, [int(word) for word in words]), data or str(Path(benchmark).parent)
+        return by_subjects(file, [int(word) for word in words]), data or str(Path(benchmark).parent)
     if data is None:
         raise click.UsageError("Give the folder with the benchmarks' corpus files as --data.")
     return benchmark, data

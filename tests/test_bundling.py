@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from skelzoo.learn.benchmarks import BENCHMARKS
+from skelzoo.learn.benchmarks import find_benchmark
 from skelzoo.learn.evaluate import Row, merge_rows
 from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES
@@ -42,7 +42,7 @@ def test_readme_and_accuracy_page_are_what_the_tool_writes(bundle: ModuleType, t
     for name in manifest().pretrained:
         entry = manifest().models[name]
         value = {(m.dataset, m.protocol): m.value for m in entry.metrics}
-        title = BENCHMARKS["nwucla" if entry.config.contract.channels == 3 else "nwucla-2d"].title
+        title = find_benchmark("nwucla" if entry.config.contract.channels == 3 else "nwucla-2d").title
         assert f"| `{name}` | {value[title, 'linear']:.1f} ({value[title, 'linear, random weights']:.1f}) | {value[title, 'knn']:.1f} |" in page
         assert f"| `{name}` | {'**yes**' if entry.weights and entry.weights.commercial_use else 'no'}, " in readme
 
@@ -62,13 +62,13 @@ def test_metrics_come_from_the_tables(bundle: ModuleType, tmp_path: Path, monkey
     base = dataclasses.replace(own, model="coordinates", variant=WITHOUT_COPIES, value=30.0, command="skelzoo eval coordinates")
     merge_rows(tmp_path / "nwucla.csv", [own, twin, base, dataclasses.replace(own, model="other")])
     merge_rows(tmp_path / "nwucla-2d.csv", [dataclasses.replace(own, benchmark="nwucla-2d")])
-    title = BENCHMARKS["nwucla"].title
+    title = find_benchmark("nwucla").title
     assert bundle.measured("m", 3) == [
         Metric(title, "knn", 61.2, "skelzoo eval m"),
         Metric(title, "knn, random weights", 61.2, "skelzoo eval m --random-weights"),
         Metric(f"{title}, without the copied test clips", "knn, coordinates baseline", 30.0, "skelzoo eval coordinates"),
     ]
-    assert [m.dataset for m in bundle.measured("m", 2)] == [BENCHMARKS["nwucla-2d"].title]
+    assert [m.dataset for m in bundle.measured("m", 2)] == [find_benchmark("nwucla-2d").title]
     with pytest.raises(SystemExit, match=r"no numbers of new\. Run skelzoo eval --all"):
         bundle.measured("new", 3)
 

@@ -21,7 +21,7 @@ from provenance import provenance
 import skelzoo
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.baselines import BASELINES
-from skelzoo.learn.benchmarks import BENCHMARKS, standard_clips
+from skelzoo.learn.benchmarks import BENCHMARKS, find_benchmark, standard_clips
 from skelzoo.learn.evaluate import CHEAP, Row, check_recipe, measure, merge_rows, read_rows
 from skelzoo.learn.pretrain.recipe import load_recipe
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES, Trial
@@ -70,12 +70,13 @@ def bundle_run(run: Path, data: str) -> None:
     encoder, twin = (
         Encoder(net, trained.config, name, trained.device) for net, name in ((trained.net, recipe.name), (build_net(trained.config), recipe.name + RANDOM))
     )
-    for name, benchmark in BENCHMARKS.items():
+    for name in BENCHMARKS:
+        benchmark = find_benchmark(name)
         if benchmark.dimension == encoder.contract.channels:
             check_recipe(f"local:{run / 'weights'}", name, data)
             clips = standard_clips(name, data)
             for each in (encoder, twin, *(baseline(benchmark.dimension) for baseline in BASELINES.values())):
-                merge_rows(RESULTS / f"{name}.csv", measure(Trial(each, name, clips), CHEAP))
+                merge_rows(RESULTS / f"{name}.csv", measure(Trial(each, benchmark, clips), CHEAP))
     write_model(recipe.name, run / "weights", provenance(recipe), head_metrics(run, recipe.name))
 
 
@@ -113,7 +114,7 @@ def write_model(name: str, source: Path, about: Provenance, heads: Sequence[Metr
 
 def measured(name: str, dimension: int) -> list[Metric]:
     """The numbers of a model, of its untrained twin and of the baselines, from the tables of results."""
-    rows = [row for key, b in BENCHMARKS.items() if b.dimension == dimension for row in read_rows(RESULTS / f"{key}.csv")]
+    rows = [row for key in BENCHMARKS if find_benchmark(key).dimension == dimension for row in read_rows(RESULTS / f"{key}.csv")]
     if not any(row.model == name for row in rows):
         raise SystemExit(f"docs/results has no numbers of {name}. Run skelzoo eval --all --data DATA --out docs/results first.")
     kinds = {name: "", name + RANDOM: TWIN, **{baseline: BASELINE.format(baseline) for baseline in BASELINES}}
@@ -123,7 +124,7 @@ def measured(name: str, dimension: int) -> list[Metric]:
 
 
 def _dataset(row: Row) -> str:
-    return BENCHMARKS[row.benchmark].title + ("" if row.variant == ALL else f", {row.variant}")
+    return find_benchmark(row.benchmark).title + ("" if row.variant == ALL else f", {row.variant}")
 
 
 def published() -> dict[str, ModelEntry]:
@@ -224,7 +225,7 @@ def numbers(entry: ModelEntry) -> dict[tuple[str, str], float]:
 
 def columns(dimension: int) -> list[tuple[str, str]]:
     """Dataset and protocol of each column of the table of numbers."""
-    nwucla, utdmhad = (BENCHMARKS[b + ("" if dimension == 3 else "-2d")].title for b in ("nwucla", "utdmhad"))
+    nwucla, utdmhad = (find_benchmark(b + ("" if dimension == 3 else "-2d")).title for b in ("nwucla", "utdmhad"))
     return [(nwucla, "linear"), (nwucla, "knn"), (f"{nwucla}, {WITHOUT_COPIES}", "linear"), (utdmhad, "linear"), (utdmhad, "knn")]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import skelzoo
-from skelzoo.learn.benchmarks import BENCHMARKS, standard_clips
+from skelzoo.learn.benchmarks import BENCHMARKS, find_benchmark, standard_clips
 from skelzoo.learn.evaluate import Row, device_name, merge_rows, revision
 from skelzoo.learn.finetune import FinetuneOptions
 from skelzoo.learn.protocols import Trial, accuracies, finetuned, trained_on
@@ -37,13 +37,13 @@ def main() -> None:
     parser.add_argument("--random-weights", action="store_true")
     a = parser.parse_args()
     torch.manual_seed(0)  # of the random weights
-    trial = Trial(skelzoo.load(a.model, pretrained=not a.random_weights), a.benchmark, standard_clips(a.benchmark, a.data), a.labels)
+    trial = Trial(skelzoo.load(a.model, pretrained=not a.random_weights), find_benchmark(a.benchmark), standard_clips(a.benchmark, a.data), a.labels)
     rights = [finetuned(trial, FinetuneOptions(epochs=a.epochs, seed=seed), a.mode) for seed in a.seed]
     rows = [
         Row(
             trial.encoder.name, a.benchmark, f"finetune, {a.mode}, {a.epochs} epochs", m.variant, round(float(np.mean(m.values)), 3),
             round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, len(set(trial.clips.train_labels)),
-            f"{BENCHMARKS[a.benchmark].title}; skelzoo finetune with its default options, no validation part, last epoch",
+            f"{trial.benchmark.title}; skelzoo finetune with its default options, no validation part, last epoch",
             shlex.join(["python", *("DATA" if word == a.data else word for word in sys.argv)]), revision(), device_name(trial.encoder.device),
         )
         for m in accuracies(trial, rights, len(trained_on(trial, 0)), a.seed, trial.share)

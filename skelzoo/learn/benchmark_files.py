@@ -1,4 +1,4 @@
-"""Benchmarks as JSON files: a corpus file, and by which columns or names its clips train and test; those of NTU RGB+D ship with skelzoo.
+"""Benchmarks as JSON files: a corpus file, and by which columns or names its clips train and test; ``benchmark_rules`` holds those that ship.
 
 =====================================  ==============================================================================
 ``file``                               name of the corpus file in the data folder
@@ -6,6 +6,8 @@
 ``names``                              optional regular expression; what its named groups find in the names of clips are
                                        columns, numbers where they are digits
 ``dimension``                          optional, 2 for a file of 2-D joints; 3 by default
+``evaluation_only``                    optional, true where no recipe may pretrain on a test clip; it counts in those that ship, among
+                                       which it cannot be of NTU RGB+D: test clips of one rule are training clips of another
 ``train``, ``test``                    rules: ``{column: [values], ...}``, of which all must hold. Columns are ``subjects``,
                                        ``split``, ``view``, further ones of the file, and the groups of ``names``;
                                        ``{"name": REGEX}`` takes the clips in whose name it is found
@@ -33,7 +35,7 @@ from skelzoo.skeleton.io.corpus import Corpus
 SUFFIX = ".json"
 
 PARTS = ("train", "test", "validation_train", "validation_test")
-KEYS = ("file", "title", "names", "dimension", *PARTS)
+KEYS = ("file", "title", "names", "dimension", "evaluation_only", *PARTS)
 _NEEDED = ("file", "title", "train", "test")
 
 _SHIPPED = resources.files("skelzoo.learn").joinpath("benchmark_rules")
@@ -94,7 +96,7 @@ def shipped_rules() -> list[str]:
 
 
 def load_rules(name: str) -> dict[str, Any]:
-    """A benchmark's file, title, dimension and parts, a ``Rule`` or None each.
+    """What ``Benchmark`` takes beside a name; its parts are a ``Rule`` or None each.
 
     Args:
         name: one of ``shipped_rules``, or a path ending in ``.json``.
@@ -110,7 +112,8 @@ def load_rules(name: str) -> dict[str, Any]:
     problem = _problem(row)
     if problem:
         raise TrainingError(f"{name}: {problem}")
-    return {"file": row["file"], "title": row["title"], "dimension": row.get("dimension", 3), **{part: _rule(name, row, part) for part in PARTS}}
+    plain = {"file": row["file"], "title": row["title"], "dimension": row.get("dimension", 3), "evaluation_only": row.get("evaluation_only", False)}
+    return {**plain, **{part: _rule(name, row, part) for part in PARTS}}
 
 
 def _problem(row: Any) -> str:
@@ -123,6 +126,8 @@ def _problem(row: Any) -> str:
         return "file, title or names is none. Give the name of a corpus file in the data folder, without a folder, and texts."
     if row.get("dimension", 3) not in (2, 3):
         return f"dimension is {row['dimension']!r}. Give 2 or 3."
+    if type(row.get("evaluation_only", False)) is not bool:
+        return f"evaluation_only is {row['evaluation_only']!r}. Give true or false."
     if len([part for part in PARTS[2:] if part in row]) == 1:
         return "has one of validation_train and validation_test. Give both or none."
     if texts[2] and not _groups(texts[2]):

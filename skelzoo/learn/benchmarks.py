@@ -1,4 +1,4 @@
-"""Benchmarks by name: labelled corpus files with standard splits, and the rule that test clips are never trained on."""
+"""Benchmarks: labelled corpus files with standard splits, and the rule that test clips are never trained on."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from skelzoo.skeleton.prepare import select_persons
 COPY_FLAG = 64
 """Flag of a test clip that is an exact copy of a training clip."""
 
+FILMED = "-2d"
+"""Ends the name of a shipped benchmark whose 3-D clips are filmed."""
+
 Bools = NDArray[np.bool_]
 Part = Callable[[Corpus], Bools]
 
@@ -30,71 +33,37 @@ class Benchmark:
     """A labelled corpus file with a standard split.
 
     Attributes:
+        name: in tables and messages.
         file: corpus file name.
         title: of the dataset and split.
         train, test: corpus -> (clips,) bool, which clips these are; no clip may be both.
         validation_train, validation_test: likewise, a split of the training part alone, for choosing between recipes; None where nobody chooses.
-        evaluation_only: no recipe may pretrain on a test clip.
+        evaluation_only: no recipe may pretrain on a test clip; of those that ship.
         transform: what becomes of a clip before it is measured, given its index in the file; None for nothing.
         dimension: coordinates of a joint as it is measured: 2 for those of pictures and filmed ones.
-        options: of ``skelzoo eval`` that stand for it, where that is not ``--on`` and its name.
+        options: see ``on``; () where that is ``--on`` and its name.
     """
 
+    name: str
     file: str
     title: str
     train: Part
     test: Part
     validation_train: Part | None = None
     validation_test: Part | None = None
-    evaluation_only: bool = True
+    evaluation_only: bool = False
     transform: Callable[[Clip, int], Clip] | None = None
     dimension: int = 3
     options: tuple[str, ...] = ()
 
-
-def _subjects(*ids: int) -> Part:
-    return lambda c: np.isin(c.subject, ids)
-
-
-def _correct(*subjects: int) -> Part:
-    """Clips of these subjects of UI-PRMD in which the exercise is done as it should be."""
-
-    def part(c: Corpus) -> Bools:
-        if "is_correct" not in c.extra:
-            raise TrainingError(f"{c.name}: has no column is_correct, which the benchmark goes by. Build the file with `skelzoo corpus build`.")
-        correct: Bools = np.isin(c.subject, subjects) & (c.extra["is_correct"] == 1)
-        return correct
-
-    return part
+    @property
+    def on(self) -> tuple[str, ...]:
+        """Options of ``skelzoo eval`` that stand for it."""
+        return self.options or ("--on", self.name)
 
 
-def _filmed(benchmark: Benchmark) -> Benchmark:
-    return replace(benchmark, title=f"{benchmark.title}, filmed by simulated cameras", transform=film, dimension=2)
-
-
-_NWUCLA = Benchmark(
-    "nw_ucla.npz", "NW-UCLA, views 1 and 2 train, view 3 tests",
-    lambda c: c.split == 0, lambda c: c.split == 1, lambda c: c.view == 1, lambda c: c.view == 2,
-)  # fmt: skip
-_UTDMHAD = Benchmark(
-    "utd_mhad.npz", "UTD-MHAD, odd subjects train, even subjects test", lambda c: c.split == 0, lambda c: c.split == 1, _subjects(1, 3), _subjects(5, 7)
-)
-
-BENCHMARKS: dict[str, Benchmark] = {
-    "nwucla": _NWUCLA,
-    "utdmhad": _UTDMHAD,
-    "uiprmd": Benchmark(
-        "uiprmd_kinect.npz", "UI-PRMD, correct executions, subjects 1 to 8 train, 9 and 10 test",
-        _correct(1, 2, 3, 4, 5, 6, 7, 8), _correct(9, 10), _correct(1, 2, 3, 4, 5, 6), _correct(7, 8), evaluation_only=False,
-    ),
-    "hdm05": Benchmark(
-        "hdm05_subset.npz", "HDM05, 11 classes, actors bd, bk and dg train, mm and tr test",
-        lambda c: c.split == 0, lambda c: c.split == 1, _subjects(0, 1), _subjects(2),
-    ),
-    "nwucla-2d": _filmed(_NWUCLA),
-    "utdmhad-2d": _filmed(_UTDMHAD),
-}  # fmt: skip
-"""Benchmarks by name; one of your own is put in under a name of its own. UI-PRMD is also pretrained on, so its test subjects are those that the recipes hold out."""
+BENCHMARKS = ("nwucla", "utdmhad", "uiprmd", "hdm05", "nwucla-2d", "utdmhad-2d")
+"""Names of those that docs/results has tables of. UI-PRMD is also pretrained on, so its test subjects are those that the recipes hold out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,15 +100,12 @@ class ClipSplit:
         return self.keep(np.array([c.frames >= frames for c in self.train]))
 
 
-def add_by_subjects(file: str, subjects: Sequence[int]) -> str:
-    """Make a benchmark of a corpus file, for this process: these subjects test, and all others that are known train.
+def by_subjects(file: str, subjects: Sequence[int]) -> Benchmark:
+    """A benchmark of a corpus file: these subjects test, and all others that are known train.
 
     Args:
         file: below the folder that is given as ``data``.
         subjects: ids, as ``skelzoo corpus make --subject`` gives them.
-
-    Returns:
-        The name under which it is in ``BENCHMARKS``.
     """
     chosen = sorted(set(subjects))
     text = ",".join(map(str, chosen))
@@ -154,33 +120,53 @@ def add_by_subjects(file: str, subjects: Sequence[int]) -> str:
             raise TrainingError(f"{c.name}: subjects {text} cannot test, {there}. Choose some of them, and leave some to train.")
         return np.isin(c.subject, chosen)
 
-    name = f"{file} subjects {text}"
-    BENCHMARKS[name] = Benchmark(
-        file, f"{file}, subjects {text} test, all others train", lambda c: (c.subject >= 0) & ~test(c), test, options=("--on", file, "--test-subjects", text)
+    return Benchmark(
+        f"{file} subjects {text}",
+        file,
+        f"{file}, subjects {text} test, all others train",
+        lambda c: (c.subject >= 0) & ~test(c),
+        test,
+        options=("--on", file, "--test-subjects", text),
     )
-    return name
 
 
-def find_benchmark(name: str) -> Benchmark:
-    """A benchmark by its name: one of ``BENCHMARKS``, of the rules that ship (``ntu60-xsub``, ...), or a path ending in ``.json``.
+def find_benchmark(benchmark: str | Benchmark) -> Benchmark:
+    """A benchmark by its name: one that ships (``nwucla``, ``ntu60-xsub``, ...), with ``-2d`` behind it filmed, or a path ending in ``.json``; itself where it is one.
 
     Raises:
         TrainingError: there is none of that name, or the file is none of a benchmark.
     """
-    if name in BENCHMARKS:
-        return BENCHMARKS[name]
-    if name not in shipped_rules() and not name.endswith(SUFFIX):
-        raise TrainingError(f"no benchmark {name!r}. Known: {', '.join((*BENCHMARKS, *shipped_rules()))}; or give a path to a .json file.")
-    # Pretraining cannot keep all of them apart: the test clips of one rule for NTU RGB+D are training clips of another.
-    return Benchmark(**load_rules(name), evaluation_only=False)
+    if isinstance(benchmark, Benchmark):
+        return benchmark
+    shipped = shipped_rules()
+    if benchmark in shipped or benchmark.endswith(SUFFIX):
+        return Benchmark(benchmark, **load_rules(benchmark))
+    if benchmark.endswith(FILMED) and benchmark.removesuffix(FILMED) in shipped:
+        return filmed(benchmark.removesuffix(FILMED))
+    known = (*BENCHMARKS, *(name for name in shipped if name not in BENCHMARKS))
+    raise TrainingError(f"no benchmark {benchmark!r}. Known: {', '.join(known)}; or give a path to a .json file.")
 
 
-def known_benchmarks() -> dict[str, Benchmark]:
-    """Benchmarks by name, those of the rules that ship included."""
-    return {name: find_benchmark(name) for name in (*BENCHMARKS, *shipped_rules())}
+def filmed(benchmark: str | Benchmark) -> Benchmark:
+    """A benchmark of 3-D clips, filmed by simulated cameras, for 2-D models; of a clip the seed is its number in the file.
+
+    Raises:
+        TrainingError: its clips are 2-D; as ``find_benchmark``.
+    """
+    b = find_benchmark(benchmark)
+    if b.dimension != 3:
+        raise TrainingError(f"{b.name}: its joints are 2-D, so there is nothing to film. Leave --film out.")
+    ships = b.name in shipped_rules()
+    name, options = (b.name + FILMED, ()) if ships else (f"{b.name} filmed", (*b.on, "--film"))
+    return replace(b, name=name, title=f"{b.title}, filmed by simulated cameras", transform=film, dimension=2, options=options)
 
 
-def benchmark_file(benchmark: str, data: str | Path) -> Path:
+def known_benchmarks() -> list[Benchmark]:
+    """Those that ship, as they are stored."""
+    return [find_benchmark(name) for name in shipped_rules()]
+
+
+def benchmark_file(benchmark: str | Benchmark, data: str | Path) -> Path:
     """Where the corpus file of a benchmark lies.
 
     Raises:
@@ -192,7 +178,7 @@ def benchmark_file(benchmark: str, data: str | Path) -> Path:
     return path
 
 
-def read_corpus(benchmark: str, data: str | Path) -> Corpus:
+def read_corpus(benchmark: str | Benchmark, data: str | Path) -> Corpus:
     """The corpus file of a benchmark, its clips as they are stored.
 
     Raises:
@@ -201,7 +187,7 @@ def read_corpus(benchmark: str, data: str | Path) -> Corpus:
     return read_table(benchmark_file(benchmark, data))
 
 
-def standard_clips(benchmark: str, data: str | Path) -> ClipSplit:
+def standard_clips(benchmark: str | Benchmark, data: str | Path) -> ClipSplit:
     """The standard split of a benchmark.
 
     Raises:
@@ -211,7 +197,7 @@ def standard_clips(benchmark: str, data: str | Path) -> ClipSplit:
     return _clips(b, corpus, b.train(corpus), b.test(corpus))
 
 
-def validation_clips(benchmark: str, data: str | Path) -> ClipSplit:
+def validation_clips(benchmark: str | Benchmark, data: str | Path) -> ClipSplit:
     """A split inside the training part of a benchmark: for choosing, never for reporting.
 
     Raises:
@@ -219,7 +205,7 @@ def validation_clips(benchmark: str, data: str | Path) -> ClipSplit:
     """
     b, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
     if b.validation_train is None or b.validation_test is None:
-        raise TrainingError(f"{benchmark}: has no validation parts. Give it validation_train and validation_test, two parts of its training part.")
+        raise TrainingError(f"{b.name}: has no validation parts. Give it validation_train and validation_test, two parts of its training part.")
     train, test, kept = b.validation_train(corpus), b.validation_test(corpus), b.test(corpus)
     if ((train | test) & kept).any():
         raise TrainingError(
@@ -295,11 +281,11 @@ def check_test_clips(file: str, corpus: Corpus, held_out: Bools) -> None:
     Raises:
         TrainingError: a test clip does.
     """
-    for name, b in BENCHMARKS.items():
+    for b in known_benchmarks():
         seen = _seen(b, corpus, held_out) if b.file == file and b.evaluation_only else ""
         if seen:
             raise TrainingError(
-                f"{file}: {seen} of {name} would enter pretraining, and this file is for evaluation. Hold them out in data.held_out of the recipe, or leave the file out."
+                f"{file}: {seen} of {b.name} would enter pretraining, and this file is for evaluation. Hold them out in data.held_out of the recipe, or leave the file out."
             )
 
 

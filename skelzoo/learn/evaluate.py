@@ -17,7 +17,7 @@ from skelzoo import __version__
 from skelzoo.errors import ReadError, TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.baselines import BASELINES
-from skelzoo.learn.benchmarks import BENCHMARKS, benchmark_file, find_benchmark, standard_clips
+from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, benchmark_file, find_benchmark, standard_clips
 from skelzoo.learn.pretrain.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Trial, describe, find_protocol
@@ -75,7 +75,7 @@ class Row:
 
 def evaluate(
     model: str,
-    benchmark: str,
+    benchmark: str | Benchmark,
     data: str | Path,
     protocols: Sequence[str] = (),
     *,
@@ -88,7 +88,7 @@ def evaluate(
 
     Args:
         model: as ``skelzoo.load`` takes it, or the name of one of ``BASELINES``, without a net.
-        benchmark: as ``skelzoo.learn.benchmarks.find_benchmark`` takes it: a name, or a path ending in ``.json``.
+        benchmark: as ``skelzoo.learn.benchmarks.find_benchmark`` takes it: a name, a path ending in ``.json``, or one made in Python, as by ``by_subjects``.
         data: folder with the benchmark's corpus file.
         protocols: names of ``skelzoo.learn.protocols.PROTOCOLS``; () for the cheap ones.
         labels: percent of the training labels, drawn in every class; not for ``retrieval``.
@@ -104,13 +104,13 @@ def evaluate(
     if random_weights and model in BASELINES:
         raise TrainingError(f"{model} has no net, so it has no random weights. Leave --random-weights out.")
     if not random_weights:
-        check_recipe(model, benchmark, data)
-    clips = standard_clips(benchmark, data)
+        check_recipe(model, found, data)
+    clips = standard_clips(found, data)
     encoder: Embedder = BASELINES[model](found.dimension, clips.persons) if model in BASELINES else _load(model, random_weights, device)
     if isinstance(encoder, Encoder) and not random_weights:
-        check_card(model, encoder.card, benchmark)
+        check_card(model, encoder.card, found)
     wanted = protocols or [name for name in CHEAP if labels is None or PROTOCOLS[name].takes_labels]
-    trial = Trial(encoder, benchmark, clips, labels)
+    trial = Trial(encoder, found, clips, labels)
     return measure(trial.select_persons() if select_persons else trial, wanted)
 
 
@@ -130,19 +130,19 @@ def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] 
         benchmark_file(name, data)
     for protocol in protocols:
         find_protocol(protocol)
-    for name, benchmark in BENCHMARKS.items():
-        clips = standard_clips(name, data)
-        for encoder in _candidates(name, clips.persons, data, device):
+    for benchmark in map(find_benchmark, BENCHMARKS):
+        clips = standard_clips(benchmark, data)
+        for encoder in _candidates(benchmark, clips.persons, data, device):
             if encoder.contract.channels == benchmark.dimension:
-                trial = Trial(encoder, name, clips)
+                trial = Trial(encoder, benchmark, clips)
                 rows = measure(trial, [p for p in protocols or CHEAP if find_protocol(p).fits(trial)])
-                merge_rows(tables[name], rows)
+                merge_rows(tables[benchmark.name], rows)
                 yield from rows
 
 
-def _candidates(benchmark: str, persons: int, data: str | Path, device: str | torch.device) -> Iterator[Embedder]:
+def _candidates(benchmark: Benchmark, persons: int, data: str | Path, device: str | torch.device) -> Iterator[Embedder]:
     for baseline in BASELINES.values():
-        yield baseline(BENCHMARKS[benchmark].dimension, persons)
+        yield baseline(benchmark.dimension, persons)
     for model in manifest().pretrained:
         check_recipe(model, benchmark, data)
         yield _load(model, False, device)
@@ -162,9 +162,9 @@ def measure(trial: Trial, protocols: Sequence[str]) -> list[Row]:
     encoder, commit, classes = trial.encoder, revision(), len(np.unique(trial.clips.train_labels))
     return [
         Row(
-            encoder.name, trial.benchmark, name, f"{m.variant}, {SELECTED}" if trial.selected else m.variant, round(float(np.mean(m.values)), 3),
+            encoder.name, trial.benchmark.name, name, f"{m.variant}, {SELECTED}" if trial.selected else m.variant, round(float(np.mean(m.values)), 3),
             round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, classes,
-            f"{find_benchmark(trial.benchmark).title}; {describe(trial, name)}", _command(trial, name),
+            f"{trial.benchmark.title}; {describe(trial, name)}", _command(trial, name),
             commit, device_name(encoder.device),
         )
         for name in protocols
@@ -174,12 +174,12 @@ def measure(trial: Trial, protocols: Sequence[str]) -> list[Row]:
 
 def _check_fit(trial: Trial, name: str) -> None:
     """Raise TrainingError unless model, benchmark, protocol and share of labels go together."""
-    encoder, protocol, dimension = trial.encoder, find_protocol(name), find_benchmark(trial.benchmark).dimension
-    if encoder.contract.channels != dimension:
-        fitting = ", ".join(name for name, b in BENCHMARKS.items() if b.dimension == encoder.contract.channels)
-        raise TrainingError(f"{encoder.name} reads {encoder.contract.channels}-D joints, those of {trial.benchmark} are {dimension}-D. Use one of {fitting}.")
+    encoder, protocol, benchmark, reads = trial.encoder, find_protocol(name), trial.benchmark, trial.encoder.contract.channels
+    if reads != benchmark.dimension:
+        fitting = ", ".join(b for b in BENCHMARKS if find_benchmark(b).dimension == reads)
+        raise TrainingError(f"{encoder.name} reads {reads}-D joints, those of {benchmark.name} are {benchmark.dimension}-D. Use one of {fitting}.")
     if not protocol.fits(trial):
-        raise TrainingError(f"{encoder.name} on {trial.benchmark}: protocol {name} needs {protocol.needs}. Use one of {', '.join(CHEAP)}, or another model.")
+        raise TrainingError(f"{encoder.name} on {benchmark.name}: protocol {name} needs {protocol.needs}. Use one of {', '.join(CHEAP)}, or another model.")
     if trial.labels is not None and not protocol.takes_labels:
         few = ", ".join(n for n, p in PROTOCOLS.items() if p.takes_labels)
         raise TrainingError(f"protocol {name} cannot be given a share of the labels. Leave --labels out, or use one of {few}.")
@@ -187,15 +187,13 @@ def _check_fit(trial: Trial, name: str) -> None:
 
 def _command(trial: Trial, protocol: str) -> str:
     """The command line that gives a row again."""
-    model, benchmark, name = trial.encoder.name, trial.benchmark, trial.encoder.name.removesuffix(RANDOM)
-    on = BENCHMARKS[benchmark].options if benchmark in BENCHMARKS else ()
-    on = on or ("--on", benchmark)
-    words = ["skelzoo", "eval", name, *(["--random-weights"] if name != model else []), *on, "--protocol", protocol]
+    model, name = trial.encoder.name, trial.encoder.name.removesuffix(RANDOM)
+    words = ["skelzoo", "eval", name, *(["--random-weights"] if name != model else []), *trial.benchmark.on, "--protocol", protocol]
     words += [] if trial.labels is None else ["--labels", f"{trial.labels:g}"]
     return shlex.join([*words, *(["--select-persons"] if trial.selected else []), "--data", "DATA"])
 
 
-def check_recipe(model: str, benchmark: str, data: str | Path) -> None:
+def check_recipe(model: str, benchmark: str | Benchmark, data: str | Path) -> None:
     """Check that the recipe of a model, where it is known, holds out the test clips of a benchmark, and so does that of the model it starts with.
 
     Clips are compared by their joints, so that it does not matter what a file of the recipe is called; one that is not in the folder cannot be compared.
@@ -203,16 +201,16 @@ def check_recipe(model: str, benchmark: str, data: str | Path) -> None:
     Raises:
         TrainingError: one trains on some of them; or an unknown benchmark, a missing file.
     """
-    find_benchmark(benchmark)
+    found = find_benchmark(benchmark)
     for recipe in _recipes(model):
         if not is_there(recipe.start):
             raise TrainingError(
-                f"{model} began with {recipe.start}, which is not there any more, so that nothing tells whether that trained on the test clips of {benchmark}. "
+                f"{model} began with {recipe.start}, which is not there any more, so that nothing tells whether that trained on the test clips of {found.name}. "
                 "Put it back; or, if you know that it did not, take start out of recipe.json."
             )
-        check_unseen(benchmark, data, model, recipe.data)
+        check_unseen(found, data, model, recipe.data)
         if recipe.start is not None:
-            check_recipe(recipe.start, benchmark, data)
+            check_recipe(recipe.start, found, data)
 
 
 def _recipes(model: str) -> list[Recipe]:

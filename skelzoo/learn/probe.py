@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from skelzoo.errors import MissingDependencyError, TrainingError
-from skelzoo.learn.benchmarks import Bools, ClipSplit, standard_clips, validation_clips
+from skelzoo.learn.benchmarks import Benchmark, Bools, ClipSplit, standard_clips, validation_clips
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.io.corpus import Ints
 from skelzoo.skeleton.prepare import Contract, prepare_batch
@@ -65,12 +65,12 @@ def prepare_split(clips: ClipSplit, contract: Contract) -> Split:
     return Split(train, clips.train_labels, test, clips.test_labels, clips.copies)
 
 
-def standard_split(benchmark: str, data: str | Path, contract: Contract) -> Split:
+def standard_split(benchmark: str | Benchmark, data: str | Path, contract: Contract) -> Split:
     """The standard split of a benchmark, prepared. Errors as ``standard_clips`` and ``prepare_split``."""
     return prepare_split(standard_clips(benchmark, data), contract)
 
 
-def validation_split(benchmark: str, data: str | Path, contract: Contract) -> Split:
+def validation_split(benchmark: str | Benchmark, data: str | Path, contract: Contract) -> Split:
     """A split inside the training part of a benchmark: for choosing, never for reporting. Errors as ``standard_split``."""
     return prepare_split(validation_clips(benchmark, data), contract)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.learn.benchmarks import Bools, ClipSplit, draw_labels
+from skelzoo.learn.benchmarks import Benchmark, Bools, ClipSplit, draw_labels
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.probe import CLASSIFIERS, Embedder, Split, average_precision, embed_split, prepare_split, right
 from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, SHORTEST, is_drawn, labelled, vectors_of_copies
@@ -32,13 +32,12 @@ class Trial:
     """A model before a benchmark: what a protocol is given.
 
     Attributes:
-        benchmark: its name.
         labels: percent of every class's training labels that are used; None for all.
         selected: whether the clips had more persons than the model takes, see ``select_persons``.
     """
 
     encoder: Embedder
-    benchmark: str
+    benchmark: Benchmark
     clips: ClipSplit
     labels: float | None = None
     selected: bool = False
@@ -157,11 +156,11 @@ def _semi(trial: Trial) -> list[Measured]:
 
 def _known(trial: Trial, percent: float, seed: int) -> Sequence[Clip]:
     """Training clips whose labels are known: those of the benchmark's index file, or a share of every class of those that are not too short."""
-    if not is_drawn(trial.benchmark, percent):
+    if not is_drawn(trial.benchmark.name, percent):
         clips = trial.clips.of_at_least(max(SHORTEST, trial.encoder.contract.min_frames))
         return clips.keep(draw_labels(clips, percent, seed)).train
     by_name = {clip.name: clip for clip in trial.clips.train}
-    return [by_name[name] for name in labelled(trial.benchmark, percent, seed)]
+    return [by_name[name] for name in labelled(trial.benchmark.name, percent, seed)]
 
 
 def _few(trial: Trial, clips: Sequence[Clip], seed: int) -> Bools:
@@ -226,7 +225,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
 def describe(trial: Trial, name: str) -> str:
     """The line that travels with the numbers of a protocol on a trial, with the labels drawn."""
     protocol = find_protocol(name)
-    if protocol.on_drawn and is_drawn(trial.benchmark, trial.labels):
+    if protocol.on_drawn and is_drawn(trial.benchmark.name, trial.labels):
         return protocol.description
     shares = [trial.labels] if trial.labels is not None else PER_CLASS if protocol.on_drawn else ()
     if not shares:

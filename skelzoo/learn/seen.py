@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from skelzoo.errors import SkelzooError, TrainingError
-from skelzoo.learn.benchmarks import Part, benchmark_file, find_benchmark, joints_hash, known_benchmarks
+from skelzoo.learn.benchmarks import Benchmark, Part, benchmark_file, find_benchmark, joints_hash, known_benchmarks
 from skelzoo.learn.pretrain.data import DataOptions, named_by
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_table
@@ -37,7 +37,7 @@ class Labelled(Protocol):
         """Path."""
 
 
-def check_unseen(benchmark: str, data: str | Path, model: str, options: DataOptions) -> None:
+def check_unseen(benchmark: str | Benchmark, data: str | Path, model: str, options: DataOptions) -> None:
     """Check that pretraining with these options left the test clips of a benchmark alone, as far as its corpus files lie in the data folder.
 
     Args:
@@ -50,12 +50,12 @@ def check_unseen(benchmark: str, data: str | Path, model: str, options: DataOpti
     count = sum(joints in trained for joints in tests)
     if count:
         raise TrainingError(
-            f"{model}: its recipe trains on {count} of the {len(tests)} test clips of {benchmark}, so it is not measured there. "
+            f"{model}: its recipe trains on {count} of the {len(tests)} test clips of {find_benchmark(benchmark).name}, so it is not measured there. "
             "Choose another benchmark, or pretrain it with them held out."
         )
 
 
-def test_joints(benchmark: str, data: str | Path) -> tuple[str, ...]:
+def test_joints(benchmark: str | Benchmark, data: str | Path) -> tuple[str, ...]:
     """``joints_hash`` of every test clip of a benchmark.
 
     Raises:
@@ -82,16 +82,16 @@ def seen_tests(clips: Iterable[Labelled]) -> tuple[str, ...]:
     found = list(clips)
     folders, hashes = dict.fromkeys(Path(c.file).absolute().parent for c in found), Counter[str]()
     notes = []
-    for name, b in known_benchmarks().items():
-        places = [folder for folder in folders if b.transform is None and (folder / b.file).is_file()]
+    for b in known_benchmarks():
+        places = [folder for folder in folders if (folder / b.file).is_file()]
         try:
-            tests = frozenset(joints for place in places for joints in test_joints(name, place))
+            tests = frozenset(joints for place in places for joints in test_joints(b, place))
         except SkelzooError:  # another file of that name
             continue
         hashes = hashes or Counter(joints_hash(c.clip) for c in found if tests)
         count = sum(hashes[joints] > 0 for joints in tests)
         if count:
-            notes.append(f"{SEEN} {count} of the {len(tests)} different test clips of {name}, so no number of this model counts there.")
+            notes.append(f"{SEEN} {count} of the {len(tests)} different test clips of {b.name}, so no number of this model counts there.")
     return tuple(notes)
 
 
@@ -100,16 +100,17 @@ def seen_in_card(card: str) -> dict[str, str]:
     return {m[1]: m[0] for m in re.finditer(rf"^{SEEN} \d+ of the \d+ different test clips of ([^\n,]+),.*$", card, re.M)}
 
 
-def check_card(model: str, card: str, benchmark: str) -> None:
+def check_card(model: str, card: str, benchmark: str | Benchmark) -> None:
     """Check that a card does not say that its model was fine-tuned on test clips of a benchmark.
 
     Raises:
         TrainingError: it does; unknown benchmark.
     """
-    found, known = find_benchmark(benchmark), known_benchmarks()
+    found, known = find_benchmark(benchmark), {b.name: b for b in known_benchmarks()}
+    tests = [b.test for b in known.values() if b.file == found.file]
     for name, sentence in seen_in_card(card).items():
-        # Of a known benchmark the card tells itself; another one of the same file is not among those that it looked for.
-        if name in known and known[name].file == found.file and (benchmark not in known or known[name].test == found.test):
+        # Of a known test part the card tells itself; another one of the same file is not among those that it looked for.
+        if name in known and known[name].file == found.file and (found.test not in tests or known[name].test == found.test):
             raise TrainingError(f"{model}: its card says: {sentence} Choose another benchmark, or fine-tune it without them.")
 
 

@@ -134,7 +134,7 @@ def test_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cha
     [
         ([], "has list. A benchmark has file, title, train, test"),
         ({k: v for k, v in MINE.items() if k != "test"}, "has file, title, train. A benchmark has file, title, train, test"),
-        ({**MINE, "valid": {}}, "may have names, dimension, validation_train, validation_test"),
+        ({**MINE, "valid": {}}, "may have names, dimension, evaluation_only, validation_train, validation_test"),
         ({**MINE, "file": "a/b.npz"}, "without a folder"),
         ({**MINE, "test": {}}, "test is {}. Give"),
         ({**MINE, "test": {"view": 3}}, "test is {'view': 3}. Give"),

@@ -22,7 +22,7 @@ from skelzoo.errors import ReadError, TrainingError
 from skelzoo.learn import evaluate as module
 from skelzoo.learn import protocols
 from skelzoo.learn.baselines import BASELINES
-from skelzoo.learn.benchmarks import BENCHMARKS, draw_labels, standard_clips
+from skelzoo.learn.benchmarks import BENCHMARKS, draw_labels, find_benchmark, standard_clips
 from skelzoo.learn.evaluate import CHEAP, Row, check_recipe, evaluate, evaluate_all, measure, merge_rows, read_rows, revision
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.protocols import ALL, PROTOCOLS, WITHOUT_COPIES, Trial
@@ -54,7 +54,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def trial(data: Path) -> Trial:
-    return Trial(make_encoder(), "nwucla", standard_clips("nwucla", data))
+    return Trial(make_encoder(), find_benchmark("nwucla"), standard_clips("nwucla", data))
 
 
 def test_rows_count_what_is_wrong_with_and_without_the_copies(model: str, data: Path) -> None:
@@ -70,7 +70,7 @@ def test_rows_count_what_is_wrong_with_and_without_the_copies(model: str, data: 
 @pytest.mark.parametrize("protocol", CHEAP)
 def test_the_protocol_is_in_the_row(model: str, data: Path, protocol: str) -> None:
     (row,) = evaluate(model, "utdmhad", data, [protocol], device="cpu")
-    assert row.description == f"{BENCHMARKS['utdmhad'].title}; {PROTOCOLS[protocol].description}"
+    assert row.description == f"{find_benchmark('utdmhad').title}; {PROTOCOLS[protocol].description}"
     for part in {"knn": ["1-nearest", "Euclidean"], "linear": ["logistic", "C=0.05", "standardised"], "retrieval": ["precision", "cosine", "standardised"]}[
         protocol
     ]:
@@ -92,7 +92,7 @@ def test_few_labels_give_mean_and_spread_over_the_draws(tmp_path: Path, model: s
 
     folder = write_benchmarks(tmp_path, blur, files=["nw_ucla.npz"])
     (row,) = evaluate(model, "nwucla", folder, ["knn"], labels=30, device="cpu")
-    trial, values = Trial(skelzoo.load(model, device="cpu"), "nwucla", standard_clips("nwucla", folder)), []
+    trial, values = Trial(skelzoo.load(model, device="cpu"), find_benchmark("nwucla"), standard_clips("nwucla", folder)), []
     for seed in range(5):
         drawn = draw_labels(trial.clips, 30, seed)
         part = dataclasses.replace(trial.vectors, train=trial.vectors.train[drawn], train_labels=trial.vectors.train_labels[drawn])
@@ -198,9 +198,7 @@ def test_all_measures_every_model_its_twin_and_the_baselines(model: str, data: P
     merge_rows(tmp_path / "nwucla.csv", [ROW])
     rows = list(evaluate_all(data, tmp_path, ["knn", "retrieval"], "cpu"))
     every = {*BASELINES, model, f"{model} (random weights)"}
-    expected = {
-        (name, b, p) for b, benchmark in BENCHMARKS.items() for name in (every if benchmark.dimension == 3 else BASELINES) for p in ("knn", "retrieval")
-    }
+    expected = {(name, b, p) for b in BENCHMARKS for name in (every if find_benchmark(b).dimension == 3 else BASELINES) for p in ("knn", "retrieval")}
     assert {r.key[:3] for r in rows} == expected
     for name in BENCHMARKS:
         stored = read_rows(tmp_path / f"{name}.csv")
@@ -219,7 +217,7 @@ def test_all_says_what_is_missing_before_anything_is_measured(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, protocol: str, message: str
 ) -> None:
     monkeypatch.setattr(module, "manifest", lambda: SimpleNamespace(pretrained=[], aliases={}))
-    for file in {b.file for b in BENCHMARKS.values()} - {missing}:
+    for file in {find_benchmark(b).file for b in BENCHMARKS} - {missing}:
         (tmp_path / file).symlink_to(data / file)
     with pytest.raises(TrainingError, match=message):
         next(evaluate_all(tmp_path, tmp_path / "out", ["knn", protocol], "cpu"))
@@ -241,7 +239,7 @@ def test_a_published_number_comes_out_again(shared: Path) -> None:
     name, benchmark = "skeattnclr-openskel-free", "utdmhad"
     (row,) = evaluate(name, benchmark, shared / "data", ["linear"], device="cpu")
     metrics = {(m.dataset, m.protocol): m.value for m in manifest().find(name).metrics}
-    assert round(row.value, 1) == metrics[BENCHMARKS[benchmark].title, "linear"]
+    assert round(row.value, 1) == metrics[find_benchmark(benchmark).title, "linear"]
 
 
 def test_what_the_start_of_a_model_was_trained_on_counts(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tiny import CONTRACT, SMALL, make_clip, make_encoder
 import skelzoo
 from skelzoo.errors import TrainingError
 from skelzoo.learn import protocols
-from skelzoo.learn.benchmarks import draw_labels, standard_clips
+from skelzoo.learn.benchmarks import draw_labels, find_benchmark, standard_clips
 from skelzoo.learn.evaluate import measure
 from skelzoo.learn.protocols import ALL, Trial
 from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, SHORTEST, draw, labelled, vectors_of_copies
@@ -98,7 +98,7 @@ def test_the_protocol_gives_a_number_per_share(arch: str, tmp_path: Path, monkey
 
     monkeypatch.setattr(protocols, "SEEDS", (0, 1))
     monkeypatch.setattr(protocols, "labelled", known)
-    (row,) = measure(Trial(encoder_of(arch), "nwucla", clips, labels=3), ["semi"])
+    (row,) = measure(Trial(encoder_of(arch), find_benchmark("nwucla"), clips, labels=3), ["semi"])
     assert (row.variant, row.seeds, row.train_clips) == (f"3 % of labels, {ALL}", (0, 1), 3 * len(set(clips.train_labels))) and drawn == [0, 1]
     assert row.value > 70 and "every class's labels" not in row.description
 
@@ -123,7 +123,7 @@ def test_a_share_without_an_index_file_is_drawn_of_every_class(
     monkeypatch.setattr(protocols, "SEEDS", (0, 1))
     clips = standard_clips(benchmark, write_benchmarks(tmp_path, cut))
     long = clips.of_at_least(SHORTEST)
-    rows = measure(Trial(encoder_of(), benchmark, clips, labels), ["semi"])
+    rows = measure(Trial(encoder_of(), find_benchmark(benchmark), clips, labels), ["semi"])
     assert [(r.variant, r.seeds, r.train_clips) for r in rows] == [(f"{s:g} % of labels, {ALL}", (0, 1), int(draw_labels(long, s, 0).sum())) for s in shares]
     assert len(long.train) == len(clips.train) - 1 and rows[-1].value > 70 and "labelled clips of each class" not in rows[0].description
     assert f"{', '.join(f'{s:g}' for s in shares)} % of every class's labels, at least one, drawn with seeds 0 to 4" in rows[0].description
@@ -139,7 +139,7 @@ def test_labels_that_are_not_known_are_not_read(tmp_path: Path, monkeypatch: pyt
         train=tuple(c if c.name in known else c.replace(label=None) for c in clips.train),
         train_labels=np.array([k if c.name in known else 0 for c, k in zip(clips.train, clips.train_labels, strict=True)]),
     )
-    values = [measure(Trial(encoder_of(), "nwucla", part, labels=2), ["semi"])[0].value for part in (clips, hidden)]
+    values = [measure(Trial(encoder_of(), find_benchmark("nwucla"), part, labels=2), ["semi"])[0].value for part in (clips, hidden)]
     assert values[0] == values[1]
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from skelzoo import __version__
 from skelzoo.errors import TrainingError
-from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, check_test_clips, joints_hash
+from skelzoo.learn.benchmarks import Benchmark, check_test_clips, joints_hash, known_benchmarks
 from skelzoo.learn.cameras import SEEN
 from skelzoo.learn.ranges import COUNT, check_numbers
 from skelzoo.skeleton.clip import Clip, FloatArray
@@ -160,9 +160,8 @@ def evaluation_joints(folder: str | Path, options: DataOptions) -> frozenset[str
 
 
 def _benchmarks(folder: str | Path) -> list[Benchmark]:
-    """One benchmark for each test part of the files in the folder that are for evaluation only."""
-    by_part = {(b.file, b.test): b for b in BENCHMARKS.values() if b.evaluation_only}
-    return [b for b in by_part.values() if (Path(folder) / b.file).is_file()]
+    """Those whose files lie in the folder and whose test clips are for evaluation only."""
+    return [b for b in known_benchmarks() if b.evaluation_only and (Path(folder) / b.file).is_file()]
 
 
 def training_windows(folder: str | Path, options: DataOptions, contract: Contract | None = None) -> Iterator[Clip]:
