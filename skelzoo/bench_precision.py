@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import skelzoo
 from skelzoo.bench_speed import FLOAT32, described
 from skelzoo.learn.evaluate import check_recipe, revision
-from skelzoo.learn.probe import Split, embed_split, predicted, standard_split
+from skelzoo.learn.probe import Split, check_classifiers, embed_split, predicted, standard_split
 from skelzoo.skeleton.clip import FloatArray
 
 DTYPES = ("tf32", "bfloat16", "float16")
@@ -67,7 +67,9 @@ def bench_precision(
         TrainingError: an unknown benchmark, a missing file, or a model whose recipe trains on the test clips.
         ClipError, CoverageError: the model does not take the benchmark's clips.
         DeviceError: no such dtype, mode or device.
+        MissingDependencyError: scikit-learn is not installed.
     """
+    check_classifiers()
     forms = [(dtype, "") for dtype in (FLOAT32, *dtypes)] + [(FLOAT32, compile)] * bool(compile)
     options = [word for dtype in dtypes for word in ("--dtype", dtype)]
     command = shlex.join(["skelzoo", "bench", "precision", *models, "--on", benchmark, *options, "--compile", compile, "--data", "DATA", "--device", device])
@@ -88,10 +90,10 @@ def bench_precision(
             )  # fmt: skip
 
 
-def _agreement(vectors: Split, expected: Split, protocol: str) -> tuple[float, float]:
+def _agreement(vectors: Split, expected: Split, classifier: str) -> tuple[float, float]:
     """Percent of the test clips that get the same class, and percent that get the right one."""
-    found = predicted(vectors, protocol)
-    same, right = found == predicted(expected, protocol), found == vectors.test_labels
+    found = predicted(vectors, classifier)
+    same, right = found == predicted(expected, classifier), found == vectors.test_labels
     return round(100 * float(same.mean()), 3), round(100 * float(right.mean()), 3)
 
 

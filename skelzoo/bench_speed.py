@@ -24,6 +24,7 @@ from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.precision import TF32, tf32_products
 from skelzoo.inference.runner import pick_dtype
 from skelzoo.learn.evaluate import device_name, revision
+from skelzoo.learn.training import seeded
 from skelzoo.nets.fused import vectors_of
 from skelzoo.skeleton.prepare import prepare_batch
 
@@ -133,8 +134,8 @@ def _load(model: str, dtype: str, device: str) -> Encoder:
     try:
         return skelzoo.load(model, device=device, dtype=dtype)
     except WeightsUnavailableError:
-        torch.manual_seed(0)
-        return skelzoo.load(model, device=device, dtype=dtype, pretrained=False)
+        with seeded(0, torch.device("cpu")):
+            return skelzoo.load(model, device=device, dtype=dtype, pretrained=False)
 
 
 class _Case:

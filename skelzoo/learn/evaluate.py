@@ -20,8 +20,9 @@ from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, benchmark_file, find_benchmark, standard_clips
 from skelzoo.learn.pretrain.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.probe import Embedder
-from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Trial, describe, find_protocol
+from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Trial, check_protocols, describe, find_protocol
 from skelzoo.learn.seen import check_card, check_unseen
+from skelzoo.learn.training import seeded
 from skelzoo.loading import RANDOM, load
 from skelzoo.skeleton.doubts import warned_once
 from skelzoo.skeleton.writing import alone, check_place, write_csv
@@ -100,6 +101,8 @@ def evaluate(
         ClipError, CoverageError: the model does not take the benchmark's clips.
         MissingDependencyError: scikit-learn is not installed.
     """
+    wanted = protocols or [name for name in CHEAP if labels is None or PROTOCOLS[name].takes_labels]
+    check_protocols(wanted)
     found = find_benchmark(benchmark)
     if random_weights and model in BASELINES:
         raise TrainingError(f"{model} has no net, so it has no random weights. Leave --random-weights out.")
@@ -109,7 +112,6 @@ def evaluate(
     encoder: Embedder = BASELINES[model](found.dimension, clips.persons) if model in BASELINES else _load(model, random_weights, device)
     if isinstance(encoder, Encoder) and not random_weights:
         check_card(model, encoder.card, found)
-    wanted = protocols or [name for name in CHEAP if labels is None or PROTOCOLS[name].takes_labels]
     trial = Trial(encoder, found, clips, labels)
     return measure(trial.select_persons() if select_persons else trial, wanted)
 
@@ -122,14 +124,13 @@ def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] 
     Raises:
         as ``evaluate``; WriteError: a table cannot be written.
     """
+    check_protocols(protocols or CHEAP)
     tables = {name: Path(folder) / f"{name}.csv" for name in BENCHMARKS}
     for table in tables.values():  # what cannot be written, found or done is said before anything is measured
         check_place(table)
         read_rows(table)
     for name in BENCHMARKS:
         benchmark_file(name, data)
-    for protocol in protocols:
-        find_protocol(protocol)
     for benchmark in map(find_benchmark, BENCHMARKS):
         clips = standard_clips(benchmark, data)
         for encoder in _candidates(benchmark, clips.persons, data, device):
@@ -150,8 +151,8 @@ def _candidates(benchmark: Benchmark, persons: int, data: str | Path, device: st
 
 
 def _load(model: str, random_weights: bool, device: str | torch.device) -> Embedder:
-    torch.manual_seed(0)  # of random weights
-    return load(model, device=device, pretrained=not random_weights)
+    with seeded(0, torch.device("cpu")):  # of random weights
+        return load(model, device=device, pretrained=not random_weights)
 
 
 @warned_once()

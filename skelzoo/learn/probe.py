@@ -88,42 +88,49 @@ CLASSIFIERS: Mapping[str, str] = {
 """What is fitted on vectors; scikit-learn in both."""
 
 
-def right(vectors: Split, protocol: str) -> Bools:
+def right(vectors: Split, classifier: str) -> Bools:
     """Which test clips get their own class: (test clips,) bool. Arguments and errors as ``predicted``."""
-    return np.asarray(predicted(vectors, protocol) == vectors.test_labels)
+    return np.asarray(predicted(vectors, classifier) == vectors.test_labels)
 
 
-def predicted(vectors: Split, protocol: str) -> Ints:
+def predicted(vectors: Split, classifier: str) -> Ints:
     """Classes that a classifier fitted on the training clips' vectors gives the test clips: (test clips,).
 
     Args:
-        protocol: ``linear`` or ``knn``, see ``CLASSIFIERS``.
+        classifier: ``linear`` or ``knn``, see ``CLASSIFIERS``.
 
     Raises:
-        TrainingError: unknown protocol.
+        TrainingError: unknown classifier.
         MissingDependencyError: scikit-learn is not installed.
     """
-    if protocol not in CLASSIFIERS:
-        raise TrainingError(f"no classifier {protocol!r}. Known: {', '.join(CLASSIFIERS)}.")
-    return np.asarray(_classifier(protocol).fit(vectors.train, vectors.train_labels).predict(vectors.test))
+    if classifier not in CLASSIFIERS:
+        raise TrainingError(f"no classifier {classifier!r}. Known: {', '.join(CLASSIFIERS)}.")
+    return np.asarray(_classifier(classifier).fit(vectors.train, vectors.train_labels).predict(vectors.test))
 
 
-def _classifier(protocol: str) -> Any:
+def check_classifiers() -> None:
+    """Raise MissingDependencyError unless scikit-learn is installed."""
     try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.neighbors import KNeighborsClassifier
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
+        import sklearn  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError("scikit-learn", "eval", "probing") from error
-    if protocol == "knn":
+
+
+def _classifier(name: str) -> Any:
+    check_classifiers()
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if name == "knn":
         return KNeighborsClassifier(1)
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=1000))
 
 
-def score(encoder: Embedder, split: Split, protocol: str) -> float:
+def score(encoder: Embedder, split: Split, classifier: str) -> float:
     """Top-1 accuracy in percent on all test clips of a prepared split. Errors as ``right``."""
-    return 100 * float(right(embed_split(encoder, split), protocol).mean())
+    return 100 * float(right(embed_split(encoder, split), classifier).mean())
 
 
 def average_precision(vectors: Split) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.benchmarks import Benchmark, Bools, ClipSplit, draw_labels
 from skelzoo.learn.finetune import FinetuneOptions, finetune
-from skelzoo.learn.probe import CLASSIFIERS, Embedder, Split, average_precision, embed_split, prepare_split, right
+from skelzoo.learn.probe import CLASSIFIERS, Embedder, Split, average_precision, check_classifiers, embed_split, prepare_split, right
 from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, SHORTEST, is_drawn, labelled, vectors_of_copies
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.prepare import prepare_batch
@@ -189,6 +189,7 @@ class Protocol:
         fits, needs: whether a model and benchmark will do, and what it takes in words.
         cheap: runs without being asked for.
         takes_labels: can be given a share of the labels.
+        classifies: fits one of ``CLASSIFIERS``, which takes scikit-learn.
         on_drawn: its description where labels are drawn by share, if it is another one then.
     """
 
@@ -198,12 +199,13 @@ class Protocol:
     needs: str = "vectors"
     cheap: bool = True
     takes_labels: bool = False
+    classifies: bool = False
     on_drawn: str = ""
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
-    "linear": Protocol(CLASSIFIERS["linear"], _linear, takes_labels=True),
-    "knn": Protocol(CLASSIFIERS["knn"], _knn, takes_labels=True),
+    "linear": Protocol(CLASSIFIERS["linear"], _linear, takes_labels=True, classifies=True),
+    "knn": Protocol(CLASSIFIERS["knn"], _knn, takes_labels=True, classifies=True),
     "retrieval": Protocol(
         "mean average precision of each test clip as a query for the other test clips of its class, cosine similarity of frozen vectors, standardised on the training clips",
         _retrieval,
@@ -215,7 +217,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "semi": Protocol(
         f"5, 15, 30 or 40 labelled clips of each class for as many percent, drawn once (skelzoo/learn/labelled): the linear protocol on frozen vectors of these, of their "
         f"mirror images and of {COPIES} augmented copies of each",
-        _semi, cheap=False, takes_labels=True,
+        _semi, cheap=False, takes_labels=True, classifies=True,
         on_drawn=f"the linear protocol on frozen vectors of the labelled clips, of their mirror images and of {COPIES} augmented copies of each",
     ),
 }  # fmt: skip
@@ -232,6 +234,17 @@ def describe(trial: Trial, name: str) -> str:
         return protocol.description
     percent, seeds = ", ".join(f"{share:g}" for share in shares), LABEL_SEEDS
     return f"{protocol.on_drawn or protocol.description}; {percent} % of every class's labels, at least one, drawn with seeds {seeds[0]} to {seeds[-1]}"
+
+
+def check_protocols(names: Sequence[str]) -> None:
+    """Check that protocols are there, with what they need of other packages.
+
+    Raises:
+        TrainingError: as ``find_protocol``.
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    if any([find_protocol(name).classifies for name in names]):
+        check_classifiers()
 
 
 def find_protocol(name: str) -> Protocol:

@@ -14,11 +14,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from benchmark_files import PER_CLASS, VIEW, clip_of, write_benchmarks
 from tiny import make_encoder
 
 import skelzoo
-from skelzoo.errors import ReadError, TrainingError
+from skelzoo.errors import MissingDependencyError, ReadError, TrainingError
 from skelzoo.learn import evaluate as module
 from skelzoo.learn import protocols
 from skelzoo.learn.baselines import BASELINES
@@ -103,7 +104,9 @@ def test_few_labels_give_mean_and_spread_over_the_draws(tmp_path: Path, model: s
 
 
 def test_random_weights_are_those_of_seed_0_and_said(model: str, data: Path) -> None:
+    state = torch.get_rng_state()
     first, again = (evaluate(model, "nwucla", data, ["retrieval"], random_weights=True, device="cpu")[0] for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state), "the caller's random numbers go on where they were"
     (trained,) = {r.value for r in evaluate(model, "nwucla", data, ["retrieval"], device="cpu") if r.variant == ALL}
     assert first.value == again.value != trained and first.model == f"{model} (random weights)"
     assert first.command == f"skelzoo eval {model} --random-weights --on nwucla --protocol retrieval --data DATA"
@@ -132,6 +135,16 @@ def test_fine_tuning_takes_the_labels_that_the_other_protocols_take(trial: Trial
     assert learned == drawn and drawn[0] != drawn[1]
     assert [(r.variant, r.seeds, r.train_clips) for r in rows] == [(f"30 % of labels, {part}", (0, 1), len(drawn[0])) for part, _ in trial.test_parts]
     assert rows[0].command.endswith("--protocol finetune --labels 30 --data DATA")
+
+
+def test_without_scikit_learn_nothing_is_read_or_embedded_first(model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    for names in ((), ["semi"], ["retrieval", "knn"]):
+        with pytest.raises(MissingDependencyError, match=r"skelzoo\[eval\]"):
+            evaluate("absent", "nwucla", tmp_path / "absent", names)
+    with pytest.raises(MissingDependencyError):
+        next(evaluate_all(tmp_path / "absent", tmp_path))
+    assert evaluate(model, "nwucla", data, ["retrieval"], device="cpu")
 
 
 def test_what_does_not_go_together_is_refused(model: str, data: Path) -> None:
