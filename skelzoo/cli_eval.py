@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--data", help="Folder with the benchmarks' corpus files; that of FILE.npz by default.")
 @click.option("--test-subjects", metavar="LIST", help="With --on FILE.npz, a labelled corpus file: the subjects that test, such as 7,8; all others train.")
+@click.option("--film", is_flag=True, help="Have simulated cameras film the benchmark's 3-D clips, for 2-D models.")
 @click.option("--protocol", "protocols", multiple=True, help="linear, knn, retrieval (these three by default), finetune, semi; may be given again.")
 @click.option("--labels", type=float, metavar="PERCENT", help="Use this share of every class's labels: mean over five draws; not for retrieval.")
 @select_option
@@ -34,20 +35,20 @@ if TYPE_CHECKING:
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def eval_command(
-    model: str | None, benchmark: str | None, data: str | None, test_subjects: str | None, protocols: tuple[str, ...], labels: float | None, select_persons: bool,
+    model: str | None, benchmark: str | None, data: str | None, test_subjects: str | None, film: bool, protocols: tuple[str, ...], labels: float | None, select_persons: bool,
     random_weights: bool, everything: bool, out: str | None, device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure MODEL on a benchmark by the protocols of docs/evaluation.md, which are not the papers' own; `coordinates` and `statistics` are baselines without a net."""
     from skelzoo.inference.output import check_output
     from skelzoo.learn.evaluate import Row, evaluate, evaluate_all, merge_rows, read_rows
 
-    on, data = _benchmark(benchmark, data, test_subjects)
+    on, data = _benchmark(benchmark, data, test_subjects, film)
     rows: Iterable[Row]
-    if everything and out and not (model or benchmark or labels or random_weights or select_persons):
+    if everything and out and not (model or benchmark or labels or random_weights or select_persons or film):
         rows = evaluate_all(data, out, protocols, device)
     elif everything or not model or not on:
         raise click.UsageError(
-            "Give a MODEL and --on BENCHMARK; or --all with --out FOLDER, and without MODEL, --on, --labels, --select-persons and --random-weights."
+            "Give a MODEL and --on BENCHMARK; or --all with --out FOLDER, and without MODEL, --on, --film, --labels, --select-persons and --random-weights."
         )
     else:
         if out:  # what is wrong with it is said before anything is measured
@@ -63,9 +64,9 @@ def eval_command(
             click.echo(row)
 
 
-def _benchmark(benchmark: str | None, data: str | None, subjects: str | None) -> tuple[str | Benchmark | None, str]:
+def _benchmark(benchmark: str | None, data: str | None, subjects: str | None, film: bool) -> tuple[str | Benchmark | None, str]:
     """The benchmark and the folder of its file."""
-    from skelzoo.learn.benchmarks import by_subjects
+    from skelzoo.learn.benchmarks import by_subjects, filmed
 
     own = benchmark is not None and benchmark.endswith(".npz")
     if own != (subjects is not None):
@@ -75,7 +76,8 @@ def _benchmark(benchmark: str | None, data: str | None, subjects: str | None) ->
         if not words or not all(word.isdecimal() for word in words):
             raise click.UsageError(f"--test-subjects {subjects!r} are no numbers. Give ids such as 7,8; skelzoo corpus make says which it gave.")
         file = benchmark if data is not None else Path(benchmark).name
-        return by_subjects(file, [int(word) for word in words]), data or str(Path(benchmark).parent)
+        on = by_subjects(file, [int(word) for word in words])
+        return filmed(on) if film else on, data or str(Path(benchmark).parent)
     if data is None:
         raise click.UsageError("Give the folder with the benchmarks' corpus files as --data.")
-    return benchmark, data
+    return filmed(benchmark) if film and benchmark is not None else benchmark, data

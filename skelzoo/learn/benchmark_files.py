@@ -72,7 +72,7 @@ class Rule:
         return out
 
     def _columns(self, corpus: Corpus) -> dict[str, list[Any]]:
-        """Column -> a value for each clip; None where a name does not fit."""
+        """Column -> a value for each clip; None where a name does not fit, or a group found nothing."""
         columns = {"subjects": corpus.subject, "split": corpus.split, "view": corpus.view, **corpus.extra}
         found = {key: values.tolist() for key, values in columns.items() if values.ndim == 1}
         if not self.names:
@@ -86,8 +86,8 @@ class Rule:
         return {**found, **groups}
 
 
-def _value(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
+def _value(text: str | None) -> int | str | None:
+    return int(text) if text and text.isdecimal() else text
 
 
 def shipped_rules() -> list[str]:
@@ -120,7 +120,8 @@ def _problem(row: Any) -> str:
     """What is wrong with a benchmark's table, and what to do; "" for nothing."""
     if not isinstance(row, Mapping) or any(key not in KEYS for key in row) or any(key not in row for key in _NEEDED):
         got = ", ".join(map(str, row)) if isinstance(row, Mapping) else type(row).__name__
-        return f"has {got or 'nothing'}. A benchmark has {', '.join(_NEEDED)}, and may have {', '.join(key for key in KEYS if key not in _NEEDED)}."
+        recipe = "It looks like a recipe for `skelzoo pretrain`. " if isinstance(row, Mapping) and "data" in row else ""
+        return f"has {got or 'nothing'}. {recipe}A benchmark has {', '.join(_NEEDED)}, and may have {', '.join(key for key in KEYS if key not in _NEEDED)}."
     texts = [row["file"], row["title"], row.get("names", "")]
     if not all(isinstance(text, str) for text in texts) or Path(row["file"]).name != row["file"] or not row["title"]:
         return "file, title or names is none. Give the name of a corpus file in the data folder, without a folder, and texts."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -191,7 +192,7 @@ def standard_clips(benchmark: str | Benchmark, data: str | Path) -> ClipSplit:
     """The standard split of a benchmark.
 
     Raises:
-        TrainingError: unknown benchmark, missing file, a clip that both trains and tests, an empty part, or clips without a label.
+        TrainingError: unknown benchmark, missing file, a clip that both trains and tests, an empty part, clips without a label, or training clips of one class.
     """
     b, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
     return _clips(b, corpus, b.train(corpus), b.test(corpus))
@@ -228,11 +229,27 @@ def _clips(benchmark: Benchmark, corpus: Corpus, train: Bools, test: Bools) -> C
         raise TrainingError(
             f"{corpus.name}: {unlabelled} training or test clips have no label. Give them one (skelzoo corpus make --label-from folder takes class folders' names), or leave them out of both parts of the benchmark."
         )
+    _check_classes(corpus, train, test)
     copies = copies_of_training(corpus.clips, train, test) | ((corpus.flags & COPY_FLAG) > 0)
     split = ClipSplit(part(train), corpus.label[train], part(test), corpus.label[test], copies[test])
     if split.test[0].channels != benchmark.dimension:
         raise TrainingError(f"{corpus.name}: its clips are {split.test[0].channels}-D. Say so with Benchmark(..., dimension={split.test[0].channels}).")
     return split
+
+
+def _check_classes(corpus: Corpus, train: Bools, test: Bools) -> None:
+    """Raise TrainingError unless two classes train; warn of those that only test: retrieval needs no training clips of theirs."""
+    if len(np.unique(corpus.label[train])) < 2:
+        only = corpus.clips[int(train.argmax())].label
+        raise TrainingError(f"{corpus.name}: all training clips are of class {only!r}, so there is nothing to tell apart. Give two classes or more to train.")
+    unseen = test & ~np.isin(corpus.label, corpus.label[train])
+    if unseen.any():
+        names = ", ".join(sorted({repr(corpus.clips[i].label) for i in np.flatnonzero(unseen)}))
+        warnings.warn(
+            f"{corpus.name}: {int(unseen.sum())} of the {int(test.sum())} test clips are of classes that never train, so that every classifier is wrong on them: "
+            f"{names}. Give some of these to the training part, or take them out of the test part.",
+            stacklevel=4,
+        )
 
 
 def copies_of_training(clips: tuple[Clip, ...], train: Bools, test: Bools) -> Bools:

@@ -89,7 +89,7 @@ def evaluate(
 
     Args:
         model: as ``skelzoo.load`` takes it, or the name of one of ``BASELINES``, without a net.
-        benchmark: as ``skelzoo.learn.benchmarks.find_benchmark`` takes it: a name, a path ending in ``.json``, or one made in Python, as by ``by_subjects``.
+        benchmark: as ``skelzoo.learn.benchmarks.find_benchmark`` takes it: a name, a path ending in ``.json``, or one made in Python, as by ``by_subjects`` and ``filmed``.
         data: folder with the benchmark's corpus file.
         protocols: names of ``skelzoo.learn.protocols.PROTOCOLS``; () for the cheap ones.
         labels: percent of the training labels, drawn in every class; not for ``retrieval``.
@@ -178,7 +178,8 @@ def _check_fit(trial: Trial, name: str) -> None:
     encoder, protocol, benchmark, reads = trial.encoder, find_protocol(name), trial.benchmark, trial.encoder.contract.channels
     if reads != benchmark.dimension:
         fitting = ", ".join(b for b in BENCHMARKS if find_benchmark(b).dimension == reads)
-        raise TrainingError(f"{encoder.name} reads {reads}-D joints, those of {benchmark.name} are {benchmark.dimension}-D. Use one of {fitting}.")
+        or_film = f", or have simulated cameras film {benchmark.name}: --film, skelzoo.learn.benchmarks.filmed in Python" if reads == 2 else ""
+        raise TrainingError(f"{encoder.name} reads {reads}-D joints, those of {benchmark.name} are {benchmark.dimension}-D. Use one of {fitting}{or_film}.")
     if not protocol.fits(trial):
         raise TrainingError(f"{encoder.name} on {benchmark.name}: protocol {name} needs {protocol.needs}. Use one of {', '.join(CHEAP)}, or another model.")
     if trial.labels is not None and not protocol.takes_labels:

@@ -19,7 +19,7 @@ from tiny import make_clip, make_encoder, write_corpus, write_json
 from skelzoo import save_clips
 from skelzoo.cli import main
 from skelzoo.errors import ClipError, TrainingError
-from skelzoo.learn.benchmarks import benchmark_file, find_benchmark, standard_clips, validation_clips
+from skelzoo.learn.benchmarks import benchmark_file, filmed, find_benchmark, standard_clips, validation_clips
 from skelzoo.learn.evaluate import evaluate, read_rows
 from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.pretrain.recipe import load_recipe
@@ -94,7 +94,7 @@ def test_of_two_persons_a_model_of_one_reads_those_who_move_most(tmp_path: Path,
     monkeypatch.chdir(tmp_path)
     names = [f"S001C001P{p:03}R001A{a:03}" for p in (1, 2, 3, 6) for a in (1, 2)]
     still = [make_clip(i, persons=2, layout="ntu25") for i in range(len(names))]
-    for clip in still:
+    for clip in still:  # the first stands still
         clip.keypoints[0] = clip.keypoints[0, :1]
     save_clips("pairs.npz", [c.replace(name=n, label=n[-1]) for c, n in zip(still, names, strict=True)])
     make_own_corpus("pairs.npz", "DATA/ntu60.npz", persons=2)
@@ -114,6 +114,7 @@ def test_of_two_persons_a_model_of_one_reads_those_who_move_most(tmp_path: Path,
         ({}, VIEW == 1, VIEW == 2),
         ({"test": {"view": [2, 3], "subjects": [2, 3, 5]}}, VIEW == 1, np.isin(SUBJECT, [2, 3, 5])),
         ({"train": {"name": "_[0-4]$"}, "test": {"name": "_9$"}}, NUMBER < 5, NUMBER == 9),
+        ({"names": r"(?P<kind>c\d)_(?P<take>[0-8])?$", "train": {"take": [0, 1]}, "test": {"take": [4], "kind": ["c0", "c1"]}}, NUMBER < 2, NUMBER == 4),
         ({"names": r"(?P<kind>c\d)_(?P<take>\d+)", "train": {"take": [0, 1]}, "test": {"take": [4], "kind": ["c0", "c1"]}}, NUMBER < 2, NUMBER == 4),
     ],
 )
@@ -144,6 +145,9 @@ def test_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cha
         ({**MINE, "test": {"setup": [1]}}, "no column 'setup', which {path} goes by. There are: name, subjects, split, view"),
         ({**MINE, "names": r"S(?P<setup>\d)"}, "no clip has a name such as {path} goes by; the first is 'c0_0'"),
         ({**MINE, "test": {"view": [7]}}, "0 test clips"),
+        ({**MINE, "train": {"view": [1], "name": "c0"}}, "all training clips are of class 'class0'"),
+        ({**MINE, "evaluation_only": 1}, "Give true or false"),
+        ({"name": "mine", "data": {"files": []}}, "It looks like a recipe for `skelzoo pretrain`."),
     ],
 )
 def test_what_is_no_benchmark(tmp_path: Path, row: Any, message: str) -> None:
@@ -153,6 +157,26 @@ def test_what_is_no_benchmark(tmp_path: Path, row: Any, message: str) -> None:
         standard_clips(str(path), tmp_path)
     with pytest.raises(TrainingError, match=r"absent\.json: cannot be read"):
         find_benchmark(str(tmp_path / "absent.json"))
+
+
+def test_classes_that_only_test_are_named(tmp_path: Path) -> None:
+    path = str(write_json(tmp_path / "mine.json", {**MINE, "train": {"view": [1], "name": "c[01]"}}))
+    write_benchmarks(tmp_path, files=["nw_ucla.npz"])
+    with pytest.warns(UserWarning, match=r"6 of the 12 test clips are of classes that never train, .*: 'class2', 'class3'\. Give"):
+        standard_clips(path, tmp_path)
+
+
+def test_a_file_of_ones_own_is_filmed_for_2_d_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_json(Path("mine.json"), {**MINE, "file": "nw_ucla.npz", "train": {"split": [0]}, "test": {"split": [1]}})
+    write_benchmarks(Path("DATA"), files=["nw_ucla.npz"])
+    with pytest.raises(TrainingError, match=r"those of mine\.json are 3-D.*--film"):
+        evaluate("skeattnclr-openskel-2d", "mine.json", "DATA", ["retrieval"], device="cpu")
+    mine, twin = (evaluate("skeattnclr-openskel-2d", filmed(on), "DATA", ["retrieval"], device="cpu")[0] for on in ("mine.json", "nwucla"))
+    assert (mine.benchmark, twin.benchmark) == ("mine.json filmed", "nwucla-2d") and mine.value == twin.value
+    assert "--on mine.json --film" in mine.command and [again(row.command, tmp_path) for row in (mine, twin)] == [mine, twin]
+    with pytest.raises(TrainingError, match="nothing to film"):
+        filmed("nwucla-2d")
 
 
 def test_without_validation_parts_nothing_is_monitored(tmp_path: Path) -> None:
@@ -181,7 +205,7 @@ def test_the_file_of_the_page_is_one(tmp_path: Path) -> None:
     (block,) = re.findall(r"^```json\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
     names = [f"person{p}/{label}" for p in range(1, 9) for label in ("walk", "wave")]
     path = str(write_json(tmp_path / "mine.json", json.loads(block)))
-    write_corpus(tmp_path / "mine.npz", [make_clip(i).replace(name=n) for i, n in enumerate(names)], subject=np.int32([int(n[6]) for n in names]))
+    write_corpus(tmp_path / "mine.npz", [make_clip(i).replace(name=n) for i, n in enumerate(names)], [0, 1] * 8, subject=np.int32([int(n[6]) for n in names]))
     split, validation = standard_clips(path, tmp_path), validation_clips(path, tmp_path)
     assert [len(part) for part in (split.train, split.test, validation.train, validation.test)] == [12, 4, 8, 4]
 

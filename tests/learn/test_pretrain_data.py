@@ -275,6 +275,7 @@ def test_the_shipped_recipe_is_a_recipe(tmp_path: Path) -> None:
         (lambda r: r.update(method_options=[]), "method_options is a table"),
         (lambda r: r.update(monitor="nwucal"), "no benchmark 'nwucal'"),
         (lambda r: r["data"].update(hop=0), "data.hop is 0"),
+        (lambda r: (r.clear(), r.update(file="mine.npz", test={"view": [1]})), "has no 'data'; it looks like a benchmark for `skelzoo eval --on`"),
     ],
 )
 def test_recipes_that_are_none(tmp_path: Path, change: Any, says: str) -> None:

@@ -124,6 +124,8 @@ def load_recipe(name: str) -> Recipe:
         raise TrainingError(f"no recipe {name!r}. Recipes that ship: {', '.join(shipped_recipes())}; or give a path to a .json file.")
     try:
         row = json.loads(source.read_text(encoding="utf-8"))
+        if "data" not in row and "test" in row:
+            raise ValueError("has no 'data'; it looks like a benchmark for `skelzoo eval --on`")
         row.setdefault("optimiser", {})
         for what, given, kind in (("the recipe", row, Recipe), ("data", row["data"], DataOptions), ("optimiser", row["optimiser"], Optimiser)):
             _check_keys(what, given, kind)
