@@ -29,7 +29,7 @@ from skelzoo.cli_files import (
     window_options,
 )
 from skelzoo.cli_models import COMMANDS, device_option, fail
-from skelzoo.errors import CheckpointError, SkelzooError
+from skelzoo.errors import SkelzooError
 from skelzoo.skeleton.doubts import warned_once
 
 if TYPE_CHECKING:
@@ -261,17 +261,15 @@ def finetune_command(
     from skelzoo.learn.finetune_result import report as described
     from skelzoo.learn.recordings import finetune_recordings
     from skelzoo.skeleton.io.form import ArrayForm
-    from skelzoo.weights.files import CONFIG, check_target
+    from skelzoo.weights.files import check_target
 
     form = ArrayForm(array_layout, array_axes, array_fps, fill_missing)
     if (report and not folds) or (folds and context.get_parameter_source("validation") is click.core.ParameterSource.COMMANDLINE):
         raise click.UsageError("--report goes with --folds, and --folds without --validation: the model then learns from all clips.")
     check_label_options(label, label_from != "auto", table)
-    check_target(Path(out))
+    check_target(Path(out), overwrite)
     if report:
         check_report(report, out)
-    if (Path(out) / CONFIG).exists() and not overwrite:
-        raise CheckpointError(f"{out}: holds a model. Choose another name, or give --overwrite to have it replaced.")
     options = FinetuneOptions(epochs=epochs, learning_rate=learning_rate, seed=seed, freeze=int(freeze) if freeze.isdecimal() else freeze)
     encoder = skelzoo.load(model, device=device)
     note_passed_over([recordings, validation, *unlabelled])

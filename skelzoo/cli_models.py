@@ -117,7 +117,8 @@ def where_command(name: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="Every model with published weights.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be fetched.")
 @click.option("--repair", is_flag=True, help="Fetch again what is in the cache and damaged.")
-def fetch_command(name: str | None, to: str | None, everything: bool, dry_run: bool, repair: bool) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace another model that DIR holds.")
+def fetch_command(name: str | None, to: str | None, everything: bool, dry_run: bool, repair: bool, overwrite: bool) -> None:
     """Have a model on this machine, every file checked; from then on it loads without a network."""
     from skelzoo.weights.manifest import manifest
     from skelzoo.weights.sources import fetch, find
@@ -129,7 +130,7 @@ def fetch_command(name: str | None, to: str | None, everything: bool, dry_run: b
             source = find(each)
             click.echo(f"{source.name}: {source.kind}, {source.folder}; to fetch: {', '.join(source.missing) or 'nothing'}")
             continue
-        done = fetch(each, to, repair=repair)
+        done = fetch(each, to, repair=repair, overwrite=overwrite)
         size = sum(info.size for info in done.files.values())
         click.echo(f"{done.source.name}: {len(done.files)} files, {size / 1e6:.1f} MB, all as listed: {to or done.folder}")
 
@@ -205,16 +206,19 @@ def verify_command(name: str | None, everything: bool, device: str) -> None:
 @click.option("--head/--no-head", default=None, help="Keep the classification layer, or leave it out; by default one that was trained is kept.")
 @click.option("--license", default="unknown", show_default=True, help="Of the weights, for the card.")
 @click.option("--register", is_flag=False, flag_value="", metavar="[NAME]", help="Also copy to your models, to be loaded as NAME, by default that of --as.")
+@click.option("--overwrite", is_flag=True, help="Replace a model that FOLDER, or NAME, holds.")
 def convert_command(
     checkpoints: tuple[str, ...], name: str | None, arch: str | None, to: str, settings: tuple[str, ...], layout: str | None, head: bool | None, license: str,
-    register: str | None,
+    register: str | None, overwrite: bool,
 ) -> None:  # fmt: skip
     """Turn CHECKPOINTS of the authors' code into a weights folder: one file, or those of the joint, bone and motion stream. Nothing in them is run."""
     if (name is None) == (arch is None) or (register == "" and name is None) or not all("=" in s for s in settings):
         raise click.UsageError("Give either --as NAME or --arch ARCH, with --arch a name to --register, and every --set as OPTION=VALUE.")
     options = {key: _value(text) for key, _, text in (s.partition("=") for s in settings)}
     register = name if register == "" else register
-    done = skelzoo.convert(checkpoints, to=to, arch=arch, name=name, options=options, layout=layout, head=head, license=license, register=register)
+    done = skelzoo.convert(
+        checkpoints, to=to, arch=arch, name=name, options=options, layout=layout, head=head, license=license, register=register, overwrite=overwrite
+    )
     click.echo(f"{done.report()}\nweights, to be loaded as local:{done.folder}{f' or {done.registered}' if done.registered else ''}")
 
 

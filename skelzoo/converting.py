@@ -18,6 +18,7 @@ from skelzoo.weights.convert import AuthorFile, check_constants, check_state, re
 from skelzoo.weights.files import check_target, file_info
 from skelzoo.weights.infer_options import infer
 from skelzoo.weights.manifest import manifest
+from skelzoo.weights.places import models_folder
 from skelzoo.weights.publish import check_name
 from skelzoo.weights.publish import register as register_folder
 
@@ -74,6 +75,7 @@ def convert(
     head: bool | None = None,
     license: str = "unknown",
     register: str | None = None,
+    overwrite: bool = False,
 ) -> Conversion:
     """Turn a checkpoint of the authors' code into a weights folder.
 
@@ -90,6 +92,7 @@ def convert(
         head: keep the classification layer; by default where it was trained, which it never is in a pretraining file.
         license: of the weights, for the card.
         register: name under which a copy goes to the user's models, for ``skelzoo.load(name)``.
+        overwrite: replace a model that the folder, or the name, holds.
 
     Raises:
         CheckpointError: a file that cannot be read or does not fit, an option that contradicts it, a folder or name that cannot be taken.
@@ -102,9 +105,10 @@ def convert(
     wanted = Wanted(str(arch) if entry is None else entry.config.arch, entry, options or {}, layout, head is not False)
     paths = [Path(p) for p in ([path] if isinstance(path, (str, Path)) else path)]
     wanted.check(len(paths))
-    check_target(Path(to))
+    check_target(Path(to), overwrite)
     if register is not None:
         check_name(register, wanted.arch)
+        check_target(models_folder() / register, overwrite)
     files = [read_author_file(p) for p in paths]
     if head is None and any(file.pretraining for file in files):
         wanted, why = replace(wanted, head=False), NO_HEAD

@@ -76,7 +76,10 @@ def test_a_name_of_ones_own(home: Path, tmp_path: Path) -> None:
     assert "registered in" in CliRunner().invoke(main, ["info", "aimclr-lab"]).output
     untrained = skelzoo.load("aimclr-lab", device="cpu", pretrained=False)
     assert untrained.config.arch == "stgcn" and not np.array_equal(untrained.embed(clip), encoder.embed(clip))
-    skelzoo.convert(path, arch="stgcn", to=tmp_path / "mine", register="aimclr-lab", head=False)
+    with pytest.raises(CheckpointError, match="models/aimclr-lab: holds a model"):
+        skelzoo.convert(path, arch="stgcn", to=tmp_path / "headless", register="aimclr-lab", head=False)
+    assert not (tmp_path / "headless").exists()
+    skelzoo.convert(path, arch="stgcn", to=tmp_path / "mine", register="aimclr-lab", head=False, overwrite=True)
     assert skelzoo.load("aimclr-lab", device="cpu").config.num_classes == 0
     (home / "models/aimclr-lab/model.safetensors").write_bytes(b"other")
     with pytest.raises(IntegrityError):

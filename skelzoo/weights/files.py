@@ -161,11 +161,15 @@ def link(blob: Path, path: Path) -> None:
     os.replace(scratch, path)
 
 
-def check_target(target: Path) -> None:
+def check_target(target: Path, overwrite: bool = False, files: Mapping[str, FileInfo] | None = None) -> None:
     """Check that a weights folder may be written there, before work that would be lost.
 
+    Args:
+        overwrite: another model that lies there may be replaced.
+        files: what will be written, where that is known; a folder that is to hold just this may be replaced.
+
     Raises:
-        CheckpointError: it exists and is not an older weights folder (and nothing else), or it is the current folder.
+        CheckpointError: it holds a model that is not to be replaced, or something else than a weights folder, or it is the current folder.
         WriteError: a file where a folder should be, or no permission to write.
     """
     check_parent(target)
@@ -183,6 +187,16 @@ def check_target(target: Path) -> None:
             else "exists and is not a weights folder"
         )  # fmt: skip
         raise CheckpointError(f"{target}: {what}. Choose another name; nothing was written.")
+    if names and not overwrite and (files is None or _listed(target) != files):
+        raise CheckpointError(f"{target}: holds a model. Choose another name, or give --overwrite (overwrite=True) to have it replaced; nothing was written.")
+
+
+def _listed(folder: Path) -> dict[str, FileInfo] | None:
+    """The checksum list of a folder, or None where it is damaged."""
+    try:
+        return read_checksums(folder)
+    except CheckpointError:
+        return None
 
 
 def _may_be_replaced(names: set[str]) -> bool:
@@ -198,7 +212,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         CheckpointError: the target exists and is not an older weights folder (and nothing else).
         WriteError: it cannot be written.
     """
-    check_target(target)
+    check_target(target, overwrite=True)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))

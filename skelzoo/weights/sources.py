@@ -177,22 +177,25 @@ def described(name: str, hub: Hub = HUB) -> tuple[str, ModelConfig, str]:
     return located.source.name, located.config(located.read(CONFIG)), located.card()
 
 
-def fetch(name: str, to: str | Path | None = None, hub: Hub = HUB, repair: bool = False) -> Located:
+def fetch(name: str, to: str | Path | None = None, hub: Hub = HUB, repair: bool = False, overwrite: bool = False) -> Located:
     """Have a model on this machine, every file checked.
 
     Args:
         to: also copy it to this folder, to be loaded as ``local:TO``.
         repair: fetch files of the Hub again that are here and damaged.
+        overwrite: replace another model that ``to`` holds.
 
     Raises:
         IntegrityError: a file is not the one listed.
-        CheckpointError: ``to`` is a folder of something else.
+        CheckpointError: ``to`` is a folder of something else, or holds another model.
         WriteError: ``to`` or the cache cannot be written.
         UnknownModelError, WeightsUnavailableError: as ``locate``.
     """
     if to is not None:
-        check_target(Path(to))
+        check_target(Path(to), overwrite=True)
     located = locate(name, hub, repair)
+    if to is not None:
+        check_target(Path(to), overwrite, located.files)
     for file in located.files:
         located.read(file)
     if to is not None:

@@ -9,14 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from author_files import author_net, author_state, saved
+from click.testing import CliRunner
 from safetensors import SafetensorError
 from tiny import make_clip, make_encoder
 from torch import nn
 
 import skelzoo
+from skelzoo.cli import main
 from skelzoo.errors import CheckpointError, ExportError, WriteError
 from skelzoo.inference.export import export
 from skelzoo.weights.files import LISTED, check_target
+from skelzoo.weights.sources import fetch
 
 
 @pytest.mark.parametrize("files", [["notes.txt"], ["config.json"], ["config.json", "README.md"], [*LISTED, "checksums.json", "notes.txt"]])
@@ -119,3 +123,25 @@ def test_a_compiled_net_is_saved_under_its_own_names(tmp_path: Path) -> None:
     encoder.net = torch.compile(encoder.net, backend="eager")  # type: ignore[assignment]
     again = skelzoo.load(f"local:{encoder.save(tmp_path / 'again')}", device="cpu")
     assert np.array_equal(again.embed(make_clip()), make_encoder().embed(make_clip()))
+
+
+def test_another_model_is_replaced_only_when_told(tmp_path: Path) -> None:
+    """Fetching the same model again is no loss, though what lies there may be damaged."""
+    mine, net = make_encoder(1).save(tmp_path / "mine"), author_net("stgcn")
+    before = (mine / "model.safetensors").read_bytes()
+    path = saved(tmp_path / "a.pt", author_state("stgcn", net))
+    name, target = f"local:{make_encoder().save(tmp_path / 'other')}", str(mine)
+    fetching, converting = ["fetch", name, "--to", target], ["convert", str(path), "--arch", "stgcn", "--to", target]
+    for words in (fetching, converting):
+        refused = CliRunner().invoke(main, words)
+        assert refused.exit_code == 1 and f"{target}: holds a model. Choose another name, or give --overwrite" in refused.stderr
+        assert (mine / "model.safetensors").read_bytes() == before
+    assert CliRunner().invoke(main, [*fetching, "--overwrite"]).exit_code == 0
+    (mine / "model.safetensors").write_bytes(b"damaged")
+    assert CliRunner().invoke(main, fetching).exit_code == 0
+    assert np.array_equal(skelzoo.load(f"local:{mine}", device="cpu").embed(make_clip()), make_encoder().embed(make_clip()))
+    (mine / "checksums.json").write_text("damaged")
+    with pytest.raises(CheckpointError, match="holds a model"):
+        fetch(name, mine)
+    assert CliRunner().invoke(main, [*converting, "--overwrite"]).exit_code == 0
+    assert skelzoo.load(f"local:{mine}", device="cpu").config.arch == "stgcn"
