@@ -239,12 +239,17 @@ def _value(text: str) -> Any:
 def publish_command(folder: str, repo: str, name: str | None, about: str | None, private: bool, dry_run: bool) -> None:
     """Check a weights FOLDER, write its card, upload it in one commit, and pin commit and hashes in the manifest."""
     from skelzoo.publishing import publish
+    from skelzoo.weights.publish import ENTRY
 
     done = publish(folder, repo, name=name, about=about, dry_run=dry_run, private=private)
     if dry_run:
         click.echo(f"{done.card}\n{done.name}: everything is in order; nothing was sent")
     else:
         click.echo(f"{done.name}: {done.pinned}, pinned in {done.manifest}")
+        if done.manifest.name.endswith(ENTRY):
+            click.echo(
+                f"note: that is its entry for the manifest of a source checkout, as that of a package is not written in; load it as {done.pinned}", err=True
+            )
 
 
 COMMANDS = (

@@ -12,12 +12,12 @@ from typing import Any, get_type_hints
 from skelzoo.errors import CheckpointError, ManifestError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.loading import verify
-from skelzoo.skeleton.writing import check_place
-from skelzoo.weights.files import CHECKSUMS, LISTED, copy_folder, parse_json, read_checksums
+from skelzoo.skeleton.writing import check_place, whole_file
+from skelzoo.weights.files import CHECKSUMS, LISTED, copy_folder, dump_json, parse_json, read_checksums
 from skelzoo.weights.hub import HUB, Hub, check_repo, upload
 from skelzoo.weights.manifest import Metric, ModelEntry, manifest, manifest_path
 from skelzoo.weights.places import NAME_PATTERN
-from skelzoo.weights.publish import Provenance, card, check_entry, entry_row, write_entry
+from skelzoo.weights.publish import Provenance, card, check_entry, entry_file, entry_row, write_entry
 
 UNPUBLISHED = "0" * 40
 """Stands for the commit while there is none."""
@@ -30,7 +30,7 @@ class Publication:
     Attributes:
         name: of the model.
         pinned: ``hf:owner/repo@<commit>``; "" for a dry run.
-        manifest: the file in which it was pinned.
+        manifest: the file in which it was pinned: the manifest of a source checkout, else ``FOLDER.entry.json`` with the model's entry alone.
         card: the model card.
     """
 
@@ -45,7 +45,8 @@ def publish(
 ) -> Publication:
     """Check a weights folder, write its card, upload it in one commit, and pin commit and hashes in the manifest.
 
-    The folder itself stays as it is.
+    The folder itself stays as it is. Only a source checkout has a manifest to write in: an installed package is replaced by the next
+    upgrade, so the entry then goes into a file beside the folder, and the model is known by its pinned name.
 
     Args:
         folder: its path, also as ``local:FOLDER``.
@@ -58,7 +59,7 @@ def publish(
     Raises:
         CheckpointError: the folder is damaged, or a name that cannot be taken.
         ManifestError: licence, provenance or metrics are missing.
-        WriteError: the manifest cannot be written.
+        WriteError: the manifest, or the file beside the folder, cannot be written.
         WeightsUnavailableError: not owner/repo, or the Hub cannot be reached, or refuses.
     """
     check_repo(repo)
@@ -70,18 +71,25 @@ def publish(
     encoder = Encoder.from_pretrained(f"local:{folder}", device="cpu")
     _check_name(name, encoder)
     provenance, metrics = _about(name, about)
-    check_place(manifest_path())
+    beside = entry_file(Path(folder).resolve())
+    target = beside or manifest_path()
+    check_place(target)
     parameters = sum(p.numel() for p in encoder.net.parameters())
     row = entry_row(f"hf:{repo}@{UNPUBLISHED}", encoder.config, provenance, metrics, parameters, read_checksums(Path(folder)))
     check_entry(name, row)
     text = card(name, provenance, metrics, parameters, encoder.labels or (), f"hf:{repo}")
     if dry_run:
-        return Publication(name, "", manifest_path(), text)
+        return Publication(name, "", target, text)
     with tempfile.TemporaryDirectory() as scratch:
         files = copy_folder(Path(folder), read_checksums(Path(folder)), Path(scratch) / "model", text)
         pinned = upload(Path(scratch) / "model", (*LISTED, CHECKSUMS), repo, f"{name}, by skelzoo publish", hub, private)
-    write_entry(name, entry_row(pinned, encoder.config, provenance, metrics, parameters, files))
-    return Publication(name, pinned, manifest_path(), text)
+    row = entry_row(pinned, encoder.config, provenance, metrics, parameters, files)
+    if beside is None:
+        write_entry(name, row)
+    else:
+        with whole_file(beside) as file:
+            file.write(dump_json({name: row}).encode())
+    return Publication(name, pinned, target, text)
 
 
 def _check_name(name: str, encoder: Encoder) -> None:

@@ -280,6 +280,11 @@ def manifest_path() -> Path:
     raise ManifestError(f"weights_manifest.json is neither in {package} nor beside it. Reinstall skelzoo.")
 
 
+def in_package(path: Path) -> bool:
+    """Whether a manifest is that of an installed package, which people do not write into."""
+    return path.parent.name == "skelzoo" and (path.parent / "__init__.py").is_file()
+
+
 @cache
 def manifest() -> Manifest:
     """The manifest of this installation, read once."""

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from skelzoo.errors import CheckpointError, ManifestError
-from skelzoo.skeleton.writing import whole_file
+from skelzoo.skeleton.writing import alone, whole_file
 from skelzoo.weights.files import FileInfo, copy_folder, dump_json, read_checksums
 from skelzoo.weights.hub import card_metadata
-from skelzoo.weights.manifest import Metric, ModelConfig, manifest, manifest_path, parse_manifest
+from skelzoo.weights.manifest import Metric, ModelConfig, in_package, manifest, manifest_path, parse_manifest
 from skelzoo.weights.places import NAME_PATTERN, models_folder
 from skelzoo.weights.sources import read_config
+
+ENTRY = ".entry.json"
+"""Ends the name of a file that holds a model's entry and nothing else of a manifest."""
 
 CONFUSED = "head, clips taken for "
 """Starts the protocol of a metric that counts the held-out clips of one class (its dataset) that got another; the card has them in a table of their own."""
@@ -131,16 +134,23 @@ def check_entry(name: str, row: Mapping[str, Any]) -> str:
 
 
 def write_entry(name: str, row: Mapping[str, Any]) -> None:
-    """Put a model's entry into the manifest of this installation.
+    """Put a model's entry into the manifest of this source checkout, one process at a time.
 
     Raises:
         ManifestError: the manifest would no longer follow its schema.
         WriteError: it cannot be written.
     """
-    text = check_entry(name, row)
-    with whole_file(manifest_path()) as file:
-        file.write(text.encode())
+    path = manifest_path()
+    with alone(path.with_name(f".{path.name}.lock"), path):
+        text = check_entry(name, row)
+        with whole_file(path) as file:
+            file.write(text.encode())
     manifest.cache_clear()
+
+
+def entry_file(folder: Path) -> Path | None:
+    """Where the entry of a published folder goes when skelzoo is no source checkout, beside it: the next upgrade would replace what is written into the package."""
+    return folder.with_name(folder.name + ENTRY) if in_package(manifest_path()) else None
 
 
 def card(name: str, provenance: Provenance, metrics: Sequence[Metric], parameters: int, labels: Sequence[str], address: str = "") -> str:

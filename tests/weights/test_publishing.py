@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
+import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +29,7 @@ from skelzoo.errors import CheckpointError, ManifestError, SkelzooError, Weights
 from skelzoo.learn.protocols import PROTOCOLS
 from skelzoo.publishing import publish
 from skelzoo.weights import manifest as manifest_module
+from skelzoo.weights import publish as publish_module
 from skelzoo.weights.hub import Hub
 from skelzoo.weights.publish import ACCURACIES
 
@@ -148,6 +151,42 @@ def test_published_uploaded_in_one_commit_pinned_and_loaded_again(olah: Olah, up
     assert np.array_equal(encoder.embed(make_clip()), make_encoder().embed(make_clip())) and "tiny-new" in skelzoo.list_models(pretrained=True)
     assert skelzoo.verify("tiny-new", device="cpu", cache_dir=cache, local_files_only=True).ok
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_the_manifest_of_an_installed_package_is_not_written_in(
+    uploads: Uploads, folder: Path, about: Path, own_manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = own_manifest.parent / "site-packages/skelzoo"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    installed = own_manifest.rename(package / own_manifest.name)
+    before = installed.read_bytes()
+    for module in ("weights.manifest", "weights.publish", "publishing"):
+        monkeypatch.setattr(f"skelzoo.{module}.manifest_path", lambda: installed)
+    monkeypatch.setattr(os, "access", lambda path, mode: package not in (Path(path), *Path(path).parents))
+    dry = publish(folder, "owner/tiny-new", about=about, dry_run=True)
+    assert dry.manifest == folder.parent / "tiny-new.entry.json" and not dry.manifest.exists()
+    done = publish(folder, "owner/tiny-new", about=about, hub=Hub(uploads.url, token="hf_no"))
+    (entry,) = json.loads(done.manifest.read_text()).items()
+    assert done.manifest == dry.manifest and entry[0] == "tiny-new" and entry[1]["weights"]["source"] == done.pinned
+    assert installed.read_bytes() == before and len(os.listdir(package)) == 2 and "tiny-new" not in skelzoo.list_models()
+
+
+def test_two_that_publish_at_once_lose_no_entry(folder: Path, own_manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = next(iter(json.loads(own_manifest.read_text())["models"].values()))
+    check, second = publish_module.check_entry, threading.Thread(target=publish_module.write_entry, args=("second", row))
+
+    def slow(name: str, row: dict[str, Any]) -> str:
+        text = check(name, row)
+        if name == "first":
+            second.start()
+            second.join(0.5)
+        return text
+
+    monkeypatch.setattr(publish_module, "check_entry", slow)
+    publish_module.write_entry("first", row)
+    second.join()
+    assert {"first", "second"} <= json.loads(own_manifest.read_text())["models"].keys()
 
 
 def test_the_card_has_the_metadata_of_the_hub(folder: Path, about: Path) -> None:
