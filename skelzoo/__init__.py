@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from skelzoo.skeleton.prepare import Contract, fill_missing, prepare, select_persons
     from skelzoo.skeleton.remap import Coverage, coverage, remap
     from skelzoo.skeleton.windows import windows
-    from skelzoo.weights.manifest import info, list_models
+    from skelzoo.weights.listing import info, list_models
 
 __version__ = "0.1.0"
 
@@ -32,7 +32,7 @@ _HOMES = {
     "Clip": "skeleton.clip", "clips_from_array": "skeleton.clip", "find_files": "skeleton.io", "read": "skeleton.io",
     "Layout": "skeleton.layouts", "get_layout": "skeleton.layouts", "list_layouts": "skeleton.layouts", "make_layout": "skeleton.layouts",
     "Contract": "skeleton.prepare", "fill_missing": "skeleton.prepare", "prepare": "skeleton.prepare", "select_persons": "skeleton.prepare",
-    "Coverage": "skeleton.remap", "coverage": "skeleton.remap", "remap": "skeleton.remap", "info": "weights.manifest", "list_models": "weights.manifest",
+    "Coverage": "skeleton.remap", "coverage": "skeleton.remap", "remap": "skeleton.remap", "info": "weights.listing", "list_models": "weights.listing",
     "layout_from_names": "skeleton.io.joint_names", "save_clips": "skeleton.io.array:save", "windows": "skeleton.windows",
 }  # fmt: skip
 

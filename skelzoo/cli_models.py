@@ -35,14 +35,22 @@ def list_command(pattern: str, pretrained: bool, as_json: bool) -> None:
     """List the models whose names fit PATTERN, such as "skeattnclr*"; those with published weights come first."""
     from skelzoo.inference.output import table
 
-    rows = sorted((skelzoo.info(name) for name in skelzoo.list_models(pattern, pretrained)), key=lambda r: _source(r) is None)
+    rows, damaged = [], []
+    for name in skelzoo.list_models(pattern, pretrained):
+        try:
+            rows.append(skelzoo.info(name))
+        except SkelzooError as error:
+            damaged.append(error)
+    rows.sort(key=lambda r: _source(r) is None)
     if as_json:
         click.echo(pretty_json([_brief(r) for r in rows]))
     elif rows:
         cells = [[r["name"], (_source(r) or "-").partition("@")[0], _licence(r), r["config"]["contract"]["layout"], r["summary"]] for r in rows]
         click.echo(table(["name", "weights", "licence", "layout", "summary"], cells))
-    else:
+    elif not damaged:
         click.echo(f"no model fits {pattern!r}{' and has weights' if pretrained else ''}; `skelzoo list` shows all", err=True)
+    if damaged:
+        fail("\nerror: ".join(map(str, damaged)))
 
 
 def _brief(row: dict[str, Any]) -> dict[str, Any]:

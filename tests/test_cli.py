@@ -113,7 +113,8 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     parsed = manifest_module.parse_manifest(
         json.dumps({"schema_version": 1, "label_sets": {}, "contracts": {}, "models": table, "aliases": {"beta": "beta-y"}})
     )
-    monkeypatch.setattr(manifest_module, "manifest", lambda: parsed)
+    for module in ("manifest", "listing"):
+        monkeypatch.setattr(f"skelzoo.weights.{module}.manifest", lambda: parsed)
     return table
 
 

@@ -84,9 +84,14 @@ def test_a_name_of_ones_own(home: Path, tmp_path: Path) -> None:
     (home / "models/aimclr-lab/model.safetensors").write_bytes(b"other")
     with pytest.raises(IntegrityError):
         skelzoo.load("aimclr-lab", device="cpu")
-    (home / "models/aimclr-lab/config.json").write_text("{")
-    with pytest.raises(CheckpointError, match="Register the model again"):
-        skelzoo.info("aimclr-lab")
+    config = home / "models/aimclr-lab/config.json"
+    config.write_text(config.read_text().replace('"stgcn"', '"psp"'))
+    for name in ("aimclr-lab", f"local:{config.parent}"):
+        with pytest.raises(IntegrityError, match=r"config\.json: not the file it must be"):
+            skelzoo.info(name)
+    listed = CliRunner().invoke(main, ["list"])
+    assert listed.exit_code == 1 and "skeattnclr-openskel" in listed.stdout and "aimclr-lab" not in listed.stdout
+    assert re.search(r"^error: \S*config\.json: not the file it must be", listed.stderr)
 
 
 def test_published_weights_are_not_overruled_by_a_folder(home: Path, tmp_path: Path) -> None:

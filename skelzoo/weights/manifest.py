@@ -8,9 +8,7 @@ Read from ``weights_manifest.json``, which lies in the installed package, or bes
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -21,14 +19,10 @@ import numpy as np
 
 from skelzoo.errors import CheckpointError, ContractError, LayoutError, ManifestError, UnknownModelError
 from skelzoo.skeleton.prepare import Contract
-from skelzoo.weights.files import CARD, CONFIG, FileInfo, file_table, parse_json
-from skelzoo.weights.hub import HF_PATTERN, Hub
-from skelzoo.weights.places import registered_folder, registered_names
+from skelzoo.weights.files import FileInfo, file_table, parse_json
+from skelzoo.weights.hub import HF_PATTERN
 
 CONFIG_FORMAT = 1
-
-YOURS = "yours"
-"""Family of models that were registered under a name of one's own."""
 
 
 @dataclass(frozen=True)
@@ -290,56 +284,3 @@ def manifest() -> Manifest:
     """The manifest of this installation, read once."""
     path = manifest_path()
     return parse_manifest(path.read_text(encoding="utf-8"), str(path))
-
-
-def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Model names that match a shell pattern such as ``"skeattnclr*"``.
-
-    Args:
-        pretrained: only those with weights, published or registered on this machine.
-    """
-    names = {*(manifest().pretrained if pretrained else manifest().models), *registered_names()}
-    return sorted(n for n in names if fnmatch.fnmatchcase(n, pattern))
-
-
-def info(
-    name: str, *, endpoint: str | None = None, cache_dir: str | Path | None = None, local_files_only: bool = False, token: str | None = None
-) -> dict[str, Any]:
-    """Everything that is known of a model as plain JSON types: contract, licence, metrics, provenance, size.
-
-    Args:
-        name: a model name, ``local:FOLDER`` or ``hf:owner/repo@<commit>``; of the last, config and card alone are fetched.
-            ``endpoint``, ``cache_dir``, ``local_files_only`` and ``token`` are those of ``skelzoo.load``.
-
-    Returns:
-        The manifest's entry, and ``registered``: the folder of weights that were registered under this name, or None; their config
-        then stands for the entry's. Of models that the manifest does not know, ``card`` is their README.md, else None.
-
-    Raises:
-        UnknownModelError: with near names.
-        WeightsUnavailableError: no such folder, or the Hub does not give it.
-        IntegrityError, CheckpointError: the config of a registered or foreign model cannot be read.
-    """
-    if isinstance(name, str) and name.startswith(("local:", "hf:")):
-        from skelzoo.weights.sources import described  # which reads the manifest
-
-        found, config, text = described(name, Hub(endpoint, cache_dir, local_files_only, token))
-        summary = "A folder of this machine." if name.startswith("local:") else "A repository of the Hub."
-        row = dataclasses.asdict(ModelEntry(found, "unknown", f"{summary} Its card says what it is.", config, None))
-        return {**row, "config": config.to_dict(), "registered": None, "card": text}
-    models, folder = manifest(), registered_folder(manifest().aliases.get(name, name))
-    entry = models.find(name) if folder is None or name in (*models.models, *models.aliases) else _registered(folder)
-    if folder is not None and entry.weights is None:  # a registered net may lack the head
-        entry = dataclasses.replace(entry, config=_registered(folder).config)
-    path = folder / CARD if folder and entry.family == YOURS else None
-    card = path.read_text(encoding="utf-8", errors="replace") if path and path.is_file() else None
-    return {**dataclasses.asdict(entry), "config": entry.config.to_dict(), "registered": folder and str(folder), "card": card}
-
-
-def _registered(folder: Path) -> ModelEntry:
-    path = folder / CONFIG
-    try:
-        row = parse_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a model config ({error}). Register the model again, or remove its folder.") from error
-    return ModelEntry(folder.name, YOURS, "Registered on this machine; its README.md says what it is.", ModelConfig.from_dict(row, str(path)), None)

@@ -1,0 +1,60 @@
+"""What models there are and what is known of each. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from pathlib import Path
+from typing import Any
+
+from skelzoo.weights.hub import Hub
+from skelzoo.weights.manifest import ModelEntry, manifest
+from skelzoo.weights.places import registered_folder, registered_names
+from skelzoo.weights.sources import described
+
+SUMMARIES = {"local:": "A folder of this machine. Its card says what it is.", "hf:": "A repository of the Hub. Its card says what it is."}
+
+YOURS = ("yours", "Registered on this machine; its README.md says what it is.")
+"""Family and summary of models that were registered under a name of one's own."""
+
+
+def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
+    """Model names that match a shell pattern such as ``"skeattnclr*"``.
+
+    Args:
+        pretrained: only those with weights, published or registered on this machine.
+    """
+    names = {*(manifest().pretrained if pretrained else manifest().models), *registered_names()}
+    return sorted(n for n in names if fnmatch.fnmatchcase(n, pattern))
+
+
+def info(
+    name: str, *, endpoint: str | None = None, cache_dir: str | Path | None = None, local_files_only: bool = False, token: str | None = None
+) -> dict[str, Any]:
+    """Everything that is known of a model as plain JSON types: contract, licence, metrics, provenance, size.
+
+    Args:
+        name: a model name, ``local:FOLDER`` or ``hf:owner/repo@<commit>``; of the last, config and card alone are fetched.
+            ``endpoint``, ``cache_dir``, ``local_files_only`` and ``token`` are those of ``skelzoo.load``.
+
+    Returns:
+        The manifest's entry, and ``registered``: the folder of weights that were registered under this name, or None; their config
+        then stands for the entry's. Of models that the manifest does not know, ``card`` is their README.md, else None.
+
+    Raises:
+        UnknownModelError: with near names.
+        WeightsUnavailableError: no such folder, or the Hub does not give it.
+        IntegrityError, CheckpointError: the config of a registered or foreign model cannot be read, or was changed.
+    """
+    kind = next((k for k in SUMMARIES if isinstance(name, str) and name.startswith(k)), None)
+    folder = None if kind else registered_folder(manifest().aliases.get(name, name))
+    hub, card = Hub(endpoint, cache_dir, local_files_only, token), None
+    if kind is None and (folder is None or name in (*manifest().models, *manifest().aliases)):
+        entry = manifest().find(name)
+        if folder is not None and entry.weights is None:  # a registered net may lack the head
+            entry = dataclasses.replace(entry, config=described(name, hub)[1])
+    else:
+        found, config, card = described(name, hub)
+        family, summary = ("unknown", SUMMARIES[kind]) if kind else YOURS
+        entry = ModelEntry(found, family, summary, config, None)
+    return {**dataclasses.asdict(entry), "config": entry.config.to_dict(), "registered": folder and str(folder), "card": card}
