@@ -38,7 +38,7 @@ def main(folder: str, out: str, model: str = "skeattnclr-openskel") -> None:
         dist.barrier()
         if rank == 0:
             done = store.finish()
-            print(f"{done.row['clips']} vectors of {done.row['dim']} numbers -> {out}")
+            print(f"{done.clips} vectors of {done.dim} numbers -> {out}")
     dist.destroy_process_group()
 
 

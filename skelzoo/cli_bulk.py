@@ -37,9 +37,9 @@ def embed_to_store(
     job = Job(model, dtype, select_persons, shard_size or SHARD, parquet, form.layout, form.axes, form.fps, window, step, form.fill_missing)
     names = [f"cuda:{name}" if name.isdigit() else name for name in devices.split(",")]
     store = embed_store(job, paths, out, devices=names, workers=workers or 1, compile=compile, batch_size=batch_size)
-    click.echo(f"{store.row['clips']} vectors of {store.row['dim']} numbers: {out}")
-    if store.row["refused"]:
-        fail(f"{store.row['refused']} file(s) or clip(s) left out, {store.row['clips']} clip(s) done; {out}/refused.csv lists them.")
+    click.echo(f"{store.clips} vectors of {store.dim} numbers: {out}")
+    if store.refused:
+        fail(f"{store.refused} file(s) or clip(s) left out, {store.clips} clip(s) done; {out}/refused.csv lists them.")
 
 
 @click.command("export")

@@ -122,20 +122,32 @@ def _say(line: str) -> None:
 
 def _here(store: Store, settings: Settings, shards: Sequence[int]) -> Generator[list[str], None, None]:
     if shards:
-        embedder = ShardEmbedder(store, settings)
-        yield from map(embedder.embed, shards)
+        with ShardEmbedder(store, settings) as embedder:
+            yield from map(embedder.embed, shards)
 
 
 class ShardEmbedder:
-    """Makes shards of a store. In order they are made fastest, as a large file is then read once."""
+    """Makes shards of a store. In order they are made fastest, as a large file is then read once and stays open until ``close`` or the end of a ``with`` block."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        self.store, self.batch_size, self.select_persons = store, settings.batch_size, bool(store.row["select_persons"])
-        self.encoder = Encoder.from_pretrained(store.row["model"], device=settings.device, dtype=store.row["dtype"], compile=settings.compile)
+        self.store, self.batch_size, self.job = store, settings.batch_size, store.job
+        self.encoder = Encoder.from_pretrained(self.job.model, device=settings.device, dtype=self.job.dtype, compile=settings.compile)
         self._stream: ClipStream | None = None
         self._doubts = noted_doubts()
+
+    def __enter__(self) -> ShardEmbedder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file that is being read; another shard opens it again."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
     def embed(self, shard: int) -> list[str]:
         """Make one shard and put it into the store.
@@ -187,13 +199,12 @@ class ShardEmbedder:
         yield clips, refused
 
     def _items(self, part: Part) -> Iterator[PreparedClip | Refusal]:
-        row = self.store.row
-        for item in cut_clips(self._read(part), row.get("window"), row.get("step")):
-            yield item if isinstance(item, Refusal) else prepare_clip(item, self.encoder.contract, self.select_persons)
+        for item in cut_clips(self._read(part), self.job.window, self.job.step):
+            yield item if isinstance(item, Refusal) else prepare_clip(item, self.encoder.contract, self.job.select_persons)
 
     def _read(self, part: Part) -> Iterator[FileClip | Refusal]:
         if part.last is None:
-            yield from read_files([part.file], form=self.store.form)
+            yield from read_files([part.file], form=self.job.form)
             return
         stream = self._open(part.file)
         try:
@@ -203,18 +214,13 @@ class ShardEmbedder:
                 yield Refusal(part.file, clip.error, clip.name) if isinstance(clip, BadClip) else FileClip(clip, part.file)
         except ReadError as error:
             yield Refusal(part.file, error)
-            self._close()
+            self.close()
 
     def _open(self, file: str) -> ClipStream | None:
         if self._stream is None or self._stream.path != Path(file):
-            self._close()
-            self._stream = open_stream(file, self.store.form)
+            self.close()
+            self._stream = open_stream(file, self.job.form)
         return self._stream
-
-    def _close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
 
 
 class _Worker:
@@ -294,11 +300,11 @@ def _work(pipe: Connection, folder: str, settings: Settings) -> None:
     """Make shards as they are asked for; the answer is what was refused, or as a text what failed."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     embedder: ShardEmbedder | None = None
-    with contextlib.suppress(EOFError, KeyboardInterrupt):
+    with contextlib.suppress(EOFError, KeyboardInterrupt), contextlib.ExitStack() as stack:
         while True:
             shard = pipe.recv()
             try:
-                embedder = embedder or ShardEmbedder(read_store(folder), settings)
+                embedder = embedder or stack.enter_context(ShardEmbedder(read_store(folder), settings))
                 pipe.send(embedder.embed(shard))
             except SkelzooError as error:
                 pipe.send(str(error))

@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -100,11 +101,10 @@ class Store:
     folder: Path
     row: Mapping[str, Any]
 
-    @property
-    def form(self) -> ArrayForm:
-        """What files may leave open."""
-        layout, axes, fps = (self.row.get(key) for key in ("array_layout", "array_axes", "array_fps"))
-        return ArrayForm(layout, axes, fps, bool(self.row["fill_missing"]))
+    @cached_property
+    def job(self) -> Job:
+        """What was asked for; what an older version did not know yet is as it then was."""
+        return Job(**{field.name: self.row[field.name] for field in fields(Job) if field.name in self.row})
 
     @property
     def shards(self) -> int:
@@ -115,6 +115,21 @@ class Store:
     def complete(self) -> bool:
         """Whether everything is done."""
         return "clips" in self.row
+
+    @property
+    def clips(self) -> int:
+        """Number of vectors N, once it is complete."""
+        return int(self.row["clips"])
+
+    @property
+    def dim(self) -> int:
+        """Size of a vector D, once it is complete."""
+        return int(self.row["dim"])
+
+    @property
+    def refused(self) -> int:
+        """Number of files and clips that were left out, once it is complete."""
+        return int(self.row["refused"])
 
     def parts(self, shard: int) -> list[Part]:
         """The clips that a shard is made of."""
@@ -177,7 +192,7 @@ class Store:
                 ids = csv_bytes([str(row + i), c.name, c.file, c.label] for i, c in enumerate(shard.ids))
                 self._put(files, {VECTORS: shard.vectors.astype("<f4").tobytes(), IDS: ids, REFUSED: csv_bytes(shard.refused)})
                 row += len(shard.ids)
-        if self.row["parquet"]:
+        if self.job.parquet:
             self._write_parquet(dim)
         return _write_row(self.folder, {**self.row, "clips": clips, "dim": dim, "refused": refused})
 
@@ -265,9 +280,8 @@ def read_store(folder: str | Path) -> Store:
         raise StoreError(f"{path}: no store of embeddings ({error}). They are written by skelzoo embed --out.") from error
     if not isinstance(row, dict) or row.get("format") != 1 or "shards" not in row:
         raise StoreError(f"{path}: no store of embeddings of format 1. They are written by skelzoo embed --out.")
-    row.setdefault("fill_missing", False)
     store = Store(Path(folder), row)
-    lost = [name for name in (VECTORS, IDS, REFUSED, *([PARQUET] if row["parquet"] else [])) if store.complete and not (store.folder / name).is_file()]
+    lost = [name for name in (VECTORS, IDS, REFUSED, *([PARQUET] if store.job.parquet else [])) if store.complete and not (store.folder / name).is_file()]
     if lost:
         raise StoreError(f"{path}: was complete, but {', '.join(lost)} is gone. Put it back, or remove the folder and embed the clips again.")
     return store
@@ -288,13 +302,14 @@ def _write_row(folder: Path, row: Mapping[str, Any]) -> Store:
 
 
 def _check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str]) -> None:
-    other = [key for key, value in wanted.items() if store.row.get(key) != value]
+    held = {**store.row, **asdict(store.job)}
+    other = [key for key, value in wanted.items() if held.get(key) != value]
     if "model" in other:  # weights and contract are others with it, and options that were left out may be meant
         given = {field.name for field in fields(Job) if wanted[field.name] != field.default}
         other = [key for key in other if key in given]
     if other:
         # The plan also changes with the size of the shards, and their number with the plan.
-        told = [f"its {key} is {_short(store.row.get(key))}, now it is {_short(wanted[key])}" for key in other if key not in ("shards", "plan_sha256")]
+        told = [f"its {key} is {_short(held.get(key))}, now it is {_short(wanted[key])}" for key in other if key not in ("shards", "plan_sha256")]
         changed = _changed_file(store, paths) if "plan_sha256" in other else ""
         if changed or not told:
             told.append(f"its files (plan_sha256) are not as they were: {changed or 'their order, size or date'}")
@@ -303,7 +318,7 @@ def _check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str]) -
 
 def _changed_file(store: Store, paths: Sequence[str]) -> str:
     """The first file that is new, gone or, while the store has its plan, of another size or date; "" where none is found."""
-    now = {part.file: (part.size, part.modified) for part in parts_of(paths, store.folder, store.form)}
+    now = {part.file: (part.size, part.modified) for part in parts_of(paths, store.folder, store.job.form)}
     before: dict[str, tuple[int, int] | None] = {}
     if store.complete:
         for name in (IDS, REFUSED):

@@ -90,6 +90,9 @@ def test_a_store_holds_what_embed_gives(model: str, clips: Path, tmp_path: Path,
     sums = json.loads((Path(model.removeprefix("local:")) / "checksums.json").read_text())
     assert row == store.row and (row["clips"], row["dim"], row["refused"], row["model"]) == (6, 16, 6, model)
     assert row["weights_sha256"] == sums["model.safetensors"]["sha256"] and row["contract"]["frames"] == 16
+    assert store.job == Job(model, shard_size=shard_size) and (store.clips, store.dim, store.refused) == (6, 16, 6)
+    open_files = {os.readlink(link) for link in Path("/proc/self/fd").glob("*") if os.path.lexists(link)}  # none where the system has no such folder
+    assert not [file for file in open_files if file.startswith(str(clips))]
     before = content(tmp_path / "store")
     embed_store(Job(model, shard_size=shard_size), paths, tmp_path / "store", devices=["cpu"])
     assert content(tmp_path / "store") == before and capsys.readouterr().err == ""
@@ -363,7 +366,7 @@ def test_a_store_among_its_recordings_goes_on_and_is_no_recording(model: str, cl
     expected = embed_store(job, [str(clips)], tmp_path / "elsewhere", devices=["cpu"])
     # Of a folder with another store in it, which is no result of this run, the vectors and what was refused of them are no clips.
     ids = [row["name"] for row in csv.DictReader((store / "ids.csv").open())]
-    assert len(ids) == done.row["clips"] and ids == [row["name"] for row in csv.DictReader((expected.folder / "ids.csv").open())]
+    assert len(ids) == done.clips and ids == [row["name"] for row in csv.DictReader((expected.folder / "ids.csv").open())]
     assert "embeddings.npy" not in (store / "refused.csv").read_text()
 
 

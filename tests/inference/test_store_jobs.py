@@ -78,7 +78,7 @@ def test_a_store_of_an_earlier_version_goes_on(model: str, tmp_path: Path) -> No
     embed_store(Job(model), paths, out, devices=["cpu"])
     row = json.loads((out / "store.json").read_text())
     (out / "store.json").write_text(json.dumps({key: value for key, value in row.items() if key not in ADDED}))
-    assert embed_store(Job(model), paths, out, devices=["cpu"]).row["clips"] == 2
+    assert embed_store(Job(model), paths, out, devices=["cpu"]).clips == 2
     with pytest.raises(StoreError, match="its window is null, now it is 16"):
         embed_store(Job(model, window=16), paths, out, devices=["cpu"])
 
