@@ -20,6 +20,7 @@ from tiny import make_clip, make_encoder, write_json
 
 import skelzoo
 from skelzoo.cli import main
+from skelzoo.skeleton.clip import numbers
 from skelzoo.skeleton.procedural import make
 from skelzoo.weights import manifest as manifest_module
 
@@ -177,6 +178,18 @@ def test_read_goes_on_past_missing_paths(clips: Path) -> None:
     assert result.exit_code == 1 and "wave-0" in result.stdout
     assert len(errors(result)) == 3
     assert run("read", clips / "none.npz").stdout == ""
+
+
+def test_read_goes_on_past_what_memory_does_not_hold(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(values: Any, *given: Any) -> Any:
+        if np.shape(values)[1] > 80:
+            raise MemoryError
+        return numbers(values, *given)
+
+    monkeypatch.setattr("skelzoo.skeleton.clip.numbers", small)
+    result = run("read", clips)
+    assert result.exit_code == 1 and "wave-0" in result.stdout
+    assert f"{clips / 'a.npz'}: unpacks to more than memory holds" in errors(result)[0] and len(errors(result)) == 2
 
 
 @pytest.mark.needs_shared

@@ -91,7 +91,13 @@ def read(path: PathLike, *, layout: str | None = None, axes: str | None = None, 
 
 def read_formed(path: PathLike, form: ArrayForm) -> list[Clip]:
     """``read``, with what a file may leave open in one; errors as there."""
-    path = Path(path)
+    try:
+        return _read(Path(path), form)
+    except MemoryError:
+        raise ReadError(path, "unpacks to more than memory holds", "It is damaged or made to do so; or cut it into smaller files.") from None
+
+
+def _read(path: Path, form: ArrayForm) -> list[Clip]:
     if os.path.isdir(path):
         path = pose.one_recording(path) or path
     check_file(path)

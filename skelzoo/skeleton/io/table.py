@@ -120,7 +120,7 @@ def _read_table(path: Path) -> _Table:
         raise ReadError(path, f"two columns are {columns.twice}", "Give every column a name of its own.")
     body = _Body(path, columns, rows)
     joints = joints_of(columns) if not columns.long else unique(body.texts("joint"))
-    axes = _axes(columns, joints, path)
+    axes = _axes(columns, path)
     layout, order = _layout(joints, path)
     places = body.long(joints, axes) if columns.long else body.wide(joints, axes)
     keypoints, scores = places[..., : len(axes)], places[..., len(axes)]
@@ -135,7 +135,7 @@ def _cells(lines: Sequence[str]) -> list[list[str]]:
     return list(csv.reader(lines, delimiter=max("\t;,", key=first.count)))
 
 
-def _axes(columns: Columns, joints: Sequence[str], path: Path) -> str:
+def _axes(columns: Columns, path: Path) -> str:
     if columns.long:
         return AXES if "z" in columns.named else "xy"
     has_z = any("z" in row for row in columns.joints.values())
