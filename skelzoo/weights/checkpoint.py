@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -25,6 +27,11 @@ from skelzoo.weights.sources import Located
 MAX_HEADER = 16 << 20
 """Bytes; a longer list of tensors is refused before it is parsed."""
 
+UNREADABLE = (
+    OSError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError, AssertionError, ArithmeticError, MemoryError,
+    struct.error, UnpicklingError, SafetensorError,
+)  # fmt: skip
+"""What the readers raise on files that are damaged or something else."""
 
 MAX_NUMBER = 1 << 13
 """Largest whole number and longest list among the options of a net: a config must not keep a machine busy."""

@@ -1,17 +1,14 @@
-"""The authors' checkpoint files -> the state of our nets. The only file that unpickles, and tensors only."""
+"""The authors' checkpoint files -> the state of our nets. Foreign files are unpickled here alone, and tensors only."""
 
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -20,18 +17,13 @@ from skelzoo.nets.dsta import position_code
 from skelzoo.nets.graph import GRAPHS
 from skelzoo.skeleton.layouts import Layout
 from skelzoo.weights.author_keys import Translation, listed
+from skelzoo.weights.checkpoint import UNREADABLE
 
 WRAPPERS = ("model", "state_dict")
 """Entries under which a file may keep the state, beside its optimizer and such."""
 
 TOLERANCE = 1e-6
 """Largest difference between a constant that a file stores and the one our net computes."""
-
-UNREADABLE = (
-    OSError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError, AssertionError, ArithmeticError, MemoryError,
-    struct.error, UnpicklingError, SafetensorError,
-)  # fmt: skip
-"""What the readers raise on files that are damaged or something else."""
 
 TRAINING = {
     r"encoder_k(?:_\w+)?\..*": "key encoder of the pretraining",

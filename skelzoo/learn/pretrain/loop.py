@@ -30,8 +30,7 @@ from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.writing import alone, whole_file
-from skelzoo.weights.checkpoint import build_net
-from skelzoo.weights.convert import UNREADABLE
+from skelzoo.weights.checkpoint import UNREADABLE, build_net
 from skelzoo.weights.manifest import ModelConfig
 
 LOG, CHECKPOINT, RECIPE, HEAD, RESULT, LOCK = "log.csv", "checkpoint.pt", "recipe.json", "head.json", "weights", ".lock"
@@ -357,7 +356,7 @@ class Run:
     def _read(self, path: Path) -> dict[str, Any]:
         """Take method and optimiser from a checkpoint; the rest of it is returned."""
         try:
-            rest: dict[str, Any] = self.fabric.load(path, {"method": self.method, "optimiser": self.optimiser})
+            rest: dict[str, Any] = self.fabric.load(path, {"method": self.method, "optimiser": self.optimiser}, weights_only=True)
             return {**rest, "step": int(rest["step"])}
         except (MemoryError, torch.OutOfMemoryError):
             raise
