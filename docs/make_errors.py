@@ -139,7 +139,7 @@ CASES: dict[str, Callable[[], object]] = {
     "saving over a folder of something else": lambda: encoder().save("notes"),
     "a result below a file": lambda: skelzoo.save_clips("notes/mine.txt/clips.npz", bodies()),
     "embedding into a folder of something else": lambda: embed_store(Job("skeattnclr-openskel"), ["notes"], "notes"),
-    "exporting an encoder in bfloat16": lambda: export(encoder("bfloat16"), "onnx", "encoder.onnx"),
+    "exporting an encoder in bfloat16": lambda: export(encoder("bfloat16"), "encoder.onnx"),
     "a number format that encoders do not run in": lambda: skelzoo.load("skeattnclr-openskel", device="cpu", dtype="int8"),
     "fine-tuning on clips without labels": lambda: finetune(encoder(), bodies()),
     "publishing weights without saying their licence": lambda: publish(saved(lambda folder: None).removeprefix("local:"), "owner/mine", dry_run=True),

@@ -44,12 +44,16 @@ def embed_to_store(
 
 @click.command("export")
 @click.argument("model")
-@click.option("--to", "kind", type=click.Choice(["onnx", "pt2"]), required=True, help="ONNX (needs the onnx extra), or a program of torch.export.")
-@click.option("--out", required=True, metavar="FILE", help="Ends in .onnx or .pt2; FILE.json beside it says how clips are prepared and what comes out.")
-def export_command(model: str, kind: str, out: str) -> None:
+@click.option(
+    "--out",
+    required=True,
+    metavar="FILE",
+    help="Ends in .onnx (needs the onnx extra), or .pt2 for a program of torch.export; FILE.json beside it says how clips are prepared and what comes out.",
+)
+def export_command(model: str, out: str) -> None:
     """Write MODEL as one file that runs without skelzoo: prepared clips in, vectors and, with a head, logits out."""
     from skelzoo.inference.encoder import Encoder
     from skelzoo.inference.export import export
 
-    done = export(Encoder.from_pretrained(model, device="cpu"), kind, out)
+    done = export(Encoder.from_pretrained(model, device="cpu"), out)
     click.echo(f"{', '.join(map(str, done.files))}: vectors and logits as those of {model}, largest difference {done.difference:.1e}")

@@ -58,13 +58,12 @@ class _Outputs(nn.Module):
         return (z, self.net.forward_head(z))[: len(self.names)]
 
 
-def export(encoder: Encoder, to: str, path: str | os.PathLike[str]) -> Export:
+def export(encoder: Encoder, path: str | os.PathLike[str]) -> Export:
     """Write an encoder as one file, and check that it gives what the encoder gives, for one clip and for several.
 
     Args:
         encoder: on the CPU, in float32.
-        to: ``onnx`` or ``pt2``.
-        path: ends in ``.onnx`` or ``.pt2``. ``PATH.json`` beside it says how clips are prepared and what comes out.
+        path: ends in ``.onnx`` for ONNX, in ``.pt2`` for a program of torch.export. ``PATH.json`` beside it says how clips are prepared and what comes out.
 
     Raises:
         CheckpointError: the net has other layers than its config says.
@@ -72,7 +71,8 @@ def export(encoder: Encoder, to: str, path: str | os.PathLike[str]) -> Export:
         MissingDependencyError: the packages of the onnx extra are not installed.
         WriteError: another suffix, or it cannot be written.
     """
-    target = check_output(path, (f".{to}",))
+    target = check_output(path, (".onnx", ".pt2"))
+    kind = target.suffix.lower().removeprefix(".")
     if encoder.device.type != "cpu":
         raise ExportError(f"{encoder.name} is on {encoder.device}. Call encoder.net.cpu() to export it.")
     if encoder.dtype != torch.float32:
@@ -83,15 +83,15 @@ def export(encoder: Encoder, to: str, path: str | os.PathLike[str]) -> Export:
     clip = prepare_golden(golden_clip(encoder), encoder)
     clips = np.stack([clip, clip * 0.9, clip[:, ::-1]])
     with _quiet():
-        data, run = (_onnx if to == "onnx" else _pt2)(net, torch.from_numpy(clips), encoder.name)
+        data, run = (_onnx if kind == "onnx" else _pt2)(net, torch.from_numpy(clips), encoder.name)
     difference = max(_difference(net, run, clips), _difference(net, run, clips[:1]))
     if difference > TOLERANCE:
-        raise ExportError(f"{encoder.name}: the {to} file gives vectors that differ by {difference:.1e}, more than {TOLERANCE:.0e}; nothing was written.")
+        raise ExportError(f"{encoder.name}: the {kind} file gives vectors that differ by {difference:.1e}, more than {TOLERANCE:.0e}; nothing was written.")
     about = target.with_name(f"{target.name}.json")
     with whole_file(target) as file:
         file.write(data)
         with whole_file(about) as text:
-            text.write(dump_json({"sha256": bytes_info(data).sha256, **_about(encoder, to, names)}).encode())
+            text.write(dump_json({"sha256": bytes_info(data).sha256, **_about(encoder, kind, names)}).encode())
     return Export((target, about), difference)
 
 
@@ -153,10 +153,10 @@ def _difference(net: nn.Module, run: Run, clips: NDArray[np.float32]) -> float:
     return max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1)) for a, b in zip(run(clips), expected, strict=True))
 
 
-def _about(encoder: Encoder, to: str, names: Sequence[str]) -> dict[str, Any]:
+def _about(encoder: Encoder, kind: str, names: Sequence[str]) -> dict[str, Any]:
     contract, sizes = encoder.contract, {"embedding": encoder.embedding_dim, "logits": encoder.config.num_classes}
     return {
-        "format": to, **({"opset": OPSET} if to == "onnx" else {}), "skelzoo": __version__, "torch": torch.__version__, "model": encoder.name,
+        "format": kind, **({"opset": OPSET} if kind == "onnx" else {}), "skelzoo": __version__, "torch": torch.__version__, "model": encoder.name,
         "input": {"name": "clips", "dtype": "float32", "shape": ["n", *contract.shape], "axes": "n c t v m"},
         "outputs": [{"name": name, "dtype": "float32", "shape": ["n", sizes[name]]} for name in names],
         "joints": list(get_layout(contract.layout).joints), "contract": contract.to_dict(),

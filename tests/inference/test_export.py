@@ -57,7 +57,7 @@ def same(found: list[np.ndarray], encoder: Encoder, clips: np.ndarray) -> None:
 def test_pt2_of_every_architecture(arch: str, tmp_path: Path) -> None:
     encoder = encoder_of(arch)
     encoder.card = "# Tiny\n\n## Licence\n\nCC0-1.0. Made up.\n\n## Measured\n"
-    done = export(encoder, "pt2", tmp_path / "net.pt2")
+    done = export(encoder, tmp_path / "net.pt2")
     assert json.loads((tmp_path / "net.pt2.json").read_text())["licence"] == "CC0-1.0. Made up."
     module = torch.export.load(str(tmp_path / "net.pt2")).module()
     for count in (1, 2, 5):
@@ -70,7 +70,7 @@ def test_pt2_of_every_architecture(arch: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", manifest().pretrained)
 def test_aotinductor_packages_of_the_published_models(name: str, tmp_path: Path) -> None:
     encoder = skelzoo.load(name, device="cpu")
-    export(encoder, "pt2", tmp_path / "net.pt2")
+    export(encoder, tmp_path / "net.pt2")
     program = torch.export.load(str(tmp_path / "net.pt2"))
     package = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "compiled.pt2"))
     module = torch._inductor.aoti_load_package(package)
@@ -88,7 +88,7 @@ def run_onnx(path: Path, clips: np.ndarray) -> list[np.ndarray]:
 def test_onnx_and_what_is_written_beside_it(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     folder = encoder_of(QUICK).save(tmp_path / "tiny")
-    done = CliRunner().invoke(main, ["export", f"local:{folder}", "--to", "onnx", "--out", str(tmp_path / "net.onnx")])
+    done = CliRunner().invoke(main, ["export", f"local:{folder}", "--out", str(tmp_path / "net.onnx")])
     assert done.exit_code == 0 and "largest difference" in done.stdout, done.output
     encoder = skelzoo.load(f"local:{folder}", device="cpu")
     for count in (1, 2, 5):
@@ -106,7 +106,7 @@ def test_a_torch_that_cannot_convert_to_onnx_is_named(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(torch.onnx, "export", refuse)
     with pytest.raises(ExportError, match=r"torch\.onnx cannot convert the net\. This is torch \d"):
-        export(encoder_of(QUICK), "onnx", tmp_path / "net.onnx")
+        export(encoder_of(QUICK), tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -115,7 +115,7 @@ def test_a_torch_that_cannot_convert_to_onnx_is_named(tmp_path: Path, monkeypatc
 def test_onnx_of_the_published_models(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     encoder = skelzoo.load(name, device="cpu")
-    assert export(encoder, "onnx", tmp_path / "net.onnx").difference <= 1e-4
+    assert export(encoder, tmp_path / "net.onnx").difference <= 1e-4
     golden = skelzoo.Clip(load_golden(name)["keypoints"].numpy(), encoder.contract.layout, fps=30)
     clips = np.stack([skelzoo.prepare(golden, encoder.contract)] * 3)
     same(run_onnx(tmp_path / "net.onnx", clips), encoder, clips)
@@ -131,10 +131,10 @@ def load_golden(name: str) -> dict[str, torch.Tensor]:
 
 
 def test_what_cannot_be_exported(tmp_path: Path) -> None:
-    with pytest.raises(WriteError, match=r"ending in \.pt2"):
-        export(make_encoder(), "pt2", tmp_path / "net.onnx")
+    with pytest.raises(WriteError, match=r"ending in \.onnx or \.pt2"):
+        export(make_encoder(), tmp_path / "net.pt")
     with pytest.raises(ExportError, match="bfloat16"):
-        export(make_encoder(dtype="bfloat16"), "pt2", tmp_path / "net.pt2")
+        export(make_encoder(dtype="bfloat16"), tmp_path / "net.pt2")
     encoder = make_encoder()
 
     def odd(x: torch.Tensor) -> torch.Tensor:
@@ -142,7 +142,7 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
 
     encoder.net.forward_features = odd  # type: ignore[assignment]
     with pytest.raises(ExportError, match="cannot follow the net"):
-        export(encoder, "pt2", tmp_path / "net.pt2")
+        export(encoder, tmp_path / "net.pt2")
     assert not list(tmp_path.iterdir())
 
 
@@ -150,7 +150,7 @@ def test_a_net_in_training_is_exported_as_it_embeds(tmp_path: Path) -> None:
     encoder = encoder_of(QUICK)
     encoder.net.train()
     state = {name: tensor.clone() for name, tensor in encoder.net.state_dict().items()}
-    export(encoder, "pt2", tmp_path / "net.pt2")
+    export(encoder, tmp_path / "net.pt2")
     clips = prepared(encoder, 3)
     same([t.detach().numpy() for t in torch.export.load(str(tmp_path / "net.pt2")).module()(torch.from_numpy(clips))], encoder, clips)
     assert encoder.net.training and all(torch.equal(tensor, state[name]) for name, tensor in encoder.net.state_dict().items())

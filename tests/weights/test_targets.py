@@ -113,7 +113,7 @@ def test_a_net_that_could_not_be_loaded_again_replaces_no_model(tmp_path: Path, 
     with pytest.raises(CheckpointError, match=says):
         encoder.save(folder)
     with pytest.raises((CheckpointError, ExportError), match=says):
-        export(encoder, "pt2", folder.parent / "net.pt2")
+        export(encoder, folder.parent / "net.pt2")
     assert (folder / "model.safetensors").read_bytes() == before and os.listdir(folder.parent) == [folder.name]
 
 
