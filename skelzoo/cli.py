@@ -195,9 +195,9 @@ def _prepare(
 
 @main.command("demo")
 @click.option("--model", default="skeattnclr-openskel", show_default=True, help="Model to run.")
-@click.option("--picture", default="skelzoo_demo.png", show_default=True, help=".png, .svg or .pdf to write.")
+@click.option("--picture", show_default="skelzoo_demo.png", help=".png, .svg or .pdf to write; needs the viz extra.")
 @device_option
-def demo_command(model: str, picture: str, device: str) -> None:
+def demo_command(model: str, picture: str | None, device: str) -> None:
     """Classify and embed four made-up motions and draw them. Needs no data and no network."""
     from skelzoo.demo import run_demo
 

@@ -18,7 +18,7 @@ from skelzoo.skeleton import procedural
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.writing import whole_file
 
-PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
+PICTURE, PICTURE_SUFFIXES = "skelzoo_demo.png", (".png", ".svg", ".pdf")
 SEEDS = 6
 """Performances of each motion."""
 
@@ -63,14 +63,14 @@ class DemoResult:
         rows: one per motion.
         matched: performances whose nearest neighbour among all others (by that cosine) is of the same motion, and how many there are.
         cosines: (motions, motions) mean cosine similarity of their performances, none with itself.
-        picture: the file written.
+        picture: the file written, or None where matplotlib is not installed and none was named.
     """
 
     model: str
     rows: tuple[DemoRow, ...]
     cosines: NDArray[np.float64]
     matched: tuple[int, int]
-    picture: Path
+    picture: Path | None
 
     def __str__(self) -> str:
         header = ["motion", "class 1", "class 2", "class 3", "nearest other", "cosine*", "own cosine*"]
@@ -87,24 +87,24 @@ class DemoResult:
         ]
         found = f"{self.matched[0]} of {self.matched[1]} performances have one of the same motion as nearest neighbour"
         note = "* mean over performances, after the mean of all vectors is taken off"
-        return f"{self.model} on made-up motions\n{table(header, rows)}\n{note}\n{found}\npicture: {self.picture}"
+        picture = self.picture or "none, as it needs matplotlib: pip install 'skelzoo[viz]'"
+        return f"{self.model} on made-up motions\n{table(header, rows)}\n{note}\n{found}\npicture: {picture}"
 
 
-def run_demo(model: str = "skeattnclr-openskel", picture: str | Path = "skelzoo_demo.png", device: str = "auto") -> DemoResult:
+def run_demo(model: str = "skeattnclr-openskel", picture: str | Path | None = None, device: str = "auto") -> DemoResult:
     """Make motions, embed and classify them, and draw poses, classes and vectors.
 
     Args:
         model: as ``skelzoo.load`` takes it; it needs a classification head and joints that ``kinect20`` gives; motions are filmed for COCO's.
-        picture: .png, .svg or .pdf; written whole or not at all.
+        picture: .png, .svg or .pdf, written whole or not at all; by default ``PICTURE`` where matplotlib is installed.
         device: as ``skelzoo.load`` takes it.
 
     Raises:
-        MissingDependencyError: matplotlib is not installed.
+        MissingDependencyError: a picture was named, and matplotlib is not installed.
         WriteError: the picture cannot be written.
         SkelzooError: the model cannot be loaded, or does not take the motions.
     """
-    _need_matplotlib()
-    target = check_output(picture, PICTURE_SUFFIXES)
+    target = _target(picture)
     encoder = load(model, device=device)
     names = list(procedural.motions())
     clips = [procedural.make(name, seed=seed) for name in names for seed in range(SEEDS)]
@@ -123,16 +123,21 @@ def run_demo(model: str = "skeattnclr-openskel", picture: str | Path = "skelzoo_
         labels, scores = tuple(str(n) for n in result.labels[i]), tuple(float(s) for s in result.scores[i])
         rows.append(DemoRow(name, labels, scores, float(norms[i * SEEDS]), names[j], float(similar[i, j]), float(similar[i, i])))
     demo = DemoResult(encoder.name, tuple(rows), similar, (matched, len(clips)), target)
-    with whole_file(target) as file:
-        _draw(demo, clips[::SEEDS], unit).savefig(file, format=target.suffix[1:].lower(), dpi=160)
+    if target is not None:
+        with whole_file(target) as file:
+            _draw(demo, clips[::SEEDS], unit).savefig(file, format=target.suffix[1:].lower(), dpi=160)
     return demo
 
 
-def _need_matplotlib() -> None:
+def _target(picture: str | Path | None) -> Path | None:
+    """Where to draw; nowhere when it is left open and matplotlib is not there."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
+        if picture is None:
+            return None
         raise MissingDependencyError("matplotlib", "viz", "the demo picture") from error
+    return check_output(picture or PICTURE, PICTURE_SUFFIXES)
 
 
 def _similarities(unit: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:

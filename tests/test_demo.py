@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from tiny import make_encoder
 
+from skelzoo.cli import main
 from skelzoo.demo import DemoResult, run_demo
 from skelzoo.errors import ContractError, MissingDependencyError, WriteError
 from skelzoo.skeleton.procedural import motions
@@ -57,6 +59,13 @@ def test_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingDependencyError, match=r"skelzoo\[viz\]"):
         run_demo("local:nowhere", tmp_path / "demo.png")
+
+
+def test_without_matplotlib_there_is_the_table(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["demo", "--model", model, "--device", "cpu"])
+    assert done.exit_code == 0 and all(word in done.stdout for word in (*motions(), "pip install 'skelzoo[viz]'")) and os.listdir(tmp_path) == []
 
 
 def test_refuses_before_any_work(tmp_path: Path) -> None:
