@@ -8,7 +8,7 @@ from skelzoo import Layout, get_layout, list_layouts
 
 HEAD = """# Joint layouts
 
-Written by `python docs/make_layouts.py` from `skelzoo/skeleton/layouts.json`; do not edit. Joints are numbered from 0, as on the V axis of an array.
+Written by `python docs/make_layouts.py` from `skelzoo/skeleton/layouts.json`; do not edit. Joints are numbered from 0, as on the V axis of an array; `skelzoo layouts NAME` prints them too.
 
 Conversion between layouts goes by the body point a joint stands for, never by its number. `skelzoo.coverage(source, target)` says where every
 joint comes from; `-` means that the joint is no shared body point, so that another layout cannot take it from here.

@@ -16,19 +16,9 @@ from skelzoo.cli_bench import bench_group
 from skelzoo.cli_bulk import embed_to_store, export_command, store_options
 from skelzoo.cli_corpus import corpus_group
 from skelzoo.cli_eval import eval_command
-from skelzoo.cli_files import (
-    array_options,
-    check_label_options,
-    check_step,
-    finish,
-    go_through,
-    name_refusal,
-    note_passed_over,
-    select_option,
-    show_warning,
-    window_options,
-)
-from skelzoo.cli_models import COMMANDS, device_option, fail
+from skelzoo.cli_files import finish, go_through, name_refusal, note_passed_over, show_warning
+from skelzoo.cli_models import COMMANDS
+from skelzoo.cli_options import array_options, check_label_options, check_step, device_option, fail, select_option, window_options
 from skelzoo.errors import SkelzooError
 from skelzoo.skeleton.doubts import warned_once
 
@@ -76,13 +66,12 @@ for _command in (*COMMANDS, eval_command, export_command, bench_group, corpus_gr
 @main.command("read")
 @click.argument("paths", nargs=-1, required=True)
 @array_options()
-def read_command(paths: tuple[str, ...], array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool) -> None:
+def read_command(paths: tuple[str, ...], form: ArrayForm) -> None:
     """Show what is in files: one line per clip."""
     from skelzoo.inference.files import read_files
     from skelzoo.inference.output import table
-    from skelzoo.skeleton.io.form import ArrayForm
 
-    done, refused = go_through(read_files(paths, form=ArrayForm(array_layout, array_axes, array_fps, fill_missing)), paths)
+    done, refused = go_through(read_files(paths, form=form), paths)
     rows = []
     for item in done:
         c = item.clip
@@ -91,6 +80,20 @@ def read_command(paths: tuple[str, ...], array_layout: str | None, array_axes: s
     if rows:
         click.echo(table(["name", "persons", "frames", "fps", "layout", "channels", "label", "kinect20"], rows))
     finish(len(rows), refused)
+
+
+@main.command("layouts")
+@click.argument("name", required=False)
+def layouts_command(name: str | None) -> None:
+    """List the joint layouts, or the joints of the layout NAME by number, each with its parent."""
+    from skelzoo.inference.output import table
+
+    if name is None:
+        click.echo(table(["name", "title"], [[each, skelzoo.get_layout(each).title] for each in skelzoo.list_layouts()]))
+        return
+    layout = skelzoo.get_layout(name)
+    rows = [[str(i), joint, layout.joints[p] if p >= 0 else "-"] for i, (joint, p) in enumerate(zip(layout.joints, layout.parents, strict=True))]
+    click.echo(table(["number", "joint", "parent"], rows))
 
 
 def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -118,16 +121,17 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
 def embed_command(
     model: str, paths: tuple[str, ...], output: str | None, out: str | None, devices: str | None, workers: int | None, shard_size: int | None, parquet: bool,
     batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool, window: int | None, step: int | None,
-    array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool,
+    form: ArrayForm,
 ) -> None:  # fmt: skip
     """Write one vector per clip: with -o to one file, with --out to a folder, for more clips than memory holds."""
     from skelzoo.inference.output import EMBEDDING_SUFFIXES, check_output, write_embeddings
-    from skelzoo.skeleton.io.form import ArrayForm
 
     check_step(window, step)
-    form = ArrayForm(array_layout, array_axes, array_fps, fill_missing)
     if out is not None and output is None:
-        embed_to_store(model, paths, out, devices or device, workers, shard_size, parquet, batch_size, dtype, compile, select_persons, form, window, step)
+        from skelzoo.inference.store import SHARD, Job
+
+        job = Job(model, dtype, select_persons, shard_size or SHARD, parquet, form.layout, form.axes, form.fps, window, step, form.fill_missing)
+        embed_to_store(job, paths, out, devices or device, workers, compile, batch_size)
         return
     if output is None or out is not None or devices or workers or shard_size or parquet:
         raise click.UsageError("Give either -o FILE or --out STORE; --devices, --workers, --shard-size and --parquet go with --out.")
@@ -149,14 +153,12 @@ def embed_command(
 @_encoder_options
 def classify_command(
     model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool,
-    window: int | None, step: int | None, array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool,
+    window: int | None, step: int | None, form: ArrayForm,
 ) -> None:  # fmt: skip
     """Name the likeliest classes of each clip."""
     from skelzoo.inference.output import CLASS_SUFFIXES, check_output, classes_table, write_classes
     from skelzoo.learn.recordings import with_classes
-    from skelzoo.skeleton.io.form import ArrayForm
 
-    form = ArrayForm(array_layout, array_axes, array_fps, fill_missing)
     check_step(window, step)
     if output != "-":
         check_output(output, CLASS_SUFFIXES)
@@ -253,17 +255,15 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 def finetune_command(
     context: click.Context, model: str, recordings: str, out: str, mode: str, validation: str, folds: str | None, report: str | None, group: str | None, label: str | None,
     label_from: str, table: str | None, unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int, learning_rate: float, seed: int,
-    array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool,
+    form: ArrayForm,
 ) -> None:  # fmt: skip
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""
     from skelzoo.learn.finetune import FinetuneOptions
     from skelzoo.learn.finetune_result import check_report
     from skelzoo.learn.finetune_result import report as described
     from skelzoo.learn.recordings import finetune_recordings
-    from skelzoo.skeleton.io.form import ArrayForm
     from skelzoo.weights.files import check_target
 
-    form = ArrayForm(array_layout, array_axes, array_fps, fill_missing)
     if (report and not folds) or (folds and context.get_parameter_source("validation") is click.core.ParameterSource.COMMANDLINE):
         raise click.UsageError("--report goes with --folds, and --folds without --validation: the model then learns from all clips.")
     check_label_options(label, label_from != "auto", table)

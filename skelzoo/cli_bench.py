@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from skelzoo.cli_models import device_option
+from skelzoo.cli_options import device_option
 
 
 @click.group("bench")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from skelzoo.cli_models import fail
+from skelzoo.cli_options import fail
 
 if TYPE_CHECKING:
-    from skelzoo.skeleton.io.form import ArrayForm
+    from skelzoo.inference.store import Job
 
 
 def store_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -26,15 +26,10 @@ def store_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def embed_to_store(
-    model: str, paths: tuple[str, ...], out: str, devices: str, workers: int | None, shard_size: int | None, parquet: bool,
-    batch_size: int | None, dtype: str, compile: str, select_persons: bool, form: ArrayForm, window: int | None, step: int | None,
-) -> None:  # fmt: skip
+def embed_to_store(job: Job, paths: tuple[str, ...], out: str, devices: str, workers: int | None, compile: str, batch_size: int | None) -> None:
     """What ``embed --out`` does."""
     from skelzoo.inference.bulk import embed_store
-    from skelzoo.inference.store import SHARD, Job
 
-    job = Job(model, dtype, select_persons, shard_size or SHARD, parquet, form.layout, form.axes, form.fps, window, step, form.fill_missing)
     names = [f"cuda:{name}" if name.isdigit() else name for name in devices.split(",")]
     store = embed_store(job, paths, out, devices=names, workers=workers or 1, compile=compile, batch_size=batch_size)
     click.echo(f"{store.clips} vectors of {store.dim} numbers: {out}")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from skelzoo.cli_files import select_option
-from skelzoo.cli_models import device_option, pretty_json
+from skelzoo.cli_models import pretty_json
+from skelzoo.cli_options import device_option, select_option
 
 if TYPE_CHECKING:
     from skelzoo.learn.benchmarks import Benchmark

@@ -2,68 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import click
 
-from skelzoo.cli_models import fail
+from skelzoo.cli_options import fail
 
 if TYPE_CHECKING:
     from skelzoo.inference.files import Refusal
 
 T = TypeVar("T")
-
-select_option = click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most.")
-
-
-def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Options that say what files leave open; they become ``array_layout``, ``array_axes``, ``array_fps`` and ``fill_missing``.
-
-    Args:
-        prefix: before the names of the first three, for verbs that have options of these names.
-    """
-
-    def add(command: Callable[..., None]) -> Callable[..., None]:
-        for option in (
-            click.option(
-                "--fill-missing",
-                is_flag=True,
-                help="Fill NaN joints of numpy and parquet files, and empty cells of tables, by interpolation over time; else such clips are refused.",
-            ),
-            click.option(f"--{prefix}fps", "array_fps", type=float, metavar="FPS", help="Frames per second of files that give none."),
-            click.option(f"--{prefix}axes", "array_axes", metavar="AXES", help="Axes of numpy arrays that name none, e.g. 't v c' or 'n c t v m'."),
-            click.option(f"--{prefix}layout", "array_layout", metavar="NAME", help="Layout of numpy arrays that name none; see docs/layouts.md."),
-        ):
-            command = option(command)
-        return command
-
-    return add
-
-
-def window_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that cut clips; they become ``window`` and ``step``, which ``check_step`` looks at."""
-    for option in (
-        click.option(
-            "--step", type=click.IntRange(1), metavar="FRAMES", help="With --window: from the start of one to the next; as long as they are by default."
-        ),
-        click.option("--window", type=click.IntRange(1), metavar="FRAMES", help="Cut every clip into windows, each a clip NAME[start:stop] of its own."),
-    ):
-        command = option(command)
-    return command
-
-
-def check_step(window: int | None, step: int | None) -> None:
-    """Refuse --step without --window."""
-    if step and not window:
-        raise click.UsageError("--step goes with --window.")
-
-
-def check_label_options(*given: object) -> None:
-    """Refuse more than one of --label, --label-from and --labels."""
-    if sum(map(bool, given)) > 1:
-        raise click.UsageError("Give one of --label, --label-from and --labels.")
 
 
 def go_through(items: Iterator[T | Refusal], paths: Sequence[str], result: str = "") -> tuple[list[T], int]:

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 import skelzoo
+from skelzoo.cli_options import device_option, fail
 from skelzoo.errors import SkelzooError
-
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
-
-
-def fail(error: SkelzooError | str) -> NoReturn:
-    """Say what went wrong on stderr and end with exit code 1."""
-    from skelzoo.inference.files import one_line
-
-    click.echo(f"error: {error if isinstance(error, str) else one_line(error)}", err=True)
-    raise click.exceptions.Exit(1)
 
 
 def pretty_json(row: Any) -> str:
@@ -212,11 +203,11 @@ def verify_command(name: str | None, everything: bool, device: str) -> None:
 @click.option("--set", "settings", multiple=True, metavar="OPTION=VALUE", help="What shapes do not tell, e.g. heads=8 or num_frames=50; may be given again.")
 @click.option("--layout", help="Layout of the joints; by default one with as many.")
 @click.option("--head/--no-head", default=None, help="Keep the classification layer, or leave it out; by default one that was trained is kept.")
-@click.option("--license", default="unknown", show_default=True, help="Of the weights, for the card.")
+@click.option("--licence", default="unknown", show_default=True, help="Of the weights, for the card.")
 @click.option("--register", is_flag=False, flag_value="", metavar="[NAME]", help="Also copy to your models, to be loaded as NAME, by default that of --as.")
 @click.option("--overwrite", is_flag=True, help="Replace a model that FOLDER, or NAME, holds.")
 def convert_command(
-    checkpoints: tuple[str, ...], name: str | None, arch: str | None, to: str, settings: tuple[str, ...], layout: str | None, head: bool | None, license: str,
+    checkpoints: tuple[str, ...], name: str | None, arch: str | None, to: str, settings: tuple[str, ...], layout: str | None, head: bool | None, licence: str,
     register: str | None, overwrite: bool,
 ) -> None:  # fmt: skip
     """Turn CHECKPOINTS of the authors' code into a weights folder: one file, or those of the joint, bone and motion stream. Nothing in them is run."""
@@ -225,7 +216,7 @@ def convert_command(
     options = {key: _value(text) for key, _, text in (s.partition("=") for s in settings)}
     register = name if register == "" else register
     done = skelzoo.convert(
-        checkpoints, to=to, arch=arch, name=name, options=options, layout=layout, head=head, license=license, register=register, overwrite=overwrite
+        checkpoints, to=to, arch=arch, name=name, options=options, layout=layout, head=head, licence=licence, register=register, overwrite=overwrite
     )
     click.echo(f"{done.report()}\nweights, to be loaded as local:{done.folder}{f' or {done.registered}' if done.registered else ''}")
 

@@ -73,7 +73,7 @@ def convert(
     options: Mapping[str, Any] | None = None,
     layout: str | None = None,
     head: bool | None = None,
-    license: str = "unknown",
+    licence: str = "unknown",
     register: str | None = None,
     overwrite: bool = False,
 ) -> Conversion:
@@ -90,7 +90,7 @@ def convert(
         options: what shapes do not tell, e.g. ``{"heads": 8}``; for every arch also ``num_frames`` and ``num_persons`` of a clip.
         layout: of the joints; by default that of ntu25, kinect20 and coco17 which has as many.
         head: keep the classification layer; by default where it was trained, which it never is in a pretraining file.
-        license: of the weights, for the card.
+        licence: of the weights, for the card.
         register: name under which a copy goes to the user's models, for ``skelzoo.load(name)``.
         overwrite: replace a model that the folder, or the name, holds.
 
@@ -116,7 +116,7 @@ def convert(
         why = "head, which was not wanted"
     with _about(", ".join(map(str, paths))):
         encoder, done = _build(wanted, files, Path(to), register, why)
-    encoder.save(to, _card(done, name, paths, license))
+    encoder.save(to, _card(done, name, paths, licence))
     if register is not None:
         register_folder(Path(to), register)
     return done
@@ -178,18 +178,18 @@ def _member_key(stream: str, key: str) -> str:
     return f"{kind}.{stream}.{rest}" if stream else key
 
 
-def _card(done: Conversion, name: str | None, paths: Sequence[Path], license: str) -> str:
+def _card(done: Conversion, name: str | None, paths: Sequence[Path], licence: str) -> str:
     """The model card of a converted checkpoint."""
     rows = ((path.name, file_info(path)) for path in paths)
     return f"""---
-license: {license.lower()}
+license: {licence.lower()}
 library_name: skelzoo
 tags: [skeleton, action-recognition]
 ---
 
 # {name or done.arch}, converted
 
-Converted by skelzoo from a checkpoint in the format of the authors' code. The weights are by whoever trained them. Licence: {license}.
+Converted by skelzoo from a checkpoint in the format of the authors' code. The weights are by whoever trained them. Licence: {licence}.
 
 | file | bytes | sha256 |
 | --- | --- | --- |

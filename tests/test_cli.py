@@ -164,6 +164,15 @@ def test_info(models: dict[str, Any]) -> None:
     assert unknown.stderr.startswith("error: no model 'beta-z'. Did you mean beta-y") and unknown.stderr.count("\n") == 1
 
 
+def test_layouts() -> None:
+    rows = [line.split("  ")[0] for line in run("layouts").stdout.splitlines()]
+    assert rows == ["name", *skelzoo.list_layouts()] and "Kinect" in run("layouts").stdout
+    assert [line.split() for line in run("layouts", "kinect20").stdout.splitlines()][:3] == [
+        ["number", "joint", "parent"], ["0", "HipCenter", "-"], ["1", "Spine", "HipCenter"]
+    ]  # fmt: skip
+    assert "kinect20" in errors(run("layouts", "kinect21"))[0]
+
+
 def test_read(bad_clips: Path) -> None:
     result = run("read", bad_clips)
     assert result.exit_code == 1

@@ -308,7 +308,7 @@ def test_the_card_says_where_the_weights_come_from(tmp_path: Path) -> None:
     ):
         assert part in card
     assert str(tmp_path) not in card
-    skelzoo_convert(path, "--arch", "psp", "--to", tmp_path / "mine", "--license", "MIT", "--overwrite")
+    skelzoo_convert(path, "--arch", "psp", "--to", tmp_path / "mine", "--licence", "MIT", "--overwrite")
     assert "license: mit" in (tmp_path / "mine/README.md").read_text()
 
 

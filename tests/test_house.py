@@ -24,6 +24,7 @@ SAME_AS = {
     "cli_eval": "cli",
     "cli_files": "cli",
     "cli_models": "cli",
+    "cli_options": "cli",
     "bench": "cli",
     "bench_speed": "cli",
     "bench_precision": "cli",

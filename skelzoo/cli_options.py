@@ -1,0 +1,77 @@
+"""What the verbs share: options, checks of them, and how one says that it failed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from skelzoo.errors import SkelzooError
+
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+
+select_option = click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most.")
+
+
+def fail(error: SkelzooError | str) -> NoReturn:
+    """Say what went wrong on stderr and end with exit code 1."""
+    from skelzoo.inference.files import one_line
+
+    click.echo(f"error: {error if isinstance(error, str) else one_line(error)}", err=True)
+    raise click.exceptions.Exit(1)
+
+
+def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options that say what files leave open; the verb gets them in one, as ``form``.
+
+    Args:
+        prefix: before the names of the first three, for verbs that have options of these names.
+    """
+
+    def add(verb: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(verb)
+        def command(*args: Any, array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool, **others: Any) -> None:
+            from skelzoo.skeleton.io.form import ArrayForm
+
+            verb(*args, form=ArrayForm(array_layout, array_axes, array_fps, fill_missing), **others)
+
+        for option in (
+            click.option(
+                "--fill-missing",
+                is_flag=True,
+                help="Fill NaN joints of numpy and parquet files, and empty cells of tables, by interpolation over time; else such clips are refused.",
+            ),
+            click.option(f"--{prefix}fps", "array_fps", type=float, metavar="FPS", help="Frames per second of files that give none."),
+            click.option(f"--{prefix}axes", "array_axes", metavar="AXES", help="Axes of numpy arrays that name none, e.g. 't v c' or 'n c t v m'."),
+            click.option(f"--{prefix}layout", "array_layout", metavar="NAME", help="Layout of numpy arrays that name none; skelzoo layouts lists them."),
+        ):
+            option(command)
+        return command
+
+    return add
+
+
+def window_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that cut clips; they become ``window`` and ``step``, which ``check_step`` looks at."""
+    for option in (
+        click.option(
+            "--step", type=click.IntRange(1), metavar="FRAMES", help="With --window: from the start of one to the next; as long as they are by default."
+        ),
+        click.option("--window", type=click.IntRange(1), metavar="FRAMES", help="Cut every clip into windows, each a clip NAME[start:stop] of its own."),
+    ):
+        command = option(command)
+    return command
+
+
+def check_step(window: int | None, step: int | None) -> None:
+    """Refuse --step without --window."""
+    if step and not window:
+        raise click.UsageError("--step goes with --window.")
+
+
+def check_label_options(*given: object) -> None:
+    """Refuse more than one of --label, --label-from and --labels."""
+    if sum(map(bool, given)) > 1:
+        raise click.UsageError("Give one of --label, --label-from and --labels.")
