@@ -70,7 +70,7 @@ def _order(bodies: FloatArray, layout: Layout) -> str | None:
         return None
     return (
         f"the joints do not fit layout {layout.name!r}, whose hip centre is between the hips; they may be in another order. "
-        f"Compare yours with skelzoo.get_layout({layout.name!r}).joints; if they are the same, all is well."
+        "Compare yours with print(clip.layout.report()); if they are the same, all is well."
     )
 
 

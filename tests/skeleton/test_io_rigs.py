@@ -11,7 +11,8 @@ from skeleton_samples import PERSON, write_bvh
 
 from skelzoo.errors import CoverageError, ReadError
 from skelzoo.skeleton import io
-from skelzoo.skeleton.io import rig_names
+from skelzoo.skeleton.io import asf_amc, rig_names
+from skelzoo.skeleton.io.joint_names import layout_from_names
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.remap import coverage, remap
 
@@ -132,6 +133,33 @@ def test_a_root_above_hip_bones_is_one_and_its_name_may_be_longer() -> None:
         assert floor.point("hip_center") == {2: 0.5, 4: 0.5}, name
     fingers = [f"hand_{f}_0{i}_{s}" for f in ("index", "ring", "pinky", "thumb") for i in (1, 2, 3) for s in "lr"]
     assert rig_names.body_points(["pelvis", "hand_l", "hand_r", *fingers])["left_wrist"] == "hand_l"
+
+
+def test_asf_names_in_bvh_are_starts_of_their_bones(tmp_path: Path) -> None:
+    trunk = ["root", "lowerback", "thorax", "lowerneck", "head"]
+    names = rig([*trunk, "clavicle", "humerus", "radius", "hand", "fingers", "femur", "tibia", "foot", "toes"], "{}", "l{}", "r{}")
+    (clip,) = io.read(write_bvh(tmp_path / "a.bvh", names | {"l_collar": "lhipjoint"}))
+    assert clip.layout.own["lfemur"] == "left_hip" and clip.layout.own["lhumerus"] == "left_shoulder"
+
+
+@pytest.mark.skipif(not RAW.is_dir(), reason="no shared data here")
+def test_the_31_bones_of_an_asf_become_what_its_29_points_are() -> None:
+    for folder, name in (("cmu_asf", "02_03"), ("hdm05", "HDM_mm_rotateArmsBothBackward1Reps_011_120")):
+        path = RAW / folder / f"{name}.amc"
+        (expected,) = io.read(path)
+        asf = asf_amc.parse_asf(asf_amc.find_asf(path))
+        ends = asf_amc._positions(asf, asf_amc._motion(path.read_text(), asf, path))
+        clip = expected.replace(keypoints=np.stack([*ends.values()], 1) * 0.0254 / 0.45, layout=layout_from_names([*ends]))
+        assert len(ends) == 31
+        for target in ("kinect20", "ntu25"):
+            np.testing.assert_allclose(remap(clip, target).keypoints, remap(expected, target).keypoints, atol=1e-6)
+        forearm, hand = ends["lwrist"] - ends["lradius"], ends["lhand"] - ends["lwrist"]
+        bends = [np.ptp(np.degrees(_angle(a, b))) for a, b in ((ends["lradius"] - ends["lhumerus"], forearm), (forearm, hand))]
+        assert bends[0] < 3 < 8 < bends[1]  # the hand bends at the end of lwrist, which is where cmu29 has the wrist
+
+
+def _angle(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.arccos(np.clip((a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1), -1, 1))
 
 
 @pytest.mark.skipif(not RAW.is_dir(), reason="no shared data here")

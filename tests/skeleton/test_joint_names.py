@@ -70,6 +70,27 @@ def test_names_of_a_known_layout_mean_what_they_mean_there(known: str) -> None:
     assert [len(layout) - 1 - p if p >= 0 else -1 for p in layout.parents[::-1]] == list(other.parents)
 
 
+@pytest.mark.parametrize("spelt", ["{}", "Skel:{}"])
+def test_asf_bones_are_their_ends_whatever_else_is_there(spelt: str) -> None:
+    cmu = get_layout("cmu29")
+    bones = [spelt.format(bone) for bone in (*cmu.joints, "lradius", "rradius", "prop")][::-1]
+    layout = layout_from_names(bones)
+    up = {bone: layout.joints[p] if p >= 0 else None for bone, p in zip(bones, layout.parents, strict=True)}
+    expected = {spelt.format(j): spelt.format(cmu.joints[p]) if p >= 0 else None for j, p in zip(cmu.joints, cmu.parents, strict=True)}
+    changes = {"lradius": "lhumerus", "rradius": "rhumerus", "lwrist": "lradius", "rwrist": "rradius", "prop": "root"}
+    assert up == expected | {spelt.format(j): spelt.format(p) for j, p in changes.items()}
+    assert layout.points == {point: {spelt.format(j): weight for j, weight in mix.items()} for point, mix in cmu.points.items()}
+    assert {part: len(joints) - len(cmu.parts[part]) for part, joints in layout.parts.items()} == {
+        "trunk": 1, "left_arm": 1, "left_leg": 0, "right_arm": 1, "right_leg": 0}  # fmt: skip
+
+
+def test_asf_bones_without_a_wrist_end_their_forearms_there() -> None:
+    cut = [bone for bone in get_layout("cmu29").joints if not bone.endswith(("wrist", "hand", "fingers", "thumb", "neck"))]
+    layout = layout_from_names([*cut, "lradius", "rradius"])
+    assert layout.points["left_wrist"] == {"lradius": 1.0} and coverage(layout, "kinect20").share >= 0.8
+    assert layout.points["shoulder_center"] == {"lclavicle": 0.5, "rclavicle": 0.5} and layout.joints[layout.parents[layout.index("lclavicle")]] == "thorax"
+
+
 @pytest.mark.parametrize(("given", "parents", "says"), [
     ("nose left_ear right_ear withers tailbase", None, "5 joint names none is understood as left_shoulder, .*not understood are withers, tailbase.*make_layout"),
     ("knee knee", None, "joint names repeat"),

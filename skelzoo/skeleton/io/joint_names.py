@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from skelzoo.errors import LayoutError
-from skelzoo.skeleton.io.rig_names import body_points, guess_layout
+from skelzoo.skeleton.io.rig_names import are_bones, body_points, guess_layout, parents_of_bones
 from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts, make_layout
 
 ESSENTIAL = tuple(f"{side}_{point}" for side in ("left", "right") for point in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle"))
@@ -25,7 +25,8 @@ _UP = {
 def layout_from_names(names: Sequence[str], parents: Sequence[str | int | None] | None = None, *, name: str | None = None) -> Layout:
     """A layout for joints whose names are in common use: ``LeftUpLeg``, ``SHOULDER_LEFT``, ``l_knee``, ``mixamorig:Hips``.
 
-    Names that are those of a layout of skelzoo, in whatever order and spelling of ``_`` and capitals, mean what they mean there. ``print(layout.report())`` tells
+    Names that are those of a layout of skelzoo, in whatever order and spelling of ``_`` and capitals, mean what they mean there. Those of ASF bones
+    (``lhipjoint``, ``lfemur``, ``lhumerus``) are taken for the ends of these bones, as HDM05 and CMU have them, whatever else is there. ``print(layout.report())`` tells
     what each joint was taken for, ``skelzoo.coverage(layout, "kinect20")`` what becomes of it. Joints whose names are not understood stand for nothing.
 
     Args:
@@ -48,7 +49,9 @@ def layout_from_names(names: Sequence[str], parents: Sequence[str | int | None] 
     if known is not None:
         layout = _respelt(*known, names, None if parents is None else given)
     else:
-        layout = guess_layout(names, given if parents is not None else _parents(names), (0.1,) * len(names))
+        bones = are_bones(names)
+        told = given if parents is not None else parents_of_bones(names) if bones else _parents(names)
+        layout = guess_layout(names, told, (0.1,) * len(names), bones)
     layout = dataclasses.replace(layout, name=name or layout.name, title=name or f"{len(names)} joints, body points told from their names")
     missing = [point for point in ESSENTIAL if layout.point(point) is None]
     if missing:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from skelzoo.skeleton.io.kinematics import path_to_root
-from skelzoo.skeleton.layouts import Layout, Mix, make_layout
+from skelzoo.skeleton.layouts import Layout, Mix, get_layout, make_layout
 
 _PREFIX = re.compile(r"^(?:.*[:|] *|mixamorig\d* *|(?:bip0*1|valvebiped|cc base|j bip c|j bip|def|org|rig|jt|jnt|b) +)(?=.)", re.IGNORECASE)
 
@@ -44,7 +44,15 @@ _MIDLINE = {
     "head_top": "headtop headtopend headend headtip",
 }
 
-_WORDS = frozenset(name for names in (*_SIDED.values(), *_MIDLINE.values()) for name in names.split())
+# The same for the bones of ASF, where a joint is the END of its bone, as in cmu29: the knee is the femur's. A wrist bone is the forearm's outer third; the hand bends at its end.
+_SIDED_ENDS = {
+    "hip": "hipjoint", "knee": "femur", "ankle": "tibia", "foot": "foot", "shoulder": "clavicle", "elbow": "humerus", "wrist": "wrist radius", "hand_tip": "fingers",
+    "thumb": "thumb",
+}  # fmt: skip
+_MIDLINE_ENDS = {"hip_center": "root", "spine_mid": "upperback", "neck_base": "lowerneck", "head": "head"}
+_BONES = {("left", "hipjoint"), ("left", "femur"), ("left", "humerus")}
+
+_WORDS = frozenset(name for table in (_SIDED, _MIDLINE, _SIDED_ENDS, _MIDLINE_ENDS) for names in table.values() for name in names.split())
 
 
 def _split_all(joints: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -89,8 +97,38 @@ def _split(text: str) -> tuple[str, str]:
     return side, core
 
 
-def body_points(joints: Sequence[str]) -> dict[str, str]:
-    """Body point -> joint, as far as the names tell; also ``neck_base`` and ``head_top``, which are no body points."""
+def are_bones(joints: Sequence[str]) -> bool:
+    """Whether these are names of ASF bones. Of joints that start their bones, as in BVH, they may be too."""
+    return set(_split_all(joints).values()) >= _BONES
+
+
+def parents_of_bones(joints: Sequence[str]) -> tuple[int, ...]:
+    """The parent of each ASF bone, or the nearest one above that is there; others hang from the trunk's first, or else from the first of all."""
+    cmu = get_layout("cmu29")
+    names = list(_split_all(cmu.joints).values())
+    up = {name: names[parent] for name, parent in zip(names, cmu.parents, strict=True) if parent >= 0}
+    for side in ("left", "right"):
+        up[side, "wrist"], up[side, "radius"] = (side, "radius"), (side, "humerus")
+    split = _split_all(joints)
+    order = {name: v for v, name in enumerate(split.values())}
+    root = next((order[name] for name in names if not name[0] and name in order), 0)
+    parents = []
+    for name in split.values():
+        above = up.get(name)
+        while above is not None and above not in order:
+            above = up.get(above)
+        parents.append(root if above is None else order[above])
+    parents[root] = -1
+    return tuple(parents)
+
+
+def body_points(joints: Sequence[str], ends: bool = False) -> dict[str, str]:
+    """Body point -> joint, as far as the names tell; also ``neck_base`` and ``head_top``, which are no body points.
+
+    Args:
+        joints: joint names.
+        ends: whether each joint is the end of the ASF bone of that name, not the start.
+    """
     split = _split_all(joints)
     found: dict[str, str] = {}
     for side in ("left", "right", ""):
@@ -98,7 +136,7 @@ def body_points(joints: Sequence[str]) -> dict[str, str]:
         for joint, (joint_side, core) in split.items():
             if joint_side == side:
                 by_core.setdefault(core, joint)
-        for point, names in (_SIDED if side else _MIDLINE).items():
+        for point, names in ((_SIDED_ENDS if side else _MIDLINE_ENDS) if ends else _SIDED if side else _MIDLINE).items():
             match = next((name for name in names.split() if name in by_core), None)
             if match is not None:
                 found[f"{side}_{point}" if side else point] = by_core.pop(match)
@@ -108,23 +146,24 @@ def body_points(joints: Sequence[str]) -> dict[str, str]:
 
 
 @lru_cache(maxsize=256)
-def guess_layout(joints: tuple[str, ...], parents: tuple[int, ...], lengths: tuple[float, ...]) -> Layout:
+def guess_layout(joints: tuple[str, ...], parents: tuple[int, ...], lengths: tuple[float, ...], ends: bool = False) -> Layout:
     """A layout for a rig that is not among the known ones.
 
     Args:
         joints: joint names.
         parents: per joint the index of its parent, -1 for the root.
         lengths: bone from each joint to its parent in metres; they only weigh the mixes along the spine.
+        ends: as of ``body_points``; the mixes of cmu29 are then preferred.
 
     Returns:
         Layout named ``rig<joints>-<hash>``, another for other joints or mixes. Joints whose names are not understood stand for nothing; ``remap`` then
         names the points that are missing.
     """
-    found = body_points(joints)
+    found = body_points(joints, ends)
     if _on_the_floor(joints, parents, found):
         del found["hip_center"]
     own = {joint: point for point, joint in found.items() if point not in ("neck_base", "head_top")}
-    points = _points(joints, parents, lengths, found)
+    points = _points(joints, parents, lengths, found) | (_points_of_bones(joints) if ends else {})
     own = {joint: point for joint, point in own.items() if point not in points}
     pairs = _mirror(joints)
     name = f"rig{len(joints)}-{hashlib.sha256('|'.join([*joints, *(f'{p}{m}' for p, m in points.items())]).encode()).hexdigest()[:8]}"
@@ -132,6 +171,14 @@ def guess_layout(joints: tuple[str, ...], parents: tuple[int, ...], lengths: tup
         name, {j: own.get(j) for j in joints}, [p if p >= 0 else None for p in parents], title="BVH rig, body points told from its joint names",
         center="hip_center" if "hip_center" in found or "hip_center" in points else None, mirror=pairs, parts=_parts(joints, parents, found), points=points,
     )  # fmt: skip
+
+
+def _points_of_bones(joints: Sequence[str]) -> dict[str, Mix]:
+    """The mixes of cmu29 whose bones are all there."""
+    cmu = get_layout("cmu29")
+    named, joint_of = _split_all(cmu.joints), {name: joint for joint, name in _split_all(joints).items()}
+    mixes = {point: mix for point, mix in cmu.points.items() if point not in cmu.own.values() and all(named[bone] in joint_of for bone in mix)}
+    return {point: {joint_of[named[bone]]: weight for bone, weight in mix.items()} for point, mix in mixes.items()}
 
 
 def _on_the_floor(joints: Sequence[str], parents: Sequence[int], found: Mapping[str, str]) -> bool:
