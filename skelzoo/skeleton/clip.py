@@ -182,6 +182,8 @@ def _check_shape(shape: tuple[int, ...], layout: Layout, name: str) -> None:
             f"{name}: keypoints of shape {shape} are not (M, T, V, C) or (T, V, C) with the {len(layout)} joints of layout {layout.name!r}. This shape would fit "
             f"axes={' or axes='.join(map(repr, fits))}: use skelzoo.clips_from_array(x, {layout.name!r}, axes={fits[0]!r})."
         )
+    if len(shape) == 2 and (flat := unflattened(shape, layout)):
+        raise ClipError(f"{name}: keypoints of shape {shape} have all {len(layout)} joints of layout {layout.name!r} on one axis. Give {flat}.")
     if len(shape) not in (3, 4):
         raise ClipError(
             f"{name}: keypoints have {len(shape)} axes, shape {shape}. Give (M, T, V, C) or (T, V, C); for other orders use skelzoo.clips_from_array(x, layout, axes=...)."
@@ -195,6 +197,13 @@ def _check_shape(shape: tuple[int, ...], layout: Layout, name: str) -> None:
         )
         raise LayoutError(f"{name}: {shape[-2]} joints on the last axis but one of shape {shape}, but layout {layout.name!r} has {len(layout)}. {hint}")
     raise ClipError(f"{name}: {shape[-1]} coordinates on the last axis of shape {shape}. Give 2 (x, y) or 3 (x, y, z); confidences go into scores=.")
+
+
+def unflattened(shape: Sequence[int], layout: Layout) -> str | None:
+    """The call that parts the last axis into joints and coordinates, where it holds both: (T, 60) are 20 joints of 3; else None."""
+    channels = [c for c in (3, 2) if len(shape) >= 2 and shape[-1] == c * len(layout)]
+    rows = "len(keypoints)" if len(shape) == 2 else "*keypoints.shape[:-1]"
+    return f"keypoints.reshape({rows}, -1, {channels[0]})" if channels else None
 
 
 def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
@@ -238,10 +247,12 @@ def check_axes(shape: tuple[int, ...], axes: str, layout: Layout) -> None:
         size = dict(zip(names, shape, strict=True))
         if size["v"] == len(layout) and size["c"] in (2, 3):
             return
-    fits = fitting_axes(shape, layout)
+    fits, flat = fitting_axes(shape, layout), unflattened(shape, layout)
     hint = (
         f"For layout {layout.name!r} this shape would fit axes={' or axes='.join(repr(f) for f in fits)}."
         if fits
+        else f"Its last axis holds all {len(layout)} joints of layout {layout.name!r}: give {flat}, whose last axes are v c."
+        if flat
         else (f"No order of axes fits layout {layout.name!r}: one axis must be its {len(layout)} joints and one 2 or 3 coordinates.")
     )
     raise AxesError(f"an array of shape {tuple(shape)} cannot have axes {axes!r}. {hint}")

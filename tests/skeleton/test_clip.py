@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -164,6 +165,19 @@ def test_axes_that_are_no_axes(axes: str) -> None:
 def test_no_axes_fit() -> None:
     with pytest.raises(AxesError, match="No order of axes fits layout 'kinect20'"):
         clips_from_array(joints(4, 3, 7, 19), "kinect20", "n c t v")
+
+
+@pytest.mark.parametrize(("layout", "channels"), [("kinect20", 3), ("coco17", 2)])
+def test_flat_rows_are_told_how_they_become_joints(layout: str, channels: int) -> None:
+    x = joints(7, len(skelzoo.get_layout(layout)), channels)
+    flat = x.reshape(7, -1)
+    with pytest.raises(ClipError, match=re.escape(call := f"keypoints.reshape(len(keypoints), -1, {channels})")):
+        Clip(flat, layout)
+    assert np.array_equal(Clip(eval(call, {"keypoints": flat}), layout).keypoints[0], x)
+    many = np.stack([flat, flat])
+    with pytest.raises(AxesError, match=re.escape(call := f"keypoints.reshape(*keypoints.shape[:-1], -1, {channels})")):
+        clips_from_array(many, layout, "n t v c")
+    assert np.array_equal(clips_from_array(eval(call, {"keypoints": many}), layout, "n t v c")[1].keypoints[0], x)
 
 
 def test_a_sample_of_an_array_is_named() -> None:

@@ -81,6 +81,14 @@ def test_other_formats_keep_their_own_layout(tmp_path: Path) -> None:
         skelzoo.read(tmp_path / "clips.npz", layout="ntu25")
 
 
+@pytest.mark.parametrize("said", [None, "kinect20"])
+def test_files_of_flat_rows_are_told_how_they_become_joints(tmp_path: Path, said: str | None) -> None:
+    np.save(tmp_path / "a.npy", np.ones((9, 60)))
+    with pytest.raises(ReadError, match=r"shape \(9, 60\).*[Ss]ave keypoints\.reshape\(len\(keypoints\), -1, 3\)(?i:.*layout)") as error:
+        skelzoo.read(tmp_path / "a.npy", layout=said)
+    assert "Transpose" not in str(error.value)
+
+
 def test_parameters_of_amass_are_no_joints(tmp_path: Path) -> None:
     np.savez(tmp_path / "amass.npz", poses=np.zeros((9, 156)), trans=np.zeros((9, 3)), betas=np.zeros(16))
     with pytest.raises(ReadError, match=r"AMASS.*axis-angle.*Compute the joints"):

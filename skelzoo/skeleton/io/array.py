@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import AxesError, ClipError, LayoutError, ReadError, WriteError
-from skelzoo.skeleton.clip import Clip, clip_list, fitting_axes, rearranged
+from skelzoo.skeleton.clip import Clip, clip_list, fitting_axes, rearranged, unflattened
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, read_head
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with, list_layouts, make_layout
@@ -203,7 +203,12 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
         except LayoutError as error:
             raise ReadError(path, f"its layout is unknown ({error})", "Save it with a known name, or use skelzoo.clips_from_array.") from None
     if keypoints.ndim < 3 or "axes" in arrays:
-        raise ReadError(path, f"names no layout, and its keypoints have shape {keypoints.shape}", f"Say the layout: {_HOW.format(_EXAMPLE)}.")
+        width = keypoints.shape[-1] if keypoints.ndim == 2 else 0
+        flat = next(
+            (f"If its rows are joints one after the other, save keypoints.reshape(len(keypoints), -1, {c}). " for c in (3, 2) if width > c and width % c == 0),
+            "",
+        )
+        raise ReadError(path, f"names no layout, and its keypoints have shape {keypoints.shape}", f"{flat}Say the layout: {_HOW.format(_EXAMPLE)}.")
     joints, channels = keypoints.shape[-2:]
     fits = layouts_with(joints)
     told = [n for n in fits if n in TOLD_BY_JOINTS and get_layout(n).dimensions == channels]
@@ -235,6 +240,8 @@ def _samples(keypoints: NDArray[Any], layout: Layout, path: Path) -> NDArray[Any
         axes = (
             f"Say which they are with --axes (axes= in Python) or the key axes of an .npz: {' or '.join(map(repr, fits))} would fit."
             if fits
+            else f"Save {flat} with that layout."
+            if (flat := unflattened(shape, layout))
             else "Transpose before saving."
         )
         raise ReadError(
