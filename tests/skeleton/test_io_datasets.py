@@ -166,6 +166,27 @@ def test_pkummd_is_named_and_its_line_reads_it(tmp_path: Path, bodies: np.ndarra
     assert skelzoo.find_files([tmp_path]) == [path.resolve()]
 
 
+def test_msr_action3d_is_named_and_its_lines_read_it(tmp_path: Path) -> None:
+    """Left limbs at x = 1, right ones at -1; the trunk's order is that of y."""
+    path, x = tmp_path / "a01_s01_e01_skeleton.txt", np.zeros((6, 20, 4))
+    x[:, :6, 0] = [1, -1, 0, 0, 1, -1]
+    x[:, 7:19, 0] = [1, -1] * 6
+    x[:, [19, 2, 3, 6], 1] = [4, 3, 2, 1]
+    np.savetxt(path, x.reshape(-1, 4), fmt="%.6f")
+    with pytest.raises(ReadError, match=r"looks like an MSR-Action3D text file .* which is not read") as caught:
+        skelzoo.read(path)
+    names: dict[str, Any] = {"skelzoo": skelzoo, "numpy": np}
+    text = str(caught.value)
+    for line in (text.split("with ")[1], text.split("3): ")[1].split(";")[0], text.split("real world, ")[1].split(", and")[0]):
+        exec(line.strip(), names)
+    clip = skelzoo.remap(names["clip"], "kinect20")
+    got = {joint: clip.keypoints[0, 0, v] for v, joint in enumerate(clip.layout.joints)}
+    assert {joint: float(at[0]) for joint, at in got.items()} == {joint: {"L": 1, "R": -1}.get(joint[0], 0) for joint in got}
+    assert [got[joint][1] for joint in ("Head", "ShoulderCenter", "Spine", "HipCenter")] == [4, 3, 2, 1]
+    exec(text.split("320 x 240, ")[1].split(", with")[0], names)
+    assert (names["clip"].channels, names["clip"].image_size) == (2, (240, 320))
+
+
 @pytest.mark.needs_shared
 def test_real_motions_in_these_files(shared: Path, tmp_path: Path) -> None:
     clips = skelzoo.read(shared / "data/nw_ucla.npz")[:40:4]

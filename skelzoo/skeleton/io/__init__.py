@@ -139,8 +139,6 @@ def _foreign(head: bytes) -> str | None:
     rows = [line.split() for line in head.split(b"\n")[:5]][:-1]
     widths = {len(row) for row in rows}
     numeric = bool(rows) and all(_is_number(word) for row in rows for word in row)
-    if numeric and widths == {4}:
-        return "an MSR-Action3D text file (20 rows of x y z confidence a frame)"
     if numeric and widths == {5}:
         return "an MSRDailyActivity3D text file (rows of frame, joint, x, y, z)"
     if numeric and widths == {3}:

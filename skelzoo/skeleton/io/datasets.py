@@ -8,6 +8,7 @@ Kinetics-skeleton      ``{"data": [{"frame_index": 1, "skeleton": [{"pose": [x, 
                        joints of OpenPose as shares of a picture of 340 x 256, 30 pictures a second
 PYSKL, mmaction2       a pickle, which is never loaded here
 PKU-MMD                text, 150 numbers a frame: two bodies of 25 joints in metres
+MSR-Action3D           text, 20 rows of x, y, z and confidence a frame; x and y are real or in pixels of 320 x 240, by the version
 =====================  ==================================================================================================
 """
 
@@ -56,13 +57,23 @@ _PKU = (
     "clip = skelzoo.Clip(numpy.loadtxt('{path}').reshape(-1, 2, 25, 3).transpose(1, 0, 2, 3), 'ntu25', fps=30)"
 )
 
+_MSR = (
+    "Read it so, as (frames, 20, 3): x = numpy.loadtxt('{path}')[:, :3].reshape(-1, 20, 3); then, if its x and y are of the real world, "
+    "clip = skelzoo.Clip(x, layout), and if they are pixels of 320 x 240, clip = skelzoo.Clip(x[..., :2], layout, image_size=(240, 320)), "
+    "with layout = skelzoo.layout_from_names('left_shoulder right_shoulder shoulder_center spine left_hip right_hip hip_center left_elbow right_elbow left_wrist "
+    "right_wrist left_hand right_hand left_knee right_knee left_ankle right_ankle left_foot right_foot head'.split())"
+)
+
 
 def recognise(head: bytes, path: Path) -> tuple[str, str] | None:
     """What a file that starts with these bytes is, and the line that reads it, if it is one of those that are not read here."""
     if head.startswith(b"\x80") and any(mark in head for mark in _PYSKL_MARKS):
         return "is a pickle as of PYSKL or mmaction2, which is not loaded for safety", _PYSKL.format(stem=path.stem, path=path)
     rows = [line.split() for line in head.split(b"\n")[:5]][:-1]
-    if rows and all(len(row) == BODIES * JOINTS * 3 and all(re.fullmatch(rb"[-+.eE\d]+", word) for word in row) for row in rows):
+    widths = {len(row) if all(re.fullmatch(rb"[-+.eE\d]+", word) for word in row) else 0 for row in rows}
+    if widths == {4}:
+        return "looks like an MSR-Action3D text file (20 rows of x y z confidence a frame), which is not read", _MSR.format(path=path)
+    if widths == {BODIES * JOINTS * 3}:
         return f"looks like a PKU-MMD skeleton file ({BODIES * JOINTS * 3} numbers a row), which is not read", _PKU.format(path=path)
     return None
 
