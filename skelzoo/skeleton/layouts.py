@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -221,10 +222,10 @@ def make_layout(
 
 
 def _check_given(name: str, joints: Sequence[str], own: Sequence[str], spelt: Iterable[str], pairs: Sequence[Sequence[str]]) -> None:
-    if not joints or len(set(joints)) != len(joints):
-        raise LayoutError(
-            f"layout {name!r}: {'joint names repeat' if joints else 'it has no joints'}. Give at least one joint, and every joint a name of its own."
-        )
+    again = ", ".join(repr(joint) for joint, count in Counter(joints).items() if count > 1)
+    if not joints or again:
+        problem = f"joint names repeat: {again}" if joints else "it has no joints"
+        raise LayoutError(f"layout {name!r}: {problem}. Give at least one joint, and every joint a name of its own.")
     twice = next((point for i, point in enumerate(own) if point in own[:i]), None)
     if twice is not None:
         raise LayoutError(f"layout {name!r}: two of its joints are the body point {twice!r}. Say which is; a mix of both goes into points=.")

@@ -93,7 +93,7 @@ def test_asf_bones_without_a_wrist_end_their_forearms_there() -> None:
 
 @pytest.mark.parametrize(("given", "parents", "says"), [
     ("nose left_ear right_ear withers tailbase", None, "5 joint names none is understood as left_shoulder, .*not understood are withers, tailbase.*make_layout"),
-    ("knee knee", None, "joint names repeat"),
+    ("knee hip knee hip toe", None, r"joint names repeat: 'knee', 'hip'\. "),
     ("", None, "it has no joints"),
     ("hips neck", [None], "2 joints but 1 parents"),
 ], ids=["animal", "twice", "none", "parents"])  # fmt: skip
