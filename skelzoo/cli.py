@@ -67,7 +67,11 @@ for _command in (*COMMANDS, eval_command, export_command, bench_group, corpus_gr
 @click.argument("paths", nargs=-1, required=True)
 @array_options()
 def read_command(paths: tuple[str, ...], form: ArrayForm) -> None:
-    """Show what is in files: one line per clip."""
+    """Show what is in files: one line per clip.
+
+    The last column is the share of the joints of the models' layout, kinect20 in 3-D and coco17 in 2-D, that the file measures; others are
+    estimated, or are missing.
+    """
     from skelzoo.inference.files import read_files
     from skelzoo.inference.output import table
 
@@ -75,10 +79,11 @@ def read_command(paths: tuple[str, ...], form: ArrayForm) -> None:
     rows = []
     for item in done:
         c = item.clip
-        share = skelzoo.coverage(c.layout, "kinect20").share
-        rows.append([c.name, str(c.persons), str(c.frames), f"{c.fps:g}" if c.fps else "-", c.layout.name, str(c.channels), c.label or "-", f"{share:.0%}"])
+        target = "kinect20" if c.channels == 3 else "coco17"
+        share = f"{skelzoo.coverage(c.layout, target).share:.0%} of {target}"
+        rows.append([c.name, str(c.persons), str(c.frames), f"{c.fps:g}" if c.fps else "-", c.layout.name, str(c.channels), c.label or "-", share])
     if rows:
-        click.echo(table(["name", "persons", "frames", "fps", "layout", "channels", "label", "kinect20"], rows))
+        click.echo(table(["name", "persons", "frames", "fps", "layout", "channels", "label", "measured"], rows))
     finish(len(rows), refused)
 
 

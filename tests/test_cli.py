@@ -177,9 +177,15 @@ def test_read(bad_clips: Path) -> None:
     result = run("read", bad_clips)
     assert result.exit_code == 1
     rows = [line.split() for line in result.stdout.splitlines()]
-    assert rows[0] == ["name", "persons", "frames", "fps", "layout", "channels", "label", "kinect20"]
-    assert ["walk-0", "1", "90", "30", "kinect20", "3", "walk", "100%"] in rows
+    assert rows[0] == ["name", "persons", "frames", "fps", "layout", "channels", "label", "measured"]
+    assert ["walk-0", "1", "90", "30", "kinect20", "3", "walk", "100%", "of", "kinect20"] in rows
     assert any("broken.bvh" in line for line in errors(result)) and any("strange.npz" in line for line in errors(result))
+
+
+def test_read_measures_2d_files_by_the_layout_of_2d_models(tmp_path: Path) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", skelzoo.Clip(np.full((3, 18, 2), 9.0), "openpose18"))
+    assert run("read", tmp_path / "a.npz").stdout.rstrip().endswith("100% of coco17")
+    assert "share of the joints" in run("read", "--help").stdout
 
 
 def test_read_goes_on_past_missing_paths(clips: Path) -> None:
