@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, SkelzooError, TrainingError, WriteError
 from skelzoo.inference.files import Refusal, read_files
@@ -216,15 +215,10 @@ def _persons_of(clip: Clip, most: int, select: bool) -> Clip:
             f"{clip.name}: has {len(there)} persons, and a clip of the file has {most}. Keep them with --persons {len(there)}, "
             f"or take {'the one that moves' if most == 1 else f'the {most} that move'} most with --select-persons."
         )
-    scores = clip.scores[there] if clip.scores is not None and clip.channels == 2 else None
-    chosen = clip.replace(keypoints=clip.keypoints[there], scores=scores)
-    order = motion_order(chosen.keypoints)[:most] if len(there) > most else np.arange(len(there))
-    kept = chosen.replace(keypoints=chosen.keypoints[order], scores=None if scores is None else scores[order])
-    return _frames(kept, np.flatnonzero(kept.keypoints.any(axis=(0, 2, 3))))
-
-
-def _frames(clip: Clip, chosen: NDArray[np.intp] | slice) -> Clip:
-    return clip.replace(keypoints=clip.keypoints[:, chosen], scores=None if clip.scores is None else clip.scores[:, chosen])
+    if len(there) > most:
+        there = there[motion_order(clip.keypoints[there])[:most]]
+    kept = clip.take(persons=there).replace(scores=None) if clip.channels == 3 else clip.take(persons=there)
+    return kept.take(frames=kept.keypoints.any(axis=(0, 2, 3)))
 
 
 def _slowed(clip: Clip, fps: float) -> Clip:
@@ -232,7 +226,7 @@ def _slowed(clip: Clip, fps: float) -> Clip:
     step = 1 if clip.fps is None else round(clip.fps / fps)
     if clip.fps is not None and (step < 1 or abs(clip.fps / fps / step - 1) > TOLERANCE):
         raise ClipError(f"{clip.name}: is at {clip.fps:g} fps, which is no multiple of the file's {fps:g}. Give --fps, or make a file for each frame rate.")
-    return _frames(clip, slice(None, None, step))
+    return clip.take(frames=slice(None, None, step))
 
 
 def _common(layouts: Sequence[Layout], dimension: int) -> Layout:

@@ -97,6 +97,20 @@ class Clip:
         now = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return Clip(**{**now, **changes})
 
+    def take(self, persons: Any = None, frames: Any = None) -> Clip:
+        """A copy of some persons and frames, keypoints and scores alike, checked like a new clip.
+
+        Args:
+            persons: a slice, indices (K,) in the order wanted, or bool (M,); None is all.
+            frames: the same of the frames, bool (T,).
+
+        Raises:
+            ClipError: nobody or no frame is left, or nobody is there in what is.
+        """
+        who, when = (slice(None) if chosen is None else chosen for chosen in (persons, frames))
+        scores = None if self.scores is None else self.scores[who][:, when]
+        return self.replace(keypoints=self.keypoints[who][:, when], scores=scores)
+
     def __repr__(self) -> str:
         fps = f", {self.fps:g} fps" if self.fps else ""
         label = f", label={self.label!r}" if self.label else ""
@@ -226,6 +240,16 @@ def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
         raise ClipError(f"{name}: every coordinate of all {frames} frames is zero: nobody was tracked. Leave this recording out.")
 
 
+def axis_names(axes: str) -> list[str]:
+    """The names of axes; see ``check_axes`` for what they may be. Raises AxesError."""
+    names = axes.split()
+    if set(names) - set("nctvm") or len(set(names)) != len(names) or not set("ctv") <= set(names):
+        raise AxesError(
+            f"axes {axes!r} are not understood. Use each of c (coordinates), t (frames), v (joints) once and n (samples), m (persons) at most once, e.g. {AXES!r}."
+        )
+    return names
+
+
 def check_axes(shape: tuple[int, ...], axes: str, layout: Layout) -> None:
     """Check that an array of that shape can have these axes.
 
@@ -238,11 +262,7 @@ def check_axes(shape: tuple[int, ...], axes: str, layout: Layout) -> None:
         AxesError: unknown or repeated names, wrong number of axes, or V or C sizes that do not fit; the
             message names the axes strings that would fit the shape.
     """
-    names = axes.split()
-    if set(names) - set("nctvm") or len(set(names)) != len(names) or not set("ctv") <= set(names):
-        raise AxesError(
-            f"axes {axes!r} are not understood. Use each of c (coordinates), t (frames), v (joints) once and n (samples), m (persons) at most once, e.g. {AXES!r}."
-        )
+    names = axis_names(axes)
     if len(names) == len(shape):
         size = dict(zip(names, shape, strict=True))
         if size["v"] == len(layout) and size["c"] in (2, 3):

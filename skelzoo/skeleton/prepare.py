@@ -249,7 +249,7 @@ def select_persons(clip: Clip, count: int = 1) -> Clip:
             "Join those, e.g. clip.replace(keypoints=clip.keypoints[[0, 1]].sum(0), scores=None); if they are others, all is well.",
             stacklevel=2,
         )
-    return clip.replace(keypoints=clip.keypoints[order], scores=None if clip.scores is None else clip.scores[order])
+    return clip.take(persons=order)
 
 
 def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> FloatArray:

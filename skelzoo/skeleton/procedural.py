@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io.kinematics import euler
 from skelzoo.skeleton.layouts import get_layout
 
 Floats = NDArray[np.float64]
@@ -248,10 +249,7 @@ def _bend_leg(way: Floats, toe_out: float) -> tuple[Floats, Floats]:
 
 def _turn(axis: str, degrees: Number) -> Floats:
     """Rotation matrices (T, 3, 3) about a world axis, right-handed."""
-    angle = np.radians(np.atleast_1d(np.asarray(degrees, float)))
-    c, s, o, i = np.cos(angle), np.sin(angle), np.zeros_like(angle), np.ones_like(angle)
-    rows = {"x": [i, o, o, o, c, -s, o, s, c], "y": [c, o, s, o, i, o, -s, o, c], "z": [c, -s, o, s, c, o, o, o, i]}[axis]
-    return np.stack(rows, -1).reshape(len(angle), 3, 3)
+    return euler(np.atleast_1d(np.asarray(degrees, float))[:, None], axis)
 
 
 def _hermite(s: Floats, start: Number, end: Number, start_speed: Number, end_speed: Number) -> Floats:

@@ -27,7 +27,8 @@ def windows(clip: Clip, frames: int, step: int | None = None) -> list[Clip]:
     step = frames if step is None else step
     last = max(clip.frames - int(frames), 0)
     starts = [*range(0, last, int(step)), last]
-    return [_cut(clip, start, min(start + int(frames), clip.frames)) for start in starts if clip.keypoints[:, start : start + int(frames)].any()]
+    ends = [(start, min(start + int(frames), clip.frames)) for start in starts]
+    return [clip.take(frames=slice(start, stop)).replace(name=f"{clip.name}[{start}:{stop}]") for start, stop in ends if clip.keypoints[:, start:stop].any()]
 
 
 def check_window(frames: int | None, step: int | None, whose: str = "") -> None:
@@ -35,8 +36,3 @@ def check_window(frames: int | None, step: int | None, whose: str = "") -> None:
     for name, value in (("frames", frames), ("step", frames if step is None else step)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ClipError(f"{whose}{name} of a window is {value!r}. Give a whole number of at least 1.")
-
-
-def _cut(clip: Clip, start: int, stop: int) -> Clip:
-    scores = None if clip.scores is None else clip.scores[:, start:stop]
-    return clip.replace(keypoints=clip.keypoints[:, start:stop], scores=scores, name=f"{clip.name}[{start}:{stop}]")

@@ -16,7 +16,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import joints_hash
 from skelzoo.learn.pretrain import data as module
 from skelzoo.learn.pretrain.batches import Batches
-from skelzoo.learn.pretrain.data import DataOptions, held_out, pretraining_array, windows
+from skelzoo.learn.pretrain.data import DataOptions, held_out, pretraining_array, windows_of
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_table
@@ -128,7 +128,7 @@ def test_holding_out_of_a_file_or_of_subjects_that_are_not_there(tmp_path: Path,
 @pytest.mark.parametrize(("frames", "expected"), [(14, [(0, 14)]), (20, [(0, 10), (6, 16), (12, 20)]), (15, [(0, 10), (6, 15)]), (16, [(0, 10), (6, 16)])])
 def test_windows(frames: int, expected: list[tuple[int, int]]) -> None:
     clip = make_clip(frames=frames)
-    cut = windows(clip, DataOptions(["a.npz"], window=10, hop=6))
+    cut = windows_of(clip, DataOptions(["a.npz"], window=10, hop=6))
     assert len(cut) == len(expected)
     for window, (start, stop) in zip(cut, expected, strict=True):
         assert np.array_equal(window.keypoints, clip.keypoints[:, start:stop])
@@ -140,7 +140,7 @@ def test_windows_short_clips_and_jumps(tmp_path: Path) -> None:
     jumping.keypoints[0, 10, 3] += 5
     table = read_table(write_corpus(tmp_path / "a.npz", [long, short, jumping]))
     options = DataOptions(["a.npz"], window=16, hop=8)
-    expected = rows_of([w for w in windows(table.clips[0], options)])
+    expected = rows_of([w for w in windows_of(table.clips[0], options)])
     assert found(tmp_path, window=16, hop=8, shortest=6, max_step=4.0) == expected and len(expected) > 2
     assert found(tmp_path, window=16, hop=8, shortest=5, max_step=4.0) == expected | rows_of([table.clips[1]])
     assert len(found(tmp_path, window=16, hop=8, shortest=6, max_step=9.0)) == len(expected) + 1
@@ -162,7 +162,7 @@ def test_missing_data(tmp_path: Path, clips: list[Clip]) -> None:
 def test_the_array_is_mapped_from_disk_in_the_order_of_the_files(tmp_path: Path, clips: list[Clip]) -> None:
     tables = [read_table(write_corpus(tmp_path / f"{n}.npz", part)) for n, part in (("a", clips[:7]), ("b", clips[7:]))]
     array = array_of(tmp_path, files=["b.npz", "a.npz"], window=16, hop=8, shortest=4)
-    expected = np.stack([prepare(w, OWN) for t in tables[::-1] for c in t.clips for w in windows(c, DataOptions(["a.npz"], window=16, hop=8))])
+    expected = np.stack([prepare(w, OWN) for t in tables[::-1] for c in t.clips for w in windows_of(c, DataOptions(["a.npz"], window=16, hop=8))])
     assert isinstance(array, np.memmap) and not array.flags.writeable and len(array) > 12
     assert array.tobytes() == expected.tobytes() and array.shape == expected.shape
 

@@ -52,6 +52,19 @@ def test_the_size_of_the_picture_is_kept(size: Any) -> None:
     assert [c.image_size for c in clips_from_array(joints(2, 7, 17, 2), "coco17", "n t v c", image_size=size)] == [(1080, 1920)] * 2
 
 
+def test_persons_and_frames_are_taken_with_their_scores() -> None:
+    x, scores = joints(3, 7, 20, 3), np.random.default_rng(1).random((3, 7, 20), np.float32)
+    clip = Clip(x, "kinect20", fps=30, scores=scores, label="a")
+    for persons, frames in ((None, slice(2, 5)), ([2, 0], None), (np.array([True, False, True]), np.arange(7) % 2 == 0), ([1], [6, 0])):
+        taken = clip.take(persons, frames)
+        who, when = (range(n) if chosen is None else np.arange(n)[chosen] for n, chosen in ((3, persons), (7, frames)))
+        assert np.array_equal(taken.keypoints, x[np.ix_(who, when)]) and np.array_equal(taken.scores, scores[np.ix_(who, when)])
+        assert (taken.label, taken.fps) == ("a", 30) and taken.keypoints.base is None
+    assert clip.replace(scores=None).take(frames=[0]).scores is None
+    with pytest.raises(ClipError, match="no frames"):
+        clip.take(frames=slice(9, None))
+
+
 def test_clips_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Clip(joints(7, 20, 3), "kinect20").fps = 3  # type: ignore[misc]

@@ -114,7 +114,7 @@ def columns(corpus: Corpus) -> dict[str, NDArray[Any]]:
     return {"subjects": corpus.subject, "split": corpus.split, "view": corpus.view, **corpus.extra}
 
 
-def windows(clip: Clip, options: DataOptions) -> list[Clip]:
+def windows_of(clip: Clip, options: DataOptions) -> list[Clip]:
     """Cut a clip into overlapping windows; a clip of at most one and a half windows stays whole."""
     if clip.frames < 1.5 * options.window:
         return [clip]
@@ -124,9 +124,8 @@ def windows(clip: Clip, options: DataOptions) -> list[Clip]:
 
 def _cut(clip: Clip, start: int, stop: int) -> Clip:
     """A window with those who are there, so that the first person of it is."""
-    keypoints = clip.keypoints[:, start:stop]
-    there = keypoints.any(axis=(1, 2, 3))
-    return clip.replace(keypoints=keypoints[there], scores=None if clip.scores is None else clip.scores[there, start:stop], name=f"{clip.name}@{start}")
+    there = clip.keypoints[:, start:stop].any(axis=(1, 2, 3))
+    return clip.take(there, slice(start, stop)).replace(name=f"{clip.name}@{start}")
 
 
 def corpora(folder: str | Path, files: Sequence[str]) -> Iterator[tuple[str, Corpus]]:
@@ -185,7 +184,7 @@ def training_windows(folder: str | Path, options: DataOptions, contract: Contrac
         check_test_clips(file, corpus, out)
         for i in np.flatnonzero(~out & ~(corpus.max_step > options.max_step)):
             if joints_hash(corpus.clips[i]) not in kept_back:
-                yield from (w for w in windows(corpus.clips[i], options) if w.frames >= options.shortest)
+                yield from (w for w in windows_of(corpus.clips[i], options) if w.frames >= options.shortest)
 
 
 def _check_coordinates(kinds: Mapping[int, str], contract: Contract | None) -> None:

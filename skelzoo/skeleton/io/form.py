@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from skelzoo.errors import AxesError, ClipError
-from skelzoo.skeleton.clip import Clip
+from skelzoo.errors import ClipError
+from skelzoo.skeleton.clip import Clip, axis_names
 from skelzoo.skeleton.layouts import get_layout
 
 
@@ -35,9 +35,8 @@ class ArrayForm:
     def __post_init__(self) -> None:
         if self.layout is not None:
             get_layout(self.layout)
-        names = [] if self.axes is None else self.axes.split()
-        if self.axes is not None and (set(names) - set("nctvm") or len(set(names)) != len(names) or not set("ctv") <= set(names)):
-            raise AxesError(f"axes {self.axes!r} are not understood. Use each of c, t, v once and n, m at most once, e.g. 't v c' or 'n c t v m'.")
+        if self.axes is not None:
+            axis_names(self.axes)
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise ClipError(f"fps is {self.fps!r}. Give a positive number of frames per second.")
 
