@@ -1,4 +1,4 @@
-"""Write docs/errors.md from what skelzoo really says: python docs/make_errors.py."""
+"""Write docs/errors.md from what skelzoo really says, as errors and as warnings: python docs/make_errors.py."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -18,10 +19,12 @@ from skelzoo import Clip, Contract
 from skelzoo.errors import SkelzooError
 from skelzoo.inference.bulk import Job, embed_store
 from skelzoo.inference.export import export
+from skelzoo.learn.cameras import film
 from skelzoo.learn.finetune import finetune
 from skelzoo.publishing import publish
+from skelzoo.skeleton.procedural import make
 
-HEAD = """# Errors
+HEAD = """# Errors and warnings
 
 Written by `python docs/make_errors.py`, which does each of these things and notes what skelzoo says; do not edit.
 
@@ -30,6 +33,15 @@ next. On the command line the same text stands on one line of stderr, files are 
 
 | what was done | error | what it says |
 | --- | --- | --- |
+"""
+WARNED = """
+## Warnings
+
+What is odd and may be right all the same is taken, and warned of once a call or command, with the first clip it is about and how many there are.
+Each says when all is well.
+
+| what was given | what it says |
+| --- | --- |
 """
 CONTRACT = Contract("kinect20", channels=3, persons=1, frames=32, steps=({"step": "scale_torso"}, {"step": "resample", "frames": 32}))
 RNG = np.random.default_rng(0)
@@ -147,13 +159,62 @@ CASES: dict[str, Callable[[], object]] = {
 }  # fmt: skip
 
 
+def walk(change: Callable[[np.ndarray], np.ndarray] = lambda x: x, layout: str = "kinect20", frames: int = 60) -> None:
+    """Prepare a made-up walk whose joints (T, V, 3) were changed."""
+    clip = make("walk", frames)
+    encoder_of = Contract("coco17", 2, 1, 32, ({"step": "fill_gaps"}, {"step": "center"}, {"step": "scale_torso"}, {"step": "resample", "frames": 32}))
+    contract = encoder_of if layout == "coco17" else CONTRACT.replace(steps=({"step": "drop_empty_frames"}, {"step": "center"}, *CONTRACT.steps))
+    joints = clip.keypoints[0] if layout == "kinect20" else film(clip, 0).keypoints[0]
+    skelzoo.prepare(Clip(change(joints.copy()), layout, fps=30, name="take 3"), contract)
+
+
+def put(x: np.ndarray, where: object, value: object) -> np.ndarray:
+    """The array with a part of it replaced."""
+    x[where] = value
+    return x
+
+
+ODD: dict[str, Callable[[], object]] = {
+    "y that points down": lambda: walk(lambda x: x * [1, -1, -1]),
+    "z that points up": lambda: walk(lambda x: x[..., [0, 2, 1]] * [1, -1, 1]),
+    "left and right exchanged": lambda: walk(lambda x: x * [-1, 1, 1]),
+    "joints in another order": lambda: walk(lambda x: x[:, ::-1]),
+    "joints lost at the origin": lambda: walk(lambda x: put(x, (slice(20, 25), slice(4, 8)), 0)),
+    "the hips taken off in every frame": lambda: walk(lambda x: x - x[:, :1]),
+    "a clip padded by its last frame": lambda: walk(lambda x: put(x, slice(30, None), x[30])),
+    "a clip padded by itself": lambda: walk(lambda x: np.concatenate([x[:40], x[:40]])),
+    "one pose throughout": lambda: walk(lambda x: np.repeat(x[:1], 30, axis=0)),
+    "frames with nobody in between": lambda: walk(lambda x: put(x, slice(20, 35), 0)),
+    "five frames": lambda: walk(frames=5),
+    "a recording of two minutes": lambda: walk(frames=3600),
+    "pixels beside a depth": lambda: walk(lambda x: np.stack([320 + 200 * x[..., 0], 400 - 200 * x[..., 1], 2500 + 1000 * x[..., 2]], axis=-1)),
+    "shares of a picture": lambda: walk(lambda x: x / [1920, 1080], "coco17"),
+    "2-D joints at (-1, -1)": lambda: walk(lambda x: put(x, (slice(10, 30), 9), -1), "coco17"),
+    "y of a picture that points up": lambda: walk(lambda x: [0, 1080] + x * [1, -1], "coco17"),
+    "an array that does not say its layout": lambda: (np.save("take.npy", body(30, 25, 3)), skelzoo.read("take.npy")),
+}  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    """As a cell of a table."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", "<br>")
+
+
+def warned(title: str, act: Callable[[], object]) -> str:
+    """What was given, and the warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        act()
+    assert caught, f"{title}: no warning"
+    return f"| {title} | {'<br>'.join(escaped(str(w.message)) for w in caught)} |"
+
+
 def row(title: str, act: Callable[[], object]) -> str:
     """What was done, and what skelzoo said."""
     try:
         act()
     except SkelzooError as error:
-        text = str(error).replace("|", "\\|").replace("<", "&lt;").replace("\n", "<br>")
-        return f"| {title} | `{type(error).__name__}` | {text} |"
+        return f"| {title} | `{type(error).__name__}` | {escaped(str(error))} |"
     raise AssertionError(f"{title}: no error")
 
 
@@ -166,9 +227,10 @@ def text() -> str:
             Path("notes").mkdir()
             file("notes/mine.txt", b"mine")
             rows = [row(title, act) for title, act in CASES.items()]
+            odd = [warned(title, act) for title, act in ODD.items()]
         finally:
             os.chdir(before)
-    page = (HEAD + "\n".join(rows) + "\n").replace(f"{folder}/", "").replace(folder, ".")
+    page = (HEAD + "\n".join(rows) + "\n" + WARNED + "\n".join(odd) + "\n").replace(f"{folder}/", "").replace(folder, ".")
     return re.sub(r"[0-9a-f]{16}\.\.\.", "(16 hex digits)...", page)
 
 

@@ -95,17 +95,15 @@ def _repeated(clip: Clip, there: NDArray[np.intp]) -> Doubt | None:
         return _padding("many frames at the end are exactly the same, as where a clip is padded by its last frame", there[held - 1])
     starts = np.flatnonzero(frames == frames[0])
     starts = starts[(starts > 0) & (starts <= len(frames) - least)]
-    for start in starts[frames[-1 - starts] == frames[-1]] if len(others) else ():
-        if (frames[start:] == frames[:-start]).all():
+    for start in starts[frames[-1 - starts] == frames[-1]]:  # few of a long clip, and then all of it is compared
+        if len(others) and (frames[start:] == frames[:-start]).all():
             return _padding("the frames repeat themselves exactly from first to last, as where a clip is padded by itself", there[start] - 1)
     return None
 
 
 def _padding(found: str, last: np.intp) -> Doubt:
-    text = f"{found}, and of a longer clip the motion is slower or done twice. Cut it off"
-    return Doubt(
-        f"{text}, clip.replace(keypoints=...) with keypoints[:, :N]; if it was recorded so, all is well.", f"Here it is clip.keypoints[:, :{last + 1}]."
-    )
+    text = f"{found}, and of a longer clip the motion is slower or done twice. Cut it off, clip.take(frames=slice(N)); if it was recorded so, all is well."
+    return Doubt(text, f"Here it is clip.take(frames=slice({last + 1})).")
 
 
 def _centred(clip: Clip, contract: Contract) -> Doubt | None:

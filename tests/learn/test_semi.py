@@ -109,7 +109,7 @@ def test_what_is_odd_is_said_once_for_all_draws(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(protocols, "SEEDS", (0, 1))
     with pytest.warns(UserWarning, match="the frames repeat themselves exactly") as caught:
-        measure(Trial(encoder_of(), "utdmhad", standard_clips("utdmhad", write_benchmarks(tmp_path, repeat)), 40), ["semi"])
+        measure(Trial(encoder_of(), find_benchmark("utdmhad"), standard_clips("utdmhad", write_benchmarks(tmp_path, repeat)), 40), ["semi"])
     assert sum("repeat themselves" in str(w.message) for w in caught) == 1
 
 

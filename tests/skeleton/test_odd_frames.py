@@ -84,8 +84,8 @@ def test_padding_is_warned_of_and_cut_as_advised(
     found = told(clip.replace(keypoints=late, scores=None), contract)
     assert ["last frame" in text if pad is hold else "padded by itself" in text for text in found] == [True] * warned
     for text in found:
-        cut = eval(text[text.rindex("clip.keypoints") :].rstrip("."), {"clip": clip.replace(keypoints=late, scores=None)})
-        assert np.array_equal(cut[:, 3:], clip.keypoints)
+        cut = eval(text[text.rindex("clip.take") :].rstrip("."), {"clip": clip.replace(keypoints=late, scores=None)})
+        assert np.array_equal(cut.keypoints[:, 3:], clip.keypoints)
 
 
 def test_many_padded_clips_are_one_warning() -> None:
@@ -94,7 +94,7 @@ def test_many_padded_clips_are_one_warning() -> None:
     with pytest.warns(UserWarning) as caught:
         skelzoo.load("skeattnclr-openskel").embed(padded)
     (text,) = (str(w.message) for w in caught)
-    assert text.startswith("clip30 and 2 more clips: many frames at the end are exactly the same") and text.endswith("clip.keypoints[:, :30].")
+    assert text.startswith("clip30 and 2 more clips: many frames at the end are exactly the same") and text.endswith("clip.take(frames=slice(30)).")
 
 
 @BOTH
