@@ -52,7 +52,7 @@ class Verbs(click.Group):
 def main() -> None:
     """Skeleton sequences in, vectors and action labels out.
 
-    PATHS are files, folders and quoted globs of BVH, ASF/AMC, NTU, NW-UCLA, UTD-MHAD, UI-PRMD or numpy data, or a pose
+    PATHS are files, folders and quoted globs of BVH, ASF/AMC, NTU, NW-UCLA, UTD-MHAD, UI-PRMD, numpy or parquet data, tables of joints, or a pose
     estimator's JSON. MODEL is a name from `skelzoo list`, local:FOLDER or hf:owner/repo@COMMIT.
 
     Exit codes: 0 all was done; 1 something failed, and is named on stderr; 2 the command line is not understood.
