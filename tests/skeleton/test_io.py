@@ -9,7 +9,6 @@ import gzip
 import json
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -165,28 +164,6 @@ def test_uiprmd_unpacked_and_in_folders_of_the_data_set(shared: Path, tmp_path: 
     (reference,) = io.read(packed / "m01_s01_e01_positions.txt.gz")
     np.testing.assert_array_equal(clip.keypoints, reference.keypoints)
     assert len(io.find_files(tmp_path)) == 1
-
-
-@needs_shared
-def test_asf_is_found_by_stem_prefix_or_alone(shared: Path, tmp_path: Path) -> None:
-    raw = shared / "data/raw/cmu_asf"
-    (reference,) = io.read(raw / "02_03.amc")
-    shutil.copy(raw / "02_03.amc", tmp_path / "02_03.amc")
-    with pytest.raises(ReadError, match=r"02_03\.asf, 02\.asf"):
-        io.read(tmp_path / "02_03.amc")
-    for name in ("person.asf", "02.ASF", "02_03.asf"):
-        shutil.copy(raw / "02.asf", tmp_path / name)
-        np.testing.assert_array_equal(io.read(tmp_path / "02_03.amc")[0].keypoints, reference.keypoints)
-    for name in ("02.ASF", "02_03.asf"):
-        (tmp_path / name).unlink()
-    shutil.copy(raw / "02.asf", tmp_path / "other.asf")
-    with pytest.raises(ReadError, match=r"other\.asf, person\.asf"):
-        io.read(tmp_path / "02_03.amc")
-    for name in ("other.asf", "person.asf"):
-        (tmp_path / name).unlink()
-    shutil.copy(raw / "02.asf", tmp_path / "35.asf")  # of another subject
-    with pytest.raises(ReadError, match=r"there are 35\.asf, none with a fitting name"):
-        io.read(tmp_path / "02_03.amc")
 
 
 def test_ntu_bodies_are_told_by_id(tmp_path: Path) -> None:

@@ -53,11 +53,13 @@ def test_what_is_not_ctrgcns(tmp_path: Path, x: Any, y: Any) -> None:
 
 
 def test_stgcn(tmp_path: Path, bodies: np.ndarray) -> None:
+    bodies = bodies.copy()
     np.save(tmp_path / "train_data.npy", bodies.transpose(0, 4, 1, 3, 2))
     clips = skelzoo.read(tmp_path / "train_data.npy")
     check(clips, bodies)
     assert [(c.name, c.label) for c in clips] == [("train_data[0]", None), ("train_data[1]", None)]
-    np.save(tmp_path / "pixels.npy", bodies.transpose(0, 4, 1, 3, 2) * 100)
+    bodies[1] *= 100
+    np.save(tmp_path / "pixels.npy", bodies.transpose(0, 4, 1, 3, 2))
     with pytest.raises(ReadError, match=r"not their coordinates in metres.*axes='n c t v m'"):
         skelzoo.read(tmp_path / "pixels.npy")
 
@@ -107,7 +109,7 @@ def kinetics(frames: int = 6) -> dict[str, Any]:
     rows = []
     for i in range(frames):
         people = [] if i == 3 else [left + 0.002 * i, right][:: 1 if i % 2 else -1]
-        rows.append({"frame_index": i + 1, "skeleton": [{"pose": p.ravel().round(3).tolist(), "score": [0.5] * 18} for p in people]})
+        rows.append({"frame_index": i + 1, "skeleton": [{"pose": p.ravel().round(3).tolist(), "score": [0.1 * (i + 1)] * 18} for p in people]})
     return {"data": rows, "label": "juggling balls", "label_index": 167}
 
 
@@ -116,6 +118,7 @@ def test_kinetics(tmp_path: Path) -> None:
     (clip,) = skelzoo.read(tmp_path / "abc.json")
     assert (clip.persons, clip.frames, clip.layout.name, clip.fps, clip.label, clip.name) == (2, 6, "openpose18", 30, "juggling balls", "abc")
     assert clip.image_size == (256, 340) and clip.scores is not None and not clip.keypoints[:, 3].any()
+    np.testing.assert_allclose(clip.scores, np.broadcast_to(np.float32([0.1, 0.2, 0.3, 0, 0.5, 0.6])[None, :, None], (2, 6, 18)), atol=1e-6)
     there = clip.keypoints[:, [0, 1, 2, 4, 5]]
     assert sorted(there[..., 0].mean((1, 2)) // 80) == [1, 3] and (np.ptp(there[..., 0], axis=1) < 5).all()
     assert [p.name for p in skelzoo.find_files([tmp_path])] == ["abc.json"]

@@ -1,0 +1,60 @@
+"""Acclaim motions: where their skeleton is found, and the units and the root that these files state."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skelzoo.errors import ReadError
+from skelzoo.skeleton import io
+
+
+@pytest.mark.needs_shared
+def test_asf_is_found_by_stem_prefix_or_alone(shared: Path, tmp_path: Path) -> None:
+    raw = shared / "data/raw/cmu_asf"
+    (reference,) = io.read(raw / "02_03.amc")
+    shutil.copy(raw / "02_03.amc", tmp_path / "02_03.amc")
+    with pytest.raises(ReadError, match=r"02_03\.asf, 02\.asf"):
+        io.read(tmp_path / "02_03.amc")
+    for name in ("person.asf", "02.ASF", "02_03.asf"):
+        shutil.copy(raw / "02.asf", tmp_path / name)
+        np.testing.assert_array_equal(io.read(tmp_path / "02_03.amc")[0].keypoints, reference.keypoints)
+    for name in ("02.ASF", "02_03.asf"):
+        (tmp_path / name).unlink()
+    shutil.copy(raw / "02.asf", tmp_path / "other.asf")
+    with pytest.raises(ReadError, match=r"other\.asf, person\.asf"):
+        io.read(tmp_path / "02_03.amc")
+    for name in ("other.asf", "person.asf"):
+        (tmp_path / name).unlink()
+    shutil.copy(raw / "02.asf", tmp_path / "35.asf")  # of another subject
+    with pytest.raises(ReadError, match=r"there are 35\.asf, none with a fitting name"):
+        io.read(tmp_path / "02_03.amc")
+
+
+@pytest.mark.needs_shared
+def test_angles_in_radians_are_the_same_motion(shared: Path, tmp_path: Path) -> None:
+    """Those of an .amc; the places of its root are no angles."""
+    raw = shared / "data/raw/cmu_asf"
+    lines = []
+    for line in (raw / "02_03.amc").read_text().replace(":DEGREES", ":RADIANS").splitlines():
+        name, *numbers = line.split()
+        places = 3 if name == "root" else 0
+        lines.append(" ".join([name, *numbers[:places], *(repr(float(np.radians(float(n)))) for n in numbers[places:])]) if name[0].isalpha() else line)
+    (tmp_path / "02_03.amc").write_text("\n".join(lines))
+    shutil.copy(raw / "02.asf", tmp_path)
+    (degrees,), (radians,) = io.read(raw / "02_03.amc"), io.read(tmp_path / "02_03.amc")
+    np.testing.assert_allclose(radians.keypoints, degrees.keypoints, atol=1e-4)
+
+
+@pytest.mark.needs_shared
+def test_the_place_of_the_root_in_the_skeleton_moves_the_body(shared: Path, tmp_path: Path) -> None:
+    raw = shared / "data/raw/cmu_asf"
+    shutil.copy(raw / "02_03.amc", tmp_path)
+    text = (raw / "02.asf").read_text()
+    assert "position 0 0 0" in text
+    (tmp_path / "02.asf").write_text(text.replace("position 0 0 0", "position 10 20 30"))
+    (here,), (there,) = io.read(raw / "02_03.amc"), io.read(tmp_path / "02_03.amc")
+    np.testing.assert_allclose(there.keypoints - here.keypoints, np.broadcast_to(np.array([10, 20, 30]) * 0.0254 / 0.45, here.keypoints.shape), atol=1e-5)
