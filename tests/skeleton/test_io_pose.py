@@ -99,6 +99,27 @@ def test_persons_without_ids_are_followed_in_whatever_order_they_come(tmp_path: 
     check(the_clip(folder), right, left, late)
 
 
+def test_people_who_stand_close_are_whom_they_are_nearest(tmp_path: Path) -> None:
+    one = walk(25, 8)
+    other = one + np.array([40, 0, 0])
+    check(the_clip(openpose(tmp_path / "out", [[other[t], one[t]] if t % 3 else [one[t], other[t]] for t in range(8)])), one, other)
+
+
+@pytest.mark.parametrize(("change", "persons"), [("away long", 3), ("away", 2), ("150 pixels away", 3), ("50 pixels away", 2), ("small", 2)])
+def test_who_is_near_soon_enough_is_the_same_whatever_the_size(tmp_path: Path, change: str, persons: int) -> None:
+    """Beside somebody who is there all the time."""
+    frames = 78
+    person, other = walk(25, frames, step=0), walk(25, frames, 1500, 0)
+    if change.startswith("away"):
+        person[10 : 68 if change == "away long" else 35] = 0
+    elif change == "small":
+        centre = person[0, :, :2].mean(0)
+        person[10:, :, :2] = centre + 0.3 * (person[10:, :, :2] - centre)
+    else:
+        person[10:, :, 0] += int(change.split()[0])
+    assert the_clip(openpose(tmp_path / "out", [[p[t] for p in (person, other) if p[t].any()] for t in range(frames)])).persons == persons
+
+
 @pytest.mark.parametrize("kind", [int, float, lambda i: [float(i)]])
 def test_ids_of_the_tracker_count_more_than_places(tmp_path: Path, kind: Any) -> None:
     a, b = walk(17, start=300, step=0), walk(17, start=310, step=0)

@@ -13,6 +13,7 @@ from skelzoo.errors import CoverageError, ReadError
 from skelzoo.skeleton import io
 from skelzoo.skeleton.io import asf_amc, rig_names
 from skelzoo.skeleton.io.joint_names import layout_from_names
+from skelzoo.skeleton.io.kinematics import longest_path
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.remap import coverage, remap
 
@@ -227,6 +228,28 @@ def test_rig_of_unknown_names_reads_but_does_not_convert(tmp_path: Path) -> None
         io.read(write_bvh(tmp_path / "b.bvh", rig(*RIGS["plain"]), scale=0.05))
 
 
+@pytest.mark.parametrize("scale", [0.75, 1.0, 1.3])
+def test_rig_of_unknown_names_comes_in_metres(tmp_path: Path, scale: float) -> None:
+    (clip,) = io.read(write_bvh(tmp_path / "a.bvh", {j: f"bone{i}" for i, j in enumerate(PERSON)}, scale=scale))
+    np.testing.assert_allclose(clip.keypoints[0, 0], scale * np.array([at for _, at in PERSON.values()]) / 100, atol=1e-4)
+
+
+def test_the_longest_way_goes_down_two_branches() -> None:
+    assert longest_path([-1, 0, 1, 0, 3], [0, 1, 1, 2, 2]) == 6 and longest_path([-1, 0, 0, 0], [0, 3, 1, 2]) == 5
+
+
+@pytest.mark.parametrize(("z_up", "turn"), [(True, -90), (False, 90)], ids=["z at rest alone", "z in motion alone"])
+def test_bodies_along_z_at_rest_or_in_motion_alone_are_not_turned(tmp_path: Path, z_up: bool, turn: int) -> None:
+    """Of a rig that lies down to be drawn, and of somebody who lies."""
+    (plain,) = io.read(write_bvh(tmp_path / "a.bvh", rig(*RIGS["plain"])))
+    path = write_bvh(tmp_path / "b.bvh", rig(*RIGS["plain"]), z_up=z_up)
+    root = "0.0000 0.0000 95.0000 0 0" if z_up else "0.0000 95.0000 0.0000 0 0"
+    assert path.read_text().count(root) == 3
+    path.write_text(path.read_text().replace(root, f"0 95 0 0 {turn}"))
+    expected = plain.keypoints if z_up else (plain.keypoints - [0, 0.95, 0])[..., [0, 2, 1]] * [1, -1, 1] + [0, 0.95, 0]
+    np.testing.assert_allclose(io.read(path)[0].keypoints, expected, atol=1e-4)
+
+
 def test_same_rig_gets_the_same_layout(tmp_path: Path) -> None:
     one, two = (io.read(write_bvh(tmp_path / f"{n}.bvh", rig(*RIGS["plain"])))[0] for n in "ab")
     assert one.layout == two.layout
@@ -266,3 +289,28 @@ Frame Time: 0.01
     np.testing.assert_allclose(clip.keypoints[0, :, 0], [[1, 2, 3]] * 2, atol=1e-6)
     # Frame 1: Rz(90) takes +y to -x, then Ry(90) takes -x to +z. Frame 2: Rx(90) takes +y to +z.
     np.testing.assert_allclose(clip.keypoints[0, :, 1] - clip.keypoints[0, :, 0], [[0, 0, 2], [0, 0, 2]], atol=1e-6)
+
+
+@pytest.mark.parametrize(("time", "fps"), [("0.0166833", 59.94), ("0.0083333", 120), ("0.0333333", 30)])
+def test_frame_times_are_rounded_as_they_were_written_and_no_further(tmp_path: Path, time: str, fps: float) -> None:
+    path = write_bvh(tmp_path / "a.bvh", rig(*RIGS["plain"]))
+    path.write_text(path.read_text().replace("0.0333333", time))
+    assert io.read(path)[0].fps == (fps if fps == round(fps) else pytest.approx(fps, abs=0.01))
+
+
+def test_one_frame_with_a_bone_out_of_place_changes_no_unit(tmp_path: Path) -> None:
+    """Where joints have places of their own in every frame, bones are as long as in most frames."""
+    path = write_bvh(tmp_path / "a.bvh", rig(*RIGS["plain"]))
+    (expected,) = io.read(path)
+    text = path.read_text()
+    joints = list(re.findall(r"(?:ROOT|JOINT) (\w+)", text))
+    first = 6 + 3 * (joints.index("LeftLeg") - 1)
+    text = re.sub(r"(JOINT LeftLeg\n.*\n.*\nCHANNELS) 3", r"\1 6 Xposition Yposition Zposition", text)
+    head, rows = text.split("0.0333333\n")
+    values = [row.split() for row in rows.splitlines()]
+    for t, row in enumerate(values):
+        row[first:first] = ["0", "-400" if t == 0 else "-40", "0"]
+    path.write_text(head + "0.0333333\n" + "\n".join(" ".join(row) for row in values))
+    (clip,) = io.read(path)
+    np.testing.assert_allclose(clip.keypoints[:, 1:], expected.keypoints[:, 1:], atol=1e-5)
+    assert clip.layout == expected.layout

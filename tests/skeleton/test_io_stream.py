@@ -134,6 +134,8 @@ def test_what_is_not_in_order_is_left_to_read(tmp_path: Path) -> None:
     data = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "a.npz").write_bytes(data[: len(data) // 2])
     assert open_stream(tmp_path / "a.npz") is None
+    write_corpus(tmp_path / "a.npz", CLIPS, offsets=[1, *np.cumsum([c.frames for c in CLIPS])])
+    assert open_stream(tmp_path / "a.npz") is None
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
     assert open_stream(tmp_path / "a.parquet") is None
     with pytest.raises(ReadError, match="parquet"):

@@ -65,6 +65,14 @@ def test_gaps_stay(tmp_path: Path, rows: str, column: str, key: Callable[[int], 
     assert found.fps == (30 if column == "time" else None)
 
 
+@pytest.mark.parametrize("kept", [[t for t in range(20) if t != 9], [0, 2, 4, 6, 7, 9, 11, 13, 15, 17, 19]], ids=["one is lost", "most are"])
+def test_lost_frames_do_not_bend_the_rate(tmp_path: Path, kept: list[int]) -> None:
+    header, *rows = wide(tmp_path / "a.csv", CLIP, extra=lambda t: {"frame": t, "time": t / 25}).read_text().splitlines()
+    (tmp_path / "a.csv").write_text("\n".join([header, *(rows[t] for t in kept)]))
+    (found,) = read(tmp_path / "a.csv")
+    assert found.fps == 25 and found.frames == CLIP.frames
+
+
 def test_uneven_times_leave_no_gaps(tmp_path: Path) -> None:
     late = np.random.default_rng(0).uniform(0, 0.01, CLIP.frames)
     same(read(wide(tmp_path / "a.csv", CLIP, extra=lambda t: {"time": t / 30 + late[t]}))[0], CLIP)
