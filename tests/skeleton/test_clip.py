@@ -227,11 +227,11 @@ def test_the_mirror_image_of_a_picture_keeps_what_was_not_found() -> None:
 
 
 def test_what_is_written_into_the_array_afterwards_does_not_reach_the_clip() -> None:
-    buffer = joints(1, 7, 20, 3)
+    buffer, scores = joints(1, 7, 20, 3), np.ones((1, 7, 20), np.float32)
     assert buffer.dtype == np.float32
-    clip, before = Clip(buffer, "kinect20"), buffer.copy()
-    buffer[:] = np.nan
-    assert np.array_equal(clip.keypoints, before)
+    clip, before = Clip(buffer, "kinect20", scores=scores), buffer.copy()
+    buffer[:] = scores[:] = np.nan
+    assert np.array_equal(clip.keypoints, before) and clip.scores is not None and (clip.scores == 1).all()
 
 
 @pytest.mark.parametrize(("given", "kept"), [

@@ -140,6 +140,7 @@ def test_shares_of_a_picture_are_warned_of(beyond: float) -> None:
     clip = film(make("squat", frames=40), 0)
     with pytest.warns(UserWarning, match=r"keypoints \* \(width, height\)"):
         prepare(clip.replace(keypoints=clip.keypoints / np.float32([1920, 1080]) + np.float32([0, beyond])), PICTURE)
+    assert not told(clip.replace(keypoints=clip.keypoints - clip.keypoints.max((0, 1, 2)) + 1), PICTURE), "pixels from the opposite corner, up to 1"
 
 
 def test_joints_at_minus_one_in_pictures_are_warned_of_and_set_to_zero_as_advised() -> None:

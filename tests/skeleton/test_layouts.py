@@ -60,6 +60,9 @@ def test_subparts_are_psp_learnings() -> None:
     ntu = [{0, 1, 20}, {2, 3}, {4, 5, 6}, {7, 21, 22}, {8, 9, 10}, {11, 23, 24}, {12, 13}, {14, 15}, {16, 17}, {18, 19}]
     assert [set(g) for g in get_layout("ntu25").subpart_indices] == ntu
     assert [set(g) for g in get_layout("kinect20").subpart_indices] == [{2 * i, 2 * i + 1} for i in range(10)]
+    assert get_layout("uiprmd22").subpart_indices == (
+        (0, 1, 2, 3), (4, 5, 6, 10), (7, 8), (9,), (11, 12), (13,), (14, 15), (16, 17), (18, 19), (20, 21),
+    ), "of neck and collars, equally far from the hips, the first"  # fmt: skip
 
 
 def test_regions_are_skeleton_maes() -> None:

@@ -281,6 +281,9 @@ def test_joints_that_were_never_found_are_not_made_up(lost: tuple[int, ...], say
     keypoints[:, :, list(lost)] = 0
     with pytest.raises(CoverageError, match=says):
         prepare(clip.replace(keypoints=keypoints), contract)
+    both = clip.replace(keypoints=np.concatenate([clip.keypoints, keypoints]), scores=None)
+    with pytest.raises(CoverageError, match=says):
+        prepare(both, contract.replace(persons=2))
 
 
 def test_what_is_known_in_no_frame_is_filled_in_no_space() -> None:

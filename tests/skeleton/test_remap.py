@@ -153,3 +153,8 @@ def test_what_is_mixed_from_a_joint_that_was_not_found_is_not_found() -> None:
     assert found.scores is not None
     for values in (found.keypoints.any(3), found.scores):
         assert values[0, :, coco.index("nose")].tolist() == [True, False, True]
+    kinect = make_clip(frames=2, channels=2)
+    keypoints = kinect.keypoints.copy()
+    keypoints[:, 1, kinect.layout.index("LeftElbow")] = 0
+    tips = remap(kinect.replace(keypoints=keypoints), "ntu25")
+    assert tips.keypoints[0, :, tips.layout.index("HandTipLeft")].any(1).tolist() == [True, False], "a hand's tip is the forearm extended, less the elbow"

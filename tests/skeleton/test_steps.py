@@ -54,6 +54,10 @@ def test_drop_empty_frames(x: np.ndarray) -> None:
     kept = [t for t in range(13) if t in frames_of(x, 0) or t in frames_of(x, 1)]
     assert kept == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12]
     assert np.array_equal(run(x, "drop_empty_frames"), x[:, kept])
+    flat = make_clip(frames=4).keypoints.copy()
+    for axis in range(3):
+        flat[0, axis, :, [axis, (axis + 1) % 3]] = 0
+    assert np.array_equal(run(flat, "drop_empty_frames"), flat), "somebody in a plane or on an axis is there"
 
 
 def test_center_on_the_first_frame_or_the_mean(x: np.ndarray) -> None:
@@ -279,6 +283,14 @@ def test_most_moving_persons() -> None:
     for count in (1, 2, 3):
         assert np.array_equal(run(x, "most_moving", count=count), x[order[:count]])
     assert np.array_equal(run(x, "most_moving", count=4), x)
+
+
+def test_a_short_track_counts_little() -> None:
+    """However much moves in its frames."""
+    x = np.repeat(make_clip(frames=60).keypoints, 2, 0)
+    x[1] = x[0, :1] + 2 * (x[0] - x[0, :1])
+    x[1, np.arange(60) % 10 > 0] = 0
+    assert np.array_equal(run(x, "most_moving"), x[:1]) and np.array_equal(run(x[::-1].copy(), "most_moving"), x[:1])
 
 
 @pytest.mark.parametrize(
