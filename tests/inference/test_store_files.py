@@ -43,7 +43,7 @@ def test_no_clip_of_a_damaged_file_gets_a_vector(model: str, tmp_path: Path, com
     assert refused["file"] == str(tmp_path / "bad.npz") and refused["clip"] == "" and "damaged" in refused["error"]
 
 
-@pytest.mark.parametrize("change", ["another", "gone", "frame"])
+@pytest.mark.parametrize("change", ["another", "gone", "size of a frame", "time of a frame"])
 def test_a_file_that_changes_before_its_shard_is_written_ends_the_run(model: str, tmp_path: Path, change: str) -> None:
     folder = tmp_path / "clips"
     folder.mkdir()
@@ -52,7 +52,7 @@ def test_a_file_that_changes_before_its_shard_is_written_ends_the_run(model: str
     person = ", ".join(str(100 + 7 * i % 90) for i in range(75))
     for t in range(3):
         (folder / f"c_{t:012d}_keypoints.json").write_text(f'{{"people": [{{"pose_keypoints_2d": [{person}]}}]}}')
-    job, out, changed = Job(model, shard_size=1), tmp_path / "store", folder / ("c_000000000001_keypoints.json" if change == "frame" else "b.npz")
+    job, out, changed = Job(model, shard_size=1), tmp_path / "store", folder / ("c_000000000001_keypoints.json" if "frame" in change else "b.npz")
     with open_store(out, job, [str(folder)]) as store:
         embedder = ShardEmbedder(store, Settings("cpu"))
         embedder.embed(0)
@@ -60,10 +60,12 @@ def test_a_file_that_changes_before_its_shard_is_written_ends_the_run(model: str
         if change == "gone":
             changed.unlink()
         else:
-            changed.write_bytes(changed.read_bytes() + b" ")
-        named = "c_000000000000_keypoints.json" if change == "frame" else "b.npz"
+            changed.write_bytes(changed.read_bytes() + b" " * (change != "time of a frame"))
+        if change == "size of a frame":
+            shutil.copystat(stat, changed)
+        named = "c_000000000000_keypoints.json" if "frame" in change else "b.npz"
         with pytest.raises(StoreError, match=rf"{named}: .*Put it back and give the same command"):
-            embedder.embed(2 if change == "frame" else 1)
+            embedder.embed(2 if "frame" in change else 1)
         assert [store.has(i) for i in range(3)] == [True, False, False]
     shutil.copy2(stat, changed)
     done = embed_store(job, [str(folder)], out, devices=["cpu"])
