@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from tiny import make_encoder, write_json
 
 from skelzoo.cli import main
 from skelzoo.errors import TrainingError
+from skelzoo.learn import seen as seen_clips
 from skelzoo.learn.benchmarks import BENCHMARKS, by_subjects, draw_labels, find_benchmark, known_benchmarks, read_corpus, standard_clips, validation_clips
 from skelzoo.learn.cameras import film
 from skelzoo.learn.evaluate import CHEAP, check_recipe, evaluate, read_rows
@@ -141,6 +143,21 @@ def test_a_model_is_not_measured_on_what_it_was_trained_on(data: Path, tmp_path:
         write_json(folder.parent / "recipe.json", recipe)
         check_recipe(f"local:{folder}", "hdm05", data)
         is_refused(folder, "uiprmd", data, seen)
+
+
+@pytest.mark.parametrize("change", ["time", "size"])
+def test_a_file_that_has_changed_is_read_again(tmp_path: Path, change: str) -> None:
+    """Though what was read of it is kept."""
+
+    def spoil(clips: list[Clip]) -> None:
+        clips[:] = [c.replace(keypoints=c.keypoints[:, :-1] if change == "size" else c.keypoints + 1) for c in clips]
+
+    options, found = DataOptions(["hdm05_subset.npz"], held_out={"hdm05_subset.npz": {"subjects": [3, 4]}}), []
+    for number, spoiled in enumerate((None, spoil)):
+        file = write_benchmarks(tmp_path, spoiled, files=options.files) / options.files[0]
+        os.utime(file, (1e9, 1e9 + number * (change == "time")))
+        found.append({*seen_clips.test_joints("hdm05", tmp_path), *seen_clips.trained_joints(tmp_path, options)})
+    assert len(found[0]) == CLASSES * PER_CLASS and not found[0] & found[1]
 
 
 def is_refused(folder: Path, benchmark: str, data: Path, seen: str) -> None:

@@ -45,6 +45,27 @@ def test_a_head_that_cannot_take_it_in_stays_as_it_was() -> None:
     assert all(torch.equal(v, before[k]) for k, v in net.head.state_dict().items())
 
 
+class Bounded(nn.Module):
+    """A head whose logits do not grow with its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(16, 3)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.linear(z).tanh()  # type: ignore[no-any-return]
+
+
+def test_the_weights_of_a_head_that_does_not_follow_are_put_back() -> None:
+    net, z = make_encoder().net, torch.randn(50, 16, generator=torch.Generator().manual_seed(0))
+    net.head = randomise(Bounded())
+    before = {k: v.clone() for k, v in net.head.state_dict().items()}
+    truth = net.head(z).argmax(1).numpy()  # all right, so that a temperature is found
+    found = calibrate(net, "head.", lambda: net.head(z).detach().double().numpy(), truth)  # type: ignore[operator]
+    assert best_temperature(net.head(z).detach().double().numpy(), truth) < 1 and found is not None and found.temperature == 1
+    torch.testing.assert_close(dict(net.head.state_dict()), before, rtol=1e-6, atol=1e-7)
+
+
 def test_few_clips_that_are_all_right_prove_no_certainty() -> None:
     temperatures = [best_temperature(np.eye(3)[np.arange(n) % 3], np.arange(n) % 3) for n in (3, 30, 300)]
     assert 1 > temperatures[0] > 0.3 and temperatures[0] > 1.5 * temperatures[1] > 1.5 * temperatures[2]

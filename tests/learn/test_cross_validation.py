@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from test_finetune import psp_encoder
 from tiny import make_clip, make_encoder
 
 import skelzoo
@@ -64,6 +66,14 @@ def test_folds_are_of_nearly_equal_size_and_part_no_group_and_no_copies(start: s
         assert (counts.max(0) - counts.min(0)).max() <= (2 if folds == 4 else 1)
     if folds == 4:
         assert result.folds[:12].tolist() == result.folds[12:].tolist()
+
+
+def test_unlabelled_clips_are_learned_from_in_every_fold() -> None:
+    options = dataclasses.replace(QUICK, epochs=1, unlabelled_ratio=1)
+    one, other = (cross_validate(psp_encoder(), clips_of(6), folds=2, mode="semi", unlabelled=[make_clip(i)], options=options) for i in (90, 91))
+    assert np.array_equal(one.folds, other.folds)
+    for number in range(2):
+        assert not np.allclose(one.logits[one.folds == number], other.logits[one.folds == number], atol=1e-6)
 
 
 def test_what_is_odd_is_said_once_for_all_folds(start: skelzoo.Encoder) -> None:

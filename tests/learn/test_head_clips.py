@@ -47,6 +47,7 @@ def test_only_training_clips_of_classes_of_the_legs_come_twice(tmp_path: Path) -
     assert list(found.held) == [*[""] * 6, "subject", "subject"] * 2 + [""] * 6
     assert list(found.folds[:8]) == list(range(8)) and np.array_equal(found.folds[found.copies], found.folds[:6])
     assert not np.allclose(found.x[found.copies][:, :, :, ARMS], found.x[:6][:, :, :, ARMS], atol=0.1)
+    assert list(found.classes(found.train, 6)) == ["squat", "wave"] and not len(found.classes(found.train, 7)), "copies are no more clips"
     own = np.arange(16)
     assert np.array_equal(found.lenders[:16], own) and set(found.lenders[16:]) <= set(own[found.held[:16] == ""]) and len(set(found.lenders[16:])) > 1
 
@@ -56,6 +57,13 @@ def test_a_held_out_clip_stored_under_another_name_is_not_trained_on(tmp_path: P
     write_corpus(tmp_path / "a.npz", [*clips, clips[3].replace(name="again")], subject=np.array([0, 1, 2, 3, 0], np.int32))
     found = labelled_clips(CONTRACT, HeadOptions({"a.npz": "*"}), DataOptions(["a.npz"], held_out={"a.npz": {"subjects": [3]}}), tmp_path)
     assert list(found.held) == ["", "", "", "subject"]
+
+
+def test_clips_shorter_than_the_windows_may_be_are_left_out(tmp_path: Path) -> None:
+    clips = [make_clip(i, frames=frames) for i, frames in enumerate((4, 15, 16, 20, 20))]
+    write_corpus(tmp_path / "a.npz", clips, subject=np.arange(5, dtype=np.int32))
+    data = DataOptions(["a.npz"], shortest=16, held_out={"a.npz": {"subjects": [4]}})
+    assert [clip.frames for clip in label_table(HeadOptions({"a.npz": "*"}), data, tmp_path)[1]] == [16, 20, 20]
 
 
 def test_every_shipped_recipe_has_a_head_of_known_classes() -> None:

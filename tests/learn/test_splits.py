@@ -12,7 +12,7 @@ from tiny import make_clip, make_encoder
 import skelzoo
 from skelzoo.errors import ClipError, TrainingError
 from skelzoo.learn.finetune import FinetuneOptions, finetune
-from skelzoo.learn.splits import class_ids, hold_out_groups
+from skelzoo.learn.splits import class_ids, fold_numbers, hold_out_groups
 
 ONCE = FinetuneOptions(epochs=1, precision="32-true")
 LEAKS_FAIL = pytest.mark.filterwarnings("error:.*so the accuracy will be too high")
@@ -24,6 +24,13 @@ def test_unequal_groups_are_held_out_as_near_to_the_share_as_can_be() -> None:
         groups = np.repeat([f"person{i}" for i in range(len(sizes))], sizes)
         assert {int(hold_out_groups(truth, groups, share, seed).sum()) for seed in range(10)} == allowed, sizes
         assert not hold_out_groups(truth, groups, 0.0, 0).any()
+
+
+def test_clips_and_groups_are_dealt_out_by_the_seed() -> None:
+    truth, alone = np.tile([0, 1], 12), np.arange(24)
+    for groups in (None, np.repeat([f"person{i}" for i in range(8)], 3)):
+        first, again, other = (fold_numbers(truth, 4, groups, alone, seed).tolist() for seed in (0, 0, 1))
+        assert first == again != other
 
 
 def test_classes_that_are_numbers_are_in_their_order() -> None:
