@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import os
 import shlex
 import subprocess
@@ -225,6 +226,7 @@ def _recipes(model: str) -> list[Recipe]:
     return [load_recipe(name)] if name in shipped_recipes() else []
 
 
+@functools.cache  # a commit made while a table is measured is not of the code that measures it
 def revision() -> str:
     """The git commit of the checkout that runs, with "+" when the package differs from it; the version of skelzoo without a checkout."""
     root = Path(__file__).resolve().parents[2]

@@ -240,10 +240,14 @@ def test_the_commit_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch) -> 
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    revision.cache_clear()
     found = revision()
     assert len(found.removesuffix("+")) >= 12 and head.startswith(found.removesuffix("+"))
     monkeypatch.setenv("PATH", "")
+    assert revision() == found, "read once"
+    revision.cache_clear()
     assert revision() == skelzoo.__version__
+    revision.cache_clear()
 
 
 @pytest.mark.slow
