@@ -217,8 +217,8 @@ def _persons_of(clip: Clip, most: int, select: bool) -> Clip:
         )
     if len(there) > most:
         there = there[motion_order(clip.keypoints[there])[:most]]
-    kept = clip.take(persons=there).replace(scores=None) if clip.channels == 3 else clip.take(persons=there)
-    return kept.take(frames=kept.keypoints.any(axis=(0, 2, 3)))
+    kept = clip.take(there, clip.keypoints[there].any(axis=(0, 2, 3)))
+    return kept if kept.scores is None or clip.channels == 2 else kept.replace(scores=None)
 
 
 def _slowed(clip: Clip, fps: float) -> Clip:

@@ -97,19 +97,20 @@ class Clip:
         now = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return Clip(**{**now, **changes})
 
-    def take(self, persons: Any = None, frames: Any = None) -> Clip:
+    def take(self, persons: Any = None, frames: Any = None, name: str | None = None) -> Clip:
         """A copy of some persons and frames, keypoints and scores alike, checked like a new clip.
 
         Args:
             persons: a slice, indices (K,) in the order wanted, or bool (M,); None is all.
             frames: the same of the frames, bool (T,).
+            name: of the copy; None is the clip's own.
 
         Raises:
             ClipError: nobody or no frame is left, or nobody is there in what is.
         """
         who, when = (slice(None) if chosen is None else chosen for chosen in (persons, frames))
         scores = None if self.scores is None else self.scores[who][:, when]
-        return self.replace(keypoints=self.keypoints[who][:, when], scores=scores)
+        return self.replace(keypoints=self.keypoints[who][:, when], scores=scores, name=self.name if name is None else name)
 
     def __repr__(self) -> str:
         fps = f", {self.fps:g} fps" if self.fps else ""

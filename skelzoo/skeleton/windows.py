@@ -28,7 +28,7 @@ def windows(clip: Clip, frames: int, step: int | None = None) -> list[Clip]:
     last = max(clip.frames - int(frames), 0)
     starts = [*range(0, last, int(step)), last]
     ends = [(start, min(start + int(frames), clip.frames)) for start in starts]
-    return [clip.take(frames=slice(start, stop)).replace(name=f"{clip.name}[{start}:{stop}]") for start, stop in ends if clip.keypoints[:, start:stop].any()]
+    return [clip.take(frames=slice(start, stop), name=f"{clip.name}[{start}:{stop}]") for start, stop in ends if clip.keypoints[:, start:stop].any()]
 
 
 def check_window(frames: int | None, step: int | None, whose: str = "") -> None:

@@ -61,6 +61,7 @@ def test_persons_and_frames_are_taken_with_their_scores() -> None:
         assert np.array_equal(taken.keypoints, x[np.ix_(who, when)]) and np.array_equal(taken.scores, scores[np.ix_(who, when)])
         assert (taken.label, taken.fps) == ("a", 30) and taken.keypoints.base is None
     assert clip.replace(scores=None).take(frames=[0]).scores is None
+    assert (clip.take(frames=[0]).name, clip.take(frames=[0], name="cut").name) == (clip.name, "cut")
     with pytest.raises(ClipError, match="no frames"):
         clip.take(frames=slice(9, None))
 

@@ -125,7 +125,7 @@ def windows_of(clip: Clip, options: DataOptions) -> list[Clip]:
 def _cut(clip: Clip, start: int, stop: int) -> Clip:
     """A window with those who are there, so that the first person of it is."""
     there = clip.keypoints[:, start:stop].any(axis=(1, 2, 3))
-    return clip.take(there, slice(start, stop)).replace(name=f"{clip.name}@{start}")
+    return clip.take(there, slice(start, stop), f"{clip.name}@{start}")
 
 
 def corpora(folder: str | Path, files: Sequence[str]) -> Iterator[tuple[str, Corpus]]:

@@ -28,13 +28,13 @@ def _read_npz(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
 
 @dataclass(frozen=True)
 class Format:
-    """A readable file format: its suffixes, how its content is told, its reader, and that which takes what a file may leave open."""
+    """A readable file format: its suffixes, how its content is told, its reader, and whether that also takes what a file may leave open, an ``ArrayForm``."""
 
     title: str
     suffixes: tuple[str, ...]
     sniff: Callable[[bytes], bool]
-    read: Callable[[PathLike], list[Clip]]
-    read_formed: Callable[[PathLike, ArrayForm], list[Clip]] | None = None
+    read: Callable[..., list[Clip]]
+    formed: bool = False
 
 
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -49,12 +49,12 @@ FORMATS = (
     Format("NW-UCLA JSON", (".json",), nwucla.sniff, nwucla.read),
     Format("UTD-MHAD MATLAB file", (".mat",), utdmhad.sniff, utdmhad.read),
     Format("UI-PRMD text (angles and positions)", (".txt", ".txt.gz"), uiprmd.sniff, uiprmd.read),
-    Format("ST-GCN's NTU array", (".npy",), datasets.sniff_stgcn, datasets.read_stgcn, datasets.read_stgcn),
-    Format("CTR-GCN's NTU archive", (".npz",), datasets.sniff_ctrgcn, datasets.read_ctrgcn, datasets.read_ctrgcn),
-    Format("numpy array", (".npy",), array.sniff_npy, array.read, array.read),
-    Format("numpy archive", (".npz",), array.sniff_npz, _read_npz, _read_npz),
-    Format("parquet of clips", (".parquet",), parquet.sniff, parquet.read, parquet.read),
-    Format("table of joints: wide, long, DeepLabCut", TABLES, table.sniff, table.read, table.read),
+    Format("ST-GCN's NTU array", (".npy",), datasets.sniff_stgcn, datasets.read_stgcn, formed=True),
+    Format("CTR-GCN's NTU archive", (".npz",), datasets.sniff_ctrgcn, datasets.read_ctrgcn, formed=True),
+    Format("numpy array", (".npy",), array.sniff_npy, array.read, formed=True),
+    Format("numpy archive", (".npz",), array.sniff_npz, _read_npz, formed=True),
+    Format("parquet of clips", (".parquet",), parquet.sniff, parquet.read, formed=True),
+    Format("table of joints: wide, long, DeepLabCut", TABLES, table.sniff, table.read, formed=True),
 )
 
 READABLE = tuple(suffix for f in FORMATS for suffix in f.suffixes if suffix != ".asf")
@@ -126,7 +126,7 @@ def _read(path: Path, form: ArrayForm) -> list[Clip]:
 
 
 def _clips(found: Format, path: Path, form: ArrayForm) -> list[Clip]:
-    return form.completed(found.read(path) if found.read_formed is None else found.read_formed(path, form))
+    return form.completed(found.read(path, form) if found.formed else found.read(path))
 
 
 def _suffix(path: Path) -> str:
