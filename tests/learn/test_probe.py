@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmark_files import PER_CLASS, VIEW, clip_of, write_benchmarks
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from tiny import make_encoder
 
 import skelzoo
 from skelzoo.errors import TrainingError
 from skelzoo.learn.baselines import BASELINES, Coordinates, Statistics
 from skelzoo.learn.benchmarks import BENCHMARKS, find_benchmark
-from skelzoo.learn.probe import CLASSIFIERS, Split, average_precision, embed_split, right, score, standard_split, validation_split
+from skelzoo.learn.probe import CLASSIFIERS, Split, average_precision, embed_split, predicted, right, score, standard_split, validation_split
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.prepare import prepare
@@ -134,3 +137,14 @@ def test_joints_that_were_not_found_are_interpolated_for_the_baseline() -> None:
 def test_unknown_classifiers(blurred: Split) -> None:
     with pytest.raises(TrainingError, match=r"no classifier 'svm'\. Known: linear, knn"):
         right(blurred, "svm")
+
+
+def test_the_linear_probe_converges() -> None:
+    """Nothing of its answer comes from where a solver stopped: another solver, let run to the end without a rotation before it, gives the same classes."""
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(400, 400)) * np.geomspace(1, 1e-3, 400)
+    train, test = ((rng.normal(size=(n, 400)) @ mix.T).astype(np.float32) for n in (150, 20_000))
+    labels = rng.integers(0, 5, 150)
+    split = Split(train, labels, test, np.zeros(len(test), np.int64), np.zeros(len(test), bool))
+    end = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, tol=1e-9, max_iter=100_000)).fit(train.astype(np.float64), labels)
+    assert (predicted(split, "linear") != end.predict(test.astype(np.float64))).sum() <= 2
