@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from skelzoo.skeleton.clip import Clip
 
 PAPER_SIZED = "skeattnclr-ntu60"
-"""A net of 12 MB; without weights, so its files are made up."""
+"""A net of 14 MB; without weights, so its files are made up."""
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 """Where Linux tells a process what memory it takes; writing 5 to the second lets VmHWM begin anew."""
@@ -113,7 +113,7 @@ def bench_load(models: Sequence[str], runs: int) -> str:
     """A table of what ``skelzoo.load`` takes after torch is imported, in seconds, and the hashing in it.
 
     Args:
-        models: their names; none for those of the package and a made-up one of 12 MB.
+        models: their names; none for those of the package and a made-up one of 14 MB.
         runs: cold processes per model.
 
     Raises:

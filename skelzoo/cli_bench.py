@@ -89,7 +89,7 @@ def bench_bulk_command(model: str, counts: tuple[int, ...]) -> None:
 @click.argument("models", nargs=-1)
 @click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Cold processes per model.")
 def bench_load_command(models: tuple[str, ...], runs: int) -> None:
-    """Time skelzoo.load in cold processes that have imported torch: MODELS, or those of the package and a made-up one of 12 MB."""
+    """Time skelzoo.load in cold processes that have imported torch: MODELS, or those of the package and a made-up one of 14 MB."""
     from skelzoo.bench import bench_load
 
     click.echo(bench_load(models, runs))
