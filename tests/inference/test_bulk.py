@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -15,11 +14,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from filelock import FileLock
+from forked import SERVER
 from tiny import make_clip, make_encoder, write_corpus
 
 import skelzoo
@@ -27,9 +28,6 @@ from skelzoo.cli import main
 from skelzoo.errors import StoreError, WriteError
 from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
 from skelzoo.inference.store import Job, open_store
-
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["skelzoo.inference.bulk"])  # torch is imported once for all processes that are killed here
 
 
 @pytest.fixture(scope="module")
@@ -264,23 +262,23 @@ def workers_of(pid: int) -> Iterator[int]:
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the workers")
 
 
-@needs_proc
 def test_a_killed_worker_is_named_and_its_shard_made_again(
-    model: str, many: Path, whole: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: str, many: Path, whole: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, found = tmp_path / "store", []
+    forked = SimpleNamespace(Pipe=SERVER.Pipe, Process=lambda **settings: found.append(SERVER.Process(**settings)) or found[-1])
 
     def kill_one() -> None:
         while shards(out) < 3:
             time.sleep(0.001)
-        found.extend(workers_of(os.getpid()))
-        os.kill(found[0], signal.SIGKILL)
+        os.kill(found[0].pid, signal.SIGKILL)
 
+    monkeypatch.setattr("skelzoo.inference.bulk.multiprocessing", SimpleNamespace(get_context=lambda _: forked))
     killer = threading.Thread(target=kill_one, daemon=True)
     killer.start()
     embed_store(Job(model, shard_size=32), [str(many)], out, devices=["cpu"], workers=2)
     err = capsys.readouterr().err
-    assert len(found) == 2 and "worker on cpu died (exit code -9) at shard" in err and "tried again (1 of 2)" in err
+    assert len(found) == 3 and "worker on cpu died (exit code -9) at shard" in err and "tried again (1 of 2)" in err
     assert content(out) == whole
 
 

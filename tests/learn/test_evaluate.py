@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from benchmark_files import PER_CLASS, VIEW, clip_of, write_benchmarks
+from forked import SERVER
 from tiny import make_encoder
 
 import skelzoo
@@ -180,17 +181,18 @@ def test_tables_are_merged_sorted_and_read_back(tmp_path: Path) -> None:
     }
 
 
-MERGING = """
-import sys
-from skelzoo.learn.evaluate import Row, merge_rows
-for i in range(20):
-    merge_rows(sys.argv[1], [Row(sys.argv[2], "nwucla", "knn", str(i), 1.0, None, (), 1, 1, 2, "", "", "", "cpu")])
-"""
+def merge_twenty(table: Path, name: str) -> None:
+    for i in range(20):
+        merge_rows(table, [dataclasses.replace(ROW, model=name, variant=str(i))])
 
 
 def test_two_processes_lose_no_row_of_each_other(tmp_path: Path) -> None:
-    workers = [subprocess.Popen([sys.executable, "-c", MERGING, str(tmp_path / "a.csv"), name]) for name in "ab"]
-    assert [worker.wait(120) for worker in workers] == [0, 0]
+    workers = [SERVER.Process(target=merge_twenty, args=(tmp_path / "a.csv", name)) for name in "ab"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0, 0]
     assert len(read_rows(tmp_path / "a.csv")) == 40
 
 
