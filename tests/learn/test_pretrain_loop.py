@@ -116,7 +116,7 @@ def check_goes_on(data: Path, out: Path, whole: Path) -> None:
 
 @pytest.mark.parametrize("when", ["before the first checkpoint", "at random"])
 def test_killed_without_warning_and_resumed_is_the_same_run(data: Path, whole: Path, tmp_path: Path, when: str) -> None:
-    out, kill_at = tmp_path / "run", 2 if when != "at random" else random.SystemRandom().randrange(1, STEPS // 3)
+    out, kill_at = tmp_path / "run", 2 if when != "at random" else random.SystemRandom().randrange(RECIPE.checkpoint_every + 1, STEPS // 2)
     process = start(data, out)
     while process.is_alive() and (not (out / "log.csv").exists() or len(log(out)) < kill_at):
         time.sleep(0.001)
