@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     help="Benchmark: nwucla, utdmhad, uiprmd, hdm05; nwucla-2d, utdmhad-2d for 2-D; ntu60-xsub, -xview, ntu120-xsub, -xset; or FILE.json or FILE.npz of your own.",
 )
 @click.option("--data", help="Folder with the benchmarks' corpus files; that of FILE.npz by default.")
-@click.option("--test-subjects", metavar="LIST", help="With --on FILE.npz, a labelled corpus file: the subjects that test, such as 7,8; all others train.")
+@click.option(
+    "--test-subjects",
+    metavar="LIST",
+    help="With --on FILE.npz, a labelled corpus file: the subjects that test, such as 7,8, while all others train; or each, one after the other, for the mean over subjects.",
+)
 @click.option("--film", is_flag=True, help="Have simulated cameras film the benchmark's 3-D clips, for 2-D models.")
 @click.option("--protocol", "protocols", multiple=True, help="linear, knn, retrieval (these three by default), finetune, semi; may be given again.")
 @click.option("--labels", type=float, metavar="PERCENT", help="Use this share of every class's labels: mean over five draws; not for retrieval.")
@@ -66,17 +70,17 @@ def eval_command(
 
 def _benchmark(benchmark: str | None, data: str | None, subjects: str | None, film: bool) -> tuple[str | Benchmark | None, str]:
     """The benchmark and the folder of its file."""
-    from skelzoo.learn.benchmarks import by_subjects, filmed
+    from skelzoo.learn.benchmarks import EACH, by_subjects, filmed, leave_one_subject_out
 
     own = benchmark is not None and benchmark.endswith(".npz")
     if own != (subjects is not None):
-        raise click.UsageError("--on FILE.npz and --test-subjects LIST go together.")
+        raise click.UsageError("--on FILE.npz and --test-subjects LIST, or each, go together.")
     if benchmark is not None and subjects is not None:
         words = subjects.replace(",", " ").split()
-        if not words or not all(word.isdecimal() for word in words):
-            raise click.UsageError(f"--test-subjects {subjects!r} are no numbers. Give ids such as 7,8; skelzoo corpus make says which it gave.")
+        if words != [EACH] and not (words and all(word.isdecimal() for word in words)):
+            raise click.UsageError(f"--test-subjects {subjects!r} are no numbers. Give ids such as 7,8, which skelzoo corpus make says, or each.")
         file = benchmark if data is not None else Path(benchmark).name
-        on = by_subjects(file, [int(word) for word in words])
+        on = leave_one_subject_out(file) if words == [EACH] else by_subjects(file, [int(word) for word in words])
         return filmed(on) if film else on, data or str(Path(benchmark).parent)
     if data is None:
         raise click.UsageError("Give the folder with the benchmarks' corpus files as --data.")

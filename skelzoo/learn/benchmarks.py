@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmark_files import SUFFIX, load_rules, shipped_rules
 from skelzoo.learn.cameras import film
-from skelzoo.learn.splits import hold_out
+from skelzoo.learn.splits import hold_out, in_several
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import MILLIMETRE, Corpus, Ints, read_table
 from skelzoo.skeleton.prepare import select_persons
 
 COPY_FLAG = 64
 """Flag of a test clip that is an exact copy of a training clip."""
+
+EACH = "each"
+"""Stands for all subjects, one after the other, in ``--test-subjects``."""
 
 FILMED = "-2d"
 """Ends the name of a shipped benchmark whose 3-D clips are filmed."""
@@ -43,6 +46,7 @@ class Benchmark:
         transform: what becomes of a clip before it is measured, given its index in the file; None for nothing.
         dimension: coordinates of a joint as it is measured: 2 for those of pictures and filmed ones.
         options: see ``on``; () where that is ``--on`` and its name.
+        each_subject: leave-one-subject-out: each subject of the test part tests once, while the others of it train; ``train`` takes no clip.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Benchmark:
     transform: Callable[[Clip, int], Clip] | None = None
     dimension: int = 3
     options: tuple[str, ...] = ()
+    each_subject: bool = False
 
     @property
     def on(self) -> tuple[str, ...]:
@@ -74,6 +79,7 @@ class ClipSplit:
     Attributes:
         train_labels, test_labels: (clips,) class ids of the corpus file; the names stand in the clips.
         copies: (test clips,) whether a test clip is an exact copy of a training clip, by its joints or the file's flag.
+        subjects: (test clips,) of leave-one-subject-out, where all clips stand in the test part until ``leave_out`` makes a fold; else None.
     """
 
     train: tuple[Clip, ...]
@@ -81,6 +87,12 @@ class ClipSplit:
     test: tuple[Clip, ...]
     test_labels: Ints
     copies: Bools
+    subjects: Ints | None = None
+
+    @property
+    def classes(self) -> int:
+        """Different classes that train, in some fold."""
+        return len(np.unique(self.train_labels if self.subjects is None else self.test_labels))
 
     @property
     def persons(self) -> int:
@@ -90,6 +102,11 @@ class ClipSplit:
     def keep(self, kept: Bools) -> ClipSplit:
         """With only some of the training clips: (training clips,) bool."""
         return replace(self, train=tuple(self.train[i] for i in np.flatnonzero(kept)), train_labels=self.train_labels[kept])
+
+    def leave_out(self, fold: Bools) -> ClipSplit:
+        """The fold of leave-one-subject-out in which these of the clips test, (clips,) bool, and all others train."""
+        train, test = (tuple(self.test[i] for i in np.flatnonzero(part)) for part in (~fold, fold))
+        return ClipSplit(train, self.test_labels[~fold], test, self.test_labels[fold], self.copies[fold])
 
     def with_persons(self, count: int) -> ClipSplit:
         """With up to ``count`` persons of each clip, those that move most."""
@@ -112,23 +129,38 @@ def by_subjects(file: str, subjects: Sequence[int]) -> Benchmark:
     text = ",".join(map(str, chosen))
 
     def test(c: Corpus) -> Bools:
-        known = sorted({int(s) for s in c.subject if s >= 0})
+        known = np.unique(c.subject[_of_known(c)]).tolist()
         unknown = [s for s in chosen if s not in known]
         if unknown or len(known) == len(chosen):
-            there = (
-                f"its subjects are {', '.join(map(str, known))}" if known else "its subjects are not known; make it with skelzoo corpus make --subject REGEX"
-            )
-            raise TrainingError(f"{c.name}: subjects {text} cannot test, {there}. Choose some of them, and leave some to train.")
+            raise TrainingError(f"{c.name}: subjects {text} cannot test, {_there(known)}. Choose some of them, and leave some to train.")
         return np.isin(c.subject, chosen)
 
     return Benchmark(
         f"{file} subjects {text}",
         file,
         f"{file}, subjects {text} test, all others train",
-        lambda c: (c.subject >= 0) & ~test(c),
+        lambda c: _of_known(c) & ~test(c),
         test,
         options=("--on", file, "--test-subjects", text),
     )
+
+
+def leave_one_subject_out(file: str) -> Benchmark:
+    """A benchmark of a corpus file: each subject that is known tests once, and all others train; a number is the mean over the subjects.
+
+    Args:
+        file: below the folder that is given as ``data``.
+    """
+    title, options = f"{file}, each subject tests once and all others train, mean over subjects", ("--on", file, "--test-subjects", EACH)
+    return Benchmark(f"{file} each subject", file, title, lambda c: np.zeros(len(c), bool), _of_known, options=options, each_subject=True)
+
+
+def _of_known(corpus: Corpus) -> Bools:
+    return np.asarray(corpus.subject >= 0)
+
+
+def _there(known: Sequence[int]) -> str:
+    return f"its subjects are {', '.join(map(str, known))}" if known else "its subjects are not known; make it with skelzoo corpus make --subject REGEX"
 
 
 def find_benchmark(benchmark: str | Benchmark) -> Benchmark:
@@ -189,12 +221,14 @@ def read_corpus(benchmark: str | Benchmark, data: str | Path) -> Corpus:
 
 
 def standard_clips(benchmark: str | Benchmark, data: str | Path) -> ClipSplit:
-    """The standard split of a benchmark.
+    """The standard split of a benchmark; of leave-one-subject-out all clips, which ``ClipSplit.leave_out`` makes folds of.
 
     Raises:
-        TrainingError: unknown benchmark, missing file, a clip that both trains and tests, an empty part, clips without a label, or training clips of one class.
+        TrainingError: unknown benchmark, missing file, a clip that both trains and tests, an empty part, clips without a label, training clips of one class, or fewer than two subjects to leave out.
     """
     b, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
+    if b.each_subject:
+        return _subject_clips(b, corpus, b.test(corpus))
     return _clips(b, corpus, b.train(corpus), b.test(corpus))
 
 
@@ -216,25 +250,69 @@ def validation_clips(benchmark: str | Benchmark, data: str | Path) -> ClipSplit:
 
 
 def _clips(benchmark: Benchmark, corpus: Corpus, train: Bools, test: Bools) -> ClipSplit:
-    def part(mask: Bools) -> tuple[Clip, ...]:
-        chosen = [(corpus.clips[i], int(i)) for i in np.flatnonzero(mask)]
-        return tuple(clip if benchmark.transform is None else benchmark.transform(clip, i) for clip, i in chosen)
-
     if not train.any() or not test.any():
         raise TrainingError(f"{corpus.name}: {int(train.sum())} training and {int(test.sum())} test clips. It is not the file of the benchmark; see --data.")
     if (train & test).any():
         raise TrainingError(f"{corpus.name}: {_some(corpus, train & test)} of both the training and the test part. Give each clip to one of them.")
-    unlabelled = int((corpus.label[train | test] < 0).sum())
+    _check_labels(corpus, train | test)
+    _check_classes(corpus, train, test)
+    copies = copies_of_training(corpus.clips, train, test) | ((corpus.flags & COPY_FLAG) > 0)
+    return ClipSplit(_part(benchmark, corpus, train), corpus.label[train], _part(benchmark, corpus, test), corpus.label[test], copies[test])
+
+
+def _subject_clips(benchmark: Benchmark, corpus: Corpus, chosen: Bools) -> ClipSplit:
+    _check_labels(corpus, chosen)
+    _check_subjects(corpus, chosen)
+    clips, subjects, labels = _part(benchmark, corpus, chosen), corpus.subject[chosen], corpus.label[chosen]
+    copies = (corpus.flags[chosen] & COPY_FLAG) > 0
+    copies[in_several([joints_hash(corpus.clips[i]) for i in np.flatnonzero(chosen)], subjects.tolist())] = True
+    return ClipSplit((), labels[:0], clips, labels, copies, subjects)
+
+
+def _part(benchmark: Benchmark, corpus: Corpus, mask: Bools) -> tuple[Clip, ...]:
+    """Some of the clips, as they are measured."""
+    chosen = [(corpus.clips[i], int(i)) for i in np.flatnonzero(mask)]
+    part = tuple(clip if benchmark.transform is None else benchmark.transform(clip, i) for clip, i in chosen)
+    if part[0].channels != benchmark.dimension:
+        raise TrainingError(f"{corpus.name}: its clips are {part[0].channels}-D. Say so with Benchmark(..., dimension={part[0].channels}).")
+    return part
+
+
+def _check_labels(corpus: Corpus, chosen: Bools) -> None:
+    unlabelled = int((corpus.label[chosen] < 0).sum())
     if unlabelled:
         raise TrainingError(
             f"{corpus.name}: {unlabelled} training or test clips have no label. Give them one (skelzoo corpus make --label-from folder takes class folders' names), or leave them out of both parts of the benchmark."
         )
-    _check_classes(corpus, train, test)
-    copies = copies_of_training(corpus.clips, train, test) | ((corpus.flags & COPY_FLAG) > 0)
-    split = ClipSplit(part(train), corpus.label[train], part(test), corpus.label[test], copies[test])
-    if split.test[0].channels != benchmark.dimension:
-        raise TrainingError(f"{corpus.name}: its clips are {split.test[0].channels}-D. Say so with Benchmark(..., dimension={split.test[0].channels}).")
-    return split
+
+
+def _check_subjects(corpus: Corpus, chosen: Bools) -> None:
+    """Raise TrainingError unless two classes are left whichever subject tests; warn of clips without a subject, and of classes that one subject alone has."""
+    known = np.unique(corpus.subject[chosen]).tolist()
+    if len(known) < 2:
+        raise TrainingError(f"{corpus.name}: its subjects cannot test one after the other, {_there(known)}. There must be two or more.")
+    if not chosen.all():
+        warnings.warn(
+            f"{corpus.name}: {_some(corpus, ~chosen)} of no known subject, and neither train nor test. Let skelzoo corpus make --subject REGEX find theirs.",
+            stacklevel=4,
+        )
+    owners: dict[str, set[int]] = {}
+    for i in np.flatnonzero(chosen):
+        owners.setdefault(str(corpus.clips[i].label), set()).add(int(corpus.subject[i]))
+    for subject in known:
+        left = [label for label, subjects in owners.items() if subjects != {subject}]
+        if len(left) < 2:
+            raise TrainingError(
+                f"{corpus.name}: without subject {subject} only clips of class {left[0]!r} are left to train, so there is nothing to tell apart. "
+                "Record more classes of the others, or choose who tests with --test-subjects."
+            )
+    alone = ", ".join(f"{label!r} (subject {min(subjects)})" for label, subjects in sorted(owners.items()) if len(subjects) == 1)
+    if alone:
+        warnings.warn(
+            f"{corpus.name}: classes of one subject alone never train when it tests, so that every classifier is wrong on their clips: {alone}. "
+            "Record them of more subjects, or leave them out.",
+            stacklevel=4,
+        )
 
 
 def _check_classes(corpus: Corpus, train: Bools, test: Bools) -> None:

@@ -7,8 +7,8 @@ import functools
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, benchmark_file, find_benchmark, standard_clips
 from skelzoo.learn.pretrain.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.probe import Embedder
-from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Trial, check_protocols, describe, find_protocol
+from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Trial, check_protocols, describe, find_protocol, run
 from skelzoo.learn.seen import check_card, check_unseen
 from skelzoo.learn.training import seeded
 from skelzoo.loading import RANDOM, load
@@ -40,13 +40,14 @@ class Row:
     Attributes:
         model: its name; ``NAME (random weights)`` is the same net untrained, one of ``BASELINES`` has no net.
         variant: which test clips, after which labels if not all, and whether persons were selected.
-        value: percent, the mean over the seeds.
-        spread: standard deviation over the seeds (n - 1), None for fewer than two.
+        value: percent, the mean over the seeds, or over the subjects where each tests once.
+        spread: standard deviation over what the mean is over (n - 1), None for fewer than two.
         seeds: () where nothing is drawn.
         description: benchmark and protocol in words.
         command: gives the row again.
         commit: of the checkout, with "+" when the package differs from it; the version of skelzoo without a checkout.
         device: that computed it.
+        per_subject: of leave-one-subject-out, subject -> percent while it tests, the mean over the seeds; {} of a single split.
     """
 
     model: str
@@ -63,6 +64,7 @@ class Row:
     command: str
     commit: str
     device: str
+    per_subject: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -70,7 +72,9 @@ class Row:
         return self.model, self.benchmark, self.protocol, self.variant
 
     def __str__(self) -> str:
-        spread = "" if self.spread is None else f", standard deviation {self.spread:.1f} over {len(self.seeds)} seeds"
+        each = ", ".join(f"{subject}: {value:.1f}" for subject, value in self.per_subject.items())
+        over = f"{len(self.per_subject)} subjects ({each})" if each else f"{len(self.seeds)} seeds"
+        spread = "" if self.spread is None else f", standard deviation {self.spread:.1f} over {over}"
         counts = f"{self.train_clips} train, {self.test_clips} test clips, {self.classes} classes"
         return f"{self.model}, {self.benchmark}, {self.protocol}, {self.variant}: {self.value:.1f} %{spread} ({counts}; {self.description})"
 
@@ -90,7 +94,7 @@ def evaluate(
 
     Args:
         model: as ``skelzoo.load`` takes it, or the name of one of ``BASELINES``, without a net.
-        benchmark: as ``skelzoo.learn.benchmarks.find_benchmark`` takes it: a name, a path ending in ``.json``, or one made in Python, as by ``by_subjects`` and ``filmed``.
+        benchmark: as ``skelzoo.learn.benchmarks.find_benchmark`` takes it: a name, a path ending in ``.json``, or one made in Python, as by ``by_subjects``, ``leave_one_subject_out`` and ``filmed``.
         data: folder with the benchmark's corpus file.
         protocols: names of ``skelzoo.learn.protocols.PROTOCOLS``; () for the cheap ones.
         labels: percent of the training labels, drawn in every class; not for ``retrieval``.
@@ -161,16 +165,16 @@ def measure(trial: Trial, protocols: Sequence[str]) -> list[Row]:
     """One row per number that the protocols give. Errors as ``evaluate``."""
     for name in protocols:
         _check_fit(trial, name)
-    encoder, commit, classes = trial.encoder, revision(), len(np.unique(trial.clips.train_labels))
+    encoder, commit, classes = trial.encoder, revision(), trial.clips.classes
     return [
         Row(
             encoder.name, trial.benchmark.name, name, f"{m.variant}, {SELECTED}" if trial.selected else m.variant, round(float(np.mean(m.values)), 3),
             round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, classes,
             f"{trial.benchmark.title}; {describe(trial, name)}", _command(trial, name),
-            commit, device_name(encoder.device),
+            commit, device_name(encoder.device), {s: round(value, 3) for s, value in zip(m.subjects, m.values, strict=False)},
         )
         for name in protocols
-        for m in PROTOCOLS[name].run(trial)
+        for m in run(trial, name)
     ]  # fmt: skip
 
 
@@ -182,7 +186,8 @@ def _check_fit(trial: Trial, name: str) -> None:
         or_film = f", or have simulated cameras film {benchmark.name}: --film, skelzoo.learn.benchmarks.filmed in Python" if reads == 2 else ""
         raise TrainingError(f"{encoder.name} reads {reads}-D joints, those of {benchmark.name} are {benchmark.dimension}-D. Use one of {fitting}{or_film}.")
     if not protocol.fits(trial):
-        raise TrainingError(f"{encoder.name} on {benchmark.name}: protocol {name} needs {protocol.needs}. Use one of {', '.join(CHEAP)}, or another model.")
+        others = ", ".join(n for n in CHEAP if find_protocol(n).fits(trial))
+        raise TrainingError(f"{encoder.name} on {benchmark.name}: protocol {name} needs {protocol.needs}. Use one of {others}, or another model or benchmark.")
     if trial.labels is not None and not protocol.takes_labels:
         few = ", ".join(n for n, p in PROTOCOLS.items() if p.takes_labels)
         raise TrainingError(f"protocol {name} cannot be given a share of the labels. Leave --labels out, or use one of {few}.")
@@ -269,6 +274,7 @@ def _row(cells: dict[str, str]) -> Row:
         "value": float(cells["value"]),
         "spread": float(cells["spread"]) if cells["spread"] else None,
         "seeds": tuple(map(int, cells["seeds"].split())),
+        "per_subject": {int(s): float(value) for s, value in (pair.split("=") for pair in (cells.get("per_subject") or "").split())},
         **{key: int(cells[key]) for key in ("train_clips", "test_clips", "classes")},
     }
     return Row(**{**cells, **typed})  # type: ignore[arg-type]
@@ -284,5 +290,9 @@ def merge_rows(path: str | Path, rows: Sequence[Row]) -> None:
     table = Path(os.path.realpath(path))
     with alone(table.with_name(f".{table.name[:200]}.lock"), path):
         merged = {row.key: row for row in (*read_rows(path), *rows)}
-        rows_of = ({**asdict(merged[key]), "seeds": " ".join(map(str, merged[key].seeds))} for key in sorted(merged))
-        write_csv(path, [f.name for f in fields(Row)], rows_of)
+        write_csv(path, [f.name for f in fields(Row)], (_cells(merged[key]) for key in sorted(merged)))
+
+
+def _cells(row: Row) -> dict[str, object]:
+    per_subject = " ".join(f"{subject}={value}" for subject, value in row.per_subject.items())
+    return {**asdict(row), "seeds": " ".join(map(str, row.seeds)), "per_subject": per_subject}

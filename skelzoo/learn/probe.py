@@ -76,8 +76,8 @@ def validation_split(benchmark: str | Benchmark, data: str | Path, contract: Con
 
 
 def embed_split(encoder: Embedder, split: Split) -> Split:
-    """Prepared clips -> vectors (N, D)."""
-    train, test = (encoder.embed(x, prepared=True, progress=False) for x in (split.train, split.test))
+    """Prepared clips -> vectors (N, D); a part without clips stays as it is."""
+    train, test = (encoder.embed(x, prepared=True, progress=False) if len(x) else x for x in (split.train, split.test))
     return replace(split, train=train, test=test)
 
 

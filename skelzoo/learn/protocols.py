@@ -34,6 +34,7 @@ class Trial:
     Attributes:
         labels: percent of every class's training labels that are used; None for all.
         selected: whether the clips had more persons than the model takes, see ``select_persons``.
+        fold_of: of a fold, the trial with all subjects and which of its clips test here, (clips,) bool; else None.
     """
 
     encoder: Embedder
@@ -41,6 +42,7 @@ class Trial:
     clips: ClipSplit
     labels: float | None = None
     selected: bool = False
+    fold_of: tuple[Trial, Bools] | None = None
 
     def select_persons(self) -> Trial:
         """The trial with as many persons of each clip as the model takes, those that move most; itself where no clip has more."""
@@ -48,8 +50,21 @@ class Trial:
         return dataclasses.replace(self, clips=self.clips.with_persons(most), selected=True) if self.clips.persons > most else self
 
     @cached_property
+    def folds(self) -> Mapping[int, Trial]:
+        """Subject -> the trial in which it tests and all others train; {} unless the benchmark is leave-one-subject-out."""
+        subjects = self.clips.subjects
+        if subjects is None:
+            return {}
+        tests = {int(subject): np.asarray(subjects == subject) for subject in np.unique(subjects)}
+        return {subject: dataclasses.replace(self, clips=self.clips.leave_out(test), fold_of=(self, test)) for subject, test in tests.items()}
+
+    @cached_property
     def vectors(self) -> Split:
-        """Frozen vectors of all clips, computed once for all protocols."""
+        """Frozen vectors of all clips, computed once for all protocols and folds."""
+        if self.fold_of is not None:
+            whole, test = self.fold_of
+            every, clips = whole.vectors.test, self.clips
+            return Split(every[~test], clips.train_labels, every[test], clips.test_labels, clips.copies)
         return embed_split(self.encoder, prepare_split(self.clips, self.encoder.contract))
 
     @property
@@ -61,18 +76,20 @@ class Trial:
     def test_parts(self) -> list[tuple[str, Bools]]:
         """Test clips that numbers are given for, (test clips,) each: all and, where some but not all are copies, without those."""
         copies = self.clips.copies
-        return [(ALL, np.ones_like(copies)), *([(WITHOUT_COPIES, ~copies)] if copies.any() and not copies.all() else [])]
+        some = (copies if self.fold_of is None else self.fold_of[0].clips.copies).any()  # a fold without any has the same number without them
+        return [(ALL, np.ones_like(copies)), *([(WITHOUT_COPIES, ~copies)] if some and not copies.all() else [])]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a protocol gives: one number per seed, over some of the test clips.
+    """What a protocol gives: one number per seed, or the mean over these per subject, over some of the test clips.
 
     Attributes:
         variant: which test clips, after which labels if not all.
         values: percent.
-        seeds: one per value; () where nothing is drawn.
-        train_clips: clips learned from.
+        seeds: one per value, unless that is a subject's; () where nothing is drawn.
+        train_clips: clips learned from; of folds their mean.
+        subjects: those that test one after the other, one per value; () of a single split.
     """
 
     variant: str
@@ -80,6 +97,7 @@ class Measured:
     seeds: tuple[int, ...]
     train_clips: int
     test_clips: int
+    subjects: tuple[int, ...] = ()
 
 
 def accuracies(trial: Trial, rights: Sequence[Bools], train_clips: int, seeds: Sequence[int] = (), labels: str = "") -> list[Measured]:
@@ -116,6 +134,8 @@ def _retrieval(trial: Trial) -> list[Measured]:
     vectors, out = trial.vectors, []
     for part, kept in trial.test_parts:
         found = average_precision(dataclasses.replace(vectors, test=vectors.test[kept], test_labels=vectors.test_labels[kept]))
+        if np.isnan(found).all():  # of a part, or of a subject: see _has_pairs
+            continue
         out.append(Measured(part, (100 * float(np.nanmean(found)),), (), len(vectors.train), int(kept.sum())))
     return out
 
@@ -179,6 +199,13 @@ def _has_net(trial: Trial) -> bool:
     return isinstance(trial.encoder, Encoder)
 
 
+def _has_pairs(trial: Trial) -> bool:
+    if trial.folds:
+        return any(map(_has_pairs, trial.folds.values()))
+    labels = trial.clips.test_labels
+    return len(np.unique(labels)) < len(labels)
+
+
 @dataclass(frozen=True)
 class Protocol:
     """What is done with a model on a benchmark.
@@ -208,7 +235,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "knn": Protocol(CLASSIFIERS["knn"], _knn, takes_labels=True, classifies=True),
     "retrieval": Protocol(
         "mean average precision of each test clip as a query for the other test clips of its class, cosine similarity of frozen vectors, standardised on the training clips",
-        _retrieval,
+        _retrieval, _has_pairs, "two test clips of a class, of one subject where each subject tests alone",
     ),
     "finetune": Protocol(
         "all of the net fine-tuned on the training clips with the default options of skelzoo finetune, no validation part, last epoch",
@@ -222,6 +249,25 @@ PROTOCOLS: Mapping[str, Protocol] = {
     ),
 }  # fmt: skip
 """Protocols by name."""
+
+
+def run(trial: Trial, name: str) -> list[Measured]:
+    """The numbers of a protocol; of leave-one-subject-out one per subject that has any.
+
+    Raises:
+        TrainingError: there is no protocol of that name; as the protocol.
+    """
+    protocol, found = find_protocol(name), dict[str, dict[int, Measured]]()
+    for subject, fold in trial.folds.items():
+        for m in protocol.run(fold):
+            found.setdefault(m.variant, {})[subject] = m
+    return [_over_subjects(each) for each in found.values()] if trial.folds else protocol.run(trial)
+
+
+def _over_subjects(each: Mapping[int, Measured]) -> Measured:
+    folds = list(each.values())
+    values, train = tuple(float(np.mean(m.values)) for m in folds), round(np.mean([m.train_clips for m in folds]))
+    return Measured(folds[0].variant, values, folds[0].seeds, train, sum(m.test_clips for m in folds), tuple(each))
 
 
 def describe(trial: Trial, name: str) -> str:

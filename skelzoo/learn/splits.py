@@ -95,14 +95,14 @@ def warn_of_leaks(clips: Sequence[Clip], same: Ints, parts: Sequence[Any], group
         parts: (clips,) which part each clip lies in.
         grouped: whether somebody said which clips belong together.
     """
-    copies = _spread(same.tolist(), parts)
+    copies = in_several(same.tolist(), parts)
     if copies:
         warnings.warn(
             f"{len(copies)} of {len(clips)} clips have copies in another part, the first is {clips[copies[0]].name!r}, so the accuracy will be too high. "
             "Leave one of each out, or put them into one group.",
             stacklevel=stacklevel + 1,
         )
-    windows = [] if grouped else _spread([c.name.rpartition("[")[0] if re.search(r"\[\d+:\d+\]$", c.name) else i for i, c in enumerate(clips)], parts)
+    windows = [] if grouped else in_several([c.name.rpartition("[")[0] if re.search(r"\[\d+:\d+\]$", c.name) else i for i, c in enumerate(clips)], parts)
     if windows:
         warnings.warn(
             f"{len(windows)} of {len(clips)} clips are windows of recordings that lie in several parts, the first is {clips[windows[0]].name!r}, so the accuracy will be too high. "
@@ -111,8 +111,8 @@ def warn_of_leaks(clips: Sequence[Clip], same: Ints, parts: Sequence[Any], group
         )
 
 
-def _spread(keys: Sequence[Hashable], parts: Sequence[Any]) -> list[int]:
-    """Clips whose key there is in another part too."""
+def in_several(keys: Sequence[Hashable], parts: Sequence[Any]) -> list[int]:
+    """Numbers of the clips whose key there is in another part too."""
     there: dict[Hashable, set[int]] = {}
     for key, part in zip(keys, parts, strict=True):
         there.setdefault(key, set()).add(int(part))
