@@ -124,7 +124,7 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
 @store_options
 @_encoder_options
 def embed_command(
-    model: str, paths: tuple[str, ...], output: str | None, out: str | None, devices: str | None, workers: int | None, shard_size: int | None, parquet: bool,
+    model: str, paths: tuple[str, ...], output: str | None, out: str | None, devices: str | None, workers: int | None, shard_size: int | None, parquet: bool, extend: bool,
     batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool, window: int | None, step: int | None,
     form: ArrayForm,
 ) -> None:  # fmt: skip
@@ -136,10 +136,10 @@ def embed_command(
         from skelzoo.inference.store import SHARD, Job
 
         job = Job(model, dtype, select_persons, shard_size or SHARD, parquet, form.layout, form.axes, form.fps, window, step, form.fill_missing)
-        embed_to_store(job, paths, out, devices or device, workers, compile, batch_size)
+        embed_to_store(job, paths, out, devices or device, workers, compile, batch_size, extend)
         return
-    if output is None or out is not None or devices or workers or shard_size or parquet:
-        raise click.UsageError("Give either -o FILE or --out STORE; --devices, --workers, --shard-size and --parquet go with --out.")
+    if output is None or out is not None or devices or workers or shard_size or parquet or extend:
+        raise click.UsageError("Give either -o FILE or --out STORE; --devices, --workers, --shard-size, --parquet and --extend go with --out.")
     check_output(output, EMBEDDING_SUFFIXES)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
     array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step, form)

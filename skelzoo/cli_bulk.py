@@ -20,18 +20,19 @@ def store_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--shard-size", type=click.IntRange(1), help="With --out: clips per shard, which a killed process loses at most; 1024 by default."),
         click.option("--workers", type=click.IntRange(1), help="With --out: processes per device; 1 by default."),
         click.option("--devices", metavar="LIST", help="With --out: devices to use at once, a process for each, such as 0,1 or cuda:0,cuda:1."),
+        click.option("--extend", is_flag=True, help="With --out: also take files that are not in a store begun with others; its rows keep their numbers."),
         click.option("--out", metavar="STORE", help="Folder for more clips than memory holds; given again, the run goes on. See docs/bulk.md."),
     ):
         command = option(command)
     return command
 
 
-def embed_to_store(job: Job, paths: tuple[str, ...], out: str, devices: str, workers: int | None, compile: str, batch_size: int | None) -> None:
+def embed_to_store(job: Job, paths: tuple[str, ...], out: str, devices: str, workers: int | None, compile: str, batch_size: int | None, extend: bool) -> None:
     """What ``embed --out`` does."""
     from skelzoo.inference.bulk import embed_store
 
     names = [f"cuda:{name}" if name.isdigit() else name for name in devices.split(",")]
-    store = embed_store(job, paths, out, devices=names, workers=workers or 1, compile=compile, batch_size=batch_size)
+    store = embed_store(job, paths, out, devices=names, workers=workers or 1, compile=compile, batch_size=batch_size, extend=extend)
     click.echo(f"{store.clips} vectors of {store.dim} numbers: {out}")
     if store.refused:
         fail(f"{store.refused} file(s) or clip(s) left out, {store.clips} clip(s) done; {out}/refused.csv lists them.")

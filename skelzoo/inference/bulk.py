@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from skelzoo.errors import ReadError, SkelzooError, StoreError
 from skelzoo.inference.encoder import Encoder
+from skelzoo.inference.extend import extend_store
 from skelzoo.inference.files import FileClip, PreparedClip, Refusal, cut_clips, prepare_clip, read_files, warn_of
 from skelzoo.inference.plan import Part, size_and_date
 from skelzoo.inference.runner import ahead, pick_device
@@ -66,6 +67,7 @@ def embed_store(
     workers: int = 1,
     compile: bool | str = False,
     batch_size: int | None = None,
+    extend: bool = False,
 ) -> Store:
     """Embed more clips than memory holds, or go on where an earlier call was interrupted.
 
@@ -79,12 +81,13 @@ def embed_store(
         workers: processes per device. A script that uses several must be guarded by ``if __name__ == "__main__"``.
         compile: as ``skelzoo.load``.
         batch_size: as ``Encoder.embed``.
+        extend: have a store that was begun finished, and then take files that it does not hold; see ``extend_store``.
 
     Returns:
         The store, complete.
 
     Raises:
-        StoreError: as ``open_store``; no devices or workers; a file that changed meanwhile; or a worker failed, or died too often on the same shard.
+        StoreError: as ``open_store`` and ``extend_store``; no devices or workers; a file that changed meanwhile; or a worker failed, or died too often on the same shard.
         DeviceError: a device is not there.
         WriteError: the store cannot be written.
         UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
@@ -92,16 +95,22 @@ def embed_store(
     names = [str(pick_device(device)) for device in devices for _ in range(workers)]
     if not names:
         raise StoreError(f"{out}: {len(devices)} devices and {workers} workers. Give at least one of each.")
-    with open_store(out, job, paths) as store:
-        left = [i for i in range(store.shards) if not store.has(i)]
-        threads = max(1, torch.get_num_threads() // len(names)) if len(names) > 1 else None
-        settings = [Settings(name, compile, batch_size, threads) for name in names]
-        run = _in_processes(store, settings, left) if len(settings) > 1 else _here(store, settings[0], left)
-        with contextlib.closing(run):
-            for refused in _followed(run, store.shards - len(left), store.shards):
-                for line in refused:
-                    _say(f"error: {line}")
-        return store.finish()
+    threads = max(1, torch.get_num_threads() // len(names)) if len(names) > 1 else None
+    settings = [Settings(name, compile, batch_size, threads) for name in names]
+    with open_store(out, job, paths, extend) as store:
+        done = _finished(store, settings)
+        return _finished(extend_store(done, paths), settings) if extend else done
+
+
+def _finished(store: Store, settings: Sequence[Settings]) -> Store:
+    """The store with all of its shards."""
+    left = [i for i in range(store.shards) if not store.has(i)]
+    run = _in_processes(store, settings, left) if len(settings) > 1 else _here(store, settings[0], left)
+    with contextlib.closing(run):
+        for refused in _followed(run, store.shards - len(left), store.shards):
+            for line in refused:
+                _say(f"error: {line}")
+    return store.finish()
 
 
 def _followed(run: Iterator[list[str]], done: int, count: int) -> Iterator[list[str]]:

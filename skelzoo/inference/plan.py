@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,11 @@ class Part:
     last: int | None = None
 
 
-def plan_of(paths: Sequence[str], size: int, folder: Path, form: ArrayForm) -> Iterator[list[Part]]:
-    """The shards, one after the other: files in order, those of the store left out, large ones cut."""
+def plan_of(paths: Sequence[str], size: int, folder: Path, form: ArrayForm, wanted: Callable[[str], bool] | None = None) -> Iterator[list[Part]]:
+    """The shards, one after the other: files in order, large ones cut; those in the folder of the store, and those not wanted, left out."""
     shard: list[Part] = []
     room = size
-    for part in parts_of(paths, folder, form):
+    for part in _parts_of(paths, folder, form, wanted):
         rest: Part | None = part
         while rest is not None:
             last = None if rest.last is None else min(rest.last, rest.first + room)
@@ -47,16 +47,24 @@ def plan_of(paths: Sequence[str], size: int, folder: Path, form: ArrayForm) -> I
         yield shard
 
 
-def parts_of(paths: Sequence[str], folder: Path, form: ArrayForm) -> Iterator[Part]:
-    """The files in order, those in the folder of the store left out; errors as ``open_store``."""
+def listed(paths: Sequence[str], folder: Path) -> Iterator[str]:
+    """The files in order, and paths without any, those in the folder of the store left out."""
+    yield from (file.file if isinstance(file, Refusal) else file for file in list_files(paths, folder))
+
+
+def _parts_of(paths: Sequence[str], folder: Path, form: ArrayForm, wanted: Callable[[str], bool] | None) -> Iterator[Part]:
+    """The files in order; errors as ``open_store``."""
     refused: list[Refusal] = []
     files = 0
     for file in list_files(paths, folder):
         if isinstance(file, Refusal):  # reading says again what is wrong with it
             refused.append(file)
-            yield Part(file.file, -1, -1)
+            if wanted is None or wanted(file.file):
+                yield Part(file.file, -1, -1)
             continue
         files += 1
+        if wanted is not None and not wanted(file):
+            continue
         whole = Part(file, *size_and_date(file))
         stream = None if whole.size < 0 else open_stream(file, form)
         if stream is None:
@@ -82,9 +90,9 @@ def _data(shard: Sequence[Part]) -> bytes:
     return json.dumps([asdict(part) for part in shard]).encode()
 
 
-def written(plan: Iterator[list[Part]], folder: Path) -> Iterator[list[Part]]:
-    """The same shards, each written into a folder on its way."""
-    for i, shard in enumerate(plan):
+def written(plan: Iterator[list[Part]], folder: Path, first: int = 0) -> Iterator[list[Part]]:
+    """The same shards, each written into a folder on its way, numbered from ``first``."""
+    for i, shard in enumerate(plan, first):
         with whole_file(folder / f"{i:08}.json") as file:
             file.write(_data(shard))
         yield shard

@@ -1,8 +1,8 @@
 """A store of embeddings: a folder that takes the vectors of more clips than memory holds, shard by shard.
 
 While a run goes on it holds ``plan/``, which clips each shard is made of, and ``shards/``, those that are done, each written
-whole. In the end it holds ``embeddings.npy`` (N, D) float32, ``ids.csv``, ``refused.csv`` and ``store.json``. Nothing in it
-depends on when or how often the run was interrupted.
+whole. In the end it holds ``embeddings.npy`` (N, D) float32, ``ids.csv``, ``refused.csv``, ``files.csv`` and ``store.json``. Nothing
+in it depends on when or how often the run was interrupted. ``extend_store`` has a complete one take further files in the same way.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -25,15 +27,15 @@ from skelzoo import __version__
 from skelzoo.errors import MissingDependencyError, SkelzooError, StoreError
 from skelzoo.inference.files import Refusal, one_line
 from skelzoo.inference.output import ClipId, texts
-from skelzoo.inference.plan import Part, identity, parts_of, plan_of, written
+from skelzoo.inference.plan import Part, identity, listed, plan_of, size_and_date, written
 from skelzoo.skeleton.io.form import ArrayForm
 from skelzoo.skeleton.windows import check_window
 from skelzoo.skeleton.writing import alone, cannot_write, check_place, csv_bytes, whole_file
 from skelzoo.weights.files import CONFIG, MODEL, dump_json
 from skelzoo.weights.sources import locate_weights
 
-STORE, VECTORS, IDS, REFUSED, PARQUET, PLAN, SHARDS, LOCK = (
-    "store.json", "embeddings.npy", "ids.csv", "refused.csv", "embeddings.parquet", "plan", "shards", ".lock",
+STORE, VECTORS, IDS, REFUSED, FILES, PARQUET, PLAN, SHARDS, LOCK = (
+    "store.json", "embeddings.npy", "ids.csv", "refused.csv", "files.csv", "embeddings.parquet", "plan", "shards", ".lock",
 )  # fmt: skip
 
 SHARD = 1024
@@ -117,6 +119,11 @@ class Store:
         return "clips" in self.row
 
     @property
+    def held(self) -> Mapping[str, int]:
+        """How many ``shards`` and ``clips`` a store had that is being extended; else none."""
+        return dict(self.row.get("held", {"shards": 0, "clips": 0}))
+
+    @property
     def clips(self) -> int:
         """Number of vectors N, once it is complete."""
         return int(self.row["clips"])
@@ -137,7 +144,31 @@ class Store:
 
     def has(self, shard: int) -> bool:
         """Whether a shard is done."""
-        return self.complete or self._path(shard).is_file()
+        return self.complete or shard < self.held["shards"] or self._path(shard).is_file()
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        """Bytes and time of the last change in ns of every file that it is made of, see ``size_and_date``.
+
+        Raises:
+            StoreError: it is complete and does not say.
+        """
+        files: dict[str, tuple[int, int]] = {}
+        if self.complete or self.held["shards"]:
+            try:
+                files = {row["file"]: (int(row["size"]), int(row["modified"])) for row in self.rows(FILES)}
+            except (OSError, ValueError, KeyError) as error:
+                raise StoreError(
+                    f"{self.folder / FILES}: does not say what the store is made of ({error}): it is lost, or of an earlier version. "
+                    "Give further files a store of their own; docs/bulk.md says how to read two together."
+                ) from error
+        if not self.complete:
+            files |= {part.file: (part.size, part.modified) for i in range(self.held["shards"], self.shards) for part in self.parts(i)}
+        return files
+
+    def rows(self, name: str) -> Iterator[dict[str, str]]:
+        """The lines of one of its tables."""
+        with (self.folder / name).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            yield from csv.DictReader(file)
 
     def write(self, number: int, shard: Shard) -> None:
         """Put a shard into the store.
@@ -172,10 +203,24 @@ class Store:
         return self.folder / SHARDS / f"{shard:08}.npz"
 
     def _read(self) -> Iterator[Shard]:
-        for number in range(self.shards):
+        if self.held["shards"]:
+            yield from self._read_held()
+        for number in range(self.held["shards"], self.shards):
             with np.load(self._path(number), allow_pickle=False) as z:
                 ids = [ClipId(*row) for row in zip(z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), strict=True)]
                 yield Shard(z["vectors"], ids, z["refused"].tolist())
+
+    def _read_held(self) -> Iterator[Shard]:
+        """What it held before it was extended; the same where its files are already those of an end that was not reached."""
+        again = {part.file for i in range(self.held["shards"], self.shards) for part in self.parts(i)}
+        refused = [list(row.values()) for row in self.rows(REFUSED) if row["file"] not in again]
+        vectors, ids, clips = np.load(self.folder / VECTORS, mmap_mode="r"), self.rows(IDS), self.held["clips"]
+        for start in range(0, max(1, clips), SHARD):
+            stop = min(start + SHARD, clips)
+            chunk = [ClipId(row["name"], row["file"], row["label"]) for row in itertools.islice(ids, stop - start)]
+            if len(vectors[start:stop]) != stop - start or len(chunk) != stop - start:
+                raise StoreError(f"{self.folder}: {VECTORS} or {IDS} has fewer rows than the {clips} that {STORE} tells. Put them back; nothing was changed.")
+            yield Shard(np.array(vectors[start:stop]), chunk, refused if start == 0 else [])
 
     def _merge(self) -> Store:
         clips, refused, dim = 0, 0, 0
@@ -192,9 +237,16 @@ class Store:
                 ids = csv_bytes([str(row + i), c.name, c.file, c.label] for i, c in enumerate(shard.ids))
                 self._put(files, {VECTORS: shard.vectors.astype("<f4").tobytes(), IDS: ids, REFUSED: csv_bytes(shard.refused)})
                 row += len(shard.ids)
+            for file in files.values():  # so that they take their places within a moment
+                file.flush()
+                os.fsync(file.fileno())
         if self.job.parquet:
             self._write_parquet(dim)
-        return _write_row(self.folder, {**self.row, "clips": clips, "dim": dim, "refused": refused})
+        made_of = [[file, *told] for file, told in self.files().items()]
+        with whole_file(self.folder / FILES) as file:
+            file.write(csv_bytes([["file", "size", "modified"], *made_of]))
+        row_of = {key: value for key, value in self.row.items() if key != "held"}
+        return write_row(self.folder, {**row_of, "clips": clips, "dim": dim, "refused": refused})
 
     def _put(self, files: Mapping[str, IO[bytes]], data: Mapping[str, bytes]) -> None:
         """Write to several files at once, naming the one that cannot be written."""
@@ -221,12 +273,13 @@ class Store:
 
 
 @contextlib.contextmanager
-def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[Store]:
+def open_store(folder: str | Path, job: Job, paths: Sequence[str], extend: bool = False) -> Iterator[Store]:
     """Begin a store, or go on with one; nobody else can until the block ends.
 
     Args:
         folder: a new one, or that of the same job on the same files.
         paths: files, folders and globs.
+        extend: go on with a store of other files too, for ``extend_store``.
 
     Raises:
         StoreError: the folder holds something else or another run, or there are no files to begin one with.
@@ -256,11 +309,13 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str]) -> Iterator[S
             scratch.unlink()
         if begun:
             store = read_store(folder)
-            _check_same(store, {**wanted, **identity(plan_of(paths, job.shard_size, folder, job.form))}, paths)
+            # The plan of an extended store depends on what was there when.
+            planned = {} if extend or "extended" in store.row else identity(plan_of(paths, job.shard_size, folder, job.form))
+            _check_same(store, {**wanted, **planned}, None if extend else paths)
         else:
             shutil.rmtree(folder / PLAN, ignore_errors=True)
             try:
-                store = _write_row(folder, {**wanted, **identity(written(plan_of(paths, job.shard_size, folder, job.form), folder / PLAN))})
+                store = write_row(folder, {**wanted, **identity(written(plan_of(paths, job.shard_size, folder, job.form), folder / PLAN))})
             except SkelzooError:
                 shutil.rmtree(folder if new else folder / PLAN, ignore_errors=True)
                 raise
@@ -281,7 +336,8 @@ def read_store(folder: str | Path) -> Store:
     if not isinstance(row, dict) or row.get("format") != 1 or "shards" not in row:
         raise StoreError(f"{path}: no store of embeddings of format 1. They are written by skelzoo embed --out.")
     store = Store(Path(folder), row)
-    lost = [name for name in (VECTORS, IDS, REFUSED, *([PARQUET] if store.job.parquet else [])) if store.complete and not (store.folder / name).is_file()]
+    tables = (VECTORS, IDS, REFUSED, *([PARQUET] if store.job.parquet else []))
+    lost = [name for name in tables if (store.complete or store.held["shards"]) and not (store.folder / name).is_file()]
     if lost:
         raise StoreError(f"{path}: was complete, but {', '.join(lost)} is gone. Put it back, or remove the folder and embed the clips again.")
     return store
@@ -295,47 +351,43 @@ def check_pyarrow() -> None:
         raise MissingDependencyError("pyarrow", "parquet", "Parquet") from error
 
 
-def _write_row(folder: Path, row: Mapping[str, Any]) -> Store:
+def write_row(folder: Path, row: Mapping[str, Any]) -> Store:
+    """Write ``store.json``. Errors as ``whole_file``."""
     with whole_file(folder / STORE) as file:
         file.write(dump_json(row).encode())
     return Store(folder, row)
 
 
-def _check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str]) -> None:
+def _check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str] | None) -> None:
+    """Raise StoreError where a store is of another job, or given paths of other files."""
     held = {**store.row, **asdict(store.job)}
     other = [key for key, value in wanted.items() if held.get(key) != value]
     if "model" in other:  # weights and contract are others with it, and options that were left out may be meant
         given = {field.name for field in fields(Job) if wanted[field.name] != field.default}
         other = [key for key in other if key in given]
-    if other:
-        # The plan also changes with the size of the shards, and their number with the plan.
-        told = [f"its {key} is {_short(held.get(key))}, now it is {_short(wanted[key])}" for key in other if key not in ("shards", "plan_sha256")]
-        changed = _changed_file(store, paths) if "plan_sha256" in other else ""
-        if changed or not told:
-            told.append(f"its files (plan_sha256) are not as they were: {changed or 'their order, size or date'}")
-        raise StoreError(f"{store.folder}: holds another run: {'; '.join(told)}. Give the same command to go on with it, or another folder.")
+    # The plan also changes with the size of the shards, and their number with the plan.
+    told = [f"its {key} is {_short(held.get(key))}, now it is {_short(wanted[key])}" for key in other if key not in ("shards", "plan_sha256")]
+    asked = "plan_sha256" in other or "extended" in store.row
+    changed = _changed_file(store, paths) if paths is not None and asked else ""
+    if changed or (other and not told):
+        told.append(f"its files (plan_sha256) are not as they were: {changed or 'their order, size or date'}")
+    if told:
+        more = "--extend to add files that are new, " if changed.endswith(" is new") else ""
+        raise StoreError(f"{store.folder}: holds another run: {'; '.join(told)}. Give the same command to go on with it, {more}or another folder.")
 
 
 def _changed_file(store: Store, paths: Sequence[str]) -> str:
-    """The first file that is new, gone or, while the store has its plan, of another size or date; "" where none is found."""
-    now = {part.file: (part.size, part.modified) for part in parts_of(paths, store.folder, store.job.form)}
-    before: dict[str, tuple[int, int] | None] = {}
-    if store.complete:
-        for name in (IDS, REFUSED):
-            with (store.folder / name).open(newline="", encoding="utf-8", errors="surrogateescape") as rows:
-                before |= {row["file"]: None for row in csv.DictReader(rows)}
-    else:
-        before = {part.file: (part.size, part.modified) for i in range(store.shards) for part in store.parts(i)}
-    dated = (store.folder / STORE).stat().st_mtime_ns
+    """The first file that is new, gone, or of another size or date; "" where none is found."""
+    if store.complete and not (store.folder / FILES).is_file():  # of an earlier version
+        return ""
+    now, before = {file: size_and_date(file) for file in listed(paths, store.folder)}, store.files()
     for file in [*now, *before]:
         if file not in before:
             return f"{file} is new"
         if file not in now:
             return f"{file} is gone"
-        if before[file] not in (None, now[file]):
+        if before[file] != now[file]:
             return f"{file} has changed"
-        if before[file] is None and now[file][1] > dated:
-            return f"{file} is newer than the store"
     return ""
 
 

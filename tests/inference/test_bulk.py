@@ -71,7 +71,7 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_a_store_holds_what_embed_gives(model: str, clips: Path, tmp_path: Path, shard_size: int, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [str(clips), str(clips / "a.npz"), str(tmp_path / "nothing")]
     store = embed_store(Job(model, shard_size=shard_size), paths, tmp_path / "store", devices=["cpu"])
-    assert sorted(content(tmp_path / "store")) == ["embeddings.npy", "ids.csv", "refused.csv", "store.json"]
+    assert sorted(content(tmp_path / "store")) == ["embeddings.npy", "files.csv", "ids.csv", "refused.csv", "store.json"]
     vectors = np.load(tmp_path / "store/embeddings.npy", mmap_mode="r")
     usable = [c for s in (1, 2, 4, 5) for c in [make_clip(s, frames=9 if s == 4 else 20, persons=2 if s == 5 else 1)]]
     expected = skelzoo.load(model, device="cpu").embed([*usable, *skelzoo.read(clips / "c.npz")])

@@ -114,6 +114,9 @@ def test_the_first_file_that_is_not_as_it_was_is_named(model: str, tmp_path: Pat
     else:
         later = (out / "store.json").stat().st_mtime + 60
         os.utime(folder / "d.npz", (later, later))
-    named = {"is new": "b.npz is new", "is gone": "c.npz is gone", "has changed": f"d.npz {'is newer than the store' if complete else 'has changed'}"}[change]
-    with pytest.raises(StoreError, match=rf"holds another run: its files .*{named}\. Give the same command"):
+    named = {"is new": "b.npz is new", "is gone": "c.npz is gone", "has changed": "d.npz has changed"}[change]
+    with pytest.raises(
+        StoreError,
+        match=rf"holds another run: its files .*{named}\. Give the same command to go on with it, {'--extend to add files that are new, ' * (change == 'is new')}or another folder",
+    ):
         embed_store(Job(model), [str(folder)], out, devices=["cpu"])

@@ -1,0 +1,68 @@
+"""A store of embeddings that takes further files once it is complete."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+
+from skelzoo.errors import SkelzooError, StoreError
+from skelzoo.inference.plan import identity, plan_of, size_and_date, written
+from skelzoo.inference.store import IDS, PLAN, Store, write_row
+
+
+def extend_store(store: Store, paths: Sequence[str]) -> Store:
+    """Plan shards for files that a complete store does not hold, after its own; its rows keep their numbers, and its files stay until the new ones are done.
+
+    Files of which it holds no vector, as all of them was refused, are taken again where they are not as they were.
+
+    Args:
+        store: complete, and open, see ``open_store``.
+        paths: files, folders and globs; those that it holds may be among them or not.
+
+    Returns:
+        The store with the new shards to be made; as it was where no file is new.
+
+    Raises:
+        StoreError: a file that it holds vectors of has changed or is gone, it does not say what it is made of, or the paths have no files.
+        WriteError: it cannot be written.
+    """
+    held = store.files()
+    changed = {file for file, told in held.items() if size_and_date(file) != told}
+    _check_unchanged(store, changed)
+    places = {os.path.realpath(file) for file in held}
+    plan = plan_of(paths, store.job.shard_size, store.folder, store.job.form, lambda file: file in changed or os.path.realpath(file) not in places)
+    shutil.rmtree(store.folder / PLAN, ignore_errors=True)
+    try:
+        more = identity(written(plan, store.folder / PLAN, store.shards))
+    except SkelzooError:
+        shutil.rmtree(store.folder / PLAN, ignore_errors=True)
+        raise
+    if not more["shards"]:
+        return store
+    row = {key: value for key, value in store.row.items() if key not in ("clips", "dim", "refused")}
+    return write_row(
+        store.folder,
+        {
+            **row,
+            "shards": store.shards + more["shards"],
+            "plan_sha256": hashlib.sha256((store.row["plan_sha256"] + more["plan_sha256"]).encode()).hexdigest(),
+            "extended": store.row.get("extended", 0) + 1,
+            "held": {"shards": store.shards, "clips": store.clips},
+        },
+    )
+
+
+def _check_unchanged(store: Store, changed: set[str]) -> None:
+    if not changed:
+        return
+    held = dict.fromkeys(row["file"] for row in store.rows(IDS) if row["file"] in changed)
+    if held:
+        file = next(iter(held))
+        what = "it or another file of its recording has changed" if os.path.exists(file) else "is not there any more"
+        others = f", and of {len(held) - 1} more files it holds" if len(held) > 1 else ""
+        raise StoreError(
+            f"{file}: {what} since {store.folder} was made, which holds its vectors{others}. Put it back to extend the store, "
+            "from the folder where it was begun; or give the new files a store of their own. Nothing was changed."
+        )
