@@ -78,6 +78,29 @@ def test_uneven_times_leave_no_gaps(tmp_path: Path) -> None:
     same(read(wide(tmp_path / "a.csv", CLIP, extra=lambda t: {"time": t / 30 + late[t]}))[0], CLIP)
 
 
+@pytest.mark.parametrize("column", ["time", "frame and time"])
+@pytest.mark.parametrize("lost", [(), (50,), (30, 31)], ids=["none lost", "one lost", "two lost"])
+@pytest.mark.parametrize("fps", [60, 70, 75, 80, 90, 100])
+def test_rounded_times_leave_no_gaps_and_lost_frames_do(tmp_path: Path, fps: int, lost: tuple[int, ...], column: str) -> None:
+    whole = make_clip(frames=90)
+    extra = {"time": lambda t: {"time": f"{t / fps:.2f}"}, "frame and time": lambda t: {"frame": t, "time": f"{t / fps:.2f}"}}[column]
+    header, *rows = wide(tmp_path / "a.csv", whole, extra=extra).read_text().splitlines()
+    (tmp_path / "a.csv").write_text("\n".join([header, *(row for t, row in enumerate(rows) if t not in lost)]))
+    keypoints = whole.keypoints.copy()
+    keypoints[:, lost] = 0
+    (found,) = read(tmp_path / "a.csv")
+    same(found, whole.replace(keypoints=keypoints))
+    assert found.fps == pytest.approx(fps, rel=5e-3)
+
+
+@pytest.mark.parametrize("lost", [(9,), (9, 19), (5, 13, 14, 40, 71)], ids=str)
+def test_frames_lost_out_of_rhythm_are_gaps(tmp_path: Path, lost: tuple[int, ...]) -> None:
+    header, *rows = wide(tmp_path / "a.csv", make_clip(frames=80), extra=lambda t: {"time": t / 100}).read_text().splitlines()
+    (tmp_path / "a.csv").write_text("\n".join([header, *(row for t, row in enumerate(rows) if t not in lost)]))
+    (found,) = read(tmp_path / "a.csv")
+    assert found.fps == 100 and tuple(np.flatnonzero(~found.keypoints.any((0, 2, 3)))) == lost
+
+
 def test_empty_rows_are_frames_and_empty_lines_are_not(tmp_path: Path) -> None:
     path = wide(tmp_path / "a.csv", CLIP)
     header, *rows = path.read_text().splitlines()

@@ -22,6 +22,13 @@ COMMON = (10.0, 15.0, 20.0, 24.0, 25.0, 30.0, 50.0, 60.0, 90.0, 100.0, 120.0)
 SURE = 1.01
 """How many times as far from a common rate as the nearest unit the next one must be, as a ratio of rates."""
 
+ROUNDED = range(67, 96)
+"""Frames per hundred units of the last digit of rounded times, at which frames are one unit or two apart. Up to 66 the distances are told from gaps without it;
+from 96 on the frames that are two apart are so few that they are taken for gaps."""
+
+RHYTHM = 3
+"""How many frames two units apart tell that times are rounded, and how many of them there must be for each lost frame."""
+
 DAY = 86400
 
 _CLOCK = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
@@ -74,9 +81,54 @@ def by_time(keys: Floats, what: str, path: Path) -> NDArray[np.intp]:
     if len(times) < 2:
         return np.zeros(len(keys), np.intp)
     steps = np.diff(times)
-    places = np.concatenate([[0.0], np.cumsum(np.maximum(1, np.rint(steps / _step(steps))))])
+    frames = _rounded_frames(steps)
+    places = np.concatenate([[0.0], np.cumsum(np.maximum(1, np.rint(steps / _step(steps))) if frames is None else frames)])
     check_video(path, len(times), places[-1] + 1, f"frames have {what} from {times[0]:g} to {times[-1]:g}")
     return np.asarray(places, np.intp)[row]
+
+
+def _units(steps: Floats) -> NDArray[np.int64] | None:
+    """Steps in the smallest of them, where that is also the usual one and all are whole multiples, as where times are rounded to it."""
+    units = steps / steps.min()
+    whole = np.rint(units)
+    return whole.astype(np.int64) if np.median(whole) == 1 and np.abs(units - whole).max() < 0.01 and whole.max() < 1e9 else None
+
+
+def _rounded_frames(steps: Floats) -> NDArray[np.int64] | None:
+    """The frames that each step takes where the times of an even rate are rounded to nearly its step; None where they are not.
+
+    At 90 fps, times in hundredths of a second are one unit apart, and every ninth two, in a rhythm that frames lost by chance have not.
+    """
+    units = _units(steps)
+    if units is None or units.max() == 1:
+        return None
+    for rate in ROUNDED:
+        frames = _on_grid(units, rate)
+        if frames is not None:
+            explained, lost = int((units > frames).sum()), int((frames > 1).sum())
+            if explained >= RHYTHM * max(1, lost):
+                return frames
+    return None
+
+
+def _on_grid(units: NDArray[np.int64], rate: int) -> NDArray[np.int64] | None:
+    """The frames that each step takes if there are ``rate`` in 100 units and the times are rounded to units; None where they do not fit."""
+    phases = np.concatenate([[0], np.cumsum(units)]) * rate
+    # Whole periods of the rhythm, and not so many that a clock that is a little fast or slow leaves it.
+    length = min(max(64, 800 // (100 - rate)), len(units))
+    frames = np.zeros(len(units), np.int64)
+    for start in range(0, len(units), length):
+        first = min(start, len(units) - length)
+        block = phases[first : first + length + 1]
+        at = np.unique(block % 100)
+        free = np.diff(at, append=at[0] + 100)
+        # Rounding moves a time by half a unit at most, and a unit is ``rate`` hundredths of a frame; times halfway may go either way.
+        fits = [np.diff((block - after) // 100) for after in np.roll(at, -1)[free >= 100 - rate]]
+        fits = [fit for fit in fits if fit.min() >= 1]
+        if not fits:
+            return None
+        frames[first : first + length] = min(fits, key=lambda fit: int(fit.sum()))
+    return frames
 
 
 def _step(steps: Floats) -> float:
@@ -95,7 +147,9 @@ def rate(times: Floats, places: NDArray[np.intp], unit: float) -> float | None:
     """
     if len(times) < 2 or not (np.diff(times) > 0).all():
         return None
-    step = _step(np.diff(times) / np.diff(places))
+    frames, units = np.diff(places), _units(np.diff(times))
+    rounded = units is not None and int(((frames == 1) & (units == 2)).sum()) >= RHYTHM
+    step = float(np.polyfit(places, times - times[0], 1)[0]) if rounded else _step(np.diff(times) / frames)
     fps = 1 / (step * unit) if unit else _likeliest([1 / (step * unit) for unit in TIME_UNITS])
     return float(round(fps)) if fps and abs(fps - round(fps)) < 5e-4 * fps else fps
 
