@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, MissingDependencyError, SkelzooError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.files import FileClip, PreparedClip, Refusal, one_line, prepare_clip, warn_of
+from skelzoo.inference.files import FileClip, PreparedClip, Refusal, cut_clips, one_line, prepare_clip, warn_of
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.parquet import clip_of
+from skelzoo.skeleton.windows import check_window
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -28,11 +29,19 @@ class EmbedActor:
         model, device, dtype, compile: as ``skelzoo.load``.
         batch_size: clips per batch of the net, as ``Encoder.embed``.
         select_persons: where a clip has more persons than the model takes, keep those that move most.
+        window, step: frames of the windows that every clip is cut into, and from the start of one to the next, as ``skelzoo.windows``; None leaves clips whole.
+
+    Raises:
+        ClipError: a window or step that is no whole number of at least 1, or a step alone.
     """
 
     def __init__(
-        self, model: str, device: str = "auto", dtype: str = "auto", compile: bool | str = False, batch_size: int | None = None, select_persons: bool = False
-    ) -> None:
+        self, model: str, device: str = "auto", dtype: str = "auto", compile: bool | str = False, batch_size: int | None = None, select_persons: bool = False,
+        window: int | None = None, step: int | None = None,
+    ) -> None:  # fmt: skip
+        if window is not None or step is not None:
+            check_window(window, step)
+        self.window, self.step = window, step
         self.encoder = Encoder.from_pretrained(model, device=device, dtype=dtype, compile=compile)
         self.batch_size, self.select_persons = batch_size, select_persons
         self._doubts = noted_doubts()
@@ -44,7 +53,8 @@ class EmbedActor:
             batch: columns as ``skelzoo.skeleton.io.parquet`` lists them, and any others.
 
         Returns:
-            The batch with ``embedding`` (n, D) float32, NaN where a clip was refused, and ``error`` (n,), why it was, else "".
+            The batch with ``embedding`` (n, D) float32, NaN where a clip was refused, and ``error`` (n,), why it was, else "". With windows it has a row for
+            each, and one for a clip that was refused whole: ``name`` is that of the window, ``keypoints`` and ``scores`` are left out, and the rest is the clip's.
 
         Raises:
             ClipError: there is no column ``keypoints`` or ``layout``.
@@ -53,22 +63,32 @@ class EmbedActor:
         if missing:
             raise ClipError(f"the rows have no column {', '.join(missing)}; they have {', '.join(map(str, batch))}. docs/bulk.md lists the columns of clips.")
         count = len(batch["keypoints"])
-        items = [self._prepare({key: values[i] for key, values in batch.items()}, f"row {i}") for i in range(count)]
-        warn_of([item for item in items if isinstance(item, PreparedClip)], self._doubts)
+        made = [self._prepare({key: values[i] for key, values in batch.items()}, f"row {i}") for i in range(count)]
+        items = [item for row in made for item in row]
         good = [i for i, item in enumerate(items) if isinstance(item, PreparedClip)]
-        vectors = np.full((count, self.encoder.embedding_dim), np.nan, np.float32)
+        clips = [item for item in items if isinstance(item, PreparedClip)]
+        warn_of(clips, self._doubts)
+        vectors = np.full((len(items), self.encoder.embedding_dim), np.nan, np.float32)
         if good:
-            clips = np.stack([item.array for item in items if isinstance(item, PreparedClip)])
-            vectors[good] = self.encoder.embed(clips, prepared=True, batch_size=self.batch_size, progress=False)
-        return {**batch, "embedding": vectors, "error": np.array(["" if isinstance(item, PreparedClip) else item for item in items])}
+            vectors[good] = self.encoder.embed(np.stack([c.array for c in clips]), prepared=True, batch_size=self.batch_size, progress=False)
+        if self.window is not None:
+            row_of = np.repeat(np.arange(count), [len(row) for row in made])
+            batch = {key: values[row_of] for key, values in batch.items() if key not in ("keypoints", "scores")}
+            batch["name"] = np.array([item.id.name if isinstance(item, PreparedClip) else item.clip for item in items])
+        return {**batch, "embedding": vectors, "error": np.array(["" if isinstance(item, PreparedClip) else one_line(item.error) for item in items])}
 
-    def _prepare(self, row: Mapping[str, Any], name: str) -> PreparedClip | str:
+    def _prepare(self, row: Mapping[str, Any], name: str) -> list[PreparedClip | Refusal]:
+        """The clip of a row, or its windows; never none."""
         known = {key: None if isinstance(value, (float, np.floating)) and np.isnan(value) else value for key, value in row.items()}
         try:
-            item = prepare_clip(FileClip(clip_of(known, name), ""), self.encoder.contract, self.select_persons)
+            whole = FileClip(clip_of(known, name), "")
         except SkelzooError as error:
-            return one_line(error)
-        return one_line(item.error) if isinstance(item, Refusal) else item
+            return [Refusal("", error, str(known.get("name") or name))]
+        cut = [item for item in cut_clips([whole], self.window, self.step) if isinstance(item, FileClip)]
+        if not cut:
+            nobody = ClipError(f"{whole.clip.name}: nobody is there in any of its windows. Give a smaller step, or leave it out.")
+            return [Refusal("", nobody, whole.clip.name)]
+        return [prepare_clip(item, self.encoder.contract, self.select_persons) for item in cut]
 
 
 def embed_dataset(
@@ -82,26 +102,33 @@ def embed_dataset(
     compile: bool | str = False,
     batch_size: int | None = None,
     select_persons: bool = False,
+    window: int | None = None,
+    step: int | None = None,
 ) -> Dataset:
-    """The dataset with a vector per clip; nothing is computed before it is consumed.
+    """The dataset with a vector per clip or window; nothing is computed before it is consumed.
 
     Args:
         dataset: rows of clips, e.g. ``ray.data.read_parquet(...)`` of files as docs/bulk.md describes.
         workers: actors, each with the encoder in it. One that dies is started again, and its rows are done again.
         gpus: that Ray reserves for each; None for none, 0.5 for two actors on one.
-        model, device, dtype, compile, batch_size, select_persons: see ``EmbedActor``.
+        model, device, dtype, compile, batch_size, select_persons, window, step: see ``EmbedActor``.
 
     Returns:
         The dataset with the columns that ``EmbedActor`` adds.
 
     Raises:
+        ClipError: as ``EmbedActor``, for a window or step.
         MissingDependencyError: Ray is not installed.
     """
     try:
         from ray.data import ActorPoolStrategy
     except ImportError as error:
         raise MissingDependencyError("ray[data]", "ray", "Embedding a Ray dataset") from error
-    arguments = {"model": model, "device": device, "dtype": dtype, "compile": compile, "batch_size": batch_size, "select_persons": select_persons}
+    if window is not None or step is not None:
+        check_window(window, step)
+    arguments = {
+        "model": model, "device": device, "dtype": dtype, "compile": compile, "batch_size": batch_size, "select_persons": select_persons, "window": window, "step": step,
+    }  # fmt: skip
     return dataset.map_batches(
         EmbedActor, fn_constructor_kwargs=arguments, compute=ActorPoolStrategy(size=workers), batch_size=ROWS, batch_format="numpy", num_gpus=gpus
     )

@@ -68,6 +68,36 @@ def test_an_actor_takes_nested_lists_as_ray_gives_them(model: str, axes: int) ->
     assert out["error"][:3].tolist() == [""] * 3 and "docs/bulk.md" in out["error"][3] and np.isnan(out["embedding"][3]).all()
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_an_actor_cuts_windows(model: str, named: bool) -> None:
+    clips = [make_clip(0, frames=40), make_clip(1, frames=10), make_clip(2), make_clip(3, persons=3, frames=20), make_clip(4, frames=35)]
+    batch = {key: np.array([*values, None], object)[:-1] for key, values in rows_of(clips).items() if named or key != "name"}
+    batch["keypoints"][2] = np.zeros_like(batch["keypoints"][2])
+    out = EmbedActor(model, device="cpu", window=16, step=12)(batch)
+    cut = {i: skelzoo.windows(clips[i], 16, 12) for i in (0, 1, 3, 4)}
+    windows = [(i, window) for i in range(5) for window in cut.get(i, clips[2:3])]
+    assert out["mine"].tolist() == [i for i, _ in windows] and out.keys() == (batch.keys() | {"name", "embedding", "error"}) - {"keypoints"}
+    assert out["name"].tolist() == [window.name if named else window.name.replace(f"clip{i}", f"row {i}") for i, window in windows]
+    good = np.array([i not in (2, 3) for i, _ in windows])
+    np.testing.assert_allclose(out["embedding"][good], skelzoo.load(model, device="cpu").embed([*cut[0], *cut[1], *cut[4]]), atol=1e-5)
+    assert np.isnan(out["embedding"][~good]).all() and (out["error"] == "").tolist() == good.tolist()
+    assert "nobody was tracked" in out["error"][out["mine"] == 2][0] and "3 persons" in out["error"][out["mine"] == 3][0]
+
+
+def test_an_actor_keeps_a_row_without_windows(model: str) -> None:
+    keypoints = make_clip(frames=40).keypoints.copy()
+    keypoints[:, [*range(8), *range(32, 40)]] = 0
+    rows = rows_of([make_clip(frames=40).replace(keypoints=keypoints)])
+    out = EmbedActor(model, device="cpu", window=8, step=50)({key: np.array(values) for key, values in rows.items()})
+    assert np.isnan(out["embedding"]).all() and "nobody is there in any of its windows" in out["error"][0] and list(out["name"]) == ["clip0"]
+
+
+@pytest.mark.parametrize(("window", "step"), [(0, None), (None, 16)])
+def test_an_actor_refuses_windows_that_are_none(model: str, window: int | None, step: int | None) -> None:
+    with pytest.raises(ClipError, match="of a window is"):
+        EmbedActor(model, device="cpu", window=window, step=step)
+
+
 def test_columns_that_are_not_there_are_named(model: str) -> None:
     with pytest.raises(ClipError, match=r"no column keypoints; they have joints, layout\..*docs/bulk\.md"):
         EmbedActor(model, device="cpu")({"joints": np.zeros((2, 3)), "layout": np.array(["kinect20"] * 2)})
