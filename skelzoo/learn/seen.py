@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import Counter
@@ -83,11 +84,11 @@ def seen_tests(clips: Iterable[Labelled]) -> tuple[str, ...]:
     folders, hashes = dict.fromkeys(Path(c.file).absolute().parent for c in found), Counter[str]()
     notes = []
     for b in known_benchmarks():
-        places = [folder for folder in folders if (folder / b.file).is_file()]
-        try:
-            tests = frozenset(joints for place in places for joints in test_joints(b, place))
-        except SkelzooError:  # another file of that name
-            continue
+        tests: set[str] = set()
+        for folder in folders:
+            if (folder / b.file).is_file():
+                with contextlib.suppress(SkelzooError):  # another file of that name
+                    tests.update(test_joints(b, folder))
         hashes = hashes or Counter(joints_hash(c.clip) for c in found if tests)
         count = sum(hashes[joints] > 0 for joints in tests)
         if count:

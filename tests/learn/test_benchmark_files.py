@@ -222,3 +222,9 @@ def test_fine_tuning_on_test_clips_of_ntu_stands_on_the_card(tmp_path: Path) -> 
     for benchmark in ("ntu60-xsub", str(rest)):
         with pytest.raises(TrainingError, match=r"its card says: .* ntu60-xsub"):
             check_card("mine", sentence, benchmark)
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first/ntu60.npz").write_bytes(b"PK\x03\x04 another file of that name")
+    assert seen_tests([SimpleNamespace(clip=make_clip(9), file=str(tmp_path / "first/take.npz")), *used]) == (sentence,)
+    write_corpus(tmp_path / "first/ntu60.npz", [make_clip(0).replace(name="S001C002P003R001A001")])
+    (both,) = seen_tests([SimpleNamespace(clip=make_clip(9), file=str(tmp_path / "first/take.npz")), *used])
+    assert "1 of the 3 different test clips of ntu60-xsub" in both
