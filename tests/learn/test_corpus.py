@@ -313,6 +313,14 @@ def test_clips_that_one_corpus_file_cannot_hold(tmp_path: Path, change: dict[str
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("least", "most"), [(-31.9, 31.9), (-0.5, 33), (-33, 0.5), (-0.5, 60)])
+def test_joints_at_the_ends_of_what_a_corpus_file_holds_are_read_back(tmp_path: Path, least: float, most: float) -> None:
+    clip, corpus = make_clip(1), corpus_of("uiprmd_kinect.npz", [body("uiprmd_kinect.npz", 1)])
+    clip.keypoints[0, 0, :2, 0] = least, most
+    write_table(tmp_path / "x.npz", dataclasses.replace(corpus, layout=clip.layout, clips=(clip,)))
+    np.testing.assert_allclose(read_table(tmp_path / "x.npz").clips[0].keypoints, clip.keypoints, atol=6e-4)
+
+
 def test_flags() -> None:
     still = make_clip(0, frames=9)
     still.keypoints[:] = still.keypoints[:, :1]

@@ -138,10 +138,23 @@ def test_bodies_that_are_never_there_together_are_one_person_and_frames_lost_are
     assert "third.npz/third: 25 of 40 frames were kept" in result.stdout and read_table(tmp_path / "mine.npz").clips[1].frames == 25
 
 
+def test_in_pictures_scores_are_of_who_is_there_and_joints_outside_are_left_out(tmp_path: Path) -> None:
+    flat = make_clip(1, 40, layout="coco17", channels=2).keypoints[0] * 50 + 500
+    halves = np.stack([flat, flat])
+    halves[0, 15:] = halves[1, :15] = 0
+    scores = np.random.default_rng(0).uniform(0.2, 0.8, halves.shape[:3])
+    save(tmp_path / "takes/changes.npz", Clip(halves, "coco17", 30, scores, name="changes"))
+    save(tmp_path / "takes/outside.npz", Clip(flat[None] * 40, "coco17", 30, name="outside"))
+    report = make_own_corpus(str(tmp_path / "takes"), tmp_path / "mine.npz")
+    (clip,) = read_table(tmp_path / "mine.npz").clips
+    assert clip.scores is not None and report.joined == 1 and "outside: has joints at" in str(report.refused[0])
+    np.testing.assert_allclose(clip.scores[0], np.concatenate([scores[0, :15], scores[1, 15:]]), atol=1e-6)
+
+
 def test_what_is_left_out_is_named(takes: Path) -> None:
     save(takes / "two.npz", make_clip(1, persons=2))
     save(takes / "flat.npz", make_clip(2, channels=2))
-    save(takes / "slow.npz", make_clip(3).replace(fps=25))
+    save(takes / "slow.npz", make_clip(3).replace(fps=31))
     save(takes / "legs.npz", Clip(make_clip(5).keypoints[:, :, :3], skelzoo.make_layout("legs", ["a", "b", "c"], [-1, 0, 1]), 30))
     save(takes / "millimetres.npz", make_clip(4).replace(keypoints=make_clip(4).keypoints * 1000))
     (takes / "broken.bvh").write_text("HIERARCHY")
@@ -149,7 +162,7 @@ def test_what_is_left_out_is_named(takes: Path) -> None:
     result = run("corpus", "make", takes, "--to", takes.parent / "mine.npz", "--label-from", "file")
     assert result.exit_code == 1 and "nothing was written" in result.stderr and not (takes.parent / "mine.npz").exists()
     result = run("corpus", "make", takes, "--to", takes.parent / "mine.npz")
-    said = {"two.npz": "has 2 persons.*--select-persons", "flat.npz": "joints are 2-D", "slow.npz": "at 25 fps, which is no multiple.*--fps"}
+    said = {"two.npz": "has 2 persons.*--select-persons", "flat.npz": "joints are 2-D", "slow.npz": "at 31 fps, which is no multiple.*--fps"}
     said |= {"legs.npz": "too few joints", "millimetres.npz": "Check that its unit is the metre", "broken.bvh": ""}
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ") and "left out" not in line]
     assert result.exit_code == 1 and len(errors) == len(said)

@@ -135,6 +135,12 @@ def test_windows(frames: int, expected: list[tuple[int, int]]) -> None:
     assert cut[-1].name == ("clip0" if len(expected) == 1 else f"clip0@{expected[-1][0]}")
 
 
+def test_windows_without_anybody_are_left_out() -> None:
+    clip = make_clip(frames=40)
+    clip.keypoints[:, 9:31] = 0
+    assert [w.name for w in windows_of(clip, DataOptions(["a.npz"], window=10, hop=10))] == ["clip0@0", "clip0@30"]
+
+
 def test_windows_short_clips_and_jumps(tmp_path: Path) -> None:
     long, short, jumping = make_clip(0, frames=40), make_clip(1, frames=5), make_clip(2, frames=20)
     jumping.keypoints[0, 10, 3] += 5
@@ -175,11 +181,14 @@ def test_the_array_is_prepared_once_and_anew_when_anything_changes(tmp_path: Pat
         assert array_of(tmp_path).filename == files["first"]
     files["options"] = array_of(tmp_path, shortest=30).filename
     files["contract"] = pretraining_array(tmp_path, DataOptions(["a.npz"], max_step=100.0), OWN.replace(min_frames=3), tmp_path / "run").filename
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "__version__", "another")
+        files["version"] = array_of(tmp_path).filename
     write_corpus(tmp_path / "nw_ucla.npz", clips[:1], split=[1])
     files["benchmark"] = array_of(tmp_path).filename
     write_corpus(tmp_path / "a.npz", clips[1:])
     array = array_of(tmp_path)
-    assert len(array) == 11 and len({*files.values(), array.filename}) == 5
+    assert len(array) == 11 and len({*files.values(), array.filename}) == 6
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(Path(f).name for f in {*files.values(), array.filename})
 
 
@@ -265,6 +274,7 @@ def test_the_shipped_recipe_is_a_recipe(tmp_path: Path) -> None:
         (lambda r: r.update(optimiser={"clip_norm": 0}), "optimiser.clip_norm is 0. Give a number above 0"),
         (lambda r: r.update(name=5), "name is 5"),
         (lambda r: r["data"].update(max_step="1"), "data.max_step is '1'"),
+        (lambda r: r["data"].update(max_step=0), "data.max_step is 0"),
         (lambda r: r["data"].update(files=["bandai_namco.npz"] * 2, held_out={}), "each once"),
         (lambda r: r["data"].update(files=["../other/nw_ucla.npz"], held_out={}), "names of files in the data folder"),
         (lambda r: r["data"].update(files=[3], held_out={}), "names of files in the data folder"),

@@ -322,6 +322,8 @@ def test_every_step_draws_its_own_batch_and_every_epoch_each_clip_once(data: Pat
         drawn.append(training._indices().tolist())
     first, second = ([i for batch in half for i in batch] for half in (drawn[:per_epoch], drawn[per_epoch:]))
     assert len(set(first)) == len(first) == 8 * per_epoch == len(set(second)) and first != second
+    training.recipe, training.step = dataclasses.replace(RECIPE, seed=1), 0
+    assert training._indices().tolist() != drawn[0]
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

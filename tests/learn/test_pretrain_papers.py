@@ -95,6 +95,8 @@ def test_rates_over_a_run() -> None:
     steps = Optimiser(1.0, warmup=0.2, schedule="step", milestones=[6, 8], gamma=0.5)
     assert [steps.rate(s, 10) for s in range(10)] == pytest.approx([0.5, 1, 1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25])
     assert {Optimiser(1.0, warmup=0.0, schedule="step").rate(s, 10) for s in range(10)} == {1.0}
+    cosine = Optimiser(1.0, warmup=0.2)
+    assert [cosine.rate(s, 10) for s in (0, 1, 2, 6, 9)] == pytest.approx([0.5, 1, 1, 0.5, 0.5 + 0.5 * np.cos(np.pi * 7 / 8)])
     assert [Optimiser().rate(s, 40) for s in range(40)] == [2e-3 * warmup_cosine(s, 40, 0.05) for s in range(40)]
 
 
@@ -123,6 +125,8 @@ def test_clipping_can_be_turned_off(data: Path, tmp_path: Path) -> None:
         ({"learning_rate": None}, "optimiser.learning_rate is None. Give a number of at least 0"),
         ({"milestones": [3]}, "are of schedule step, and schedule is cosine"),
         ({"schedule": "step", "milestones": [5, 3]}, "that rise"),
+        ({"schedule": "step", "milestones": [5, 5]}, "that rise"),
+        ({"schedule": "step", "milestones": [0, 5]}, "whole numbers of at least 1"),
         ({"schedule": "step", "milestones": 5}, "optimiser.milestones is 5. Give steps"),
         ({"schedule": "step", "gamma": 0}, "optimiser.gamma is 0. Give a number above 0 and at most 1"),
     ],
@@ -133,6 +137,7 @@ def test_optimisers_that_are_none(given: dict[str, Any], message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_milestones_lie_inside_the_run() -> None:
-    with pytest.raises(TrainingError, match=r"milestones are \[78250\], and the run has 100 steps"):
-        dataclasses.replace(load_recipe("skeattnclr-ntu60"), steps=100)
+@pytest.mark.parametrize("steps", [100, 78250])
+def test_milestones_lie_inside_the_run(steps: int) -> None:
+    with pytest.raises(TrainingError, match=rf"milestones are \[78250\], and the run has {steps} steps"):
+        dataclasses.replace(load_recipe("skeattnclr-ntu60"), steps=steps)

@@ -14,11 +14,11 @@ from tiny import CONTRACT, SMALL, make_clip, make_encoder
 
 import skelzoo
 from skelzoo.errors import TrainingError
-from skelzoo.learn import protocols
+from skelzoo.learn import protocols, semi
 from skelzoo.learn.benchmarks import draw_labels, find_benchmark, standard_clips
 from skelzoo.learn.evaluate import measure
 from skelzoo.learn.protocols import ALL, Trial
-from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, SHORTEST, draw, labelled, vectors_of_copies
+from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, SHORTEST, draw, is_drawn, labelled, vectors_of_copies
 from skelzoo.skeleton.clip import Clip, mirrored
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
@@ -59,9 +59,18 @@ def test_copies_are_the_clips_their_mirror_images_and_augmented_ones(arch: str) 
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_every_augmented_copy_is_mirrored_or_not_by_chance_clip_by_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(semi, "AUGMENTATIONS", ())
+    plain, other, *copies = vectors_of_copies(encoder_of(), clips_of(4), 0)
+    for copy in copies:
+        as_it_was, turned = (np.isclose(copy, kind, atol=1e-5).all(1) for kind in (plain, other))
+        assert (as_it_was ^ turned).all() and as_it_was.any() and turned.any()
+
+
 def test_a_draw_takes_as_many_of_every_class_whatever_the_order() -> None:
-    clips = [*clips_of(9), *clips_of(4, 50, SHORTEST - 1)]
+    clips = [*clips_of(8), *clips_of(1, 8, SHORTEST), *clips_of(4, 50, SHORTEST - 1)]
     drawn = draw(clips, 5, 1)
+    assert [len(names) for names in draw(clips, 20, 1).values()] == [9] * len(CLASSES)
     assert list(drawn) == list(CLASSES) and all(len(set(names)) == 5 for names in drawn.values())
     assert all(name.startswith(label) and int(name.split("-")[1]) < 9 for label, names in drawn.items() for name in names)
     assert draw(clips[::-1], 5, 1) == drawn != draw(clips, 5, 2)
@@ -76,7 +85,12 @@ def test_index_files_are_balanced_and_fewer_labels_are_part_of_more() -> None:
         assert [len(set(names)) for names in parts] == [10 * n for n in PER_CLASS]
         assert all(set(few) < set(more) for few, more in itertools.pairwise(parts))
         assert not any(name.endswith("_v03") for name in parts[-1])
+        assert parts[0] == tuple(name for i, name in enumerate(parts[-1]) if i % PER_CLASS[-1] < PER_CLASS[0]), "the first that were drawn of each class"
     assert len({frozenset(parts[0]) for parts in draws.values()}) == len(SEEDS)
+
+
+def test_which_draws_there_are() -> None:
+    assert [is_drawn("nwucla", n) for n in (None, 1, 40, 0, 41, 7.5)] == [True] * 3 + [False] * 3 and not is_drawn("utdmhad", None)
 
 
 def test_draws_that_do_not_exist_are_named() -> None:
