@@ -96,6 +96,11 @@ def test_windows(model: str, clips: Path, tmp_path: Path) -> None:
     for option, target in (("-o", "w.npz"), ("--out", "s")):
         refused = run("embed", model, clips, option, tmp_path / target, "--step", 9)
         assert refused.exit_code == 2 and "goes with --window" in refused.stderr
+    (clip,) = skelzoo.read(clips / "b.npz")
+    skelzoo.save_clips(tmp_path / "between.npz", [clip.replace(keypoints=clip.keypoints * (np.arange(clip.frames) == 20)[:, None, None])])
+    for option, target in (("-o", "w.npz"), ("--out", "s")):
+        lost = run("embed", model, clips / "b.npz", tmp_path / "between.npz", option, tmp_path / target, "--window", 8, "--step", 30)
+        assert lost.exit_code == 1 and "nobody is there in any of its windows" in lost.stderr
 
 
 @pytest.fixture

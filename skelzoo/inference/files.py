@@ -175,9 +175,12 @@ def warn_of(clips: Sequence[PreparedClip], doubts: Doubts | None = None) -> None
 
 
 def cut_clips(items: Iterable[FileClip | Refusal], frames: int | None, step: int | None = None) -> Iterator[FileClip | Refusal]:
-    """The windows of each clip, see ``skelzoo.windows``; all as they are without frames."""
+    """The windows of each clip, see ``skelzoo.windows``, a Refusal for every clip without any; all as they are without frames."""
     for item in items:
         if frames is None or isinstance(item, Refusal):
             yield item
+        elif cut := windows(item.clip, frames, step):
+            yield from (FileClip(window, item.file) for window in cut)
         else:
-            yield from (FileClip(window, item.file) for window in windows(item.clip, frames, step))
+            name = item.clip.name
+            yield Refusal(item.file, ClipError(f"{name}: nobody is there in any of its windows. Give a smaller step, or leave it out."), name)

@@ -84,11 +84,8 @@ class EmbedActor:
             whole = FileClip(clip_of(known, name), "")
         except SkelzooError as error:
             return [Refusal("", error, str(known.get("name") or name))]
-        cut = [item for item in cut_clips([whole], self.window, self.step) if isinstance(item, FileClip)]
-        if not cut:
-            nobody = ClipError(f"{whole.clip.name}: nobody is there in any of its windows. Give a smaller step, or leave it out.")
-            return [Refusal("", nobody, whole.clip.name)]
-        return [prepare_clip(item, self.encoder.contract, self.select_persons) for item in cut]
+        cut = cut_clips([whole], self.window, self.step)
+        return [item if isinstance(item, Refusal) else prepare_clip(item, self.encoder.contract, self.select_persons) for item in cut]
 
 
 def embed_dataset(
