@@ -189,12 +189,10 @@ def _prepare(
     """Prepared clips (N, C, T, V, M), what they are, and how many files or clips were refused."""
     import numpy as np
 
-    from skelzoo.inference.files import Refusal, cut_clips, prepare_clip, read_files, warn_of
+    from skelzoo.inference.files import prepare_items, read_files, warn_of
 
     clips: list[PreparedClip]
-    items = cut_clips(read_files(paths, output, form), window, step)
-    prepared = (item if isinstance(item, Refusal) else prepare_clip(item, encoder.contract, select_persons) for item in items)
-    clips, refused = go_through(prepared, paths, output)
+    clips, refused = go_through(prepare_items(read_files(paths, output, form), encoder.contract, select_persons, window, step), paths, output)
     warn_of(clips)
     array = np.stack([c.array for c in clips]) if clips else np.zeros((0, *encoder.contract.shape), np.float32)
     return array, [c.id for c in clips], refused

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from skelzoo.errors import ReadError, SkelzooError, StoreError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.extend import extend_store
-from skelzoo.inference.files import FileClip, PreparedClip, Refusal, cut_clips, prepare_clip, read_files, warn_of
+from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_items, read_files, warn_of
 from skelzoo.inference.plan import Part, size_and_date
 from skelzoo.inference.runner import ahead, pick_device
 from skelzoo.inference.store import Job, Shard, Store, open_store, read_store, refusal_row
@@ -208,8 +208,7 @@ class ShardEmbedder:
         yield clips, refused
 
     def _items(self, part: Part) -> Iterator[PreparedClip | Refusal]:
-        for item in cut_clips(self._read(part), self.job.window, self.job.step):
-            yield item if isinstance(item, Refusal) else prepare_clip(item, self.encoder.contract, self.job.select_persons)
+        return prepare_items(self._read(part), self.encoder.contract, self.job.select_persons, self.job.window, self.job.step)
 
     def _read(self, part: Part) -> Iterator[FileClip | Refusal]:
         if part.last is None:

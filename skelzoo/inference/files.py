@@ -148,12 +148,30 @@ def prepare_files(
     Yields:
         Every clip in order; a Refusal for every file that cannot be read and every clip the contract does not take.
     """
-    for item in read_files(paths, leave_out, form):
-        yield item if isinstance(item, Refusal) else prepare_clip(item, contract, select_persons)
+    yield from prepare_items(read_files(paths, leave_out, form), contract, select_persons)
 
 
-def prepare_clip(item: FileClip, contract: Contract, select_persons: bool = False) -> PreparedClip | Refusal:
-    """Prepare one clip; arguments as ``prepare_files``."""
+def prepare_items(
+    items: Iterable[FileClip | Refusal], contract: Contract, select_persons: bool = False, window: int | None = None, step: int | None = None
+) -> Iterator[PreparedClip | Refusal]:
+    """Prepare clips that were read, or their windows where a length is given, see ``skelzoo.windows``; else as ``prepare_files``."""
+    for item in items if window is None else _cut(items, window, step):
+        yield item if isinstance(item, Refusal) else _prepared(item, contract, select_persons)
+
+
+def _cut(items: Iterable[FileClip | Refusal], frames: int, step: int | None) -> Iterator[FileClip | Refusal]:
+    """The windows of each clip; a Refusal for every clip without any."""
+    for item in items:
+        if isinstance(item, Refusal):
+            yield item
+        elif cut := windows(item.clip, frames, step):
+            yield from (FileClip(window, item.file) for window in cut)
+        else:
+            name = item.clip.name
+            yield Refusal(item.file, ClipError(f"{name}: nobody is there in any of its windows. Give a smaller step, or leave it out."), name)
+
+
+def _prepared(item: FileClip, contract: Contract, select_persons: bool) -> PreparedClip | Refusal:
     clip = item.clip
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, and that is refused
@@ -172,15 +190,3 @@ def warn_of(clips: Sequence[PreparedClip], doubts: Doubts | None = None) -> None
     for i, clip in enumerate(clips):
         noted.add(clip.doubts, i, " ".join(dict.fromkeys(filter(None, (clip.id.file, clip.id.name)))))
     noted.warn(stacklevel=3)
-
-
-def cut_clips(items: Iterable[FileClip | Refusal], frames: int | None, step: int | None = None) -> Iterator[FileClip | Refusal]:
-    """The windows of each clip, see ``skelzoo.windows``, a Refusal for every clip without any; all as they are without frames."""
-    for item in items:
-        if frames is None or isinstance(item, Refusal):
-            yield item
-        elif cut := windows(item.clip, frames, step):
-            yield from (FileClip(window, item.file) for window in cut)
-        else:
-            name = item.clip.name
-            yield Refusal(item.file, ClipError(f"{name}: nobody is there in any of its windows. Give a smaller step, or leave it out."), name)

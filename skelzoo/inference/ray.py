@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, MissingDependencyError, SkelzooError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.files import FileClip, PreparedClip, Refusal, cut_clips, one_line, prepare_clip, warn_of
+from skelzoo.inference.files import FileClip, PreparedClip, Refusal, one_line, prepare_items, warn_of
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.parquet import clip_of
 from skelzoo.skeleton.windows import check_window
@@ -84,8 +84,7 @@ class EmbedActor:
             whole = FileClip(clip_of(known, name), "")
         except SkelzooError as error:
             return [Refusal("", error, str(known.get("name") or name))]
-        cut = cut_clips([whole], self.window, self.step)
-        return [item if isinstance(item, Refusal) else prepare_clip(item, self.encoder.contract, self.select_persons) for item in cut]
+        return list(prepare_items([whole], self.encoder.contract, self.select_persons, self.window, self.step))
 
 
 def embed_dataset(

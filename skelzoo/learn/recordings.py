@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.files import FileClip, Refusal, prepare_clip, prepare_files, read_files
+from skelzoo.inference.files import FileClip, Refusal, prepare_files, prepare_items, read_files
 from skelzoo.inference.output import ClipId
 from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.finetune import FinetuneOptions, check_call, finetune
@@ -76,8 +76,7 @@ def labelled_files(
         TrainingError: not a regular expression or table, folders and files that disagree, or class folders that are parts of a data set.
     """
     rule, labels = Labels(path, group, label, label_from, table), set()
-    for read in read_files([path], leave_out, form):
-        ready = read if isinstance(read, Refusal) else prepare_clip(read, contract, select_persons)
+    for ready in prepare_items(read_files([path], leave_out, form), contract, select_persons):
         if isinstance(ready, Refusal):
             yield ready
             continue
