@@ -1,4 +1,4 @@
-"""Shared by all tests: where the real data are, and the mark of tests that need them."""
+"""Shared by all tests: where the real data are, the mark of tests that need them, and a small model in a folder."""
 
 from __future__ import annotations
 
@@ -35,6 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared() -> Path:
     """The folder of the real data; use it with the mark ``needs_shared``."""
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a small model in a folder."""
+    from tiny import make_encoder
+
+    return f"local:{make_encoder().save(tmp_path_factory.mktemp('models') / 'tiny')}"
 
 
 @pytest.fixture

@@ -25,11 +25,6 @@ from skelzoo.skeleton.procedural import make
 from skelzoo.weights import manifest as manifest_module
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"local:{make_encoder().save(tmp_path_factory.mktemp('models') / 'tiny')}"
-
-
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
     """Two good files, three clips in all; paths are given relative to the test's folder."""

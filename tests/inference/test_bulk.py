@@ -30,11 +30,6 @@ from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
 from skelzoo.inference.store import Job, open_store
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"local:{make_encoder().save(tmp_path_factory.mktemp('models') / 'tiny')}"
-
-
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
     """Six clips that can be used, in a file of one, a file of three and a corpus of two; beside them a broken file and three clips that cannot."""

@@ -11,16 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import make_clip, make_encoder
+from tiny import make_clip
 
 import skelzoo
 from skelzoo.errors import ClipError
 from skelzoo.inference.ray import EmbedActor, embed_dataset
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"local:{make_encoder().save(tmp_path_factory.mktemp('models') / 'tiny')}"
 
 
 def rows_of(clips: list[skelzoo.Clip]) -> dict[str, Any]:

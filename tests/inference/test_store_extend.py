@@ -27,11 +27,6 @@ class Killed(BaseException):
     """The end of a run."""
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"local:{make_encoder().save(tmp_path_factory.mktemp('models') / 'tiny')}"
-
-
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
     """Five clips in two files, and a broken one."""

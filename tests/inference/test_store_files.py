@@ -10,18 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import make_clip, make_encoder
+from tiny import make_clip
 
 import skelzoo
 from skelzoo.errors import StoreError, WriteError
 from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
 from skelzoo.inference.output import ClipId
 from skelzoo.inference.store import Job, Shard, open_store
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"local:{make_encoder().save(tmp_path_factory.mktemp('models') / 'tiny')}"
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -23,11 +23,6 @@ ADDED = ("window", "step", "fill_missing")
 """What stores of earlier versions do not say."""
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"local:{make_encoder().save(tmp_path_factory.mktemp('models') / 'tiny')}"
-
-
 def column(path: Path, name: str) -> list[str]:
     with path.open(newline="", encoding="utf-8") as file:
         return [row[name] for row in csv.DictReader(file)]
