@@ -166,7 +166,7 @@ def accuracy(models: dict[str, ModelEntry]) -> list[str]:
         "# What was measured",
         "",
         "Written by `python tools/bundle.py` from `docs/results/*.csv`; do not edit. `skelzoo info MODEL` shows every number with its command, and [evaluation](evaluation.md) says how they are measured.",
-        "`skelzoo eval MODEL --on nwucla --protocol linear --data DATA` gives a number again: linear probes are fitted until they converge, so that the rounding of a machine does not move them.",
+        "`skelzoo eval MODEL --on nwucla --protocol linear --data DATA` gives a number again. Linear probes are fitted until they converge; compiled nets, which round otherwise, get the same labels ([speed](speed.md)).",
         "",
         "## Frozen vectors",
         "",
