@@ -86,6 +86,7 @@ def test_speed_counts_the_operations_of_the_paper_sized_net(small_products: None
     assert [row.gflop_per_clip for row in rows] == [7.293, 7.293]
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_a_process_of_its_own(small_products: None, tmp_path: Path) -> None:
     config = make_config(contract=CONTRACT.replace(persons=1))
     folder = Encoder(build_net(config), config, device="cpu").save(tmp_path / "one-person")
@@ -127,9 +128,9 @@ def test_precision(tiny: str, tmp_path: Path) -> None:
 
 
 def test_bulk(tiny: str) -> None:
-    rows = [line.split() for line in invoke("bulk", tiny, "--clips", 1, "--clips", 1500).splitlines()]
-    assert [row[0] for row in rows] == ["clips", "1000", "2000"]
-    assert all(float(seconds) > 0 and re.fullmatch(r"\d+|-", peak) for _, seconds, _, peak in rows[1:])
+    rows = [line.split() for line in invoke("bulk", tiny, "--clips", 1).splitlines()]
+    assert [row[0] for row in rows] == ["clips", "1000"]
+    assert float(rows[1][1]) > 0 and re.fullmatch(r"\d+|-", rows[1][3])
 
 
 def test_loading(tmp_path: Path) -> None:

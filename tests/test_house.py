@@ -182,11 +182,11 @@ def test_no_large_files_but_weights() -> None:
     assert [p for p in large if not p.startswith("skelzoo/weights/bundled/")] == []
 
 
-def run(*command: str) -> str:
-    """Output of a command that must succeed, run beside the sources."""
+def run(*command: str, code: int = 0) -> str:
+    """Output of a command that must end with a code, run beside the sources."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
     done = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+    assert done.returncode == code, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
@@ -198,8 +198,28 @@ def test_ruff_would_format_nothing() -> None:
     run("-m", "ruff", "format", "--check", ".")
 
 
-def test_types_are_strict() -> None:
-    assert "no issues found" in run("-m", "mypy", "--strict", "skelzoo")
+TYPED = """
+import numpy as np
+import skelzoo
+import torch
+skelzoo.errors.ReadError
+encoder = skelzoo.load("skeattnclr-openskel")
+encoder.embed(np.zeros((2, 16, 20, 3)), axes="n t v c")
+encoder.features(skelzoo.read("take.bvh"), at=encoder.feature_names)
+x = torch.zeros(encoder.contract.shape)[None]
+net = skelzoo.create("stgcn", layout="kinect20", num_classes=encoder.net.embedding_dim)
+net.forward_head(encoder.net.forward_features(x)).sum()
+encoder.net.features(x)["pooled"].sum()
+skelzoo.lode
+"""
+
+
+def test_types_are_strict_and_take_what_is_documented_but_not_misspelt_names(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TYPED)
+    printed = run("-m", "mypy", "--strict", "skelzoo", str(tmp_path / "mine.py"), code=1)
+    *errors, summary = printed.splitlines()
+    assert [re.sub(r".*mine\.py:", "", e) for e in errors] == ['13: error: Module has no attribute "lode"  [attr-defined]'], printed
+    assert summary.startswith("Found 1 error in 1 file")
 
 
 HEAVY = ("torch", "sklearn", "scipy", "matplotlib", "lightning_fabric", "safetensors", "huggingface_hub")

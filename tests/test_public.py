@@ -48,29 +48,6 @@ def test_what_the_docs_name_is_there() -> None:
     assert run("-c", "import skelzoo; skelzoo.errors.SkelzooError").returncode == 0, "after import skelzoo alone"
 
 
-TYPED = """
-import numpy as np
-import skelzoo
-import torch
-skelzoo.errors.ReadError
-encoder = skelzoo.load("skeattnclr-openskel")
-encoder.embed(np.zeros((2, 16, 20, 3)), axes="n t v c")
-encoder.features(skelzoo.read("take.bvh"), at=encoder.feature_names)
-x = torch.zeros(encoder.contract.shape)[None]
-net = skelzoo.create("stgcn", layout="kinect20", num_classes=encoder.net.embedding_dim)
-net.forward_head(encoder.net.forward_features(x)).sum()
-encoder.net.features(x)["pooled"].sum()
-skelzoo.lode
-"""
-
-
-def test_type_checkers_take_what_is_documented_and_find_misspelt_names(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(TYPED)
-    found = run("-m", "mypy", str(tmp_path / "mine.py")).stdout
-    errors = re.findall(r'mine\.py:(\d+): error: Module has no attribute "(\w+)"', found)
-    assert errors == [("13", "lode")] and "Found 1 error" in found, found
-
-
 def test_unknown_names_are_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         skelzoo.lode  # noqa: B018
