@@ -15,7 +15,7 @@ from torch import nn
 
 import skelzoo
 from skelzoo.cli import main
-from skelzoo.errors import CheckpointError, ContractError, IntegrityError, WeightsUnavailableError
+from skelzoo.errors import CheckpointError, ContractError, IntegrityError, UnknownModelError, WeightsUnavailableError
 from skelzoo.weights.publish import register
 
 FULL = {"hidden_channels": 64, "hidden_dim": 256, "feature_dim": 128, "heads": 8}
@@ -92,6 +92,16 @@ def test_a_name_of_ones_own(home: Path, tmp_path: Path) -> None:
     listed = CliRunner().invoke(main, ["list"])
     assert listed.exit_code == 1 and "skeattnclr-openskel" in listed.stdout and "aimclr-lab" not in listed.stdout
     assert re.search(r"^error: \S*config\.json: not the file it must be", listed.stderr)
+
+
+def test_what_else_lies_among_the_registered_models_is_none(home: Path, tmp_path: Path) -> None:
+    register(make_encoder().save(tmp_path / "mine"), "mine")
+    (home / "models/notes.txt").write_text("mine")
+    (home / "models/.mine.k3j2").mkdir()  # as a copy that was killed leaves it
+    names = skelzoo.list_models(pretrained=True)
+    assert "mine" in names and not {"notes.txt", ".mine.k3j2"} & {*names}
+    with pytest.raises(UnknownModelError):
+        skelzoo.load("notes.txt")
 
 
 def test_published_weights_are_not_overruled_by_a_folder(home: Path, tmp_path: Path) -> None:

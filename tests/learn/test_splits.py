@@ -12,10 +12,22 @@ from tiny import make_clip, make_encoder
 import skelzoo
 from skelzoo.errors import ClipError, TrainingError
 from skelzoo.learn.finetune import FinetuneOptions, finetune
-from skelzoo.learn.splits import class_ids, fold_numbers, hold_out_groups
+from skelzoo.learn.splits import class_ids, fold_numbers, hold_out, hold_out_groups, same_clips
 
 ONCE = FinetuneOptions(epochs=1, precision="32-true")
 LEAKS_FAIL = pytest.mark.filterwarnings("error:.*so the accuracy will be too high")
+
+
+@pytest.mark.parametrize(("share", "counts"), [(0.01, [1, 1, 1]), (0.3, [3, 1, 1]), (0.99, [9, 2, 1])])
+def test_a_share_of_every_class_and_never_all_of_it_is_held_out(share: float, counts: list[int]) -> None:
+    truth = np.repeat([0, 1, 2], [10, 3, 2])
+    first, again, other = (hold_out(truth, "abc", [""] * 15, share, seed) for seed in (0, 0, 1))
+    assert all(np.bincount(truth[held]).tolist() == counts for held in (first, other)) and np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_copies_are_of_the_same_joints_and_class() -> None:
+    clips = np.stack([np.full((3, 4), value, np.float32) for value in (5, 5, 5, 6, 6)])
+    assert same_clips(clips, np.array([0, 1, 0, 0, 0])).tolist() == [0, 1, 0, 3, 3]
 
 
 def test_unequal_groups_are_held_out_as_near_to_the_share_as_can_be() -> None:
@@ -26,11 +38,27 @@ def test_unequal_groups_are_held_out_as_near_to_the_share_as_can_be() -> None:
         assert not hold_out_groups(truth, groups, 0.0, 0).any()
 
 
+def test_which_groups_are_held_out_does_not_depend_on_the_order_of_the_clips() -> None:
+    truth, groups = np.tile([0, 1], 20), np.repeat([f"person{i}" for i in range(10)], 4)
+    for seed in range(3):
+        held = hold_out_groups(truth, groups.tolist(), 0.3, seed)
+        assert held.sum() == 12 and np.array_equal(hold_out_groups(truth[::-1], groups[::-1].tolist(), 0.3, seed)[::-1], held)
+
+
 def test_clips_and_groups_are_dealt_out_by_the_seed() -> None:
     truth, alone = np.tile([0, 1], 12), np.arange(24)
     for groups in (None, np.repeat([f"person{i}" for i in range(8)], 3)):
         first, again, other = (fold_numbers(truth, 4, groups, alone, seed).tolist() for seed in (0, 0, 1))
         assert first == again != other
+
+
+def test_folds_are_even_in_clips_and_in_classes() -> None:
+    unequal, of_one_class = np.repeat(list("abcdefgh"), [9, 7, 5, 4, 3, 2, 1, 1]).tolist(), np.repeat(list("abcdefghijkl"), 2).tolist()
+    truth = np.repeat([0, 1, 2], 8)
+    for seed in range(10):
+        assert sorted(np.bincount(fold_numbers(np.tile([0, 1], 16), 3, unequal, np.arange(32), seed))) == [10, 11, 11]
+        folds = fold_numbers(truth, 4, of_one_class, np.arange(24), seed)
+        assert all(np.bincount(truth[folds == fold]).tolist() == [2, 2, 2] for fold in range(4)), "as many of a class in each as can be"
 
 
 def test_classes_that_are_numbers_are_in_their_order() -> None:

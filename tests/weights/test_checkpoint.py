@@ -79,6 +79,7 @@ def test_a_saved_folder_verifies_and_says_what_is_in_it(saved: Path) -> None:
     assert {p.name for p in saved.iterdir()} == {*FILES, "checksums.json"} and (saved / "README.md").read_text() == "# Tiny\n"
     checksums = json.loads((saved / "checksums.json").read_text())
     assert checksums == {f: {"size": (saved / f).stat().st_size, "sha256": hashlib.sha256((saved / f).read_bytes()).hexdigest()} for f in FILES}
+    assert saved.stat().st_mode & 0o777 == 0o755 and all((saved / f).stat().st_mode & 0o777 == 0o644 for f in FILES if "safetensors" in f), "others may read"
 
 
 @pytest.mark.parametrize("layout", ["kinect20", "utdmhad20"])

@@ -95,6 +95,8 @@ def test_a_cached_pinned_model_needs_no_server(proxy: Proxy, repo: tuple[str, st
         assert load(name, "http://127.0.0.1:9", cache).name == name
         assert load(name, proxy, cache, local_files_only=True).name == name
         assert skelzoo.verify(name, device="cpu", cache_dir=cache).ok
+        moved = cache.rename(cache.with_name("moved"))
+        assert load(name, proxy, moved, local_files_only=True).name == name
     assert len(proxy.requests) == before
     with no_network(), pytest.raises(pytest.fail.Exception, match="a connection was made"):
         socket.create_connection(("127.0.0.1", 9))  # the guard guards
@@ -110,6 +112,11 @@ def test_a_cached_model_loads_as_fast_as_one_in_a_folder(proxy: Proxy, repo: tup
             spent.append(time.perf_counter() - start)
     hub, local = (min(t) for t in times.values())
     assert folder.source.kind == "hub" and hub < 1.5 * local + 0.005
+
+
+def test_addresses_and_folders_as_people_write_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Hub("http://127.0.0.1:9/").url == "http://127.0.0.1:9" and Hub(cache_dir="~/models").cache == tmp_path / "models"
 
 
 def test_a_server_that_is_gone(cache: Path) -> None:
@@ -201,7 +208,12 @@ def test_cached_models_are_listed_and_removed(olah: Olah, proxy: Proxy, repo: tu
     for each in names:
         fetch(each, hub=hub)
     assert [m.name for m in cached_models(hub)] == names and all(m.size > 90_000 for m in cached_models(hub))
-    assert remove_cached(names[0], hub) > 0
+    for each, lost in zip(names, ("checksums.json", "golden.safetensors"), strict=True):  # the manifest has the list, or the golden could not be had
+        (find(each, hub).folder / lost).unlink()
+    partial = next(cache.rglob("blobs")) / "abc.skelzoo.incomplete"
+    partial.write_bytes(bytes(10**7))
+    assert [m.name for m in cached_models(hub)] == names
+    assert remove_cached(names[0], hub) > 10**7 and not partial.exists()
     assert [m.name for m in cached_models(hub)] == names[1:] and load(names[1], "http://127.0.0.1:9", cache).name == names[1]
     with pytest.raises(WeightsUnavailableError, match=r"is not in .*cache list"):
         remove_cached(names[0], hub)

@@ -20,6 +20,7 @@ from skelzoo.weights import manifest as manifest_module
 from skelzoo.weights import places, sources
 from skelzoo.weights.files import read_checksums
 from skelzoo.weights.manifest import manifest
+from skelzoo.weights.sources import fetch
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 
@@ -36,7 +37,7 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     models = {"other": {**entry, "family": "Other"}, "tiny-large": entry, "tiny": {**entry, "weights": weights}}
     models["tiny-hub"] = {**entry, "weights": {**weights, "source": f"hf:o/r@{COMMIT}"}}
     path = tmp_path / "weights_manifest.json"
-    path.write_text(json.dumps({"schema_version": 1, "label_sets": {}, "contracts": {}, "models": models, "aliases": {"small": "tiny"}}))
+    path.write_text(json.dumps({"schema_version": 1, "label_sets": {}, "contracts": {}, "models": models, "aliases": {"small": "tiny", "large": "tiny-large"}}))
     monkeypatch.setattr(manifest_module, "manifest_path", lambda: path)
     monkeypatch.setattr(sources, "bundled_folder", lambda name: tmp_path / "bundled" / name)
     manifest.cache_clear()
@@ -59,6 +60,19 @@ def test_the_manifest_and_not_the_folder_says_which_bytes(zoo: Path) -> None:
     with pytest.raises(IntegrityError, match=r"model\.safetensors"):
         skelzoo.load("tiny", device="cpu")
     assert skelzoo.load(f"local:{zoo}", device="cpu").config == make_config()
+
+
+def test_fetching_checks_every_file(zoo: Path) -> None:
+    assert fetch("tiny").folder == zoo
+    (zoo / "golden.safetensors").write_bytes(b"damaged")
+    with pytest.raises(IntegrityError, match=r"golden\.safetensors"):
+        fetch("tiny")
+
+
+def test_an_alias_stands_for_weights_that_were_registered_too(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKELZOO_HOME", str(tmp_path / "home"))
+    folder = make_encoder(seed=1).save(tmp_path / "home/models/tiny-large")
+    assert fetch("large").folder == folder == Path(skelzoo.info("large")["registered"])
 
 
 def test_the_config_of_the_manifest_must_be_that_of_the_folder(zoo: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from skelzoo.cli import main
 from skelzoo.errors import CheckpointError, ExportError, WriteError
 from skelzoo.inference.export import export
 from skelzoo.weights.files import LISTED, check_target
+from skelzoo.weights.hub import Hub
 from skelzoo.weights.sources import fetch
 
 
@@ -59,6 +60,8 @@ def test_targets_are_checked_before_the_work(tmp_path: Path, monkeypatch: pytest
         for act in (check_target, make_encoder().save):
             with pytest.raises(error, match=says):
                 act(target)
+    with pytest.raises(CheckpointError, match="is the current folder"):  # and not that the model cannot be had
+        fetch(f"hf:o/r@{'0' * 40}", Path("."), Hub(cache_dir=tmp_path, local_files_only=True))
     monkeypatch.setattr(os, "access", lambda *args: False)
     for act in (check_target, make_encoder().save):
         with pytest.raises(WriteError, match="no permission to write"):
