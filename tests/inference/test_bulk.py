@@ -82,7 +82,7 @@ def test_a_store_holds_what_embed_gives(model: str, clips: Path, tmp_path: Path,
     row = json.loads((tmp_path / "store/store.json").read_text())
     sums = json.loads((Path(model.removeprefix("local:")) / "checksums.json").read_text())
     assert row == store.row and (row["clips"], row["dim"], row["refused"], row["model"]) == (6, 16, 6, model)
-    assert row["weights_sha256"] == sums["model.safetensors"]["sha256"] and row["contract"]["frames"] == 16
+    assert row["weights_sha256"] == sums["model.safetensors"]["sha256"] and row["contract"]["frames"] == 16 and row["skelzoo"] == skelzoo.__version__
     assert store.job == Job(model, shard_size=shard_size) and (store.clips, store.dim, store.refused) == (6, 16, 6)
     open_files = {os.readlink(link) for link in Path("/proc/self/fd").glob("*") if os.path.lexists(link)}  # none where the system has no such folder
     assert not [file for file in open_files if file.startswith(str(clips))]
@@ -134,6 +134,10 @@ def test_folders_that_cannot_be_taken(model: str, clips: Path, tmp_path: Path) -
         embed_store(Job(model), [str(clips)], clips)
     with pytest.raises(StoreError, match=r"nothing to embed \(.*nowhere.*\)\. Nothing was written"):
         embed_store(Job(model), [str(tmp_path / "nowhere")], tmp_path / "new")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StoreError, match="nothing to embed"):
+        embed_store(Job(model), [str(tmp_path / "nowhere")], tmp_path / "empty")
+    assert (tmp_path / "empty").is_dir(), "what was there before stays"
     with pytest.raises(StoreError, match="1 devices and 0 workers"):
         embed_store(Job(model), [str(clips)], tmp_path / "new", devices=["cpu"], workers=0)
     assert not (tmp_path / "new").exists()

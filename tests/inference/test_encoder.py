@@ -373,3 +373,19 @@ def test_refresh_sees_what_version_counters_do_not(encoder: Encoder, clips: list
     encoder.refresh()
     same(encoder.embed(clips), direct(encoder, clips))
     assert np.abs(encoder.embed(clips) - before).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: mit\n---\n# Mine\n", "mit"),
+        ("---\nlicense: unknown\n---\n# Mine\n", ""),
+        ("---\nlicense: mit\n---\n# Mine\n\n## Licence\n\nMIT. Made up.\n\n## Data\n", "MIT. Made up."),
+    ],
+)
+def test_of_the_card_of_changed_weights_the_licence_stays(card: str, licence: str) -> None:
+    encoder = make_encoder()
+    encoder.card = card
+    assert encoder.card == card
+    encoder.refresh()
+    assert encoder.card.startswith("# tiny\n\nSaved by skelzoo") and encoder.card.partition("## Licence")[2].strip() == licence

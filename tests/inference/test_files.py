@@ -9,6 +9,7 @@ import pytest
 from tiny import CONTRACT, make_clip
 
 import skelzoo
+from skelzoo.errors import ClipError, ReadError
 from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_files, read_files
 
 
@@ -34,3 +35,9 @@ def test_a_result_among_the_recordings_is_no_recording(tmp_path: Path) -> None:
     assert isinstance(item, PreparedClip) and len(list(prepare_files([str(tmp_path)], CONTRACT))) == 2
     (refused,) = prepare_files([str(tmp_path / "a.npz")], CONTRACT, leave_out=tmp_path / "a.npz")
     assert "is where the result goes" in str(refused)
+
+
+def test_a_refusal_names_its_file_and_its_clip_once() -> None:
+    assert str(Refusal("a.npz", ClipError("few: 1 frame(s)\nGive more."), "few")) == "a.npz: few: 1 frame(s); Give more."
+    assert str(Refusal("a.npz", ClipError("too few joints"), "few")) == "a.npz: few: too few joints"
+    assert str(Refusal("a.npz", ReadError("a.npz", "is damaged", "Get it again."))).count("a.npz") == 1

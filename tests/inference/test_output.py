@@ -21,7 +21,7 @@ from skelzoo.skeleton.writing import csv_bytes, whole_file
 
 IDS = [ClipId("läuft, schnell", "a/b.bvh", "walk"), ClipId("x", "c.npz")]
 VECTORS = np.arange(8, dtype=np.float32).reshape(2, 4)
-RESULT = Classification(np.array([["walk", "run"], ["run", "walk"]]), np.array([[0.75, 0.25], [0.53, 0.47]], np.float32), np.array([[0, 1], [1, 0]]))
+RESULT = Classification(np.array([["walk", "run"], ["run", "walk"]]), np.array([[0.75, 0.25], [0.534321, 0.465679]], np.float32), np.array([[0, 1], [1, 0]]))
 
 
 def test_npz(tmp_path: Path) -> None:
@@ -49,9 +49,9 @@ def test_classes_csv_and_jsonl(tmp_path: Path) -> None:
     with write_classes(tmp_path / "c.csv", RESULT, IDS).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["name", "file", "label", "class_1", "score_1", "class_2", "score_2"]
-    assert rows[0]["class_1"] == "walk" and float(rows[1]["score_1"]) == pytest.approx(0.53)
+    assert rows[0]["class_1"] == "walk" and float(rows[1]["score_1"]) == pytest.approx(0.534321, abs=1e-6)
     lines = [json.loads(line) for line in write_classes(tmp_path / "c.jsonl", RESULT, IDS).read_text(encoding="utf-8").splitlines()]
-    assert lines[1] == {"name": "x", "file": "c.npz", "label": None, "classes": [{"class": "run", "score": 0.53}, {"class": "walk", "score": 0.47}]}
+    assert lines[1] == {"name": "x", "file": "c.npz", "label": None, "classes": [{"class": "run", "score": 0.534321}, {"class": "walk", "score": 0.465679}]}
 
 
 def test_tables() -> None:

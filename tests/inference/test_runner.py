@@ -58,6 +58,9 @@ def test_running_out_of_memory_halves_the_batches_and_changes_nothing(clips: lis
     net.sizes = []
     same(encoder.classify(clips, batch_size=7).scores, expected[1].scores)
     assert net.sizes[0] == first_fit, "the next call does not run out of memory again"
+    net.sizes = []
+    encoder.embed(clips[:2], batch_size=1)
+    assert max(net.sizes) == 1, "what fits is not taken where fewer are asked for"
 
 
 def test_batches_are_prepared_in_order_and_errors_come_through(encoder: Encoder) -> None:

@@ -17,7 +17,7 @@ import skelzoo
 from skelzoo.errors import ClipError, StoreError
 from skelzoo.inference import bulk
 from skelzoo.inference.bulk import embed_store
-from skelzoo.inference.store import Job
+from skelzoo.inference.store import Job, open_store
 
 ADDED = ("window", "step", "fill_missing")
 """What stores of earlier versions do not say."""
@@ -40,6 +40,14 @@ def test_a_store_of_windows(model: str, tmp_path: Path, shard_size: int) -> None
     np.testing.assert_allclose(np.load(store.folder / "embeddings.npy"), skelzoo.load(model).embed(cut), atol=1e-5)
     with pytest.raises(StoreError, match="its window is 16, now it is null"):
         embed_store(Job(model, shard_size=shard_size), [str(tmp_path / "*.npz")], store.folder, devices=["cpu"])
+
+
+def test_shards_are_full_and_go_from_one_file_to_the_next(model: str, tmp_path: Path) -> None:
+    for name in "ab":
+        skelzoo.save_clips(tmp_path / f"{name}.npz", [make_clip(s) for s in range(3)])
+    with open_store(tmp_path / "store", Job(model, shard_size=2), [str(tmp_path / "*.npz")]) as store:
+        parts = [[(Path(part.file).stem, part.first, part.last) for part in store.parts(i)] for i in range(store.shards)]
+    assert parts == [[("a", 0, 2)], [("a", 2, 3), ("b", 0, 1)], [("b", 1, 3)]]
 
 
 @pytest.mark.parametrize(("options", "says"), [({}, ""), ({"shard_size": 3}, "; its shard_size is 1024, now it is 3")])
