@@ -149,6 +149,7 @@ def test_features(encoder: Encoder, clips: list[Clip]) -> None:
         (np.ones((2, 3, 15, 20, 2)), {"prepared": True}, AxesError, "needs (N, 3, 16, 20, 2)"),
         (np.ones((3, 16, 20, 2)), {"prepared": True}, AxesError, "needs (N, 3, 16, 20, 2)"),
         (np.full((2, 3, 16, 20, 2), np.nan), {"prepared": True}, ClipError, "NaN"),
+        (np.full((2, 3, 16, 20, 2), np.inf), {"prepared": True}, ClipError, "infinite"),
     ],
 )
 def test_clips_that_do_not_fit(encoder: Encoder, clips: Any, settings: dict[str, Any], error: type[Exception], says: str) -> None:

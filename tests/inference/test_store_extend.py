@@ -153,6 +153,25 @@ def test_files_without_a_vector_may_change_or_go(model: str, clips: Path, tmp_pa
         assert [Path(row["file"]).name for row in table(out, "refused.csv")] == ["broken.bvh", *([] if repaired else ["f.npz"])]
 
 
+def test_what_is_lost_before_an_extension_is_done_is_named(model: str, clips: Path, tmp_path: Path) -> None:
+    job, out = Job(model), tmp_path / "store"
+    embed_store(job, [str(clips)], out, devices=["cpu"])
+    add(clips)
+    with open_store(out, job, [str(clips)], extend=True) as store:
+        assert not extending.extend_store(store, [str(clips)]).complete
+    (out / "embeddings.npy").unlink()
+    with pytest.raises(StoreError, match=r"was complete, but embeddings\.npy is gone"):
+        embed_store(job, [str(clips)], out, devices=["cpu"])
+
+
+def test_a_store_without_a_vector_is_extended_too(model: str, clips: Path, tmp_path: Path) -> None:
+    job, out = Job(model), tmp_path / "store"
+    assert embed_store(job, [str(clips / "broken.bvh")], out, devices=["cpu"]).clips == 0
+    store = embed_store(job, [str(clips)], out, devices=["cpu"], extend=True)
+    assert [name for _, name in held(out)] == [f"clip{s}" for s in (1, 2, 3, 4, 5)] and store.refused == 1
+    assert [Path(row["file"]).name for row in table(out, "refused.csv")] == ["broken.bvh"]
+
+
 @pytest.mark.parametrize(
     ("what", "says"),
     [

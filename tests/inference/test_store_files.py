@@ -46,7 +46,7 @@ def test_a_file_that_changes_before_its_shard_is_written_ends_the_run(model: str
         skelzoo.save_clips(folder / f"{name}.npz", [make_clip(ord(name))])
     person = ", ".join(str(100 + 7 * i % 90) for i in range(75))
     for t in range(3):
-        (folder / f"c_{t:012d}_keypoints.json").write_text(f'{{"people": [{{"pose_keypoints_2d": [{person}]}}]}}')
+        (folder / f"c_{t:012d}_keypoints.json").write_text(f'{{"people": [{{"pose_keypoints_2d": [{person}]}}]}}' + " " * 9 * (t == 0))
     job, out, changed = Job(model, shard_size=1), tmp_path / "store", folder / ("c_000000000001_keypoints.json" if "frame" in change else "b.npz")
     with open_store(out, job, [str(folder)]) as store:
         embedder = ShardEmbedder(store, Settings("cpu"))
