@@ -39,8 +39,7 @@ class EmbedActor:
         self, model: str, device: str = "auto", dtype: str = "auto", compile: bool | str = False, batch_size: int | None = None, select_persons: bool = False,
         window: int | None = None, step: int | None = None,
     ) -> None:  # fmt: skip
-        if window is not None or step is not None:
-            check_window(window, step)
+        check_window(window, step)
         self.window, self.step = window, step
         self.encoder = Encoder.from_pretrained(model, device=device, dtype=dtype, compile=compile)
         self.batch_size, self.select_persons = batch_size, select_persons
@@ -120,8 +119,7 @@ def embed_dataset(
         from ray.data import ActorPoolStrategy
     except ImportError as error:
         raise MissingDependencyError("ray[data]", "ray", "Embedding a Ray dataset") from error
-    if window is not None or step is not None:
-        check_window(window, step)
+    check_window(window, step)
     arguments = {
         "model": model, "device": device, "dtype": dtype, "compile": compile, "batch_size": batch_size, "select_persons": select_persons, "window": window, "step": step,
     }  # fmt: skip

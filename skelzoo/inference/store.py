@@ -73,8 +73,7 @@ class Job:
     fill_missing: bool = False
 
     def __post_init__(self) -> None:
-        if self.window is not None or self.step is not None:
-            check_window(self.window, self.step)
+        check_window(self.window, self.step)
 
     @property
     def form(self) -> ArrayForm:

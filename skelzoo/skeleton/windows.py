@@ -23,7 +23,7 @@ def windows(clip: Clip, frames: int, step: int | None = None) -> list[Clip]:
     Raises:
         ClipError: frames or step is no whole number of at least 1.
     """
-    check_window(frames, step, f"{clip.name}: ")
+    _check(frames, step, f"{clip.name}: ")
     step = frames if step is None else step
     last = max(clip.frames - int(frames), 0)
     starts = [*range(0, last, int(step)), last]
@@ -31,8 +31,13 @@ def windows(clip: Clip, frames: int, step: int | None = None) -> list[Clip]:
     return [clip.take(frames=slice(start, stop), name=f"{clip.name}[{start}:{stop}]") for start, stop in ends if clip.keypoints[:, start:stop].any()]
 
 
-def check_window(frames: int | None, step: int | None, whose: str = "") -> None:
-    """Raise ClipError unless clips can be cut so, see ``windows``; the message begins with ``whose``."""
+def check_window(window: int | None, step: int | None) -> None:
+    """Raise ClipError unless clips can be cut so, see ``windows``, or stay whole, as they do where both are None."""
+    if window is not None or step is not None:
+        _check(window, step)
+
+
+def _check(frames: int | None, step: int | None, whose: str = "") -> None:
     for name, value in (("frames", frames), ("step", frames if step is None else step)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ClipError(f"{whose}{name} of a window is {value!r}. Give a whole number of at least 1.")
