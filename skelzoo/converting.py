@@ -27,9 +27,12 @@ UNTRAINED_HEAD = (
     "Convert without --head (head=True), or fit one: skelzoo.load(..., num_classes=N)."
 )
 NO_HEAD = "head, as that of a pretraining file never learned; --head (head=True) keeps it"
+OF_NECK = ("attention_mask", "salient", "non_salient", "projection")
+"""Features of SkeAttnCLR that its neck gives."""
+
 RANDOM_NECK = (
-    "This file comes from linear evaluation or fine-tuning, in which the authors' code leaves the neck random: attention_mask, salient, non_salient "
-    "and projection mean nothing. Take them from the pretraining file. The arch stgcn is SkeAttnCLR's ST-GCN without a neck."
+    f"This file comes from linear evaluation or fine-tuning, in which the authors' code leaves the neck random: {', '.join(OF_NECK[:-1])} "
+    f"and {OF_NECK[-1]} mean nothing, and features() refuses them. Take them from the pretraining file. The arch stgcn is SkeAttnCLR's ST-GCN without a neck."
 )
 
 
@@ -153,7 +156,9 @@ def _build(wanted: Wanted, files: Sequence[AuthorFile], to: Path, register: str 
     net.load_state_dict(merged.state)
     skeattnclr, converted = wanted.member.startswith("skeattnclr"), sum(file.converted for file in files)
     notes += [UNTRAINED_HEAD] if pretraining and config.num_classes else []
-    notes += [RANDOM_NECK] if skeattnclr and not pretraining else []
+    random = [stream for stream, file in zip(wanted.streams or ("",), files, strict=True) if skeattnclr and not file.pretraining]
+    config = replace(config, untrained=tuple(f"{stream}.{name}".removeprefix(".") for stream in random for name in OF_NECK))
+    notes += [RANDOM_NECK] if random else []
     notes += ["Trained without edge importance, which is 1."] if plain else []
     notes += [f"{converted} tensors were not stored in float32, and are now."] if converted else []
     return Encoder(net, config, str(to), "cpu"), Conversion(to, wanted.arch, config.options, merged.used, merged.unused, assumed, notes, register)

@@ -72,7 +72,7 @@ def load(
         )  # fmt: skip
     known = manifest()
     stored = known.find(name).config if name in (*known.models, *known.aliases) else read_config(name, Hub(endpoint, cache_dir, local_files_only, token))
-    config = replace(stored, labels=None, num_classes=stored.num_classes if num_classes is None else num_classes)
+    config = replace(stored, labels=None, untrained=(), num_classes=stored.num_classes if num_classes is None else num_classes)
     return Encoder(build_net(config), config, f"{name}{RANDOM}", device, dtype, compile)
 
 

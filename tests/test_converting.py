@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import skelzoo
 from skelzoo.cli import main
-from skelzoo.errors import CheckpointError, LayoutError, SkelzooError, UnknownArchError, UnknownModelError
+from skelzoo.errors import CheckpointError, ContractError, LayoutError, SkelzooError, UnknownArchError, UnknownModelError
 
 ARCHS = ["skeattnclr-stgcn", "skeattnclr-bigru", "skeattnclr-dsta", "psp", "stgcn"]
 
@@ -205,14 +205,17 @@ def test_three_files_make_an_ensemble(tmp_path: Path) -> None:
     paths = [saved(tmp_path / f"{i}.pt", pretraining_state(author_state("skeattnclr-stgcn", net))) for i, net in enumerate(nets)]
     weights = [0.6, 0.3, 0.1]
     done = skelzoo.convert(paths, arch="skeattnclr-stgcn-3s", to=tmp_path / "mine", options={"heads": 2, "weights": weights}, head=True)
-    encoder = load(tmp_path / "mine")
-    x = torch.randn(2, 9, 16, 25, 2)
+    encoder, x = load(tmp_path / "mine"), torch.randn(2, 9, 16, 25, 2)
     with torch.inference_mode():
         expected = sum(w * net(part) for w, net, part in zip(weights, nets, x.chunk(3, 1), strict=True))
         torch.testing.assert_close(encoder.net(x), expected)
     assert encoder.contract.streams == ("joint", "bone", "motion") and "bone: encoder_q.backbone.fc.bias" in done.used and "motion: queue_s" in done.dropped
     skelzoo_convert(*paths, "--arch", "skeattnclr-stgcn-3s", "--to", tmp_path / "cli", "--set", "weights=[0.6, 0.3, 0.1]", "--set", "heads=2", "--head")
-    assert load(tmp_path / "cli").config == encoder.config
+    assert load(tmp_path / "cli").config == encoder.config and not encoder.config.untrained
+    paths[1] = saved(tmp_path / "evaluated.pt", author_state("skeattnclr-stgcn", nets[1]))
+    skelzoo.convert(paths, arch="skeattnclr-stgcn-3s", to=tmp_path / "mixed", options={"heads": 2})
+    with pytest.raises(ContractError, match=r"its weights never learned bone\.salient, which"):
+        load(tmp_path / "mixed").features(x, ["joint.salient", "bone.salient"], prepared=True)
     with pytest.raises(CheckpointError, match=r"made from 3 checkpoint\(s\), not 2. Give them in the order joint, bone, motion"):
         skelzoo.convert(paths[:2], arch="skeattnclr-stgcn-3s", to=tmp_path / "two")
     other = saved(tmp_path / "other.pt", author_state("skeattnclr-stgcn", author_net("skeattnclr-stgcn", hidden_channels=6)))

@@ -48,6 +48,10 @@ def test_a_model_of_the_manifest_gets_its_weights(linear_evaluation: tuple[Path,
     x = torch.randn(1, *encoder.contract.shape)
     with torch.inference_mode():
         assert torch.equal(encoder.net(x), net(x))
+    assert encoder.features(x, ["pooled", "block4"], prepared=True).keys() == {"pooled", "block4"}
+    with pytest.raises(ContractError, match="skeattnclr-ntu60: its weights never learned salient, projection, which would be random"):
+        encoder.features(x, ["pooled", "salient", "projection"], prepared=True)
+    assert skelzoo.load(f"local:{tmp_path / 'mine'}", device="cpu", pretrained=False).features(x, "salient", prepared=True)
     assert skelzoo.verify("skeattnclr-ntu60", device="cpu").ok and "skeattnclr-ntu60" in skelzoo.list_models(pretrained=True)
     listed = CliRunner().invoke(main, ["list", "skeattnclr-ntu60"]).output
     assert re.search(r"skeattnclr-ntu60 +registered", listed)

@@ -235,12 +235,18 @@ class Encoder:
             name -> float32 array with one row per clip. The other arguments and errors are those of ``embed``.
 
         Raises:
-            ContractError: a name the net does not have.
+            ContractError: a name the net does not have, or of what the weights never learned.
         """
         at = (at,) if isinstance(at, str) else at
         unknown = [n for n in at if n not in self.feature_names]
         if unknown:
             raise ContractError(f"{self.config.arch} has no features {', '.join(unknown)}. It has, by encoder.feature_names: {', '.join(self.feature_names)}.")
+        random = [n for n in at if n in self.config.untrained]
+        if random:
+            raise ContractError(
+                f"{self.name}: its weights never learned {', '.join(random)}, which would be random. Take other features, or weights of a pretraining; "
+                "encoder.net.features(x) gives them as they are."
+            )
 
         def wanted(x: Tensor) -> dict[str, Tensor]:
             everything = self.net.features(x)

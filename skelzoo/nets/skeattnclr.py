@@ -81,7 +81,7 @@ class SkeAttnCLR(Net):
             ``block0`` .. and ``feature_map``, the last of them, (N, D_i, T_i, V, M), BiGRU: V = M = 1; ``pooled`` (N, D) of
             the last block; ``attention_mask`` of its shape in 0..1; ``salient`` and ``non_salient`` (N, D), which sum to
             ``pooled``; ``projection`` (N, feature_dim), the vector the contrastive loss sees. The last four mean nothing of weights converted
-            from the authors' linear evaluation or fine-tuning, whose neck is random.
+            from the authors' linear evaluation or fine-tuning, whose neck is random; ``Encoder.features`` then refuses them.
         """
         maps = self.backbone(x)
         masked = self.neck(maps[-1], len(maps[-1]) // len(x))

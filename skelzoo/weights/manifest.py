@@ -35,6 +35,7 @@ class ModelConfig:
         contract: what the net expects of a clip.
         labels: class names of the head in order; None when there is no head or no names are known.
         num_classes: size of the head, 0 for none.
+        untrained: features that come from layers which never learned, which ``Encoder.features`` refuses.
     """
 
     arch: str
@@ -42,6 +43,7 @@ class ModelConfig:
     contract: Contract
     num_classes: int = 0
     labels: tuple[str, ...] | None = None
+    untrained: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.num_classes, np.integer):  # as counted with numpy; JSON takes Python's alone
@@ -54,6 +56,7 @@ class ModelConfig:
         return {
             "format": CONFIG_FORMAT, "arch": self.arch, "options": dict(self.options), "contract": self.contract.to_dict(),
             "num_classes": self.num_classes, "labels": None if self.labels is None else list(self.labels),
+            **({"untrained": list(self.untrained)} if self.untrained else {}),
         }  # fmt: skip
 
     @classmethod
@@ -64,7 +67,7 @@ class ModelConfig:
             CheckpointError: not a config of this format; the message names ``where`` it was read.
         """
         needed = {"format": int, "arch": str, "options": dict, "contract": dict, "num_classes": int}
-        if not isinstance(row, dict) or set(row) - {*needed, "labels"} or any(type(row.get(k)) is not t for k, t in needed.items()):
+        if not isinstance(row, dict) or set(row) - {*needed, "labels", "untrained"} or any(type(row.get(k)) is not t for k, t in needed.items()):
             raise CheckpointError(
                 f"{where}: not a model config. It needs exactly the keys {', '.join(needed)}, labels. Save the folder again with encoder.save(...)."
             )
@@ -72,12 +75,14 @@ class ModelConfig:
             raise CheckpointError(f"{where}: {row['num_classes']} classes. Give 0 for no head.")
         if row["format"] != CONFIG_FORMAT:
             raise CheckpointError(f"{where}: config format {row['format']}, this skelzoo reads {CONFIG_FORMAT}. Upgrade skelzoo or save the folder again.")
-        labels = row.get("labels")
+        labels, untrained = row.get("labels"), row.get("untrained", [])
         if labels is not None and not (isinstance(labels, list) and all(isinstance(x, str) for x in labels)):
             raise CheckpointError(f"{where}: labels must be a list of names or null.")
+        if not (isinstance(untrained, list) and all(isinstance(x, str) for x in untrained)):
+            raise CheckpointError(f"{where}: untrained must be a list of names, or left out.")
         try:
             contract = Contract.from_dict(row["contract"])
-            return cls(row["arch"], row["options"], contract, row["num_classes"], None if labels is None else tuple(labels))
+            return cls(row["arch"], row["options"], contract, row["num_classes"], None if labels is None else tuple(labels), tuple(untrained))
         except (CheckpointError, ContractError, LayoutError) as error:
             raise CheckpointError(f"{where}: {error}") from error
 

@@ -253,6 +253,7 @@ def test_model_files_of_another_format(folder: Path, data: bytes) -> None:
         (lambda c: c.update(labels=["sit"]), "1 labels for a head of 3"),
         (lambda c: c.update(labels=[1, 2, 3]), "labels must be"),
         (lambda c: c.update(labels="abc"), "labels must be"),
+        (lambda c: c.update(untrained="salient"), "untrained must be"),
         (lambda c: c["contract"].update(frames=0), "frames is 0"),
         (lambda c: c["contract"].update(layout="kinect21"), "Did you mean"),
         (lambda c: c["contract"].update(layout="ntu25"), "input_norm.weight has shape (60,), the net needs (75,)"),
