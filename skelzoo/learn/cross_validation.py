@@ -11,9 +11,9 @@ import numpy as np
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.calibration import best_temperature
-from skelzoo.learn.finetune import FinetuneOptions, check_call, finetune
+from skelzoo.learn.finetune import FinetuneOptions, check_call, check_mode, finetune
 from skelzoo.learn.finetune_result import CrossValidation as CrossValidation
-from skelzoo.learn.splits import class_ids, fold_numbers, one_per_clip, same_clips, warn_of_leaks
+from skelzoo.learn.splits import Ints, class_ids, fold_numbers, one_per_clip, same_clips, warn_of_leaks
 from skelzoo.skeleton.clip import Clip, clip_list, label_of
 from skelzoo.skeleton.doubts import warned_once
 from skelzoo.skeleton.prepare import prepare_batch
@@ -48,6 +48,7 @@ def cross_validate(
         ClipError, CoverageError: a clip does not fit the encoder's contract; the message names it.
     """
     o, clips, unlabelled = check_call(encoder, options), clip_list(clips), clip_list(unlabelled)
+    check_mode(encoder, mode, unlabelled, o)
     groups = None if groups is None else [str(label_of(group) or "") for group in one_per_clip(groups, "groups")]
     names, truth = class_ids(clips, labels, encoder.labels)
     same = same_clips(prepare_batch(clips, encoder.contract), truth)
@@ -59,7 +60,10 @@ def cross_validate(
     for number in range(int(fold.max()) + 1):
         others, left_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         learned = [clips[i] for i in others], [names[i] for i in truth[others]]
-        tuned = finetune(encoder, *learned, mode=mode, unlabelled=unlabelled, validation=0, options=o).encoder
+        try:
+            tuned = finetune(encoder, *learned, mode=mode, unlabelled=unlabelled, validation=0, options=o).encoder
+        except TrainingError as error:
+            raise TrainingError(f"without fold {_described(result, left_out)}: {error}") from error
         known = np.array([names.index(name) for name in tuned.labels or ()])
         scores = tuned.scores([clips[i] for i in left_out], progress=False).astype(np.float64)
         logits[np.ix_(left_out, known)] = np.log(np.maximum(scores, SMALLEST))
@@ -74,12 +78,19 @@ def _check_folds(result: CrossValidation) -> None:
         left = np.unique(result.truth[result.folds != number])
         if len(left) < 2:
             raise TrainingError(
-                f"without fold {result.fold_name(number)} only clips of the class {result.labels[left[0]]!r} are left to learn from, and a net has to learn two classes. "
+                f"without fold {_described(result, np.flatnonzero(result.folds == number))} only clips of the class {result.labels[left[0]]!r} are left to learn from, and a net has to learn two classes. "
                 f"Classes are best in all folds. {cure}; nothing was trained."
             )
     if result.unlearned:
-        listed = ", ".join(f"{name!r} (fold {fold})" for name, fold in result.unlearned.items())
+        listed = ", ".join(f"{name!r} (fold {_described(result, np.flatnonzero(result.truth == result.labels.index(name)))})" for name in result.unlearned)
         warnings.warn(
             f"{len(result.unlearned)} of {len(result.labels)} classes are in one fold alone, whose net never sees them, so their clips count as wrong: {listed}. {cure}.",
             stacklevel=3,
         )
+
+
+def _described(result: CrossValidation, clips: Ints) -> str:
+    """The fold of some clips, and where it has only a number, a few of the groups, or clips, that they are."""
+    fold, of = result.fold_name(int(result.folds[clips[0]])), result.names if result.groups is None else result.groups
+    inside = list(dict.fromkeys(of[i] for i in clips))
+    return fold if inside == [fold] else f"{fold} ({', '.join(inside[:3])}{', ...' if len(inside) > 3 else ''})"

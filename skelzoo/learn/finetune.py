@@ -88,7 +88,7 @@ def finetune(
     """
     o, clips, unlabelled = check_call(encoder, options), clip_list(clips), clip_list(unlabelled)
     groups = None if groups is None else one_per_clip(groups, "groups")
-    _check_mode(encoder, mode, unlabelled, o)
+    check_mode(encoder, mode, unlabelled, o)
     names, truth = class_ids(clips, labels, encoder.labels)
     crossed = None
     if isinstance(validation, CrossValidation):
@@ -132,7 +132,8 @@ def _call(mode: str, options: FinetuneOptions) -> str:
     return f"skelzoo.learn.finetune.finetune(encoder, clips, mode={mode!r}, options=FinetuneOptions({', '.join(changed)}))"
 
 
-def _check_mode(encoder: Encoder, mode: str, unlabelled: Sequence[Clip], options: FinetuneOptions) -> None:
+def check_mode(encoder: Encoder, mode: str, unlabelled: Sequence[Clip], options: FinetuneOptions) -> None:
+    """Raise TrainingError unless a mode suits the encoder and goes with the unlabelled clips and the options."""
     net = encoder.net
     if mode not in MODES:
         raise TrainingError(f"no mode {mode!r}. Use one of {', '.join(MODES)}.")
@@ -184,7 +185,11 @@ def _parts(
     else:
         x = inputs.keep(clips)
         same = same_clips(x.numpy(), truth)
-        held = hold_out(truth, names, [c.name for c in clips], validation, seed, same) if groups is None else hold_out_groups(truth, groups, validation, seed)
+        held = (
+            hold_out(truth, names, [c.name for c in clips], validation, seed, same)
+            if groups is None
+            else hold_out_groups(truth, groups, validation, seed, names)
+        )
     warn_of_leaks(clips, same, held.tolist(), own or groups is not None, LEVEL)
     y = torch.from_numpy(truth)
     return _Part(x[~held], y[~held]), _Part(x[held], y[held]), tuple(sorted({str(g) for g, h in zip(groups or (), held, strict=groups is not None) if h}))

@@ -149,7 +149,7 @@ def hold_out(truth: Ints, names: Sequence[str], clips: Sequence[str], share: flo
     return out
 
 
-def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
+def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int, names: Sequence[str] | None = None) -> NDArray[np.bool_]:
     """Hold out whole groups, such as persons: (clips,) bool.
 
     Drawn one after the other, a group is taken if that brings the clips held out nearer to the share and every class keeps a clip;
@@ -157,13 +157,14 @@ def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int)
 
     Args:
         groups: one name per clip.
+        names: of the classes, for messages; by default their numbers.
 
     Raises:
         TrainingError: another number of groups than clips, a clip without one (None, NaN or ""), no group can be held out, or a share outside 0 to below 1.
     """
     _check_share(share)
-    names = _group_names(groups, len(truth))
-    of_clip, known = np.array(names, np.str_), sorted(set(names))
+    of_clip = np.array(_group_names(groups, len(truth)), np.str_)
+    known = sorted(set(of_clip.tolist()))
     wanted, out = share * len(truth), np.zeros(len(truth), bool)
 
     def learnable(held: NDArray[np.bool_]) -> bool:
@@ -177,8 +178,10 @@ def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int)
     if not out.any():
         out = min(filter(learnable, drawn), key=np.count_nonzero, default=out)
     if share and not out.any():
+        alone = {group: int(np.setdiff1d(truth, truth[of_clip != group])[0]) for group in known[:8]}
+        listed = ", ".join(f"{group} with {repr(names[i]) if names else i}" for group, i in alone.items())
         raise TrainingError(
-            f"none of the {len(known)} groups ({', '.join(known[:8])}{', ...' if len(known) > 8 else ''}) can be held out, because a class would keep no clip to train on. "
+            f"none of the {len(known)} groups can be held out, as each is the only one with clips of some class: {listed}{', ...' if len(known) > 8 else ''}. "
             "Record more persons per class, or leave groups out so that clips are held out one by one."
         )
     return out
@@ -193,12 +196,17 @@ def fold_numbers(truth: Ints, folds: int | str, groups: Sequence[str] | None, sa
         same: see ``same_clips``.
 
     Raises:
-        TrainingError: groups as ``hold_out_groups``, or a number of folds that there cannot be.
+        TrainingError: groups as ``hold_out_groups``, one group alone, or a number of folds that there cannot be.
     """
     whole = same if groups is None else np.array(_group_names(groups, len(truth)), np.str_)
     units, unit_of = np.unique(whole, return_inverse=True)
     if folds == "groups" and groups is not None:
         folds = len(units)
+    if groups is not None and len(units) == 1:
+        raise TrainingError(
+            f"all {len(truth)} clips are of the group {units[0]!s}, and cross-validation takes at least two. Record more persons, check how groups are named "
+            "(groups=, --group), or leave groups out so that clips are dealt out one by one."
+        )
     if not isinstance(folds, (int, np.integer)) or isinstance(folds, bool) or not 2 <= folds <= len(units):
         raise TrainingError(
             f"folds is {folds!r}, for {len(units)} {'different clips without groups' if groups is None else 'groups'}. "

@@ -97,7 +97,21 @@ def test_a_class_of_one_person_counts_as_wrong_and_calibrates_nothing(start: ske
     assert told in report(model) and told in model.encoder.card
 
 
-@pytest.mark.parametrize(("groups", "folds", "name"), [(["anna", "bert"], "groups", "anna"), (["anna", "bert"], 2, "anna"), (None, 2, "1")])
+@pytest.mark.parametrize(("groups", "name"), [(None, r"\d \(clip0\)"), (PERSONS, r"\d \(person0\)")])
+def test_the_fold_of_a_class_that_is_in_one_alone_is_told_by_what_is_in_it(start: skelzoo.Encoder, groups: list[str] | None, name: str) -> None:
+    clips = [c.replace(label="rare") if i == 0 else c for i, c in enumerate(clips_of())]
+    with pytest.warns(UserWarning, match=rf"'rare' \(fold {name}\)\. Record more"):
+        cross_validate(start, clips, groups=groups, folds=2, mode="linear", options=QUICK)
+
+
+def test_a_training_that_fails_is_told_by_its_fold() -> None:
+    encoder = make_encoder(labels=None)
+    torch.nn.init.constant_(encoder.net.backbone.blocks[0].graph_conv.weight, float("nan"))  # type: ignore[union-attr,index,arg-type]
+    with pytest.raises(TrainingError, match=r"^without fold 1 \(person\d, person\d\): tiny: the loss is nan"):
+        cross_validate(encoder, clips_of(), groups=PERSONS, folds=2, options=QUICK)
+
+
+@pytest.mark.parametrize(("groups", "folds", "name"), [(["anna", "bert"], "groups", "anna"), (["anna", "bert"], 2, "anna"), (None, 2, r"1 \(clip\d\)")])
 def test_folds_that_leave_one_class_are_refused_before_any_training(
     start: skelzoo.Encoder, monkeypatch: pytest.MonkeyPatch, groups: list[str] | None, folds: Any, name: str
 ) -> None:
@@ -124,6 +138,7 @@ def test_the_model_of_all_clips_has_the_temperature_of_the_scores_out_of_fold(st
     [
         ({"folds": 1}, "folds is 1, for 24 different clips"), ({"folds": 25}, "folds is 25"), ({"folds": True}, "folds is True"),
         ({"folds": "groups"}, "folds is 'groups', for 24 different clips without groups"), ({"folds": 5, "groups": PERSONS}, "folds is 5, for 4 groups"),
+        ({"folds": "groups", "groups": ["anna"] * 24}, "all 24 clips are of the group anna, .* at least two"), ({"mode": "all"}, "^no mode 'all'"),
         ({"groups": PERSONS[:-1]}, "23 groups for 24 clips"), ({"groups": [None, *PERSONS[1:]]}, "1 of 24 clips have no group"), ({"options": {}}, "options are of type dict"),
     ],
 )  # fmt: skip
