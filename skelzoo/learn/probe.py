@@ -105,7 +105,8 @@ def predicted(vectors: Split, classifier: str) -> Ints:
     """
     if classifier not in CLASSIFIERS:
         raise TrainingError(f"no classifier {classifier!r}. Known: {', '.join(CLASSIFIERS)}.")
-    train, test = vectors.train.astype(np.float64), vectors.test.astype(np.float64)
+    # Neighbours are found in 64 bits of parts at a time; a copy would hold all.
+    train, test = (x if classifier == "knn" else x.astype(np.float64) for x in (vectors.train, vectors.test))
     return np.asarray(_classifier(classifier, *train.shape).fit(train, vectors.train_labels).predict(test))
 
 
