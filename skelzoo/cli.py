@@ -109,7 +109,7 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
         select_option,
         click.option("--max-autotune", "compile", flag_value="max-autotune", help="As --compile, with the fastest kernels it finds, in minutes."),
         click.option("--compile", "compile", flag_value="default", default="", help="Use torch.compile; the first batch takes long."),
-        click.option("--dtype", default="auto", show_default=True, help="float32 (auto), tf32, bfloat16 or float16."),
+        click.option("--dtype", default="auto", show_default=True, help="What to compute in: float32 (auto), tf32, bfloat16 or float16."),
         device_option,
         click.option("--batch-size", type=click.IntRange(1), help="Clips per batch; the default suits the device."),
     ):
@@ -120,7 +120,7 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command("embed")
 @click.argument("model")
 @click.argument("paths", nargs=-1, required=True)
-@click.option("-o", "--output", help=".npz (embeddings, names, files, labels, model) or .npy (and NAME.ids.csv).")
+@click.option("-o", "--output", help="File to write: .npz (embeddings, names, files, labels, model) or .npy (and NAME.ids.csv).")
 @store_options
 @_encoder_options
 def embed_command(
@@ -132,6 +132,8 @@ def embed_command(
     from skelzoo.inference.output import EMBEDDING_SUFFIXES, check_output, write_embeddings
 
     check_step(window, step)
+    if devices and device != "auto":
+        raise click.UsageError("Give --device or --devices. A number in --devices is one of CUDA; several processes on one device are --device with --workers.")
     if out is not None and output is None:
         from skelzoo.inference.store import SHARD, Job
 
@@ -153,14 +155,14 @@ def embed_command(
 @main.command("classify")
 @click.argument("model")
 @click.argument("paths", nargs=-1, required=True)
-@click.option("-o", "--output", default="-", show_default=True, help=".csv, .jsonl, or - for a table on the screen.")
-@click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Classes per clip.")
+@click.option("-o", "--output", default="-", show_default=True, help="File to write, .csv or .jsonl, or - for a table on the screen.")
+@click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Classes to name per clip, the likeliest first.")
 @_encoder_options
 def classify_command(
     model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool,
     window: int | None, step: int | None, form: ArrayForm,
 ) -> None:  # fmt: skip
-    """Name the likeliest classes of each clip."""
+    """Name the likeliest of the MODEL's classes for each clip; `skelzoo finetune` teaches it others."""
     from skelzoo.inference.output import CLASS_SUFFIXES, check_output, classes_table, write_classes
     from skelzoo.learn.recordings import with_classes
 
@@ -233,7 +235,13 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.argument("model")
 @click.argument("recordings")
 @click.option("--out", required=True, help="Weights folder to write, to be loaded as local:FOLDER.")
-@click.option("--mode", type=click.Choice(["full", "linear", "semi"]), default="full", show_default=True, help="Train all, the head, or all as PSP does.")
+@click.option(
+    "--mode",
+    type=click.Choice(["full", "linear", "semi"]),
+    default="full",
+    show_default=True,
+    help="Train all, the head alone, or all on --unlabelled clips too, as PSP does.",
+)
 @click.option("--freeze", default="none", show_default=True, metavar="none|body|N", help="Keep the body, or the first N blocks, as they are.")
 @click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, help="Passes over the clips.")
 @click.option("--learning-rate", type=float, default=0.005, show_default=True, help="Of the head; blocks below learn more slowly.")
@@ -243,13 +251,17 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.option("--folds", metavar="N|groups", help="Cross-validate in N folds, or leave out one group at a time; the model then learns from all clips.")
 @click.option("--report", metavar="FILE.csv", help="With --folds: every clip's class and scores out of fold, and the confusion table as FILE.confusion.csv.")
 @click.option("--group", metavar="REGEX", help="Finds the person in PATH/CLIPNAME, e.g. 'subject(\\d+)'; whole persons are then held out.")
-@click.option("--label", metavar="REGEX", help="Finds the class there instead of the first folder's name, e.g. '^[^/]+/([^/]+)/[^/]+/'.")
+@click.option("--label", metavar="REGEX", help="Finds the class in PATH/CLIPNAME, e.g. '^[^/]+/([^/]+)/[^/]+/'.")
 @click.option(
-    "--label-from", type=click.Choice(["auto", "folder", "file"]), default="auto", show_default=True, help="The first folder's name, or the file's own label."
+    "--label-from",
+    type=click.Choice(["auto", "folder", "file"]),
+    default="auto",
+    show_default=True,
+    help="Take the first folder's name as class, or the file's own label; auto takes what is there.",
 )
 @click.option("--labels", "table", metavar="FILE.csv", help="Table with the columns file, label and, if wanted, group, instead of class folders.")
 @click.option("--unlabelled", multiple=True, help="Recordings without labels, for --mode semi; may be given again.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the new head, the split and the order.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is random: the new head, which clips are held out, their order.")
 @device_option
 @select_option
 @array_options()

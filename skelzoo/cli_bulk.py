@@ -19,8 +19,8 @@ def store_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--parquet", is_flag=True, help="With --out: also write embeddings.parquet; needs the parquet extra."),
         click.option("--shard-size", type=click.IntRange(1), help="With --out: clips per shard, which a killed process loses at most; 1024 by default."),
         click.option("--workers", type=click.IntRange(1), help="With --out: processes per device; 1 by default."),
-        click.option("--devices", metavar="LIST", help="With --out: devices to use at once, a process for each, such as 0,1 or cuda:0,cuda:1."),
-        click.option("--extend", is_flag=True, help="With --out: also take files that are not in a store begun with others; its rows keep their numbers."),
+        click.option("--devices", metavar="LIST", help="With --out, instead of --device: several at once, a process for each, such as 0,1 for cuda:0,cuda:1."),
+        click.option("--extend", is_flag=True, help="With --out: add the files that STORE does not hold yet; its rows keep their numbers."),
         click.option("--out", metavar="STORE", help="Folder for more clips than memory holds; given again, the run goes on. See docs/bulk.md."),
     ):
         command = option(command)

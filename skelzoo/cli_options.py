@@ -10,7 +10,7 @@ import click
 
 from skelzoo.errors import SkelzooError
 
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+device_option = click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1, mps.")
 
 select_option = click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most.")
 
@@ -57,7 +57,10 @@ def window_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options that cut clips; they become ``window`` and ``step``, which ``check_step`` looks at."""
     for option in (
         click.option(
-            "--step", type=click.IntRange(1), metavar="FRAMES", help="With --window: from the start of one to the next; as long as they are by default."
+            "--step",
+            type=click.IntRange(1),
+            metavar="FRAMES",
+            help="With --window: from the start of one to that of the next; as many as a window has by default.",
         ),
         click.option("--window", type=click.IntRange(1), metavar="FRAMES", help="Cut every clip into windows, each a clip NAME[start:stop] of its own."),
     ):

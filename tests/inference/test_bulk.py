@@ -175,6 +175,8 @@ def test_command_line(model: str, clips: Path, tmp_path: Path) -> None:
     assert "5 file(s) or clip(s) left out, 6 clip(s) done" in err and "clip6: 3 persons" in err and "broken.bvh" in err
     assert run("--out", tmp_path / "store", "-o", tmp_path / "v.npz")[0] == 2
     assert run()[0] == 2 and run("-o", tmp_path / "v.npz", "--workers", 2)[0] == 2
+    code, _, err = run("--out", tmp_path / "other", "--device", "cpu", "--devices", "2")
+    assert code == 2 and "Give --device or --devices. A number in --devices is one of CUDA" in err and not (tmp_path / "other").exists()
     code, out, err = run("--out", tmp_path / "other", "--devices", "0,7")
     assert code == 1 and "cuda:" in err and "is not on this machine" in err and not (tmp_path / "other").exists()
 
