@@ -2,7 +2,7 @@
 
 torchrun --nproc-per-node 8 examples/embed_torchrun.py FOLDER STORE [MODEL]; add --nnodes and --rdzv-endpoint for more machines.
 Any launcher does that sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, as `accelerate launch` does. Started
-again, it goes on where it was.
+again, it goes on where it was; once the store is complete, it takes files that are new.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from skelzoo.inference.bulk import Settings, ShardEmbedder
+from skelzoo.inference.extend import extend_store
 from skelzoo.inference.store import Job, open_store, read_store
 
 
@@ -26,7 +27,9 @@ def main(folder: str, out: str, model: str = "skeattnclr-openskel") -> None:
     device = f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"
     with contextlib.ExitStack() as until_the_end:
         if rank == 0:
-            until_the_end.enter_context(open_store(out, Job(model), [folder]))
+            store = until_the_end.enter_context(open_store(out, Job(model), [folder], extend=True))
+            if store.complete:
+                extend_store(store, [folder])
         dist.barrier()
         store = read_store(out)
         left = [shard for shard in range(rank, store.shards, world) if not store.has(shard)]

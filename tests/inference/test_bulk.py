@@ -352,6 +352,9 @@ def test_example_embed_torchrun(model: str, clips: Path, tmp_path: Path) -> None
     assert done.returncode == 0 and "6 vectors of 16 numbers" in done.stdout and done.stderr.count("left out: ") == 5, done.stderr
     embed_store(Job(model), [str(clips)], tmp_path / "one", devices=["cpu"])
     assert content(tmp_path / "store") == content(tmp_path / "one")
+    skelzoo.save_clips(clips / "a_new_one.npz", make_clip(7))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "7 vectors of 16 numbers" in done.stdout and "left out: " not in done.stderr, done.stderr
 
 
 def test_a_store_among_its_recordings_goes_on_and_is_no_recording(model: str, clips: Path, tmp_path: Path) -> None:
