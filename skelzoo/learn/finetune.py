@@ -19,13 +19,13 @@ from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.precision import without_autocast
 from skelzoo.learn.calibration import calibrate
+from skelzoo.learn.finetune_options import FEW, check_used
 from skelzoo.learn.finetune_options import FinetuneOptions as FinetuneOptions
-from skelzoo.learn.finetune_options import check_used
 from skelzoo.learn.finetune_result import CrossValidation, Epoch, card, confusion_of
 from skelzoo.learn.finetune_result import FinetuneResult as FinetuneResult
 from skelzoo.learn.head_result import Floats
 from skelzoo.learn.inputs import Inputs
-from skelzoo.learn.layers import freeze, freeze_unused, parameter_groups, set_train
+from skelzoo.learn.layers import freeze, freeze_unused, norms_with_statistics, parameter_groups, set_train
 from skelzoo.learn.losses import semi_supervised_losses
 from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, known_ids, one_per_clip, same_clips, warn_of_leaks
 from skelzoo.learn.training import Standardised, computes_bf16, seeded, warmup_cosine
@@ -216,6 +216,8 @@ class _Run:
         freeze(net, "body" if mode == "linear" else options.freeze, head)
         if mode != "semi":
             freeze_unused(net, self.inputs.plain(train.x[:2]))
+        keep = options.batch_norm == "kept" or (options.batch_norm == "auto" and len(self.unlabelled) < FEW)
+        self.kept = norms_with_statistics(net) if keep and mode != "linear" else []
         groups = parameter_groups(net, options.learning_rate, options.layer_decay, options.weight_decay, head)
         self.optimiser = torch.optim.AdamW(groups)
         frozen = mode != "semi" and not any(p.requires_grad for n, p in net.named_parameters() if not n.startswith(head))
@@ -250,7 +252,7 @@ class _Run:
         steps = o.epochs * len(self._batches(1))
         schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: warmup_cosine(step, steps, o.warmup))
         for epoch in tqdm(range(1, o.epochs + 1), unit="epoch", desc=name, delay=2, disable=None, leave=False):
-            set_train(self.net)
+            set_train(self.net, self.kept)
             losses = []
             for rows in self._batches(epoch):
                 losses.append(self._step(rows))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from skelzoo.errors import TrainingError
 
@@ -69,13 +71,25 @@ def freeze_unused(net: nn.Module, example: Tensor) -> None:
         parameter.requires_grad_(twin.grad is not None)
 
 
-def set_train(net: nn.Module) -> None:
-    """Training mode, but for modules whose parameters are all frozen: their BatchNorm keeps its statistics, their dropout is off."""
+def norms_with_statistics(net: nn.Module) -> list[nn.Module]:
+    """The BatchNorm layers that were trained: those of new layers have a mean of zero everywhere."""
+    norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
+    return [norm for norm in norms if norm.running_mean is not None and norm.running_mean.any()]
+
+
+def set_train(net: nn.Module, kept: Iterable[nn.Module] = ()) -> None:
+    """Training mode, but for modules whose parameters are all frozen: their BatchNorm keeps its statistics, their dropout is off.
+
+    Args:
+        kept: BatchNorm layers that keep theirs too, though their scale and shift learn.
+    """
     net.train()
     for module in net.modules():
         parameters = list(module.parameters())
         if parameters and not any(p.requires_grad for p in parameters):
             module.eval()
+    for norm in kept:
+        norm.eval()
 
 
 def parameter_groups(net: nn.Module, learning_rate: float, layer_decay: float, weight_decay: float, head: str = "head.") -> list[dict[str, Any]]:

@@ -71,9 +71,9 @@ def start() -> skelzoo.Encoder:
 
 def test_full_beats_a_frozen_random_body_on_new_clips(start: skelzoo.Encoder) -> None:
     clips, new = clips_of(20), clips_of(20, 5000)
-    options = FinetuneOptions(epochs=15, batch_size=12, learning_rate=2e-2, augmentations=(), precision="32-true")
+    options = FinetuneOptions(epochs=15, batch_size=12, learning_rate=2e-2, augmentations=(), precision="32-true", batch_norm="batch")
     full = finetune(start, clips, options=options, validation=0)
-    linear = finetune(start, clips, mode="linear", options=options, validation=0)
+    linear = finetune(start, clips, mode="linear", options=replace(options, batch_norm="auto"), validation=0)
     assert full.labels == full.encoder.labels == CLASSES
     assert right(full.encoder, new) > 80 and right(full.encoder, new) > right(linear.encoder, new) + 10
     assert full.history[-1].loss < full.history[0].loss / 2
@@ -133,7 +133,7 @@ def test_cached_vectors_train_the_same_head_as_vectors_computed_anew(start: skel
 
 @pytest.mark.parametrize("blocks", [0, 4])
 def test_frozen_blocks_stay_bit_for_bit(start: skelzoo.Encoder, blocks: int) -> None:
-    moved = changed(state_of(start), state_of(finetune(start, clips_of(6), options=replace(QUICK, freeze=blocks)).encoder))
+    moved = changed(state_of(start), state_of(finetune(start, clips_of(6), options=replace(QUICK, freeze=blocks, batch_norm="batch")).encoder))
     numbers = {int(m[1]) for name in moved if (m := re.match(r"backbone\.blocks\.(\d+)\.", name))}
     assert numbers == set(range(blocks, 10)) and not any(name.startswith("backbone.input_norm") for name in moved)
     assert f"backbone.blocks.{blocks}.norm1.running_mean" in moved and not any(name.startswith("neck") for name in moved)
@@ -221,7 +221,7 @@ def test_a_saved_result_loads_with_its_classes(start: skelzoo.Encoder, tmp_path:
 
 def test_absent_persons_stay_absent_under_augmentation(start: skelzoo.Encoder) -> None:
     """The contract has two persons, the clips one: what the first BatchNorm sees of the other must stay zero."""
-    options = replace(QUICK, augmentations=({"op": "joint_offset", "sigma": 1e4},), epochs=1, freeze="none", batch_size=100)
+    options = replace(QUICK, augmentations=({"op": "joint_offset", "sigma": 1e4},), epochs=1, freeze="none", batch_norm="batch", batch_size=100)
     norm = finetune(start, clips_of(4), validation=0, options=options).encoder.net.backbone.input_norm
     assert norm.running_mean.abs().max() > 10  # the augmentation is there
     present_only = finetune(start, [c.replace(keypoints=np.concatenate([c.keypoints] * 2)) for c in clips_of(4)], validation=0, options=options).encoder
@@ -270,11 +270,11 @@ def test_semi_is_of_psp(start: skelzoo.Encoder) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "unused"),
-    [("semi", {"label_smoothing": 0.2}), ("full", {"contrast_weight": 1.0}), ("linear", {"unlabelled_ratio": 3}), ("linear", {"layer_decay": 1.0}), ("linear", {"freeze": 3})],
+    [("semi", {"label_smoothing": 0.2}), ("full", {"contrast_weight": 1.0}), ("linear", {"unlabelled_ratio": 3}), ("linear", {"layer_decay": 1.0}), ("linear", {"freeze": 3}), ("linear", {"batch_norm": "kept"})],
 )  # fmt: skip
 def test_options_that_do_nothing_in_a_mode_are_refused(mode: str, unused: dict[str, Any]) -> None:
     (name,) = unused
-    with pytest.raises(TrainingError, match=f"mode {mode} does not use {name}, which is {unused[name]}"):
+    with pytest.raises(TrainingError, match=f"mode {mode} does not use {name}, which is {unused[name]!r}"):
         finetune(psp_encoder(), clips_of(3), mode=mode, unlabelled=clips_of(2) if mode == "semi" else (), options=replace(QUICK, **unused))
     assert finetune(psp_encoder(), clips_of(3), mode="linear", options=replace(QUICK, epochs=1, freeze="body")).history
 
@@ -312,6 +312,7 @@ def test_clips_that_cannot_be_learned_from_are_named(start: skelzoo.Encoder) -> 
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"layer_decay": 1.5}, "layer_decay is 1.5"),
         ({"precision": "8"}, "auto, bf16-mixed or 32-true"),
+        ({"batch_norm": "frozen"}, "batch_norm is 'frozen'. Give auto, kept or batch"),
         ({"freeze": "half"}, "freeze is 'half'"),
         ({"freeze": 11}, "from 0 to 10"),
         ({"augmentations": ({"op": "spin"},)}, "no augmentation 'spin'"),
