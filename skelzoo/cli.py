@@ -129,7 +129,7 @@ def embed_command(
     form: ArrayForm,
 ) -> None:  # fmt: skip
     """Write one vector per clip: with -o to one file, with --out to a folder, for more clips than memory holds."""
-    from skelzoo.inference.output import EMBEDDING_SUFFIXES, check_output, write_embeddings
+    from skelzoo.inference.output import check_embeddings, write_embeddings
 
     check_step(window, step)
     if devices and device != "auto":
@@ -142,7 +142,7 @@ def embed_command(
         return
     if output is None or out is not None or devices or workers or shard_size or parquet or extend:
         raise click.UsageError("Give either -o FILE or --out STORE; --devices, --workers, --shard-size, --parquet and --extend go with --out.")
-    check_output(output, EMBEDDING_SUFFIXES)
+    check_embeddings(output, paths)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
     array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step, form)
     if ids:
@@ -163,12 +163,12 @@ def classify_command(
     window: int | None, step: int | None, form: ArrayForm,
 ) -> None:  # fmt: skip
     """Name the likeliest of the MODEL's classes for each clip; `skelzoo finetune` teaches it others."""
-    from skelzoo.inference.output import CLASS_SUFFIXES, check_output, classes_table, write_classes
+    from skelzoo.inference.output import check_classes, classes_table, write_classes
     from skelzoo.learn.recordings import with_classes
 
     check_step(window, step)
     if output != "-":
-        check_output(output, CLASS_SUFFIXES)
+        check_classes(output, paths)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
     if not encoder.config.num_classes:
         encoder.classify([], top_k)  # says so before any file is read

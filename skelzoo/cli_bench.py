@@ -38,9 +38,9 @@ def bench_speed_command(
     out: str | None,
 ) -> None:
     """Time MODELS, or one of each family at the width of its paper: as trained, fused, compiled, in fewer bits."""
-    from skelzoo.bench_speed import DEFAULT_FORMS, DTYPES, PAPER_SIZED, bench_speed
+    from skelzoo.bench_speed import DEFAULT_FORMS, DTYPES, PAPER_SIZED, Row, bench_speed
 
-    _show(bench_speed(models or PAPER_SIZED, forms or DEFAULT_FORMS, dtypes or DTYPES, batches or (1, 16, 64), rounds, device, not no_memory), out)
+    _show(Row, bench_speed(models or PAPER_SIZED, forms or DEFAULT_FORMS, dtypes or DTYPES, batches or (1, 16, 64), rounds, device, not no_memory), out)
 
 
 @bench_group.command("precision")
@@ -53,24 +53,25 @@ def bench_speed_command(
 @click.option("--out", metavar="TABLE", help="Also write a .csv.")
 def bench_precision_command(models: tuple[str, ...], benchmark: str, data: str, dtypes: tuple[str, ...], compiled: str, device: str, out: str | None) -> None:
     """Compare vectors of MODELS in fewer bits, and compiled, with those in float32: cosine, and the classes that neighbours give."""
-    from skelzoo.bench_precision import DTYPES, bench_precision
+    from skelzoo.bench_precision import DTYPES, Row, bench_precision
 
-    _show(bench_precision(models, benchmark, data, dtypes or DTYPES, compiled, device), out)
+    _show(Row, bench_precision(models, benchmark, data, dtypes or DTYPES, compiled, device), out)
 
 
-def _show(rows: Iterable[Any], out: str | None) -> None:
+def _show(kind: type[Any], rows: Iterable[Any], out: str | None) -> None:
     """Print rows as they come, and write them as CSV."""
-    from skelzoo.inference.output import check_output
+    from skelzoo.inference.output import check_table
     from skelzoo.skeleton.writing import write_csv
 
+    columns = [f.name for f in dataclasses.fields(kind)]
     if out:
-        check_output(out, (".csv",))
+        check_table(out, columns)
     done = []
     for row in rows:
         click.echo(row)
         done.append(row)
     if out:
-        write_csv(out, [f.name for f in dataclasses.fields(done[0])], map(dataclasses.asdict, done))
+        write_csv(out, columns, map(dataclasses.asdict, done))
 
 
 @bench_group.command("bulk")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from skelzoo import __version__
 from skelzoo.errors import ExportError, MissingDependencyError
+from skelzoo.inference.earlier import about_export, check_replaced
 from skelzoo.inference.encoder import TO_FLOAT32, Encoder
 from skelzoo.inference.golden import TOLERANCE, golden_clip, prepare_golden
 from skelzoo.inference.output import check_output
@@ -69,9 +70,11 @@ def export(encoder: Encoder, path: str | os.PathLike[str]) -> Export:
         CheckpointError: the net has other layers than its config says.
         ExportError: the net cannot be exported, or what was exported gives other numbers.
         MissingDependencyError: the packages of the onnx extra are not installed.
-        WriteError: another suffix, or it cannot be written.
+        WriteError: another suffix, a file there that is no export, or it cannot be written.
     """
     target = check_output(path, (".onnx", ".pt2"))
+    about = target.with_name(f"{target.name}.json")
+    check_replaced({target: lambda _: about_export(about), about: about_export})
     kind = target.suffix.lower().removeprefix(".")
     if encoder.device.type != "cpu":
         raise ExportError(f"{encoder.name} is on {encoder.device}. Call encoder.net.cpu() to export it.")
@@ -87,7 +90,6 @@ def export(encoder: Encoder, path: str | os.PathLike[str]) -> Export:
     difference = max(_difference(net, run, clips), _difference(net, run, clips[:1]))
     if difference > TOLERANCE:
         raise ExportError(f"{encoder.name}: the {kind} file gives vectors that differ by {difference:.1e}, more than {TOLERANCE:.0e}; nothing was written.")
-    about = target.with_name(f"{target.name}.json")
     with whole_file(target) as file:
         file.write(data)
         with whole_file(about) as text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import WriteError
+from skelzoo.inference.earlier import check_replaced, with_arrays, with_columns, with_keys
 from skelzoo.skeleton.writing import check_place, csv_bytes, whole_file
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 EMBEDDING_SUFFIXES = (".npz", ".npy")
 CLASS_SUFFIXES = (".csv", ".jsonl")
+ARRAYS, ID_COLUMNS, CLASS_KEYS = (
+    ("embeddings", "names", "files", "labels", "model"), ("row", "name", "file", "label", "model"), ("name", "file", "label", "classes"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,39 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str]) -> Path:
     return target
 
 
+def check_embeddings(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = ()) -> Path:
+    """Check, before any work, that ``write_embeddings`` can write there.
+
+    Args:
+        inputs: paths that will be read.
+
+    Raises:
+        WriteError: as ``check_output`` and ``check_replaced``.
+    """
+    target = check_output(path, EMBEDDING_SUFFIXES)
+    if target.suffix.lower() == ".npz":
+        check_replaced({target: with_arrays(*ARRAYS)}, inputs)
+    else:
+        ids = with_columns(*ID_COLUMNS)
+        check_replaced({target: lambda file: ids(_ids_of(file)), _ids_of(target): ids}, inputs)
+    return target
+
+
+def check_classes(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = ()) -> Path:
+    """Check, before any work, that ``write_classes`` can write there; as ``check_embeddings``."""
+    target = check_output(path, CLASS_SUFFIXES)
+    kind = with_columns("name", "file", "label", "class_1", "score_1") if target.suffix.lower() == ".csv" else with_keys(*CLASS_KEYS)
+    check_replaced({target: kind}, inputs)
+    return target
+
+
+def check_table(path: str | os.PathLike[str], columns: Sequence[str]) -> Path:
+    """Check, before any work, that a CSV table can be written there, which replaces no other than one with these columns first; as ``check_embeddings``."""
+    target = check_output(path, (".csv",))
+    check_replaced({target: with_columns(*columns)})
+    return target
+
+
 def _ids_of(target: Path) -> Path:
     return target.with_name(f"{target.stem}.ids.csv")
 
@@ -66,9 +103,9 @@ def write_embeddings(path: str | os.PathLike[str], vectors: NDArray[np.float32],
         The files written.
 
     Raises:
-        WriteError: another suffix, or it cannot be written.
+        WriteError: as ``check_embeddings``, or it cannot be written.
     """
-    target = check_output(path, EMBEDDING_SUFFIXES)
+    target = check_embeddings(path)
     if target.suffix.lower() == ".npz":
         with whole_file(target) as file:
             np.savez(file, embeddings=vectors, names=texts(ids, "name"), files=texts(ids, "file"), labels=texts(ids, "label"), model=np.array(model))
@@ -78,7 +115,7 @@ def write_embeddings(path: str | os.PathLike[str], vectors: NDArray[np.float32],
     with whole_file(target) as vectors_file:
         np.save(vectors_file, vectors)
         with whole_file(_ids_of(target)) as ids_file:
-            ids_file.write(csv_bytes([["row", "name", "file", "label", "model"], *rows]))
+            ids_file.write(csv_bytes([ID_COLUMNS, *rows]))
     return [target, _ids_of(target)]
 
 
@@ -96,9 +133,9 @@ def write_classes(path: str | os.PathLike[str], result: Classification, ids: Seq
         result: row i is ids[i].
 
     Raises:
-        WriteError: another suffix, or it cannot be written.
+        WriteError: as ``check_classes``, or it cannot be written.
     """
-    target = check_output(path, CLASS_SUFFIXES)
+    target = check_classes(path)
     formats: dict[str, Callable[[Classification, Sequence[ClipId]], bytes]] = {".csv": _classes_csv, ".jsonl": _classes_jsonl}
     with whole_file(target) as file:
         file.write(formats[target.suffix.lower()](result, ids))

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from skelzoo.errors import ClipError, ReadError, TrainingError
 from skelzoo.inference.files import Refusal
+from skelzoo.inference.output import check_table
 from skelzoo.learn.benchmarks import joints_hash
 from skelzoo.learn.originals import Original, Recording, Skipped, Source, identify, make_corpus, read_originals
 from skelzoo.learn.pretrain.data import named_by
@@ -71,6 +72,9 @@ class ClipRow:
     commercial_use: str
     role: str
     sha256: str
+
+
+COLUMNS = [field.name for field in fields(ClipRow)]
 
 
 @dataclass(frozen=True)
@@ -145,9 +149,11 @@ def build_corpus(name: str, sources: Sequence[PathLike], to: PathLike) -> Corpus
     Raises:
         TrainingError: unknown corpus.
         ReadError: a source that is not there, or without readable files.
-        WriteError: the folder cannot be written.
+        WriteError: the folder cannot be written, or holds another table under the name.
     """
     corpus, folder = find_corpus(name), Path(to)
+    if corpus.rules:
+        check_table(folder / TABLE, COLUMNS)
     ready, originals, skipped = _sort(find_files(sources), corpus)
     refused: list[Refusal] = []
     how: dict[str, str] = {}
@@ -236,4 +242,4 @@ def _rows(corpus: CorpusDefinition, tables: Mapping[str, Corpus]) -> Iterator[Cl
 
 
 def _write(path: Path, rows: Sequence[ClipRow]) -> None:
-    write_csv(path, [f.name for f in fields(ClipRow)], map(asdict, rows))
+    write_csv(path, COLUMNS, map(asdict, rows))

@@ -262,7 +262,10 @@ def read_rows(path: str | Path) -> list[Row]:
         return []
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
-            return [_row(cells) for cells in csv.DictReader(file, strict=True)]
+            table = csv.DictReader(file, strict=True)
+            if table.fieldnames and "protocol" not in table.fieldnames:
+                raise ValueError("it has no column protocol")
+            return [_row(cells) for cells in table]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise ReadError(path, f"not a table of results ({error})", "Move it away; skelzoo eval writes a new one.") from error
 

@@ -152,7 +152,7 @@ def test_neither_of_a_pair_is_written_when_one_fails(
 
 def test_replaces_and_follows_links(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "v.npz").write_bytes(b"old")
+    write_embeddings(tmp_path / "real" / "v.npz", VECTORS[:1], IDS[:1], "older")
     (tmp_path / "v.npz").symlink_to(tmp_path / "real" / "v.npz")
     write_embeddings(tmp_path / "v.npz", VECTORS, IDS, "tiny")
     assert (tmp_path / "v.npz").is_symlink()
