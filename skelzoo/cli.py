@@ -284,7 +284,7 @@ def finetune_command(
     check_label_options(label, label_from != "auto", table)
     check_target(Path(out), overwrite)
     if report:
-        check_report(report, out)
+        check_report(report, out, [path for path in (recordings, table, validation, *unlabelled) if path])
     options = FinetuneOptions(epochs=epochs, learning_rate=learning_rate, seed=seed, freeze=int(freeze) if freeze.isdecimal() else freeze)
     encoder = skelzoo.load(model, device=device)
     note_passed_over([recordings, validation, *unlabelled])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from skelzoo.errors import TrainingError, UnknownModelError, WriteError
+from skelzoo.inference.earlier import check_replaced, with_columns
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.output import check_output, table
 from skelzoo.learn.calibration import Calibration
@@ -21,6 +22,9 @@ from skelzoo.weights.manifest import manifest
 
 PAIRS = 5
 """Pairs of classes taken for each other that a report lists."""
+
+REPORT = ("name", "file", "group", "label", "fold", "predicted")
+"""First columns of a cross-validation's table."""
 
 RECORDINGS = "What the recordings' licence asks for comes on top."
 """Ends what the card says of the licence."""
@@ -241,18 +245,20 @@ def _pairs(labels: Sequence[str], confusion: Ints) -> list[str]:
     return [f"{wrong[i, j]} of {confusion[i].sum()} clips of {labels[i]!r} taken for {labels[j]!r}" for i, j in worst if wrong[i, j]]
 
 
-def check_report(path: str | Path, folder: str | Path | None = None) -> None:
+def check_report(path: str | Path, folder: str | Path | None = None, inputs: Iterable[str | Path] = ()) -> None:
     """Check, before any work, that ``write_report`` can write there.
 
     Args:
         folder: where weights will be saved after it; a folder that holds other files is not replaced by them.
+        inputs: paths that will be read.
 
     Raises:
-        WriteError: another suffix than .csv, no permission to write, or a place inside the folder.
+        WriteError: another suffix than .csv, no permission to write, a file there that is no earlier report or is to be read, or a place inside the folder.
     """
     target = check_output(path, (".csv",))
     files = target, _confusion_file(target)
     check_place(files[1])
+    check_replaced({files[0]: with_columns(*REPORT), files[1]: with_columns("true class")}, inputs)
     weights = None if folder is None else Path(folder).resolve()
     if any(weights in (file.resolve(), *file.resolve().parents) for file in files):
         raise WriteError(f"{target}: lies in {folder}, which the weights will have to themselves. Choose a place beside it; nothing was written.")
@@ -281,7 +287,7 @@ def write_report(path: str | Path, crossed: CrossValidation, files: Sequence[str
     rows = [[*row, *(f"{score:.6f}" for score in scores)] for row, scores in zip(columns, crossed.scores, strict=True)]
     confusion = [[name, *map(str, row)] for name, row in zip(crossed.labels, crossed.confusion, strict=True)]
     with whole_file(target) as file:
-        file.write(csv_bytes([["name", "file", "group", "label", "fold", "predicted", *(f"score {name}" for name in crossed.labels)], *rows]))
+        file.write(csv_bytes([[*REPORT, *(f"score {name}" for name in crossed.labels)], *rows]))
         with whole_file(_confusion_file(target)) as other:
             other.write(csv_bytes([["true class", *crossed.labels], *confusion]))
     return [target, _confusion_file(target)]

@@ -136,6 +136,8 @@ def finetune_recordings(
     o, refused = check_call(encoder, options), list[Refusal]()
     own, share = (str(validation), 0.0) if isinstance(validation, (str, Path)) else (None, 0.2 if validation is None else validation)
     _check_settings(str(recordings), validation, own, folds, report, group or table)
+    if report is not None:
+        check_report(report, inputs=[str(recordings), *unlabelled, *(str(path) for path in (own, table) if path)])
 
     def usable(items: Iterator[T | Refusal]) -> list[T]:
         done, bad = _part(items, on_left_out)
@@ -165,8 +167,6 @@ def finetune_recordings(
 def _check_settings(recordings: str, validation: object, own: str | None, folds: object, report: str | Path | None, parted: object) -> None:
     if (report is not None and folds is None) or (folds is not None and validation is not None):
         raise TrainingError("report goes with folds, and folds without validation: the model then learns from all clips. Leave one of them out.")
-    if report is not None:
-        check_report(report)
     if own and (parted or Path(own).resolve() in (Path(recordings).resolve(), *Path(recordings).resolve().parents)):
         raise TrainingError(
             f"{own}: recordings to validate on go without groups and without a table of labels, and lie beside {recordings} or in it. "

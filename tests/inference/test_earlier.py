@@ -63,6 +63,18 @@ def test_earlier_results_and_empty_files_are_replaced(model: str, clips: Path, v
     assert code == 1 and f"{name}: is to be read" in said and out.read_bytes() == told[2]
 
 
+@pytest.mark.parametrize("how", ["labels", "earlier", "recording", "confusion"])
+def test_a_report_replaces_only_a_report(model: str, clips: Path, how: str) -> None:
+    name = {"labels": "labels.csv", "earlier": "report.csv", "recording": "d.csv", "confusion": "r.csv"}[how]
+    (clips / "report.csv").write_text("name,file,group,label,fold,predicted,score walk\n")
+    (clips / "r.confusion.csv").write_text("x,y\n")
+    before = {p: p.read_bytes() for p in clips.iterdir()}
+    table = ["--labels", clips / ("report.csv" if how == "earlier" else "labels.csv")]
+    code, told = run("finetune", model, clips, "--out", clips.parent / "mine", "--folds", "2", *table, "--report", clips / name)
+    assert code == 1 and "Give the result another name" in told and ("is to be read" in told) == (how in ("labels", "earlier"))
+    assert {p: p.read_bytes() for p in clips.iterdir()} == before and not (clips.parent / "mine").exists()
+
+
 def test_tables_of_measurements_replace_only_their_own(model: str, clips: Path) -> None:
     table = clips / "labels.csv"
     before = table.read_bytes()
