@@ -27,7 +27,8 @@ from skelzoo import __version__
 from skelzoo.errors import MissingDependencyError, SkelzooError, StoreError
 from skelzoo.inference.files import Refusal, one_line
 from skelzoo.inference.output import ClipId, texts
-from skelzoo.inference.plan import Part, identity, listed, plan_of, size_and_date, written
+from skelzoo.inference.plan import Part, identity, plan_of, written
+from skelzoo.inference.same_run import check_same
 from skelzoo.skeleton.io.form import ArrayForm
 from skelzoo.skeleton.windows import check_window
 from skelzoo.skeleton.writing import alone, cannot_write, check_place, csv_bytes, whole_file
@@ -291,7 +292,7 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str], extend: bool 
     located = locate_weights(job.model)
     contract = located.config(located.read(CONFIG)).contract
     job = replace(job, model=located.source.name)
-    wanted = {"format": 1, "skelzoo": __version__, **asdict(job), "weights_sha256": located.files[MODEL].sha256, "contract": contract.to_dict()}
+    wanted = {"format": 1, **asdict(job), "weights_sha256": located.files[MODEL].sha256, "contract": contract.to_dict()}
     if job.parquet:
         check_pyarrow()
     check_place(folder / STORE)
@@ -310,15 +311,27 @@ def open_store(folder: str | Path, job: Job, paths: Sequence[str], extend: bool 
             store = read_store(folder)
             # The plan of an extended store depends on what was there when.
             planned = {} if extend or "extended" in store.row else identity(plan_of(paths, job.shard_size, folder, job.form))
-            _check_same(store, {**wanted, **planned}, None if extend else paths)
+            unknown = extend or (store.complete and not (folder / FILES).is_file())  # of an earlier version
+            check_same(store, {**wanted, **planned}, None if unknown else paths)
+            store = _renamed(store, job.model)
         else:
             shutil.rmtree(folder / PLAN, ignore_errors=True)
             try:
-                store = write_row(folder, {**wanted, **identity(written(plan_of(paths, job.shard_size, folder, job.form), folder / PLAN))})
+                store = write_row(
+                    folder, {**wanted, "skelzoo": __version__, **identity(written(plan_of(paths, job.shard_size, folder, job.form), folder / PLAN))}
+                )
             except SkelzooError:
                 shutil.rmtree(folder if new else folder / PLAN, ignore_errors=True)
                 raise
         yield store
+
+
+def _renamed(store: Store, model: str) -> Store:
+    """The same with the name by which its model is found now."""
+    if store.row["model"] == model:
+        return store
+    row = {**store.row, "model": model}
+    return Store(store.folder, row) if store.complete else write_row(store.folder, row)
 
 
 def read_store(folder: str | Path) -> Store:
@@ -355,41 +368,3 @@ def write_row(folder: Path, row: Mapping[str, Any]) -> Store:
     with whole_file(folder / STORE) as file:
         file.write(dump_json(row).encode())
     return Store(folder, row)
-
-
-def _check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str] | None) -> None:
-    """Raise StoreError where a store is of another job, or given paths of other files."""
-    held = {**store.row, **asdict(store.job)}
-    other = [key for key, value in wanted.items() if held.get(key) != value]
-    if "model" in other:  # weights and contract are others with it, and options that were left out may be meant
-        given = {field.name for field in fields(Job) if wanted[field.name] != field.default}
-        other = [key for key in other if key in given]
-    # The plan also changes with the size of the shards, and their number with the plan.
-    told = [f"its {key} is {_short(held.get(key))}, now it is {_short(wanted[key])}" for key in other if key not in ("shards", "plan_sha256")]
-    asked = "plan_sha256" in other or "extended" in store.row
-    changed = _changed_file(store, paths) if paths is not None and asked else ""
-    if changed or (other and not told):
-        told.append(f"its files (plan_sha256) are not as they were: {changed or 'their order, size or date'}")
-    if told:
-        more = "--extend to add files that are new, " if changed.endswith(" is new") else ""
-        raise StoreError(f"{store.folder}: holds another run: {'; '.join(told)}. Give the same command to go on with it, {more}or another folder.")
-
-
-def _changed_file(store: Store, paths: Sequence[str]) -> str:
-    """The first file that is new, gone, or of another size or date; "" where none is found."""
-    if store.complete and not (store.folder / FILES).is_file():  # of an earlier version
-        return ""
-    now, before = {file: size_and_date(file) for file in listed(paths, store.folder)}, store.files()
-    for file in [*now, *before]:
-        if file not in before:
-            return f"{file} is new"
-        if file not in now:
-            return f"{file} is gone"
-        if before[file] != now[file]:
-            return f"{file} has changed"
-    return ""
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) < 70 else f"{text[:66]}..."

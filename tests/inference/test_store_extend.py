@@ -206,6 +206,30 @@ def test_what_keeps_a_store_from_being_extended(model: str, clips: Path, tmp_pat
     assert what == "rows" or content(out) == before
 
 
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("how", ["relative", "copy", "version"])
+def test_the_same_weights_go_on_whatever_their_name(model: str, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, complete: bool) -> None:
+    out, folder = tmp_path / "store", Path(model.removeprefix("local:"))
+    job = Job(model if how == "version" else f"local:{shutil.copytree(folder, tmp_path / 'm')}", shard_size=1)
+    with open_store(out, job, [str(clips)]) as begun:
+        ShardEmbedder(begun, Settings("cpu")).embed(0)
+    if complete:
+        embed_store(job, [str(clips)], out, devices=["cpu"])
+    if how == "version":
+        (out / "store.json").write_text((out / "store.json").read_text().replace(f'"{skelzoo.__version__}"', '"0.0.1"'))
+    elif how == "copy":
+        shutil.move(tmp_path / "m", tmp_path / "other")
+        job = Job(f"local:{tmp_path / 'other'}", shard_size=1)
+    else:
+        monkeypatch.chdir(tmp_path)
+        job = Job("local:./m", shard_size=1)
+    add(clips)
+    embed_store(job, [str(clips)], out, devices=["cpu"], extend=True)
+    told = stores.read_store(out)
+    assert told.clips == 10 and told.job == job and told.row["skelzoo"] == ("0.0.1" if how == "version" else skelzoo.__version__)
+    assert embed_store(Job(model, shard_size=1), [str(clips)], out, devices=["cpu"]).clips == 10
+
+
 def test_parquet_of_an_extended_store(model: str, clips: Path, tmp_path: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     job, out = Job(model, shard_size=2, parquet=True), tmp_path / "store"
