@@ -34,8 +34,11 @@ def embed_to_store(job: Job, paths: tuple[str, ...], out: str, devices: str, wor
     names = [f"cuda:{name}" if name.isdigit() else name for name in devices.split(",")]
     store = embed_store(job, paths, out, devices=names, workers=workers or 1, compile=compile, batch_size=batch_size, extend=extend)
     click.echo(f"{store.clips} vectors of {store.dim} numbers: {out}")
-    if store.refused:
-        fail(f"{store.refused} file(s) or clip(s) left out, {store.clips} clip(s) done; {out}/refused.csv lists them.")
+    if store.refused_before:
+        click.echo(f"note: {store.refused_before} file(s) or clip(s) were left out earlier; {out}/refused.csv lists them.", err=True)
+    refused = store.refused - store.refused_before
+    if refused:
+        fail(f"{refused} file(s) or clip(s) left out, {store.clips} clip(s) done; {out}/refused.csv lists them.")
 
 
 @click.command("export")

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 from skelzoo.errors import ReadError, SkelzooError, StoreError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.extend import extend_store
+from skelzoo.inference.extend import extend_store, leave_out_changed
 from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_items, read_files, warn_of
 from skelzoo.inference.plan import Part, size_and_date
 from skelzoo.inference.runner import ahead, pick_device
-from skelzoo.inference.store import Job, Shard, Store, open_store, read_store, refusal_row
+from skelzoo.inference.store import REFUSED, Job, Shard, Store, open_store, read_store, refusal_row
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.stream import BadClip, ClipStream, open_stream
 
@@ -50,12 +50,14 @@ class Settings:
         compile: as ``skelzoo.load``.
         batch_size: as ``Encoder.embed``.
         threads: of torch on the CPU; None leaves them as they are.
+        pass_over: where a file changed since it was planned, do not write the shard, instead of ending the run.
     """
 
     device: str = "auto"
     compile: bool | str = False
     batch_size: int | None = None
     threads: int | None = None
+    pass_over: bool = False
 
 
 def embed_store(
@@ -81,13 +83,14 @@ def embed_store(
         workers: processes per device. A script that uses several must be guarded by ``if __name__ == "__main__"``.
         compile: as ``skelzoo.load``.
         batch_size: as ``Encoder.embed``.
-        extend: have a store that was begun finished, and then take files that it does not hold; see ``extend_store``.
+        extend: have a store that was begun finished, and then take files that it does not hold, see ``extend_store``; a file that changes
+            meanwhile is refused by name.
 
     Returns:
         The store, complete.
 
     Raises:
-        StoreError: as ``open_store`` and ``extend_store``; no devices or workers; a file that changed meanwhile; or a worker failed, or died too often on the same shard.
+        StoreError: as ``open_store`` and ``extend_store``; no devices or workers; without ``extend`` a file that changed meanwhile; or a worker failed, or died too often on the same shard.
         DeviceError: a device is not there.
         WriteError: the store cannot be written.
         UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
@@ -96,21 +99,36 @@ def embed_store(
     if not names:
         raise StoreError(f"{out}: {len(devices)} devices and {workers} workers. Give at least one of each.")
     threads = max(1, torch.get_num_threads() // len(names)) if len(names) > 1 else None
-    settings = [Settings(name, compile, batch_size, threads) for name in names]
+    settings = [Settings(name, compile, batch_size, threads, extend) for name in names]
     with open_store(out, job, paths, extend) as store:
-        done = _finished(store, settings)
-        return _finished(extend_store(done, paths), settings) if extend else done
+        return _extended(store, paths, settings) if extend else _finished(store, settings)
+
+
+def _extended(store: Store, paths: Sequence[str], settings: Sequence[Settings]) -> Store:
+    """The store with all of its shards, and then those of files that it does not hold."""
+    refused = {row["file"] for row in store.rows(REFUSED)} if store.complete or store.held["shards"] else set()
+    store, changed = leave_out_changed(store)
+    refused -= store.planned()
+    more = extend_store(_finished(store, settings), [*paths, *filter(os.path.isfile, changed)])
+    refused -= more.planned()
+    done = _finished(more, settings)
+    return replace(done, refused_before=sum(row["file"] in refused for row in done.rows(REFUSED)))
 
 
 def _finished(store: Store, settings: Sequence[Settings]) -> Store:
     """The store with all of its shards."""
-    left = [i for i in range(store.shards) if not store.has(i)]
-    run = _in_processes(store, settings, left) if len(settings) > 1 else _here(store, settings[0], left)
-    with contextlib.closing(run):
-        for refused in _followed(run, store.shards - len(left), store.shards):
-            for line in refused:
-                _say(f"error: {line}")
-    return store.finish()
+    while True:
+        left = [i for i in range(store.shards) if not store.has(i)]
+        run = _in_processes(store, settings, left) if len(settings) > 1 else _here(store, settings[0], left)
+        with contextlib.closing(run):
+            for refused in _followed(run, store.shards - len(left), store.shards):
+                for line in refused:
+                    _say(f"error: {line}")
+        changed: Sequence[str] = ()
+        if settings[0].pass_over:
+            store, changed = leave_out_changed(store, named=True)
+        if not changed:
+            return store.finish()
 
 
 def _followed(run: Iterator[list[str]], done: int, count: int) -> Iterator[list[str]]:
@@ -141,7 +159,7 @@ class ShardEmbedder:
     def __init__(self, store: Store, settings: Settings) -> None:
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        self.store, self.batch_size, self.job = store, settings.batch_size, store.job
+        self.store, self.batch_size, self.job, self.pass_over = store, settings.batch_size, store.job, settings.pass_over
         self.encoder = Encoder.from_pretrained(self.job.model, device=settings.device, dtype=self.job.dtype, compile=settings.compile)
         self._stream: ClipStream | None = None
         self._doubts = noted_doubts()
@@ -162,12 +180,12 @@ class ShardEmbedder:
         """Make one shard and put it into the store.
 
         Returns:
-            What was refused, a line each.
+            What was refused, a line each; nothing of a shard that is passed over.
 
         Raises:
             WriteError: it cannot be written.
             DeviceError: one clip does not fit into memory.
-            StoreError: a file is not as it was when the store was begun.
+            StoreError: a file is not as it was when it was planned, and shards of such are not to be passed over.
         """
         refused: list[Refusal] = []
         vectors = [np.zeros((0, self.encoder.embedding_dim), np.float32)]
@@ -178,19 +196,23 @@ class ShardEmbedder:
             if clips:
                 vectors.append(self.encoder.embed(np.stack([c.array for c in clips]), prepared=True, batch_size=self.batch_size, progress=False))
                 ids += [c.id for c in clips]
-        self._check_unchanged(shard)
+        if not self._unchanged(shard):
+            return []
         self.store.write(shard, Shard(np.concatenate(vectors), ids, [refusal_row(r) for r in refused]))
         return [str(r) for r in refused]
 
-    def _check_unchanged(self, shard: int) -> None:
+    def _unchanged(self, shard: int) -> bool:
         """What was read of files that are others by now, or away, is not what the store says it holds."""
         for part in self.store.parts(shard):
-            if size_and_date(part.file) != (part.size, part.modified):
+            if not part.left_out and size_and_date(part.file) != (part.size, part.modified):
+                if self.pass_over:
+                    return False
                 what = "it or another file of its recording has changed" if os.path.exists(part.file) else "is not there any more"
                 raise StoreError(
                     f"{part.file}: {what} since the store {self.store.folder} was begun. "
-                    "Put it back and give the same command to go on; or choose another folder for a store of the files as they are."
+                    "Put it back and give the same command to go on; or give --extend, or another folder, to take the files as they are."
                 )
+        return True
 
     def _chunks(self, parts: Sequence[Part]) -> Iterator[tuple[list[PreparedClip], list[Refusal]]]:
         size = max(CHUNK, self.batch_size or 0)
@@ -211,6 +233,10 @@ class ShardEmbedder:
         return prepare_items(self._read(part), self.encoder.contract, self.job.select_persons, self.job.window, self.job.step)
 
     def _read(self, part: Part) -> Iterator[FileClip | Refusal]:
+        if part.left_out:
+            what = "changed" if os.path.exists(part.file) else "went away"
+            yield Refusal(part.file, ReadError(part.file, f"{what} while the store was made", "Once it is complete, give the same command with --extend."))
+            return
         if part.last is None:
             yield from read_files([part.file], form=self.job.form)
             return
@@ -298,8 +324,8 @@ def _in_processes(store: Store, settings: Sequence[Settings], shards: Sequence[i
 def _report(store: Store, worker: _Worker, tries: int) -> None:
     what = f"worker on {worker.settings.device} died (exit code {worker.process.exitcode}) at shard {worker.shard}"
     if tries == TRIES:
-        parts = store.parts(worker.shard)
-        files = parts[0].file if parts[0].file == parts[-1].file else f"{parts[0].file} to {parts[-1].file}"
+        parts = [part.file for part in store.parts(worker.shard)] or ["which has no files"]
+        files = parts[0] if parts[0] == parts[-1] else f"{parts[0]} to {parts[-1]}"
         raise StoreError(f"{what}, {files}, {tries} times. Look there for a file or a lack of memory that kills it; the same command goes on.")
     _say(f"{what}; the shard is tried again ({tries} of {TRIES - 1})")
 

@@ -54,6 +54,33 @@ def extend_store(store: Store, paths: Sequence[str]) -> Store:
     )
 
 
+def leave_out_changed(store: Store, named: bool = False) -> tuple[Store, list[str]]:
+    """Take files that are not as they were when they were planned out of the shards that the tables do not hold yet. Those shards are made again.
+
+    Args:
+        named: have each refused by name instead, so that a later extension takes it up again.
+
+    Returns:
+        The store, and these files.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    planned = {part.file: (part.size, part.modified) for i in store.to_merge for part in store.parts(i) if not part.left_out}
+    changed = [file for file, told in planned.items() if size_and_date(file) != told]
+    if not changed:
+        return store, []
+    store = write_row(store.folder, {"extended": 0, **store.row})  # as its plan is no more that of its paths
+    out = set(changed)
+    for i in store.to_merge:
+        parts = store.parts(i)
+        if not out.isdisjoint(part.file for part in parts):
+            store.drop(i)
+            left = [part.leave_out() if part.file in out else part for part in parts if part.file not in out or (named and not part.first)]
+            identity(written(iter([left]), store.folder / PLAN, i))
+    return store, changed
+
+
 def _check_unchanged(store: Store, changed: set[str]) -> None:
     if not changed:
         return

@@ -28,6 +28,15 @@ class Part:
     first: int = 0
     last: int | None = None
 
+    @property
+    def left_out(self) -> bool:
+        """Whether it stands for a file that changed while its shard was made."""
+        return self.size < 0 and self.last == 0
+
+    def leave_out(self) -> Part:
+        """The same file, left out."""
+        return Part(self.file, -1, -1, last=0)
+
 
 def plan_of(paths: Sequence[str], size: int, folder: Path, form: ArrayForm, wanted: Callable[[str], bool] | None = None) -> Iterator[list[Part]]:
     """The shards, one after the other: files in order, large ones cut; those in the folder of the store, and those not wanted, left out."""

@@ -38,7 +38,7 @@ def _changed_file(store: Store, paths: Sequence[str]) -> str:
     """The first file that is new, gone, or of another size or date; "" where none is found."""
     now, before = {file: size_and_date(file) for file in listed(paths, store.folder)}, store.files()
     for file in [*now, *before]:
-        if file not in before:
+        if file not in before or before[file][0] < 0 <= now.get(file, (-1,))[0]:
             return f"{file} is new"
         if file not in now:
             return f"{file} is gone"

@@ -98,10 +98,15 @@ def refusal_row(refusal: Refusal) -> tuple[str, str, str]:
 
 @dataclass(frozen=True)
 class Store:
-    """A store, read from its ``store.json``; see ``open_store`` and ``read_store``."""
+    """A store, read from its ``store.json``; see ``open_store`` and ``read_store``.
+
+    Attributes:
+        refused_before: of ``refused``, how many it had before the call that extended it.
+    """
 
     folder: Path
     row: Mapping[str, Any]
+    refused_before: int = 0
 
     @cached_property
     def job(self) -> Job:
@@ -142,6 +147,19 @@ class Store:
         """The clips that a shard is made of."""
         return [Part(**row) for row in json.loads((self.folder / PLAN / f"{shard:08}.json").read_bytes())]
 
+    @property
+    def to_merge(self) -> range:
+        """The shards that its tables do not hold yet, done or not."""
+        return range(self.shards if self.complete else self.held["shards"], self.shards)
+
+    def planned(self) -> set[str]:
+        """The files of these shards."""
+        return {part.file for i in self.to_merge for part in self.parts(i)}
+
+    def drop(self, shard: int) -> None:
+        """Have a shard made again."""
+        self._path(shard).unlink(missing_ok=True)
+
     def has(self, shard: int) -> bool:
         """Whether a shard is done."""
         return self.complete or shard < self.held["shards"] or self._path(shard).is_file()
@@ -162,7 +180,7 @@ class Store:
                     "Give further files a store of their own; docs/bulk.md says how to read two together."
                 ) from error
         if not self.complete:
-            files |= {part.file: (part.size, part.modified) for i in range(self.held["shards"], self.shards) for part in self.parts(i)}
+            files |= {part.file: (part.size, part.modified) for i in self.to_merge for part in self.parts(i)}
         return files
 
     def rows(self, name: str) -> Iterator[dict[str, str]]:
@@ -205,14 +223,14 @@ class Store:
     def _read(self) -> Iterator[Shard]:
         if self.held["shards"]:
             yield from self._read_held()
-        for number in range(self.held["shards"], self.shards):
+        for number in self.to_merge:
             with np.load(self._path(number), allow_pickle=False) as z:
                 ids = [ClipId(*row) for row in zip(z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), strict=True)]
                 yield Shard(z["vectors"], ids, z["refused"].tolist())
 
     def _read_held(self) -> Iterator[Shard]:
         """What it held before it was extended; the same where its files are already those of an end that was not reached."""
-        again = {part.file for i in range(self.held["shards"], self.shards) for part in self.parts(i)}
+        again = self.planned()
         refused = [list(row.values()) for row in self.rows(REFUSED) if row["file"] not in again]
         vectors, ids, clips = np.load(self.folder / VECTORS, mmap_mode="r"), self.rows(IDS), self.held["clips"]
         for start in range(0, max(1, clips), SHARD):
