@@ -13,7 +13,7 @@ from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.calibration import best_temperature
 from skelzoo.learn.finetune import FinetuneOptions, check_call, check_mode, finetune
 from skelzoo.learn.finetune_result import CrossValidation as CrossValidation
-from skelzoo.learn.splits import Ints, class_ids, fold_numbers, one_per_clip, same_clips, warn_of_leaks
+from skelzoo.learn.splits import Ints, class_ids, fold_numbers, one_per_clip, same_clips, warn_of_leaks, warn_of_spellings
 from skelzoo.skeleton.clip import Clip, clip_list, label_of
 from skelzoo.skeleton.doubts import warned_once
 from skelzoo.skeleton.prepare import prepare_batch
@@ -51,6 +51,7 @@ def cross_validate(
     check_mode(encoder, mode, unlabelled, o)
     groups = None if groups is None else [str(label_of(group) or "") for group in one_per_clip(groups, "groups")]
     names, truth = class_ids(clips, labels, encoder.labels)
+    warn_of_spellings(names, 3)
     same = same_clips(prepare_batch(clips, encoder.contract), truth)
     fold = fold_numbers(truth, folds, groups, same, o.seed)
     warn_of_leaks(clips, same, fold.tolist(), groups is not None, 2)

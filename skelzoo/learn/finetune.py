@@ -27,7 +27,7 @@ from skelzoo.learn.head_result import Floats
 from skelzoo.learn.inputs import Inputs
 from skelzoo.learn.layers import freeze, freeze_unused, norms_with_statistics, parameter_groups, set_train
 from skelzoo.learn.losses import semi_supervised_losses
-from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, known_ids, one_per_clip, same_clips, warn_of_leaks
+from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, known_ids, one_per_clip, same_clips, warn_of_leaks, warn_of_spellings
 from skelzoo.learn.training import Standardised, computes_bf16, seeded, warmup_cosine
 from skelzoo.nets.archs import ARCHS
 from skelzoo.nets.net import Net
@@ -94,8 +94,10 @@ def finetune(
     if isinstance(validation, CrossValidation):
         validation.check(names, truth)
         crossed, validation, groups = validation, 0, None
+    warn_of_spellings(names, LEVEL - 1)
     inputs = Inputs(encoder.contract, _augmentations(o, mode))
-    train, valid, held = _parts(inputs, clips, truth, names, validation, groups, o.seed)
+    parts = _parts(inputs, clips, truth, names, validation, groups, o.seed)
+    train, valid = parts.train, parts.valid
     with seeded(o.seed, encoder.device), without_autocast(encoder.device):
         net, config = _copy_with_head(encoder, names)
         data = train.to(encoder.device), valid.to(encoder.device), inputs.keep(unlabelled).to(encoder.device)
@@ -107,7 +109,7 @@ def finetune(
         run.finish()
     counts = {name: (int((train.y == i).sum()), int((valid.y == i).sum())) for i, name in enumerate(names)}
     tuned = Encoder(net.requires_grad_(True), config, f"{encoder.name.removesuffix(SUFFIX)}{SUFFIX}", encoder.device)
-    result = FinetuneResult(tuned, counts, history, best, confusion, held, calibration, crossed, tuple(seen))
+    result = FinetuneResult(tuned, counts, history, best, confusion, parts.groups, calibration, crossed, tuple(seen), parts.own)
     tuned.card = card(result, encoder.name, _call(mode, o), encoder.card)
     return result
 
@@ -165,10 +167,19 @@ class _Part:
         return _Part(self.x.to(device), self.y.to(device))
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """Training and validation part, the groups of the latter, and whether it was given."""
+
+    train: _Part
+    valid: _Part
+    groups: tuple[str, ...]
+    own: bool
+
+
 def _parts(
     inputs: Inputs, clips: Sequence[Clip], truth: Ints, names: Sequence[str], validation: float | Sequence[Clip], groups: Sequence[str] | None, seed: int
-) -> tuple[_Part, _Part, tuple[str, ...]]:
-    """Training part, validation part, and the groups of the latter."""
+) -> _Parts:
     own = not isinstance(validation, (int, float, np.number))
     if not isinstance(validation, (int, float, np.number)):
         validation = clip_list(validation)
@@ -192,7 +203,8 @@ def _parts(
         )
     warn_of_leaks(clips, same, held.tolist(), own or groups is not None, LEVEL)
     y = torch.from_numpy(truth)
-    return _Part(x[~held], y[~held]), _Part(x[held], y[held]), tuple(sorted({str(g) for g, h in zip(groups or (), held, strict=groups is not None) if h}))
+    names_held = {str(g) for g, h in zip(groups or (), held, strict=groups is not None) if h}
+    return _Parts(_Part(x[~held], y[~held]), _Part(x[held], y[held]), tuple(sorted(names_held)), own)
 
 
 def _copy_with_head(encoder: Encoder, names: tuple[str, ...]) -> tuple[Net, ModelConfig]:

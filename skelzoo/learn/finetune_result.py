@@ -136,6 +136,7 @@ class FinetuneResult:
         calibration: how far the scores can be trusted; None without a validation part.
         cross_validation: that ``validation`` gave; ``encoder`` has then learned from all clips.
         seen: what ``skelzoo.learn.seen.seen_tests`` says of the clips, as far as it was asked.
+        own_validation: whether the validation clips were given, and none held out.
     """
 
     encoder: Encoder
@@ -147,6 +148,7 @@ class FinetuneResult:
     calibration: Calibration | None = None
     cross_validation: CrossValidation | None = None
     seen: tuple[str, ...] = ()
+    own_validation: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -216,15 +218,24 @@ def report(result: FinetuneResult) -> str:
     text = [table(["class", "training clips", "validation clips", "right"], rows), ""]
     if np.isnan(result.accuracy):
         return "\n".join([*text, f"no validation part; weights of the last of {len(result.history)} epochs"])
-    held = (
-        f"groups held out: {', '.join(result.held_out)}" if result.held_out else "clips held out one by one: expect less on persons who are not among the clips"
-    )
+    judged = [name for name, (_, valid) in result.clips.items() if valid]
+    classes = "classes" if len(judged) == len(result.labels) else f"the {len(judged)} of {len(result.labels)} classes that have validation clips"
     text += [
-        f"validation accuracy {result.accuracy:.1f} %, mean over classes {result.balanced_accuracy:.1f} % "
+        f"validation accuracy {result.accuracy:.1f} %, mean over {classes} {result.balanced_accuracy:.1f} % "
         f"(best of {len(result.history)} epochs: {result.best_epoch}; chosen by it, so slightly favourable)",
-        held,
+        _held(result),
     ]
+    if len(judged) < len(result.labels):
+        text.append(f"without validation clips, so nothing is known of how well they are told: {', '.join(repr(n) for n in result.labels if n not in judged)}")
     return "\n".join([*text, *_calibrated(result.calibration, "validation part", result.accuracy), *_pairs(result.labels, result.confusion)])
+
+
+def _held(result: FinetuneResult) -> str:
+    if result.own_validation:
+        return "validated on clips of your own: a number of new persons only if nobody is among both these and the training clips"
+    if result.held_out:
+        return f"groups held out: {', '.join(result.held_out)}"
+    return "clips held out one by one: expect less on persons who are not among the clips"
 
 
 def _calibrated(c: Calibration | None, fitted_on: str, accuracy: float) -> list[str]:

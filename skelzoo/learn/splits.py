@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import TrainingError
 from skelzoo.skeleton.clip import Clip, FloatArray, label_of
+from skelzoo.skeleton.doubts import noted_doubts
 
 Ints = NDArray[np.int64]
+
+NUMBER = r"-?\d+(\.\d+)?"
+"""A class name that is one."""
 
 
 def one_per_clip(values: Any, what: str) -> list[Any]:
@@ -55,7 +59,7 @@ def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None, known:
         raise TrainingError(f"the class {odd[0]!r} has a name that is no UTF-8, as folders from other systems may have. Rename the folder, or pass labels=.")
     if len(names) < 2:
         raise TrainingError(f"all {len(clips)} clips are of the class {min(names)!r}. Give clips of at least two classes.")
-    numeric = all(re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names)
+    numeric = all(re.fullmatch(NUMBER, name) for name in names)
     ordered = tuple(known) if known and names == set(known) else tuple(sorted(names, key=lambda name: (float(name) if numeric else 0, name)))
     index = {name: i for i, name in enumerate(ordered)}
     return ordered, np.array([index[str(name)] for name in found], np.int64)
@@ -109,6 +113,19 @@ def warn_of_leaks(clips: Sequence[Clip], same: Ints, parts: Sequence[Any], group
             "Give groups=, one person's or recording's name per clip, e.g. [clip.name.rpartition('[')[0] for clip in clips].",
             stacklevel=stacklevel + 1,
         )
+
+
+def warn_of_spellings(names: Sequence[str], stacklevel: int) -> None:
+    """Warn of classes that are called the same but for case, blanks, - and _; within ``skelzoo.skeleton.doubts.warned_once`` but once."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        # Numbers differ by a sign, and by what stands between digits.
+        key = name if re.fullmatch(NUMBER, name) else re.sub(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)", "", re.sub(r"[\s_-]+", " ", name)).casefold()
+        alike.setdefault(key, []).append(name)
+    groups = [" and ".join(map(repr, several)) for several in alike.values() if len(several) > 1]
+    if groups:
+        text = f"{', '.join(groups)} are learned as classes of their own, though only case, blanks, - or _ differ. If they are one class, give it one name."
+        noted_doubts().warn_of(text, stacklevel + 1)
 
 
 def in_several(keys: Sequence[Hashable], parts: Sequence[Any]) -> list[int]:

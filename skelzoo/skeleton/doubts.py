@@ -62,6 +62,12 @@ class Doubts:
             warnings.warn(f"{first}{more}: {doubt}", stacklevel=stacklevel + 1)
         self._clips, self._last = {doubt: (first, count, -1) for doubt, (first, count, _) in self._clips.items()}, -1
 
+    def warn_of(self, text: str, stacklevel: int = 2) -> None:
+        """Warn of what is odd about the clips as a whole, but not twice."""
+        if Doubt(text) not in self._told:
+            self._told.add(Doubt(text))
+            warnings.warn(text, stacklevel=stacklevel + 1)
+
     def _believed(self, doubt: Doubt) -> bool:
         """Whether enough clips say so, and none of its topic is said of more."""
         if not doubt.topic or self._count < MANY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from tiny import make_clip, make_encoder
 
 import skelzoo
 from skelzoo.errors import ClipError, TrainingError
+from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
+from skelzoo.learn.finetune_result import report
 from skelzoo.learn.splits import class_ids, fold_numbers, hold_out, hold_out_groups, same_clips
 
 ONCE = FinetuneOptions(epochs=1, precision="32-true")
@@ -110,3 +113,37 @@ def test_windows_of_a_recording_are_told_until_they_are_grouped() -> None:
     with pytest.warns(UserWarning, match=r"of 18 clips are windows of recordings.*'clip\d\[0:20\]'.*Give groups="):
         finetune(make_encoder(labels=None), clips, mode="linear", options=ONCE)
     finetune(make_encoder(labels=None), clips, mode="linear", options=ONCE, groups=[clip.name.rpartition("[")[0] for clip in clips])
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["deep squat", "Deep_squat", "arm"], "'Deep_squat' and 'deep squat' are"), (["walk-1", "walk 1", "Walk1"], "'Walk1' and 'walk 1' and 'walk-1' are"),
+        (["-1", "1", "12", "1-2"], None), (["left", "right"], None),
+    ],
+)  # fmt: skip
+def test_classes_that_are_spelled_nearly_alike_are_told_once(names: list[str], told: str | None) -> None:
+    clips = [make_clip(i).replace(label=names[i % len(names)]) for i in range(4 * len(names))]
+    for learn in (
+        lambda: finetune(make_encoder(), clips, mode="linear", options=ONCE),
+        lambda: cross_validate(make_encoder(), clips, mode="linear", options=ONCE),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            learn()
+        found = [str(w.message) for w in caught if "of their own" in str(w.message)]
+        assert len(found) == bool(told) and all(text.startswith(str(told)) for text in found)
+
+
+def test_clips_of_ones_own_to_validate_on_are_called_so_and_classes_without_any_named() -> None:
+    clips = [make_clip(i).replace(label="abc"[i % 3]) for i in range(9)]
+    given = [make_clip(50 + i).replace(label="ab"[i % 2]) for i in range(4)]
+    for validation, held, classes in (
+        (given, "validated on clips of your own", "the 2 of 3 classes that have validation clips"),
+        (0.3, "held out one by one", "classes"),
+    ):
+        result = finetune(make_encoder(), clips, mode="linear", options=ONCE, validation=validation)
+        assert result.own_validation == (validation is given)
+        for text in (report(result), result.encoder.card):
+            assert held in text and ("one by one" in text) == (validation is not given) and f", mean over {classes} {result.balanced_accuracy:.1f} %" in text
+            assert ("without validation clips, so nothing is known of how well they are told: 'c'" in text) == (validation is given)
