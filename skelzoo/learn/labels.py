@@ -8,12 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skelzoo.errors import TrainingError
+from skelzoo.errors import ReadError, TrainingError
+from skelzoo.skeleton.io.files import read_text
+from skelzoo.skeleton.io.table import cells_of
 
 SOURCES = ("auto", "folder", "file")
 
 PARTS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 """Folders of these names are parts of a data set, not classes."""
+
+
+WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods")
+"""Suffixes of spreadsheets, which are no text."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Labels:
         place = inside(file, self.path).as_posix()
         where = f"{place}/{clip}"
         if self.table is not None:
-            key = next((key for key in (where, place, Path(file).as_posix()) if key in self.rows), None)
+            key = next((key for key in map(_key, (where, place, file)) if key in self.rows), None)
             if key is None:
                 return "", "", f"is not in {self.table}. Add a row for {place!r}."
             self.used.add(key)
@@ -76,6 +82,13 @@ class Labels:
             group = self.find_group(where)
             problem = "" if group else f"the group pattern {self.group!r} fits nothing in {where!r}. Loosen it."
         return label, group, problem
+
+    def met(self, file: str, clip: str = "") -> None:
+        """Note that a file, or one clip of it, was found but cannot be used, so that its row is not said to name nothing."""
+        place = inside(file, self.path).as_posix()
+        known = {_key(place), _key(file)}
+        here = {_key(f"{place}/{clip}")} if clip else {key for key in self.rows if key.startswith(f"{_key(place)}/")}
+        self.used |= known | here
 
     def _label(self, file: str, where: str, own: str) -> tuple[str, str]:
         if self.find_label:
@@ -121,28 +134,39 @@ class Labels:
 
 
 def read_table(path: str | Path) -> dict[str, Row]:
-    """A CSV with the columns file, label and, if wanted, group: file -> row. ``FILE/CLIP`` stands for one clip of a file.
+    """A table with the columns file, label and, if wanted, group: file -> row. ``FILE/CLIP`` stands for one clip of a file.
+
+    Cells stand between commas, semicolons or tabs; text is read as ``skelzoo.skeleton.io.files.read_text`` does; \\ in paths is /.
 
     Raises:
         TrainingError: it cannot be read, has other columns, an empty place, or two rows of one file that differ.
     """
+    if Path(path).suffix.lower() in WORKBOOKS:
+        raise TrainingError(f"{path}: is a workbook. Save its sheet as CSV.")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            lines, columns = list(reader), set(reader.fieldnames or ())
-    except (OSError, ValueError, csv.Error) as error:
+        lines = cells_of(read_text(Path(path)).splitlines())
+    except (ReadError, csv.Error) as error:
         raise TrainingError(f"{path}: cannot be read as a table ({error}). Give a CSV with the columns file, label and, if wanted, group.") from error
-    if not {"file", "label"} <= columns:
-        raise TrainingError(f"{path}: has the columns {', '.join(sorted(map(str, columns))) or 'none'}. Give file, label and, if wanted, group.")
+    columns = [cell.strip().casefold() for cell in lines[0]] if lines else []
+    if not {"file", "label"} <= set(columns):
+        raise TrainingError(f"{path}: has the columns {', '.join(sorted(columns)) or 'none'}. Give file, label and, if wanted, group.")
     rows: dict[str, Row] = {}
-    for number, line in enumerate(lines, 2):
-        name, label, group = ((line.get(column) or "").strip() for column in ("file", "label", "group"))
-        key, row = Path(name).as_posix(), Row(label, group)
+    for number, cells in enumerate(lines[1:], 2):
+        if not any(cell.strip() for cell in cells):
+            continue
+        line = dict(zip(columns, cells, strict=False))
+        name, label, group = (line.get(column, "").strip() for column in ("file", "label", "group"))
+        key, row = _key(name), Row(label, group)
         if not (name and label and (group or "group" not in columns)):
             raise TrainingError(f"{path}, line {number}: a place is empty. Give file, label and, where there is such a column, group in every row.")
         if rows.setdefault(key, row) != row:
             raise TrainingError(f"{path}, line {number}: {name!r} stands there twice, with different labels or groups. Leave one row.")
     return rows
+
+
+def _key(path: str) -> str:
+    """A path as rows are found by it, whichever way its slashes lean."""
+    return Path(path.replace("\\", "/")).as_posix()
 
 
 def class_folder(file: str, paths: list[str]) -> str:

@@ -171,6 +171,7 @@ def _read(recordings: str, result: Path, rule: Labels, fps: float, most: int, se
     found, refused, names = [], [], set()
     for item in read_files([recordings], result, form):
         if isinstance(item, Refusal):
+            rule.met(item.file, item.clip)
             refused.append(item)
             continue
         label, subject, problem = rule.of(item.file, item.clip.name, item.clip.label)

@@ -65,7 +65,7 @@ def labelled_files(
         label: regular expression that finds the class there in the same way, instead of ``label_from``.
         label_from: ``folder``, the name of the first folder; ``file``, the label that the file gives its clip; ``auto``, whichever there
             is, as long as no clip has two that differ.
-        table: CSV with the columns file, label and, if wanted, group, instead of all these; paths are below the folder.
+        table: CSV with the columns file, label and, if wanted, group, instead of all these, see ``skelzoo.learn.labels.read_table``; paths are below the folder.
         leave_out: file or folder among the recordings that is passed over.
         form: see ``fitting_files``.
 
@@ -78,6 +78,7 @@ def labelled_files(
     rule, labels = Labels(path, group, label, label_from, table), set()
     for ready in prepare_items(read_files([path], leave_out, form), contract, select_persons):
         if isinstance(ready, Refusal):
+            rule.met(ready.file, ready.clip)
             yield ready
             continue
         clip = ready.source.clip

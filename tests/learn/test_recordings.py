@@ -24,6 +24,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.inference.files import Refusal
 from skelzoo.learn.evaluate import evaluate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
+from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.recordings import LabelledClip, finetune_recordings, labelled_files
 from skelzoo.learn.seen import seen_tests
 from skelzoo.skeleton.io.corpus import read_table, write_table
@@ -117,10 +118,42 @@ def test_a_table_gives_labels_and_groups(model: str, recordings: Path, tmp_path:
     for text, says in (
         ("name,label\na,b\n", "has the columns label, name"), (f"file,label\n{files[0]},\n", "line 2: a place is empty"),
         (f"file,label\n{files[0]},a\n{files[0]},b\n", "line 3: .* stands there twice"),
+        ("", "cannot be read as a table .*Give a CSV"),
     ):  # fmt: skip
         table.write_text(text)
         with pytest.raises(TrainingError, match=says):
             found(recordings, table=table)
+
+
+@pytest.mark.parametrize(
+    ("separator", "encoding", "header"),
+    [
+        (";", "latin-1", "file;label;group"),
+        ("\t", "utf-16", "File\tLabel\tGroup"),
+        (",", "utf-8-sig", "file, label, group"),
+        (",", "utf-8", "Label,note,File ,GROUP"),
+    ],
+)
+def test_tables_as_spreadsheets_save_them(recordings: Path, tmp_path: Path, separator: str, encoding: str, header: str) -> None:
+    files, table = sorted(p.relative_to(recordings).as_posix() for p in recordings.rglob("*.npz")), tmp_path / "labels.csv"
+    columns = [name.strip().lower() for name in header.split(separator)]
+    rows = [{"file": f.replace("/", "\\"), "label": "übung" if "1.npz" in f else "even", "group": f.split("/")[1], "note": ""} for f in files]
+    lines = [header, *((separator + " " * header.count(", ")).join(row[c] for c in columns) for row in rows), separator * 2]
+    table.write_bytes("\r\n".join(lines).encode(encoding))
+    clips, refused = found(recordings, table=table)
+    assert not refused and [(c.clip.label, c.group) for c in clips] == [(row["label"], row["group"]) for row in rows]
+
+
+def test_a_row_of_a_recording_that_is_refused_is_not_said_to_name_none(recordings: Path, tmp_path: Path) -> None:
+    files = sorted(p.relative_to(recordings).as_posix() for p in recordings.rglob("*.npz"))
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n" + "".join(f"{f},{'odd' if '1.npz' in f else 'even'}\n" for f in files) + "walk/broken.bvh,odd\nwalk/crowd.npz/clip0,odd\n")
+    (recordings / "walk/broken.bvh").write_text("HIERARCHY")
+    skelzoo.save_clips(recordings / "walk/crowd.npz", [make_clip(persons=3)])
+    clips, refused = found(recordings, table=table)
+    assert len(clips) == 12 and len(refused) == 2 and "broken.bvh" in refused[0] and "3 persons" in refused[1]
+    made = make_own_corpus(recordings, to=tmp_path / "own.npz", labels=table)
+    assert len(made.refused) == 2 and not any("names no recording" in str(bad) for bad in made.refused)
 
 
 def test_recordings_of_ones_own_to_validate_on(model: str, recordings: Path, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def sniff(head: bytes) -> bool:
         return False
     lines = head.decode(encoding, "replace").splitlines()[:4]
     try:
-        return columns_of(_cells(lines)) is not None
+        return columns_of(cells_of(lines)) is not None
     except csv.Error:
         return False
 
@@ -110,7 +110,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
 def _read_table(path: Path) -> _Table:
     """A table of joints with its empty cells."""
     try:
-        rows = _cells(read_text(path).splitlines())
+        rows = cells_of(read_text(path).splitlines())
     except csv.Error as error:
         raise ReadError(path, f"is no table ({error})", "Copy or export it again.") from None
     columns = columns_of(rows)
@@ -129,7 +129,7 @@ def _read_table(path: Path) -> _Table:
     return _Table(keypoints[:, :, order], layout, body.fps(), kept, lost)
 
 
-def _cells(lines: Sequence[str]) -> list[list[str]]:
+def cells_of(lines: Sequence[str]) -> list[list[str]]:
     """Rows of cells, split at what the first line has most of: tab, semicolon or comma; empty lines stay, as empty rows."""
     first = next((line for line in lines if line.strip()), "")
     return list(csv.reader(lines, delimiter=max("\t;,", key=first.count)))
