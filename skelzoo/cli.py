@@ -73,7 +73,7 @@ def read_command(paths: tuple[str, ...], form: ArrayForm) -> None:
     estimated, or are missing.
     """
     from skelzoo.inference.files import read_files
-    from skelzoo.inference.output import table
+    from skelzoo.inference.output import clip_table
 
     done, refused = go_through(read_files(paths, form=form), paths)
     rows = []
@@ -83,7 +83,7 @@ def read_command(paths: tuple[str, ...], form: ArrayForm) -> None:
         share = f"{skelzoo.coverage(c.layout, target).share:.0%} of {target}"
         rows.append([c.name, str(c.persons), str(c.frames), f"{c.fps:g}" if c.fps else "-", c.layout.name, str(c.channels), c.label or "-", share])
     if rows:
-        click.echo(table(["name", "persons", "frames", "fps", "layout", "channels", "label", "measured"], rows))
+        click.echo(clip_table(["name", "persons", "frames", "fps", "layout", "channels", "label", "measured"], rows, [item.file for item in done]))
     finish(len(rows), refused)
 
 

@@ -143,12 +143,19 @@ def write_classes(path: str | os.PathLike[str], result: Classification, ids: Seq
 
 
 def classes_table(result: Classification, ids: Sequence[ClipId]) -> str:
-    """The same as text for people."""
+    """The same as text for people; where names repeat, with the files."""
     rows = [
         [i.name, i.label or "-", *(f"{n} {s:.2f}" for n, s in zip(names, scores, strict=True))]
         for i, names, scores in zip(ids, result.labels, result.scores, strict=True)
     ]
-    return table(["clip", "label", *(f"class {k + 1}" for k in range(result.labels.shape[1]))], rows)
+    return clip_table(["clip", "label", *(f"class {k + 1}" for k in range(result.labels.shape[1]))], rows, [i.file for i in ids])
+
+
+def clip_table(header: Sequence[str], rows: Sequence[Sequence[str]], files: Sequence[str]) -> str:
+    """``table`` of clips, whose names come first; where names repeat, each row's file stands beside them."""
+    if len({row[0] for row in rows}) < len(rows) and len(set(files)) > 1:
+        header, rows = [header[0], "file", *header[1:]], [[row[0], file, *row[1:]] for row, file in zip(rows, files, strict=True)]
+    return table(header, rows)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -13,10 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import skelzoo
+from skelzoo.cli import main
 from skelzoo.errors import SkelzooError, WriteError
 from skelzoo.inference.encoder import Classification
 from skelzoo.inference.output import CLASS_SUFFIXES, EMBEDDING_SUFFIXES, ClipId, check_output, classes_table, table, write_classes, write_embeddings
+from skelzoo.skeleton.procedural import make
 from skelzoo.skeleton.writing import csv_bytes, whole_file
 
 IDS = [ClipId("läuft, schnell", "a/b.bvh", "walk"), ClipId("x", "c.npz")]
@@ -57,6 +61,15 @@ def test_classes_csv_and_jsonl(tmp_path: Path) -> None:
 def test_tables() -> None:
     assert classes_table(RESULT, IDS).splitlines()[1].split("  ")[0] == "läuft, schnell"
     assert table(["a", "b"], [["1\n2", "\x1b[31m"]]).splitlines() == ["a    b", "1 2   [31m"]
+
+
+@pytest.mark.parametrize("verb", ["read", "classify"])
+def test_clips_of_one_name_are_shown_with_their_files(model: str, tmp_path: Path, verb: str) -> None:
+    paths = [str(tmp_path / f"{who}.npz") for who in ("anna", "bert", "cleo")]
+    for path, name in zip(paths, ("take1", "take1", "take2"), strict=True):
+        skelzoo.save_clips(path, [make("walk").replace(name=name)])
+    shown = [CliRunner().invoke(main, [verb, *[model][verb == "read" :], *some]).stdout.splitlines() for some in (paths, paths[1:])]
+    assert [line.split()[1] for line in shown[0]] == ["file", *paths] and not any("file" in line or ".npz" in line for line in shown[1])
 
 
 @pytest.mark.parametrize("name", ["v", "v.txt", "v.npz.gz", "npz"])
