@@ -15,7 +15,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmark_files import SUFFIX, load_rules, shipped_rules
 from skelzoo.learn.cameras import film
 from skelzoo.learn.splits import hold_out, in_several
-from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io.corpus import MILLIMETRE, Corpus, Ints, read_table
 from skelzoo.skeleton.prepare import select_persons
 
@@ -349,8 +349,12 @@ def _some(corpus: Corpus, mask: Bools) -> str:
 
 def joints_hash(clip: Clip) -> str:
     """sha256 of the joints of a clip, 3-D ones to the millimetre: equal for two clips that differ in the name and in how finely their files round."""
-    joints = clip.keypoints
-    if clip.channels == 3:
+    return array_hash(clip.keypoints)
+
+
+def array_hash(joints: FloatArray) -> str:
+    """``joints_hash`` of an array (..., C)."""
+    if joints.shape[-1] == 3:
         joints = (np.rint(joints / MILLIMETRE) + 0.0) * MILLIMETRE  # without zeros below zero, which have other bytes
     return hashlib.sha256(joints.astype("<f4", copy=False).tobytes()).hexdigest()
 

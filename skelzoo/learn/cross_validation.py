@@ -13,6 +13,7 @@ from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.calibration import best_temperature
 from skelzoo.learn.finetune import FinetuneOptions, check_call, check_mode, finetune
 from skelzoo.learn.finetune_result import CrossValidation as CrossValidation
+from skelzoo.learn.seen import warn_of_learned
 from skelzoo.learn.splits import Ints, class_ids, fold_numbers, one_per_clip, same_clips, warn_of_leaks, warn_of_spellings
 from skelzoo.skeleton.clip import Clip, clip_list, label_of
 from skelzoo.skeleton.doubts import warned_once
@@ -39,7 +40,7 @@ def cross_validate(
     Nothing is chosen by the clips that are judged. The nets are dropped; ``finetune(..., validation=RESULT)`` makes the model of all clips.
 
     Args:
-        encoder, clips, labels, mode, unlabelled, options: as for ``finetune``; the encoder must not have learned from the clips before.
+        encoder, clips, labels, mode, unlabelled, options: as for ``finetune``; the encoder must not have learned from the clips before, and a warning says so if ``finetune`` gave it some.
         groups: one name per clip, such as the person's: whole groups are left out. Without, clips are, class by class, copies of a clip together.
         folds: how many, or ``groups`` to leave out one group at a time (leave-one-subject-out).
 
@@ -58,6 +59,7 @@ def cross_validate(
     logits = np.full((len(clips), len(names)), -np.inf)
     result = CrossValidation(names, tuple(c.name for c in clips), truth, fold, None if groups is None else tuple(groups), logits, 1.0)
     _check_folds(result)
+    result = dataclasses.replace(result, learned_before=warn_of_learned(clips, encoder, 3))
     for number in range(int(fold.max()) + 1):
         others, left_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         learned = [clips[i] for i in others], [names[i] for i in truth[others]]

@@ -22,7 +22,7 @@ from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, benchmark_file, find
 from skelzoo.learn.pretrain.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Trial, check_protocols, describe, find_protocol, run
-from skelzoo.learn.seen import check_card, check_unseen
+from skelzoo.learn.seen import check_card, check_not_learned, check_unseen
 from skelzoo.learn.training import seeded
 from skelzoo.loading import RANDOM, load
 from skelzoo.skeleton.doubts import warned_once
@@ -102,7 +102,7 @@ def evaluate(
         random_weights: the same net untrained, with torch seed 0.
 
     Raises:
-        TrainingError: unknown names, a missing file, a model that does not go with the benchmark or protocol, or whose recipe trains on the test clips, or its card says that it was fine-tuned on some.
+        TrainingError: unknown names, a missing file, a model that does not go with the benchmark or protocol, or whose recipe trains on the test clips, or that was fine-tuned on some.
         ClipError, CoverageError: the model does not take the benchmark's clips.
         MissingDependencyError: scikit-learn is not installed.
     """
@@ -117,6 +117,7 @@ def evaluate(
     encoder: Embedder = BASELINES[model](found.dimension, clips.persons) if model in BASELINES else _load(model, random_weights, device)
     if isinstance(encoder, Encoder) and not random_weights:
         check_card(model, encoder.card, found)
+        check_not_learned(model, encoder, found, data)
     trial = Trial(encoder, found, clips, labels)
     return measure(trial.select_persons() if select_persons else trial, wanted)
 
@@ -219,6 +220,8 @@ def check_recipe(model: str, benchmark: str | Benchmark, data: str | Path) -> No
         check_unseen(found, data, model, recipe.data)
         if recipe.start is not None:
             check_recipe(recipe.start, found, data)
+            if recipe.start.startswith("local:"):
+                check_not_learned(recipe.start, Encoder.from_pretrained(recipe.start, device="cpu"), found, data)
 
 
 def _recipes(model: str) -> list[Recipe]:

@@ -27,6 +27,7 @@ from skelzoo.learn.head_result import Floats
 from skelzoo.learn.inputs import Inputs
 from skelzoo.learn.layers import freeze, freeze_unused, norms_with_statistics, parameter_groups, set_train
 from skelzoo.learn.losses import semi_supervised_losses
+from skelzoo.learn.seen import person_hashes, warn_of_learned
 from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, known_ids, one_per_clip, same_clips, warn_of_leaks, warn_of_spellings
 from skelzoo.learn.training import Standardised, computes_bf16, seeded, warmup_cosine
 from skelzoo.nets.archs import ARCHS
@@ -96,21 +97,21 @@ def finetune(
         crossed, validation, groups = validation, 0, None
     warn_of_spellings(names, LEVEL - 1)
     inputs = Inputs(encoder.contract, _augmentations(o, mode))
-    parts = _parts(inputs, clips, truth, names, validation, groups, o.seed)
-    train, valid = parts.train, parts.valid
+    parts = _parts(inputs, encoder, clips, truth, names, validation, groups, o.seed)
     with seeded(o.seed, encoder.device), without_autocast(encoder.device):
         net, config = _copy_with_head(encoder, names)
-        data = train.to(encoder.device), valid.to(encoder.device), inputs.keep(unlabelled).to(encoder.device)
+        data = parts.train.to(encoder.device), parts.valid.to(encoder.device), inputs.keep(unlabelled).to(encoder.device)
         run = _Run(net, inputs, ARCHS[config.arch].head, encoder.labels != names, mode, o, *data)
         history, best = run.train(encoder.name)
         confusion = run.confusion()
         judged, unseen = (run.valid.y.cpu().numpy(), None) if crossed is None else crossed.judged()
         calibration = calibrate(net, ARCHS[config.arch].head, lambda: run.logits(run.valid if crossed is None else run.training), judged, unseen)
         run.finish()
-    counts = {name: (int((train.y == i).sum()), int((valid.y == i).sum())) for i, name in enumerate(names)}
+    counts = {name: (int((parts.train.y == i).sum()), int((parts.valid.y == i).sum())) for i, name in enumerate(names)}
     tuned = Encoder(net.requires_grad_(True), config, f"{encoder.name.removesuffix(SUFFIX)}{SUFFIX}", encoder.device)
-    result = FinetuneResult(tuned, counts, history, best, confusion, parts.groups, calibration, crossed, tuple(seen), parts.own)
+    result = FinetuneResult(tuned, counts, history, best, confusion, parts.groups, calibration, crossed, tuple(seen), parts.own, parts.learned_before)
     tuned.card = card(result, encoder.name, _call(mode, o), encoder.card)
+    tuned.fine_tuned_on = encoder.fine_tuned_on | person_hashes([*parts.clips, *unlabelled])
     return result
 
 
@@ -169,16 +170,25 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Parts:
-    """Training and validation part, the groups of the latter, and whether it was given."""
+    """Training and validation part, the clips of both, and of the latter the groups, whether it was given, and what is known of it."""
 
     train: _Part
     valid: _Part
     groups: tuple[str, ...]
     own: bool
+    clips: Sequence[Clip]
+    learned_before: str
 
 
 def _parts(
-    inputs: Inputs, clips: Sequence[Clip], truth: Ints, names: Sequence[str], validation: float | Sequence[Clip], groups: Sequence[str] | None, seed: int
+    inputs: Inputs,
+    encoder: Encoder,
+    clips: Sequence[Clip],
+    truth: Ints,
+    names: Sequence[str],
+    validation: float | Sequence[Clip],
+    groups: Sequence[str] | None,
+    seed: int,
 ) -> _Parts:
     own = not isinstance(validation, (int, float, np.number))
     if not isinstance(validation, (int, float, np.number)):
@@ -202,9 +212,10 @@ def _parts(
             else hold_out_groups(truth, groups, validation, seed, names)
         )
     warn_of_leaks(clips, same, held.tolist(), own or groups is not None, LEVEL)
+    known = warn_of_learned([clip for clip, h in zip(clips, held, strict=True) if h], encoder, LEVEL)
     y = torch.from_numpy(truth)
     names_held = {str(g) for g, h in zip(groups or (), held, strict=groups is not None) if h}
-    return _Parts(_Part(x[~held], y[~held]), _Part(x[held], y[held]), tuple(sorted(names_held)), own)
+    return _Parts(_Part(x[~held], y[~held]), _Part(x[held], y[held]), tuple(sorted(names_held)), own, clips, known)
 
 
 def _copy_with_head(encoder: Encoder, names: tuple[str, ...]) -> tuple[Net, ModelConfig]:

@@ -57,6 +57,7 @@ class CrossValidation:
         groups: of the clips; None without groups.
         logits: (N, classes) before the temperature; -inf for classes of which the other folds have no clip, whose clips thus count as wrong.
         temperature: that is fitted on them, see ``calibration``.
+        learned_before: what ``skelzoo.learn.seen.warn_of_learned`` says of them.
     """
 
     labels: tuple[str, ...]
@@ -66,6 +67,7 @@ class CrossValidation:
     groups: tuple[str, ...] | None
     logits: Floats
     temperature: float
+    learned_before: str = ""
 
     @property
     def scores(self) -> Floats:
@@ -137,6 +139,7 @@ class FinetuneResult:
         cross_validation: that ``validation`` gave; ``encoder`` has then learned from all clips.
         seen: what ``skelzoo.learn.seen.seen_tests`` says of the clips, as far as it was asked.
         own_validation: whether the validation clips were given, and none held out.
+        learned_before: what ``skelzoo.learn.seen.warn_of_learned`` says of the validation clips.
     """
 
     encoder: Encoder
@@ -149,6 +152,7 @@ class FinetuneResult:
     cross_validation: CrossValidation | None = None
     seen: tuple[str, ...] = ()
     own_validation: bool = False
+    learned_before: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -203,7 +207,7 @@ def _crossed_report(result: FinetuneResult, crossed: CrossValidation) -> str:
         f"cross-validation, {len(folds)} folds of {kind}",
         f"accuracy {crossed.accuracy:.1f} %, mean over classes {_mean_of_known(right):.1f} %; over folds {folds.mean():.1f} ± {folds.std(ddof=1):.1f} %, "
         f"from {folds.min():.1f} to {folds.max():.1f} %",
-        f"folds: {listed}", *_calibrated(result.calibration, "out-of-fold scores", crossed.accuracy), *_pairs(crossed.labels, crossed.confusion),
+        f"folds: {listed}", *filter(None, [crossed.learned_before]), *_calibrated(result.calibration, "out-of-fold scores", crossed.accuracy), *_pairs(crossed.labels, crossed.confusion),
         *(f"class {name!r} is in fold {fold} alone: the net that judged it never saw it, so its clips count as wrong" for name, fold in crossed.unlearned.items()),
         f"The model has learned from all {len(crossed.truth)} clips and is none of those measured; weights of the last of {len(result.history)} epochs",
     ]  # fmt: skip
@@ -224,6 +228,7 @@ def report(result: FinetuneResult) -> str:
         f"validation accuracy {result.accuracy:.1f} %, mean over {classes} {result.balanced_accuracy:.1f} % "
         f"(best of {len(result.history)} epochs: {result.best_epoch}; chosen by it, so slightly favourable)",
         _held(result),
+        *filter(None, [result.learned_before]),
     ]
     if len(judged) < len(result.labels):
         text.append(f"without validation clips, so nothing is known of how well they are told: {', '.join(repr(n) for n in result.labels if n not in judged)}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,8 @@ from typing import Protocol
 import numpy as np
 
 from skelzoo.errors import SkelzooError, TrainingError
-from skelzoo.learn.benchmarks import Benchmark, Part, benchmark_file, find_benchmark, joints_hash, known_benchmarks
+from skelzoo.inference.encoder import Encoder
+from skelzoo.learn.benchmarks import Benchmark, Part, array_hash, benchmark_file, find_benchmark, joints_hash, known_benchmarks, read_corpus
 from skelzoo.learn.pretrain.data import DataOptions, named_by
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_table
@@ -113,6 +115,49 @@ def check_card(model: str, card: str, benchmark: str | Benchmark) -> None:
         # Of a known test part the card tells itself; another one of the same file is not among those that it looked for.
         if name in known and known[name].file == found.file and (found.test not in tests or known[name].test == found.test):
             raise TrainingError(f"{model}: its card says: {sentence} Choose another benchmark, or fine-tune it without them.")
+
+
+def person_hashes(clips: Iterable[Clip]) -> frozenset[str]:
+    """What ``Encoder.fine_tuned_on`` holds of clips: the first 16 digits of the ``joints_hash`` of each person who is there, so that persons may be selected."""
+    return frozenset(array_hash(joints[None])[:16] for clip in clips for joints in clip.keypoints if joints.any())
+
+
+def learned_before(clips: Iterable[Clip], encoder: Encoder) -> int:
+    """How many of the clips show somebody as in a clip that the encoder was fine-tuned on."""
+    known = encoder.fine_tuned_on
+    return sum(not known.isdisjoint(person_hashes([clip])) for clip in clips) if known else 0
+
+
+def warn_of_learned(clips: Sequence[Clip], encoder: Encoder, stacklevel: int) -> str:
+    """Warn where an encoder was fine-tuned on clips that are to judge what comes of it; the same for reports, "" for nothing."""
+    count = learned_before(clips, encoder)
+    if not count:
+        return ""
+    said = f"{encoder.name} was fine-tuned before on {count} of the {len(clips)} clips that judge, so the accuracy is too high"
+    warnings.warn(f"{said}. Start from a pretrained model, or judge by other clips.", stacklevel=stacklevel + 1)
+    return said
+
+
+def check_not_learned(model: str, encoder: Encoder, benchmark: str | Benchmark, data: str | Path) -> None:
+    """Check that an encoder was not fine-tuned on test clips of a benchmark, nor on what simulated cameras film of them.
+
+    Args:
+        model: its name, for the message.
+
+    Raises:
+        TrainingError: it was; unknown benchmark or missing file.
+    """
+    if not encoder.fine_tuned_on:
+        return
+    found, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
+    tests = [int(i) for i in np.flatnonzero(found.test(corpus))]
+    film = found.transform
+    count = sum(learned_before([corpus.clips[i], *([] if film is None else [film(corpus.clips[i], i)])], encoder) > 0 for i in tests)
+    if count:
+        raise TrainingError(
+            f"{model}: was fine-tuned on {count} of the {len(tests)} test clips of {found.name}, so it is not measured there. "
+            "Choose another benchmark, or fine-tune it without them."
+        )
 
 
 def _stamp(path: Path) -> Stamp:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -36,6 +38,9 @@ UNREADABLE = (
 MAX_NUMBER = 1 << 13
 """Largest whole number and longest list among the options of a net: a config must not keep a machine busy."""
 
+LEARNED = "fine_tuned_on"
+"""Entry of a safetensors file's metadata: short hashes of what the weights were fine-tuned on, with blanks between."""
+
 COMPILED = "_orig_mod."
 """What ``torch.compile`` puts before the names of a module's tensors."""
 
@@ -56,6 +61,13 @@ def parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
         return dict(load_tensors(data))
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a safetensors file ({error}). {GET_AGAIN}") from error
+
+
+def fine_tuned_on(data: bytes) -> frozenset[str]:
+    """The short hashes that a safetensors file, which ``parse_tensors`` took, holds of the clips that its weights were fine-tuned on; none where nobody noted any."""
+    header = data[8 : 8 + int.from_bytes(data[:8], "little")]
+    noted = json.loads(header).get("__metadata__", {}).get(LEARNED, "") if LEARNED.encode() in header else ""
+    return frozenset(re.findall(r"\b[0-9a-f]{16}\b", noted))
 
 
 @torch.inference_mode(False)
@@ -168,8 +180,13 @@ def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
     return "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
 
 
-def save_folder(target: Path, net: nn.Module, config: ModelConfig, golden: Mapping[str, Tensor], card: str) -> dict[str, FileInfo]:
+def save_folder(
+    target: Path, net: nn.Module, config: ModelConfig, golden: Mapping[str, Tensor], card: str, learned: Collection[str] = ()
+) -> dict[str, FileInfo]:
     """Write a complete weights folder: model, config, golden, card and their checksums.
+
+    Args:
+        learned: short hashes of what the net was fine-tuned on, see ``fine_tuned_on``.
 
     Returns:
         Size and sha256 of each file.
@@ -179,9 +196,10 @@ def save_folder(target: Path, net: nn.Module, config: ModelConfig, golden: Mappi
         WriteError: it cannot be written.
     """
     with new_folder(target) as folder:
-        for name, tensors in ((MODEL, tensors_of(net)), (GOLDEN, golden)):
+        noted = {LEARNED: " ".join(sorted(learned))} if learned else None
+        for name, tensors, metadata in ((MODEL, tensors_of(net), noted), (GOLDEN, golden, None)):
             try:
-                save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, folder / name)
+                save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, folder / name, metadata)
             except SafetensorError as error:  # a full disk
                 raise OSError(str(error)) from error
             (folder / name).chmod(0o644)  # safetensors writes files only their owner can read

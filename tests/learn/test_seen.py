@@ -1,0 +1,132 @@
+"""Clips that an encoder was fine-tuned on judge nothing that comes of it, and are known again by their joints."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from test_finetune import psp_encoder
+from tiny import make_clip, make_encoder, write_corpus, write_json
+
+import skelzoo
+from skelzoo.cli import main
+from skelzoo.errors import TrainingError
+from skelzoo.learn.benchmarks import by_subjects, filmed, leave_one_subject_out
+from skelzoo.learn.cross_validation import cross_validate
+from skelzoo.learn.evaluate import check_recipe, evaluate
+from skelzoo.learn.finetune import FinetuneOptions, finetune
+from skelzoo.learn.finetune_result import report
+from skelzoo.learn.pretrain.recipe import load_recipe
+from skelzoo.learn.seen import learned_before
+from skelzoo.weights.files import read_checksums
+
+ONCE = FinetuneOptions(epochs=1, precision="32-true")
+
+
+def clips_of(start: int, count: int = 12) -> list[skelzoo.Clip]:
+    return [make_clip(start + i).replace(label="ab"[i % 2], name=f"{start + i}") for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Fine-tuned on clips 0 to 11, saved and loaded, then on clips 100 to 111."""
+    folder = tmp_path_factory.mktemp("models")
+    first = finetune(make_encoder(labels=None), clips_of(0), mode="linear", options=ONCE).encoder
+    again = skelzoo.load(f"local:{first.save(folder / 'first')}", device="cpu")
+    return f"local:{finetune(again, clips_of(100), mode='linear', options=ONCE).encoder.save(folder / 'second')}"
+
+
+def told(call: Any) -> tuple[Any, list[str]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = call()
+    return result, [str(w.message) for w in caught if "was fine-tuned before on" in str(w.message)]
+
+
+def test_what_was_learned_is_known_after_saving_copying_and_learning_more(tuned: str, tmp_path: Path) -> None:
+    encoder = skelzoo.load(tuned, device="cpu")
+    assert len(encoder.fine_tuned_on) == 24 and all(len(short) == 16 for short in encoder.fine_tuned_on)
+    copied = skelzoo.load(f"local:{copy.deepcopy(encoder).save(tmp_path / 'copy')}", device="cpu")
+    with torch.no_grad():
+        copied.net.head.bias.add_(1)
+    headless = skelzoo.load(f"local:{copied.save(tmp_path / 'changed')}", device="cpu", num_classes=7)
+    for each in (encoder, copied, headless):
+        assert [learned_before([clip], each) for clip in (*clips_of(0, 2), *clips_of(110, 2), *clips_of(50, 2))] == [1, 1, 1, 1, 0, 0]
+    crowd = skelzoo.Clip(np.concatenate([make_clip(70).keypoints, make_clip(3).keypoints]), "kinect20")
+    assert learned_before([crowd, crowd.take(persons=[0])], encoder) == 1
+    assert not skelzoo.load(tuned, device="cpu", pretrained=False).fine_tuned_on and skelzoo.verify(tuned, "cpu").ok
+
+
+def test_weights_of_no_fine_tuning_hold_nothing_more(tmp_path: Path) -> None:
+    plain, other = make_encoder(), make_encoder()
+    other.fine_tuned_on = frozenset(["0" * 16])
+    sizes = [read_checksums(encoder.save(tmp_path / name))["model.safetensors"].size for name, encoder in (("plain", plain), ("other", other))]
+    assert b"fine_tuned_on" not in (tmp_path / "plain/model.safetensors").read_bytes() and sizes[0] < sizes[1] < sizes[0] + 100
+    assert skelzoo.load(f"local:{tmp_path / 'plain'}", device="cpu").fine_tuned_on == frozenset()
+
+
+def test_unlabelled_and_validation_clips_count_as_learned() -> None:
+    options = FinetuneOptions(epochs=1, precision="32-true", unlabelled_ratio=1)
+    result = finetune(psp_encoder(), clips_of(0), mode="semi", unlabelled=clips_of(20, 3), validation=iter(clips_of(40, 2)), options=options)
+    assert [learned_before(clips_of(*part), result.encoder) for part in ((0, 12), (20, 4), (40, 3), (60, 2))] == [12, 3, 2, 0]
+
+
+@pytest.mark.parametrize(("validation", "count"), [(0.5, 6), (clips_of(104, 4), 4), (clips_of(300, 4), 0), (0, 0)])
+def test_a_validation_part_that_was_learned_before_is_warned_of(tuned: str, validation: Any, count: int) -> None:
+    encoder, clips = skelzoo.load(tuned, device="cpu"), clips_of(0)
+    result, said = told(lambda: finetune(encoder, clips, mode="linear", validation=validation, options=ONCE))
+    judged = 6 if validation == 0.5 else 4
+    sentence = f"{tuned} was fine-tuned before on {count} of the {judged} clips that judge, so the accuracy is too high"
+    assert len(said) == bool(count) and all(text.startswith(sentence) for text in said)
+    assert (sentence in report(result)) == (sentence in result.encoder.card) == bool(count) and result.learned_before == sentence * bool(count)
+
+
+def test_a_cross_validation_of_what_was_learned_before_is_warned_of_once(tuned: str) -> None:
+    clips = [*clips_of(0, 8), *clips_of(200, 8)]
+    for start, count in ((skelzoo.load(tuned, device="cpu"), 1), (make_encoder(labels=None), 0)):
+        crossed, said = told(lambda start=start: cross_validate(start, clips, folds=2, mode="linear", options=ONCE))  # type: ignore[misc]
+        assert len(said) == count and all("on 8 of the 16 clips that judge" in text for text in said)
+        model, again = told(lambda start=start, crossed=crossed: finetune(start, clips, mode="linear", validation=crossed, options=ONCE))  # type: ignore[misc]
+        assert not again and ("on 8 of the 16 clips that judge" in model.encoder.card) == count
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labelled corpus file, four subjects."""
+    clips = [make_clip(i).replace(name=f"c{i}") for i in range(16)]
+    return write_corpus(tmp_path_factory.mktemp("data") / "own.npz", clips, [i % 2 for i in range(16)], subject=np.repeat([1, 2, 3, 4], 4))
+
+
+def test_eval_refuses_clips_that_the_model_was_fine_tuned_on(corpus: Path, model: str, tmp_path: Path) -> None:
+    def run(*args: object) -> Any:
+        return CliRunner().invoke(main, [*map(str, args), "--device", "cpu"])
+
+    own = f"local:{tmp_path / 'mine'}"
+    assert run("finetune", model, corpus, "--out", tmp_path / "mine", "--epochs", 1, "--mode", "linear").exit_code == 0
+    refused = run("eval", own, "--on", corpus, "--test-subjects", "each", "--protocol", "knn", "--out", tmp_path / "t.csv")
+    assert refused.exit_code == 1 and f"{own}: was fine-tuned on 16 of the 16 test clips of" in refused.stderr and not (tmp_path / "t.csv").exists()
+    assert run("eval", own, "--random-weights", "--on", corpus, "--test-subjects", "each", "--protocol", "knn").exit_code == 0
+    crossed = run("finetune", own, corpus, "--out", tmp_path / "x", "--epochs", 1, "--mode", "linear", "--folds", 2)
+    assert crossed.stderr.count("was fine-tuned before on 16 of the 16 clips that judge") == 1
+
+
+def test_what_is_filmed_or_begun_with_is_refused_too(corpus: Path, tmp_path: Path) -> None:
+    clips = skelzoo.read(corpus)[:12]
+    first = f"local:{finetune(make_encoder(labels=None), clips, mode='linear', options=ONCE).encoder.save(tmp_path / 'first')}"
+    for benchmark, count, tests in ((by_subjects(corpus.name, [1]), 4, 4), (leave_one_subject_out(corpus.name), 12, 16)):
+        with pytest.raises(TrainingError, match=f"was fine-tuned on {count} of the {tests} test clips of"):
+            evaluate(first, benchmark, corpus.parent, ["knn"], device="cpu")
+        with pytest.raises(TrainingError, match=f"was fine-tuned on {count} of the {tests} test clips of"):
+            evaluate(first, filmed(benchmark), corpus.parent, ["knn"], device="cpu")
+    assert evaluate(first, by_subjects(corpus.name, [4]), corpus.parent, ["knn"], device="cpu")
+    recipe = {**load_recipe("skeattnclr-openskel-free").to_dict(), "start": first}
+    (tmp_path / "run/weights").mkdir(parents=True)
+    write_json(tmp_path / "run/recipe.json", recipe)
+    with pytest.raises(TrainingError, match="first: was fine-tuned on 4 of the 4 test clips"):
+        check_recipe(f"local:{tmp_path / 'run/weights'}", by_subjects(corpus.name, [1]), corpus.parent)
