@@ -264,13 +264,14 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is random: the new head, which clips are held out, their order.")
 @device_option
 @select_option
+@window_options
 @array_options()
 @click.option("--overwrite", is_flag=True, help="Replace a model that OUT holds.")
 @click.pass_context
 def finetune_command(
     context: click.Context, model: str, recordings: str, out: str, mode: str, validation: str, folds: str | None, report: str | None, group: str | None, label: str | None,
     label_from: str, table: str | None, unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int, learning_rate: float, seed: int,
-    form: ArrayForm,
+    window: int | None, step: int | None, form: ArrayForm,
 ) -> None:  # fmt: skip
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""
     from skelzoo.learn.finetune import FinetuneOptions
@@ -282,6 +283,7 @@ def finetune_command(
     if (report and not folds) or (folds and context.get_parameter_source("validation") is click.core.ParameterSource.COMMANDLINE):
         raise click.UsageError("--report goes with --folds, and --folds without --validation: the model then learns from all clips.")
     check_label_options(label, label_from != "auto", table)
+    check_step(window, step)
     check_target(Path(out), overwrite)
     if report:
         check_report(report, out, [path for path in (recordings, table, validation, *unlabelled) if path])
@@ -290,8 +292,8 @@ def finetune_command(
     note_passed_over([recordings, validation, *unlabelled])
     done = finetune_recordings(
         encoder, recordings, mode=mode, validation=None if folds else _share_or_path(validation), folds=int(folds) if folds and folds.isdecimal() else folds, report=report,
-        group=group, label=label, label_from=label_from, table=table, unlabelled=unlabelled, select_persons=select_persons, form=form, options=options,
-        command=_command_line(context), on_left_out=name_refusal,
+        group=group, label=label, label_from=label_from, table=table, unlabelled=unlabelled, select_persons=select_persons, form=form, window=window, step=step,
+        options=options, command=_command_line(context), on_left_out=name_refusal,
     )  # fmt: skip
     if done.report:
         click.echo(f"out-of-fold classes and scores: {', '.join(map(str, done.report))}")

@@ -26,6 +26,9 @@ PAIRS = 5
 REPORT = ("name", "file", "group", "label", "fold", "predicted")
 """First columns of a cross-validation's table."""
 
+LISTED = 20
+"""Groups that a report names; there can be as many as recordings."""
+
 RECORDINGS = "What the recordings' licence asks for comes on top."
 """Ends what the card says of the licence."""
 
@@ -239,7 +242,8 @@ def _held(result: FinetuneResult) -> str:
     if result.own_validation:
         return "validated on clips of your own: a number of new persons only if nobody is among both these and the training clips"
     if result.held_out:
-        return f"groups held out: {', '.join(result.held_out)}"
+        shown = result.held_out[:LISTED]
+        return f"groups held out: {', '.join(shown)}" + (f" and {len(result.held_out) - LISTED} more" if len(result.held_out) > LISTED else "")
     return "clips held out one by one: expect less on persons who are not among the clips"
 
 

@@ -10,49 +10,62 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from skelzoo.errors import TrainingError
+from skelzoo.errors import SkelzooError, TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.files import FileClip, Refusal, prepare_files, prepare_items, read_files
+from skelzoo.inference.files import FileClip, Refusal, one_line, prepare_items, read_files
 from skelzoo.inference.output import ClipId
 from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.finetune import FinetuneOptions, check_call, finetune
 from skelzoo.learn.finetune_result import FinetuneResult, card, check_report, write_report
-from skelzoo.learn.labels import Labels, class_folder
-from skelzoo.learn.seen import seen_tests
+from skelzoo.learn.labels import Labels, class_folder, inside
+from skelzoo.learn.seen import person_hashes, seen_tests
+from skelzoo.learn.splits import check_share
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io import find_files
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.prepare import Contract
+from skelzoo.skeleton.windows import check_window
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledClip:
-    """A clip with its label set, the group it is of, "" without groups, and the file it was read from."""
+    """A clip with its label set, the group it is of, "" without groups, and the file it was read from.
+
+    Attributes:
+        recording: what a window was cut from: its path below the folder and its name; "" for whole clips.
+        whole: ``skelzoo.learn.seen.person_hashes`` of that.
+    """
 
     clip: Clip
     group: str
     file: str
+    recording: str = ""
+    whole: frozenset[str] = frozenset()
 
 
-def fitting_files(paths: Sequence[str], contract: Contract, select_persons: bool = False, form: ArrayForm = NO_FORM) -> Iterator[FileClip | Refusal]:
+def fitting_files(
+    paths: Sequence[str], contract: Contract, select_persons: bool = False, form: ArrayForm = NO_FORM, window: int | None = None, step: int | None = None
+) -> Iterator[FileClip | Refusal]:
     """Read files, folders and globs, and pass on the clips that the contract takes.
 
     Args:
         select_persons: where a clip has more persons than the contract takes, keep those that move most.
         form: what files may leave open, as ``skelzoo.read``.
+        window, step: cut every clip as ``skelzoo.windows`` does; None for whole clips.
 
     Yields:
         Every usable clip in order; a Refusal for every other one and for every file that cannot be read.
     """
-    for item in prepare_files(paths, contract, select_persons, form=form):
+    for item in prepare_items(read_files(paths, form=form), contract, select_persons, window, step):
         yield item if isinstance(item, Refusal) else item.source
 
 
 def labelled_files(
     path: str, contract: Contract, group: str | None = None, select_persons: bool = False, label: str | None = None,
     *, label_from: str = "auto", table: str | Path | None = None, leave_out: str | Path | None = None,
-    form: ArrayForm = NO_FORM,
+    form: ArrayForm = NO_FORM, window: int | None = None, step: int | None = None,
 ) -> Iterator[LabelledClip | Refusal]:  # fmt: skip
     """Read recordings and their classes.
 
@@ -67,7 +80,7 @@ def labelled_files(
             is, as long as no clip has two that differ.
         table: CSV with the columns file, label and, if wanted, group, instead of all these, see ``skelzoo.learn.labels.read_table``; paths are below the folder.
         leave_out: file or folder among the recordings that is passed over.
-        form: see ``fitting_files``.
+        form, window, step: see ``fitting_files``; all windows have the label and the group of their recording.
 
     Yields:
         As ``fitting_files``; a Refusal also for a clip without a label, or without a group where groups are asked for.
@@ -76,18 +89,22 @@ def labelled_files(
         TrainingError: not a regular expression or table, folders and files that disagree, or class folders that are parts of a data set.
     """
     rule, labels = Labels(path, group, label, label_from, table), set()
-    for ready in prepare_items(read_files([path], leave_out, form), contract, select_persons):
-        if isinstance(ready, Refusal):
-            rule.met(ready.file, ready.clip)
-            yield ready
+    for item in read_files([path], leave_out, form):
+        if isinstance(item, Refusal):
+            rule.met(item.file, item.clip)
+            yield item
             continue
-        clip = ready.source.clip
-        found, person, problem = rule.of(ready.source.file, clip.name, clip.label)
+        found, person, problem = rule.of(item.file, item.clip.name, item.clip.label)
         if problem:
-            yield Refusal(ready.source.file, TrainingError(problem), clip.name)
-        else:
-            labels.add(found)
-            yield LabelledClip(clip.replace(label=found), person, ready.source.file)
+            yield Refusal(item.file, TrainingError(problem), item.clip.name)
+            continue
+        origin = () if window is None else (f"{inside(item.file, path).as_posix()}/{item.clip.name}", person_hashes([item.clip]))
+        for ready in prepare_items([item], contract, select_persons, window, step):
+            if isinstance(ready, Refusal):
+                yield ready
+            else:
+                labels.add(found)
+                yield LabelledClip(ready.source.clip.replace(label=found), person, item.file, *origin)
     problem = rule.finish(labels)
     if problem:
         yield Refusal(str(table), TrainingError(problem))
@@ -114,14 +131,15 @@ def finetune_recordings(
     encoder: Encoder, recordings: str | Path, *,
     mode: str = "full", validation: float | str | Path | None = None, folds: int | str | None = None, report: str | Path | None = None,
     group: str | None = None, label: str | None = None, label_from: str = "auto", table: str | Path | None = None,
-    unlabelled: Sequence[str] = (), select_persons: bool = False, form: ArrayForm = NO_FORM, options: FinetuneOptions | None = None,
-    command: str = "", on_left_out: Callable[[Refusal], None] | None = None,
+    unlabelled: Sequence[str] = (), select_persons: bool = False, form: ArrayForm = NO_FORM, window: int | None = None, step: int | None = None,
+    options: FinetuneOptions | None = None, command: str = "", on_left_out: Callable[[Refusal], None] | None = None,
 ) -> FinetunedRecordings:  # fmt: skip
     """Read recordings arranged by class and fine-tune a copy of an encoder on them: ``skelzoo finetune`` but for saving it.
 
     Args:
         encoder, mode, options: as for ``skelzoo.learn.finetune.finetune``.
-        recordings, group, label, label_from, table, select_persons, form: as for ``labelled_files``; whole groups are held out.
+        recordings, group, label, label_from, table, select_persons, form, window, step: as for ``labelled_files``; whole groups are held out,
+            and without groups all windows of a recording together.
         validation: share of the clips to hold out, 0.2 by default, 0 for none; or a path of recordings to validate on, arranged in the same
             way, which may lie among the others.
         folds: see ``skelzoo.learn.cross_validation.cross_validate``; the model then learns from all clips.
@@ -132,6 +150,7 @@ def finetune_recordings(
 
     Raises:
         TrainingError: no clip that can be used, arguments that do not go together, and as ``finetune`` and ``labelled_files``.
+        ClipError: windows that cannot be cut.
         WriteError: as ``write_report``.
     """
     o, refused = check_call(encoder, options), list[Refusal]()
@@ -139,33 +158,35 @@ def finetune_recordings(
     _check_settings(str(recordings), validation, own, folds, report, group or table)
     if report is not None:
         check_report(report, inputs=[str(recordings), *unlabelled, *(str(path) for path in (own, table) if path)])
+    cut = _checked_window(window, step)
 
     def usable(items: Iterator[T | Refusal]) -> list[T]:
         done, bad = _part(items, on_left_out)
         refused.extend(bad)
         return done
 
-    rule: dict[str, Any] = {"group": group, "select_persons": select_persons, "label": label, "label_from": label_from, "table": table, "form": form}
+    rule: dict[str, Any] = {"group": group, "select_persons": select_persons, "label": label, "label_from": label_from, "table": table, "form": form, **cut}
     clips = usable(labelled_files(str(recordings), encoder.contract, **rule, leave_out=own))
     held = [] if own is None else usable(labelled_files(own, encoder.contract, **rule))
     if not clips or (own and not held):
         raise TrainingError(f"{own if clips else recordings}: no clip {'to validate on ' if clips else ''}could be used; nothing was written.")
-    others = usable(fitting_files(unlabelled, encoder.contract, select_persons, form))
+    others = usable(fitting_files(unlabelled, encoder.contract, select_persons, form, **cut))
     seen = seen_tests([*clips, *others])
     for sentence in seen:
         warnings.warn(sentence, stacklevel=2)
-    groups = [c.group for c in clips] if any(c.group for c in clips) and own is None else None
+    groups = None if own else _groups(clips)
     learned: dict[str, Any] = {"clips": [c.clip for c in clips], "mode": mode, "unlabelled": [c.clip for c in others], "groups": groups, "options": o}
     crossed = None if folds is None else cross_validate(encoder, **learned, folds=folds)
     # Before the last training, which may fail.
     written = write_report(report, crossed, [c.file for c in clips]) if crossed and report else []
     result = finetune(encoder, **learned, validation=crossed or ([c.clip for c in held] if own else share), seen=seen)
+    result.encoder.fine_tuned_on |= frozenset().union(*(c.whole for c in [*clips, *held]))
     if command:
         result.encoder.card = card(result, encoder.name, command, encoder.card)
     return FinetunedRecordings(result, tuple(clips), tuple(refused), tuple(written))
 
 
-def _check_settings(recordings: str, validation: object, own: str | None, folds: object, report: str | Path | None, parted: object) -> None:
+def _check_settings(recordings: str, validation: Any, own: str | None, folds: object, report: str | Path | None, parted: object) -> None:
     if (report is not None and folds is None) or (folds is not None and validation is not None):
         raise TrainingError("report goes with folds, and folds without validation: the model then learns from all clips. Leave one of them out.")
     if own and (parted or Path(own).resolve() in (Path(recordings).resolve(), *Path(recordings).resolve().parents)):
@@ -173,6 +194,35 @@ def _check_settings(recordings: str, validation: object, own: str | None, folds:
             f"{own}: recordings to validate on go without groups and without a table of labels, and lie beside {recordings} or in it. "
             "Give others, or the share of the clips to hold out."
         )
+    if own:
+        _check_found(own)
+    elif validation is not None:
+        check_share(validation)
+
+
+def _check_found(own: str) -> None:
+    """Check that there are recordings to validate on."""
+    try:
+        find_files(own)
+    except SkelzooError as error:
+        raise TrainingError(
+            f"{own}: no clip to validate on could be used, nor is it a share of the clips from 0 to below 1. Nothing was read. {one_line(error)}"
+        ) from error
+
+
+def _checked_window(window: int | None, step: int | None) -> dict[str, Any]:
+    """How clips are cut."""
+    if window is None and step is not None:
+        raise TrainingError(f"step is {step!r} and window is not given. Give both, or leave step out.")
+    if window is not None:
+        check_window(window, step)
+    return {"window": window, "step": step}
+
+
+def _groups(clips: Sequence[LabelledClip]) -> list[str] | None:
+    """What is held out together: persons where they are known, else all windows of a recording; None for single clips."""
+    groups = [c.group for c in clips] if any(c.group for c in clips) else [c.recording for c in clips]
+    return groups if any(groups) else None
 
 
 def _part(items: Iterator[T | Refusal], on_left_out: Callable[[Refusal], None] | None) -> tuple[list[T], list[Refusal]]:

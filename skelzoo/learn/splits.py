@@ -150,7 +150,7 @@ def hold_out(truth: Ints, names: Sequence[str], clips: Sequence[str], share: flo
     if same is not None:
         first, copy_of = np.unique(same, return_inverse=True)
         return hold_out(truth[first], names, [clips[i] for i in first], share, seed)[copy_of]
-    _check_share(share)
+    check_share(share)
     out = np.zeros(len(truth), bool)
     if share == 0:
         return out
@@ -179,7 +179,7 @@ def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int,
     Raises:
         TrainingError: another number of groups than clips, a clip without one (None, NaN or ""), no group can be held out, or a share outside 0 to below 1.
     """
-    _check_share(share)
+    check_share(share)
     of_clip = np.array(_group_names(groups, len(truth)), np.str_)
     known = sorted(set(of_clip.tolist()))
     wanted, out = share * len(truth), np.zeros(len(truth), bool)
@@ -252,6 +252,7 @@ def _group_names(groups: Sequence[str], count: int) -> list[str]:
     return [str(name) for name in names]
 
 
-def _check_share(share: float) -> None:
+def check_share(share: float) -> None:
+    """Raise TrainingError unless a share of the clips can be held out."""
     if not 0 <= share < 1:
         raise TrainingError(f"validation is {share}. Give a share from 0 to below 1, or validation clips of your own.")

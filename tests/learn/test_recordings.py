@@ -241,7 +241,10 @@ def test_licence_and_numbers_stay_with_weights_that_are_saved_from_python(tmp_pa
     licence = "Training started from weights under CC-BY-NC-4.0."
     assert licence in text and "validation accuracy" in text and "mode='linear', options=FinetuneOptions(epochs=1, seed=3)" in text
     again = skelzoo.load(f"local:{tmp_path / 'tuned'}", device="cpu")
-    assert again.card == text and finetune(again, clips, mode="linear", options=FinetuneOptions(epochs=1)).encoder.card.count("Training started from") == 1
+    assert (
+        again.card == text
+        and finetune(again, clips, mode="linear", validation=0, options=FinetuneOptions(epochs=1)).encoder.card.count("Training started from") == 1
+    )
     with torch.no_grad():
         again.net.head.bias.add_(1)
     for card in (again.card, skelzoo.load(f"local:{tmp_path / 'tuned'}", device="cpu", num_classes=5).card):
