@@ -116,10 +116,9 @@ def test_another_run_is_refused(model: str, clips: Path, tmp_path: Path) -> None
 
 
 def test_a_store_does_not_go_on_with_other_persons(model: str, clips: Path, tmp_path: Path) -> None:
-    out = tmp_path / "store"
-    embed_store(Job(model, select_persons=True), [str(clips)], out, devices=["cpu"])
+    embed_store(Job(model, select_persons=True), [str(clips)], tmp_path / "store", devices=["cpu"])
     with pytest.raises(StoreError, match="its select_persons is true, now it is false"):
-        embed_store(Job(model), [str(clips)], out, devices=["cpu"])
+        embed_store(Job(model), [str(clips)], tmp_path / "store", devices=["cpu"])
 
 
 def test_a_store_that_lost_a_file_is_not_called_complete(model: str, clips: Path, tmp_path: Path) -> None:
