@@ -66,8 +66,8 @@ def parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
 def fine_tuned_on(data: bytes) -> frozenset[str]:
     """The short hashes that a safetensors file, which ``parse_tensors`` took, holds of the clips that its weights were fine-tuned on; none where nobody noted any."""
     header = data[8 : 8 + int.from_bytes(data[:8], "little")]
-    noted = json.loads(header).get("__metadata__", {}).get(LEARNED, "") if LEARNED.encode() in header else ""
-    return frozenset(re.findall(r"\b[0-9a-f]{16}\b", noted))
+    metadata = json.loads(header).get("__metadata__") if LEARNED.encode() in header else None
+    return frozenset(re.findall(r"\b[0-9a-f]{16}\b", (metadata or {}).get(LEARNED, "")))
 
 
 @torch.inference_mode(False)
