@@ -170,7 +170,8 @@ def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int,
     """Hold out whole groups, such as persons: (clips,) bool.
 
     Drawn one after the other, a group is taken if that brings the clips held out nearer to the share and every class keeps a clip;
-    if no group does, as when all are large, the smallest that leaves every class a clip.
+    if no group does, as when all are large, the smallest that leaves every class a clip. Groups of one class each, as recordings are, are held out
+    as ``hold_out`` does clips, if every class has two or more.
 
     Args:
         groups: one name per clip.
@@ -181,7 +182,9 @@ def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int,
     """
     check_share(share)
     of_clip = np.array(_group_names(groups, len(truth)), np.str_)
-    known = sorted(set(of_clip.tolist()))
+    known, first, unit = np.unique(of_clip, return_index=True, return_inverse=True)
+    if np.array_equal(truth[first][unit], truth) and np.bincount(truth[first]).min() > 1:
+        return hold_out(truth, names or [str(i) for i in range(int(truth.max()) + 1)], of_clip.tolist(), share, seed, first[unit])
     wanted, out = share * len(truth), np.zeros(len(truth), bool)
 
     def learnable(held: NDArray[np.bool_]) -> bool:

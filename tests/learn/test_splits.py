@@ -48,6 +48,15 @@ def test_which_groups_are_held_out_does_not_depend_on_the_order_of_the_clips() -
         assert held.sum() == 12 and np.array_equal(hold_out_groups(truth[::-1], groups[::-1].tolist(), 0.3, seed)[::-1], held)
 
 
+def test_of_groups_of_one_class_each_every_class_is_held_out() -> None:
+    truth, groups = np.repeat([0, 1, 2], [24, 6, 6]), [f"take{i // 3}" for i in range(36)]
+    for seed in range(10):
+        held = hold_out_groups(truth, groups, 0.25, seed)
+        assert np.bincount(truth[held]).tolist() == [6, 3, 3] and {g for g, h in zip(groups, held, strict=True) if h}.isdisjoint(
+            g for g, h in zip(groups, held, strict=True) if not h
+        )
+
+
 def test_clips_and_groups_are_dealt_out_by_the_seed() -> None:
     truth, alone = np.tile([0, 1], 12), np.arange(24)
     for groups in (None, np.repeat([f"person{i}" for i in range(8)], 3)):
