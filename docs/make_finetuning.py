@@ -18,12 +18,12 @@ def table() -> str:
     rows = {row.key: row for row in read_rows(PAGE.parent / "results/finetuning.csv") if row.model.removesuffix(RANDOM) == MODEL}
     whole = [row for row in rows.values() if row.model == MODEL and not row.variant.endswith(WITHOUT_COPIES)]
     lines = ["| data | training clips | per class | mode | epochs | pretrained | random weights |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    for row in sorted(whole, key=lambda row: (-list(NAMES).index(row.benchmark), row.train_clips, row.protocol.split(", ")[1] != "linear")):
-        _, mode, epochs = row.protocol.split(", ")
+    for row in sorted(whole, key=lambda row: (-list(NAMES).index(row.benchmark), row.train_clips, row.protocol.split(", ")[1] != "linear", row.protocol)):
+        _, mode, epochs, *norm = row.protocol.split(", ")
         share = row.variant.partition(" of labels")[0] if "labels" in row.variant else "all"
         numbers = [_numbers(rows, row, model) for model in (MODEL, MODEL + RANDOM)]
         clips = f"{row.train_clips}, {share} | {row.train_clips / row.classes:.0f}"
-        lines.append(f"| {NAMES[row.benchmark]} | {clips} | {mode} | {epochs.removesuffix(' epochs')} | {' | '.join(numbers)} |")
+        lines.append(f"| {NAMES[row.benchmark]} | {clips} | {', '.join([mode, *norm])} | {epochs.removesuffix(' epochs')} | {' | '.join(numbers)} |")
     return "\n".join(lines) + "\n"
 
 
