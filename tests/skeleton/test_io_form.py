@@ -61,6 +61,7 @@ def test_the_caller_fills_in_and_a_guess_from_the_joints_gives_way(tmp_path: Pat
         ({"layout": "smpl24"}, {"layout": "ntu25"}, ReadError, "'smpl24', and you say 'ntu25'"),
         ({"layout": "smpl24", "axes": "t v c"}, {"axes": "c t v"}, ReadError, "'t v c', and you say 'c t v'"),
         ({"layout": "smpl24", "fps": 25}, {"fps": 30.0}, ClipError, "25 fps, and you say 30"),
+        ({"layout": "smpl24", "fps": 30}, {"fps": 29.9}, ClipError, "30 fps, and you say 29.9"),
         ({}, {"layout": "smpl"}, LayoutError, "no layout 'smpl'"),
         ({}, {"layout": "smpl24", "axes": "tvc"}, AxesError, "'tvc'"),
         ({}, {"layout": "smpl24", "axes": "c t v"}, ReadError, "'t v c'"),
@@ -72,6 +73,12 @@ def test_a_file_is_not_contradicted(tmp_path: Path, own: dict[str, object], said
     np.savez(tmp_path / "take.npz", keypoints=JOINTS, **own)  # type: ignore[arg-type]
     with pytest.raises(error, match=message):
         skelzoo.read(tmp_path / "take.npz", **said)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("own", "said"), [(59.944, 59.94), (59.9398, 59.94), (30000 / 1001, 30.0), (30.0, 29.97)])
+def test_a_rate_that_is_nearly_that_of_the_file_is_taken(tmp_path: Path, own: float, said: float) -> None:
+    np.savez(tmp_path / "take.npz", keypoints=JOINTS, layout="smpl24", fps=own)
+    assert [clip.fps for clip in skelzoo.read(tmp_path / "take.npz", fps=said)] == [said]
 
 
 def test_other_formats_keep_their_own_layout(tmp_path: Path) -> None:

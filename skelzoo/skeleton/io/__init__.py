@@ -74,7 +74,7 @@ def read(path: PathLike, *, layout: str | None = None, axes: str | None = None, 
         path: a file. Of a UI-PRMD pair give either file, of OpenPose's frames any, or their folder; of ASF/AMC give the ``.amc``.
         layout: name of the layout of a numpy array whose file names none.
         axes: of a numpy array whose file names none, such as ``"t v c"``.
-        fps: frames per second of a file that gives none.
+        fps: frames per second of a file that gives none; of one whose rate is less than 0.11 % off, as times of frames may tell it, in its place.
         fill_missing: fill joints that are NaN in numpy and parquet files, or empty cells of tables, see ``skelzoo.fill_missing``; they are refused otherwise.
 
     Returns:

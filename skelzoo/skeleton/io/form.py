@@ -18,7 +18,7 @@ class ArrayForm:
     Attributes:
         layout: name of the layout of arrays that name none.
         axes: of arrays that name none, such as ``"t v c"``.
-        fps: of clips whose file gives no frame rate.
+        fps: of clips whose file gives no frame rate, or nearly this one, see ``SAME_RATE``.
         fill_missing: fill joints that are NaN in numpy and parquet files, or empty cells of tables, as ``skelzoo.fill_missing``; of one person those of empty frames too.
 
     Raises:
@@ -41,7 +41,7 @@ class ArrayForm:
             raise ClipError(f"fps is {self.fps!r}. Give a positive number of frames per second.")
 
     def completed(self, clips: Sequence[Clip]) -> list[Clip]:
-        """The clips of a file, with the frame rate that it does not give.
+        """The clips of a file, with the frame rate that it does not give, or gives nearly.
 
         Raises:
             ClipError: the file gives another layout or frame rate.
@@ -53,10 +53,13 @@ class ArrayForm:
             raise ClipError(f"{clip.name}: its file says layout {clip.layout.name!r}, and you say {self.layout!r}. {_LEAVE.format('layout')}")
         if self.fps is None or clip.fps == self.fps:
             return clip
-        if clip.fps is not None:
+        if clip.fps is not None and not math.isclose(clip.fps, self.fps, rel_tol=SAME_RATE):
             raise ClipError(f"{clip.name}: its file says {clip.fps:g} fps, and you say {self.fps:g}. {_LEAVE.format('fps')}")
         return clip.replace(fps=self.fps)
 
+
+SAME_RATE = 0.0011
+"""Share by which two frame rates may differ and be one: times of frames tell it no better, and 29.97 is called 30."""
 
 _LEAVE = "Leave {} out for files that say it themselves, and read the others apart."
 NO_FORM = ArrayForm()
