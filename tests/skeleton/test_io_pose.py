@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,20 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, data: Any, message: str) -
     path.write_text(json.dumps(data))
     with pytest.raises(ReadError, match=f"(?s)a.json.*{message}"):
         read(path)
+
+
+@pytest.mark.parametrize(("numbers", "says"), [
+    ([*range(60), *range(1000, 1060)], r"^a\.json: no picture is from 60 to 999, which is longer than all 120 that are there\. .*two videos"),
+    ([*range(60), *range(160, 260)], None),
+    ([0, 1, 2, 90, 91], None),
+    ([7], None),
+])  # fmt: skip
+def test_a_hole_longer_than_all_pictures_is_warned_of(tmp_path: Path, numbers: list[int], says: str | None) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([{**row, "image_id": n} for row, n in zip(rows(len(numbers)), numbers, strict=True)]))
+    with warnings.catch_warnings() if says is None else pytest.warns(UserWarning, match=says):
+        if says is None:
+            warnings.simplefilter("error")
+        assert read(tmp_path / "a.json")[0].frames == numbers[-1] - numbers[0] + 1
 
 
 def test_a_broken_frame_is_named(tmp_path: Path) -> None:

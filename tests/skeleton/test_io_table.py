@@ -180,7 +180,7 @@ def changed(path: Path, line: int, old: str, new: str) -> Path:
     (1, "Spine_x", "Spain_x", r"no column is y of 'Spain', which has x\."),
     (1, "Head_x,Head_y,Head_z", "Tail_x,Tail_y,Tail_z", None),
     (1, "frame,", "Frame,", None),
-    (4, "2,", "1,", r"lines 3 and 4 are both frame 1\. .*column person"),
+    (4, "2,", "1,", r"lines 3 and 4 are both frame 1\. .*column person, of several videos a file each"),
     (4, "2,", "two,", r"line 4, column 'frame': 'two' is not a usable number"),
     (4, "2,", "2,abc", r"line 4, column 'HipCenter_x': 'abc.*' is not a usable number"),
     (4, "2,", "2,1e300,", r"line 4 has 62 cells, the header 61"),
@@ -204,6 +204,30 @@ def test_tables_of_something_else_are_refused(tmp_path: Path, text: str, says: s
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ReadError, match=says):
         read(tmp_path / "a.csv")
+
+
+VIDEO = {
+    "Video": lambda t: f"v{t // 4}",
+    "file name": lambda t: f"take{t // 4}.mp4",
+    "trial_id": lambda t: t // 4,
+    "clip": lambda t: "a",
+    "file": lambda t: f"img_{t:05d}.png",
+    "sequence": lambda t: t,
+    "recording": lambda t: "" if t else "a",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", VIDEO)
+@pytest.mark.parametrize("frame", [None, lambda t: t, lambda t: t % 4], ids=["no frame", "frame", "frame of each"])
+def test_several_videos_are_no_clip(tmp_path: Path, column: str, frame: Callable[[int], int] | None) -> None:
+    clip, several = make_clip(frames=8), column in ("Video", "file name", "trial_id")
+    extra = {} if frame is None else {"person_id" if several else "other": lambda t: f"p{t // 4}", "frame": frame if several else lambda t: t}
+    path = wide(tmp_path / "a.csv", clip, extra=lambda t: {column: VIDEO[column](t), **{key: value(t) for key, value in extra.items()}})
+    if not several:
+        same(read(path)[0], clip)
+        return
+    with pytest.raises(ReadError, match=rf"its column '{column}' tells 2 recordings, such as '.*' and '.*'\. Save each of them to a file of its own"):
+        read(path)
 
 
 def test_tables_of_something_else_are_passed_over_in_folders(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ import math
 import os
 import re
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,9 @@ DATASETS = ("coco", "coco_wholebody", "body8", "halpe", "halpe26")
 
 SETTLED = 2_000_000_000
 """Nanoseconds after its last change from which on a folder's listing is kept."""
+
+HOLE = 100
+"""Frames in a row without a picture that one video may have, where nobody is found; or as many as it has pictures, if these are more."""
 
 _FRAME = re.compile(r"(?P<name>.*?)(?P<number>\d+)_keypoints\.json", re.IGNORECASE)
 _MARKS = (b'"people"', b'"bodies"', b'"instances"', b'"instance_info"', b'"keypoint_scores"')
@@ -62,7 +67,8 @@ def read(path: PathLike) -> list[Clip]:
 
     Persons are told apart by the ids of the estimator's tracker (AlphaPose's ``idx``, ``track_id``, ``person_id``), or, without them, by
     where they were in the frames before (``tracks``). They are ordered by the number of frames they are in, most first, then by who came
-    first, and all zero in the others. Frames are counted by the numbers in the names of files or pictures, so that one without anyone in it is not skipped.
+    first, and all zero in the others. Frames are counted by the numbers in the names of files or pictures, so that one without anyone in it is not skipped;
+    a long hole in them is warned of, since they may be of two videos.
 
     Returns:
         One clip (M, T, V, 2) with scores, in pixels, y down; fps and picture size, which these files do not state, are None.
@@ -197,6 +203,13 @@ def _renumbered(pictures: Mapping[int, list[Person]], path: Path, whole: bool) -
     step = (math.gcd(*(number - numbers[0] for number in numbers)) if whole else 0) or 1
     frames = {(number - numbers[0]) // step: pictures[number] for number in numbers}
     check_video(path, len(frames), max(frames) + 1, f"pictures have numbers from {numbers[0]} to {numbers[-1]}")
+    hole, last = max(((later - number, number) for number, later in pairwise(numbers)), default=(0, 0))
+    if hole // step > max(HOLE, len(frames)):
+        warnings.warn(
+            f"{path.name}: no picture is from {last + step} to {last + hole - step}, which is longer than all {len(frames)} that are there. "
+            "If they are of two videos, save each to a file of its own; if nobody was there, all is well.",
+            stacklevel=3,
+        )
     return frames
 
 

@@ -7,7 +7,8 @@ long           a row per joint, columns ``frame``, ``joint``, ``x``, ``y``, and 
 DeepLabCut     three rows of header (``scorer``, ``bodyparts``, ``coords``), four with ``individuals``
 =============  ==================================================================================================
 
-Columns ``frame``, ``time`` or ``timestamp``, and ``person`` may stand beside them; others are passed over. Frames stand where their numbers or times put them,
+Columns ``frame``, ``time`` or ``timestamp``, and ``person`` may stand beside them; others are passed over, but a table whose column ``video``, ``file`` or
+``trial`` tells several is refused. Frames stand where their numbers or times put them,
 with empty ones between. Joints that are those of a layout of skelzoo, in any order, are brought into its order; others are understood as
 ``skelzoo.layout_from_names`` does.
 """
@@ -81,7 +82,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
         (0, 0), not found, with score 0, unless they are filled.
 
     Raises:
-        ReadError: no columns of joints, joints whose names are not understood, a coordinate without its column, cells that are no numbers, times of which
+        ReadError: no columns of joints, joints whose names are not understood, rows of several videos, a coordinate without its column, cells that are no numbers, times of which
             some are none, a frame twice, frames too far apart for a video, rows of other lengths than the header, and empty cells of 3-D joints; the message
             names line and column.
         ClipError: all zero.
@@ -189,6 +190,7 @@ class _Body:
             # Lines without cells are no rows: line ends written twice leave one after every row.
             between = below[filled[0] : filled[-1] + 1]
             self.rows = [(i, row if len(row) == len(self.header) else [""] * len(self.header)) for i, row in between if len(row) > 1]
+        self._check_one_video()
         self.unit = columns.unit
         self.times = self._times() if has_times else None
         self.frame = self._places()
@@ -200,6 +202,16 @@ class _Body:
     def texts(self, kind: str) -> list[str]:
         """The cells of a column as text."""
         return [row[self.columns.named[kind]].strip() for _, row in self.rows]
+
+    def _check_one_video(self) -> None:
+        frames = self.texts(self.key) if self.key else list(map(str, range(len(self.rows))))
+        for column in self.columns.videos:
+            of = [(row[column].strip(), frame) for (_, row), frame in zip(self.rows, frames, strict=True) if row[column].strip().casefold() not in EMPTY]
+            videos = unique(video for video, _ in of)
+            # As many as frames are pictures, or numbers of rows.
+            if 1 < len(videos) < len(set(of)):
+                problem = f"its column {self.header[column]!r} tells {len(videos)} recordings, such as {videos[0][:40]!r} and {videos[1][:40]!r}"
+                raise ReadError(self.path, problem, "Save each of them to a file of its own.")
 
     def _times(self) -> Floats | None:
         """The time of each row in the table's unit, NaN where empty; None where times are neither numbers nor times of day."""
@@ -277,7 +289,7 @@ class _Body:
         for (line, _), key in zip(self.rows, keys, strict=True):
             if key in first:
                 problem = f"lines {first[key]} and {line} are both {self._frame(key[1])}" + (" of the same joint" if len(key) > 2 else "")
-                raise ReadError(self.path, problem, "Of several persons give a column person.")
+                raise ReadError(self.path, problem, "Of several persons give a column person, of several videos a file each.")
             first[key] = line
 
     def lost(self, keypoints: Floats, joints: Sequence[str], axes: str) -> str:

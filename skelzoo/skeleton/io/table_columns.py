@@ -25,6 +25,9 @@ WORDS = {
 }
 """What a column of its own may be called, in small letters alone; of times see ``time_unit``."""
 
+VIDEOS = re.compile(r"(video|file|clip|recording|sequence|seq|trial)(id|name|number|no|num|index|idx)?")
+"""What a column may be called that names the video of a row, in small letters alone."""
+
 TIME_UNITS = {
     1.0: ("s", "sec", "secs", "second", "seconds"),
     1e-3: ("ms", "msec", "msecs", "millis", "millisecond", "milliseconds"),
@@ -50,6 +53,7 @@ class Columns:
         header: number of rows of the header.
         glued: columns whose names are told by a capital X, Y or Z at their end alone.
         twice: a joint's coordinate that two columns are, "" for none.
+        videos: columns that may name the video of a row.
     """
 
     named: dict[str, int] = field(default_factory=dict)
@@ -58,6 +62,7 @@ class Columns:
     header: int = 1
     glued: set[int] = field(default_factory=set)
     twice: str = ""
+    videos: list[int] = field(default_factory=list)
 
     @property
     def long(self) -> bool:
@@ -88,7 +93,9 @@ def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
     for i, cell in enumerate(rows[0]):
         word = re.sub(r"[\W_]+", "", _UNIT.sub("", cell)).casefold()
         kind = next((kind for kind, words in WORDS.items() if word in words), None)
-        if kind is not None:
+        if VIDEOS.fullmatch(word):
+            columns.videos.append(i)
+        elif kind is not None:
             columns.named.setdefault(kind, i)
         elif (unit := time_unit(cell)) is not None:
             if columns.named.setdefault("time", i) == i:
