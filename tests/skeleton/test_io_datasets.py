@@ -148,7 +148,14 @@ def test_pyskl_is_not_loaded_and_its_line_converts_it(tmp_path: Path, bodies: np
     flat = {**three, "keypoint": 100 * three["keypoint"][..., :2][:, :, :17], "keypoint_score": np.ones((2, 15, 17), np.float16), "img_shape": (1080, 1920)}
     for name, row, layout in (("ntu60_3danno", three, "ntu25"), ("ntu60_hrnet", flat, "coco17")):
         path = tmp_path / f"{name}.pkl"
-        path.write_bytes(pickle.dumps({"split": {"xsub_train": ["S001C001P001R001A004"]}, "annotations": [row]}))
+        path.write_bytes(
+            pickle.dumps(
+                {
+                    "split": {"xsub_train": ["S001C001P001R001A004"]},
+                    "annotations": [{**row, "keypoint": 0 * row["keypoint"]}, {**row, "keypoint": row["keypoint"][:0]}, row],
+                }
+            )
+        )
         with pytest.raises(ReadError, match="PYSKL or mmaction2, which is not loaded for safety") as caught:
             skelzoo.read(path)
         (code,) = re.findall(r'python -c "(.*)"', str(caught.value))

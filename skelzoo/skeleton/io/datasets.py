@@ -50,7 +50,7 @@ _PYSKL = (
     "If you trust its source, which could have put any program into it, convert it once: "
     "python -c \"import pickle, skelzoo; skelzoo.save_clips('{stem}.npz', [skelzoo.Clip(a['keypoint'], "
     "{{2: 'coco17', 3: 'ntu25'}}[a['keypoint'].shape[-1]], scores=a.get('keypoint_score'), image_size=a.get('img_shape'), label=str(a['label']), "
-    "name=a['frame_dir']) for a in pickle.load(open('{path}', 'rb'))['annotations']])\""
+    "name=a['frame_dir']) for a in pickle.load(open('{path}', 'rb'))['annotations'] if a['keypoint'].any()])\""
 )
 _PKU = (
     "Read it so, and cut the actions that its label file lists: "
