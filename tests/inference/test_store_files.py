@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from tiny import make_clip
 
 import skelzoo
+from skelzoo.cli import main
 from skelzoo.errors import StoreError, WriteError
 from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
 from skelzoo.inference.output import ClipId
@@ -36,6 +38,17 @@ def test_no_clip_of_a_damaged_file_gets_a_vector(model: str, tmp_path: Path, com
     assert [row["name"] for row in table(store.folder / "ids.csv")] == ["clip7", "clip8"]
     (refused,) = table(store.folder / "refused.csv")
     assert refused["file"] == str(tmp_path / "bad.npz") and refused["clip"] == "" and "damaged" in refused["error"]
+
+
+def test_empty_files_are_in_the_table_of_what_was_refused(model: str, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    skelzoo.save_clips(tmp_path / "clips/good.npz", [make_clip()])
+    empty = [str(tmp_path / "clips" / f"empty{suffix}") for suffix in (".csv", ".json", ".npz")]
+    for name in empty:
+        Path(name).touch()
+    result = CliRunner().invoke(main, ["embed", model, str(tmp_path / "clips"), "--out", str(tmp_path / "store")])
+    assert result.exit_code == 1 and "of no format that is read" not in result.stderr
+    assert [(row["file"], "is empty (0 bytes)" in row["error"]) for row in table(tmp_path / "store/refused.csv")] == [(name, True) for name in empty]
 
 
 @pytest.mark.parametrize("change", ["another", "gone", "size of a frame", "time of a frame"])

@@ -131,6 +131,14 @@ def test_garbage_and_emptiness_under_every_suffix(suffix: str, tmp_path: Path) -
         assert isinstance(outcome(path), ReadError)
 
 
+def test_empty_files_of_a_folder_are_refused_by_name(tmp_path: Path) -> None:
+    names = [f"a{suffix}" for suffix in set(io.READABLE) if not suffix.startswith(".txt")]
+    for name in (*names, "done", "log.txt"):
+        (tmp_path / name).touch()
+    assert sorted(path.name for path in io.find_files(tmp_path)) == sorted(names)
+    assert [path.name for path in io.passed_over([tmp_path])] == ["done", "log.txt"]
+
+
 @pytest.mark.parametrize("suffix", io.READABLE)
 @pytest.mark.parametrize("kind", marked(("daz.bvh", "cmu.amc", "ucla.json", "utd.mat", "prmd.txt", "ntu.skeleton", "bare.npy", "clips.npz", "joints.csv")))
 def test_renamed_files_are_told_by_content(kind: str, suffix: str, shared: Path, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
         paths: one or several. A file is always listed, whatever its name. In folders, links to others followed, and of globs only files
             with the suffixes READABLE are; ``.txt`` only as part of a UI-PRMD pair or when it looks like another skeleton format, so
             that it is refused by name instead of passed over, ``.json`` only with skeletons or a pose estimator's joints in it,
-            tables only with columns of joints, ``.npz`` only if it is no result of ``skelzoo embed``, and nothing whose name starts with a dot.
+            tables only with columns of joints, either also when nothing is in it, so that it is refused by name, ``.npz`` only if it is no result of ``skelzoo embed``, and nothing whose name starts with a dot.
 
     Returns:
         Files in the order given, those of a folder or glob sorted; each once, a UI-PRMD pair as one of its two files and
@@ -241,9 +241,9 @@ def _is_listed(path: Path) -> bool:
         if suffix in (".txt", ".txt.gz"):
             return uiprmd.is_pair_name(path) or (suffix == ".txt" and (_foreign(head := read_head(path)) or datasets.recognise(head, path)) is not None)
         if suffix == ".json":
-            return pose.frame_of(path) is not None or _is_skeletons(read_head(path))
+            return pose.frame_of(path) is not None or not (head := read_head(path)) or _is_skeletons(head)
         if suffix in TABLES:
-            return table.sniff(read_head(path))
+            return not (head := read_head(path)) or table.sniff(head)
         if suffix == ".npz":
             return not RESULT.issubset(npz_keys(path))
     except ReadError:
