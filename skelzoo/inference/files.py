@@ -154,9 +154,24 @@ def prepare_files(
 def prepare_items(
     items: Iterable[FileClip | Refusal], contract: Contract, select_persons: bool = False, window: int | None = None, step: int | None = None
 ) -> Iterator[PreparedClip | Refusal]:
-    """Prepare clips that were read, or their windows where a length is given, see ``skelzoo.windows``; else as ``prepare_files``."""
+    """Prepare clips that were read, or their windows where a length is given, see ``skelzoo.windows``; else as ``prepare_files``.
+
+    Persons are chosen of the whole clip, so that all its windows are of the same.
+    """
+    items = (_chosen(item, contract.persons) for item in items) if select_persons else items
     for item in items if window is None else _cut(items, window, step):
-        yield item if isinstance(item, Refusal) else _prepared(item, contract, select_persons)
+        yield item if isinstance(item, Refusal) else _prepared(item, contract)
+
+
+def _chosen(item: FileClip | Refusal, persons: int) -> FileClip | Refusal:
+    """The clip with its most moving persons alone."""
+    if isinstance(item, Refusal):
+        return item
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return FileClip(keep_most_moving(item.clip, persons), item.file)
+    except SkelzooError as error:
+        return Refusal(item.file, error, item.clip.name)
 
 
 def _cut(items: Iterable[FileClip | Refusal], frames: int, step: int | None) -> Iterator[FileClip | Refusal]:
@@ -171,15 +186,14 @@ def _cut(items: Iterable[FileClip | Refusal], frames: int, step: int | None) -> 
             yield Refusal(item.file, ClipError(f"{name}: nobody is there in any of its windows. Give a smaller step, or leave it out."), name)
 
 
-def _prepared(item: FileClip, contract: Contract, select_persons: bool) -> PreparedClip | Refusal:
+def _prepared(item: FileClip, contract: Contract) -> PreparedClip | Refusal:
     clip = item.clip
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, and that is refused
-            clip = keep_most_moving(clip, contract.persons) if select_persons else clip
             array, doubts = prepare_doubtfully(clip, contract)
         if not np.isfinite(array).all():
             raise ClipError(f"{clip.name}: its coordinates are too large to be prepared. Check its unit, or leave it out.")
-        return PreparedClip(array, FileClip(clip, item.file), doubts)
+        return PreparedClip(array, item, doubts)
     except SkelzooError as error:
         return Refusal(item.file, error, clip.name)
 

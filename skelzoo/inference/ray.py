@@ -28,7 +28,7 @@ class EmbedActor:
     Args:
         model, device, dtype, compile: as ``skelzoo.load``.
         batch_size: clips per batch of the net, as ``Encoder.embed``.
-        select_persons: where a clip has more persons than the model takes, keep those that move most.
+        select_persons: where a clip has more persons than the model takes, keep those that move most, in all its windows the same.
         window, step: frames of the windows that every clip is cut into, and from the start of one to the next, as ``skelzoo.windows``; None leaves clips whole.
 
     Raises:

@@ -50,7 +50,7 @@ class Job:
     Attributes:
         model: a name that ``skelzoo.load`` knows.
         dtype: as ``skelzoo.load``.
-        select_persons: where a clip has more persons than the model takes, keep those that move most.
+        select_persons: where a clip has more persons than the model takes, keep those that move most, in all its windows the same.
         shard_size: clips per shard.
         parquet: also write ``embeddings.parquet``.
         array_layout, array_axes, array_fps: what files may leave open, ``layout``, ``axes`` and ``fps`` of ``skelzoo.read``.

@@ -51,7 +51,7 @@ def fitting_files(
     """Read files, folders and globs, and pass on the clips that the contract takes.
 
     Args:
-        select_persons: where a clip has more persons than the contract takes, keep those that move most.
+        select_persons: where a clip has more persons than the contract takes, keep those that move most, in all its windows the same.
         form: what files may leave open, as ``skelzoo.read``.
         window, step: cut every clip as ``skelzoo.windows`` does; None for whole clips.
 

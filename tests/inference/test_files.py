@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from tiny import CONTRACT, make_clip
 
 import skelzoo
 from skelzoo.errors import ClipError, ReadError
-from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_files, read_files
+from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_files, prepare_items, read_files
+from skelzoo.skeleton.procedural import make
 
 
 @pytest.mark.parametrize("kind", ["array", "parquet"])
@@ -41,3 +43,16 @@ def test_a_refusal_names_its_file_and_its_clip_once() -> None:
     assert str(Refusal("a.npz", ClipError("few: 1 frame(s)\nGive more."), "few")) == "a.npz: few: 1 frame(s); Give more."
     assert str(Refusal("a.npz", ClipError("too few joints"), "few")) == "a.npz: few: too few joints"
     assert str(Refusal("a.npz", ReadError("a.npz", "is damaged", "Get it again."))).count("a.npz") == 1
+
+
+def test_windows_of_a_recording_are_of_the_same_persons() -> None:
+    first, second = (make(name, frames=60).keypoints[0].copy() for name in ("walk", "kick"))
+    first[20:], second[:20] = first[20], second[20]
+    clip, contract = make("walk", frames=60).replace(keypoints=np.stack([first, second])), dataclasses.replace(CONTRACT, persons=1)
+    apart = [skelzoo.select_persons(window, 1).keypoints[0] for window in skelzoo.windows(clip, 20)]
+    assert (apart[0] == first[:20]).all() and (apart[1] == second[20:40]).all()
+    made = list(prepare_items([FileClip(clip, "two.npz")], contract, select_persons=True, window=20))
+    for item, start in zip(made, (0, 20, 40), strict=True):
+        assert isinstance(item, PreparedClip) and item.id.name == f"{clip.name}[{start}:{start + 20}]"
+        np.testing.assert_array_equal(item.source.clip.keypoints[0], second[start : start + 20])
+        np.testing.assert_array_equal(item.array, skelzoo.prepare(item.source.clip, contract))
