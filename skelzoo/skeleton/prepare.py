@@ -17,7 +17,7 @@ from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.odd_frames import odd_frames
 from skelzoo.skeleton.odd_joints import odd_joints
-from skelzoo.skeleton.points import interpolate, is_present
+from skelzoo.skeleton.points import interpolate, is_present, mixes
 from skelzoo.skeleton.remap import MIN_COVERAGE, remap
 from skelzoo.skeleton.steps import CHOOSES_PERSONS, apply_step, check_step, motion_order
 
@@ -29,6 +29,9 @@ STREAMS_HERE = {"step": "streams"}
 
 TALLEST = 20.0
 """No body of 3-D joints in metres is as tall; one in pixels is."""
+
+FLAT = 0.02
+"""Share of its height that no body is as thin as."""
 
 
 @dataclass(frozen=True)
@@ -197,13 +200,28 @@ def _present_persons(clip: Clip, contract: Contract) -> FloatArray:
 
 
 def _check_depth(clip: Clip, channels: int) -> None:
-    if clip.channels == 3:
-        depth, height = clip.keypoints[..., 2], np.ptp(clip.keypoints[..., 1], axis=2).max()
-        if depth.min() >= 0 and depth.max() <= 1 and (channels == 2 or height > TALLEST):
-            raise ClipError(
-                f"{clip.name}: the third coordinate is from 0 to 1 throughout, as confidences are. Give those as scores: "
-                "skelzoo.Clip(keypoints[..., :2], layout, scores=keypoints[..., 2]); 3-D joints in that range, less their mean."
-            )
+    if clip.channels == 3 and _confidences(clip, channels):
+        raise ClipError(
+            f"{clip.name}: the third coordinate is from 0 to {max(1, np.ceil(clip.keypoints[..., 2].max())):.0f} throughout, as confidences are. Give those as scores: "
+            "skelzoo.Clip(keypoints[..., :2], layout, scores=keypoints[..., 2]); 3-D joints in that range, less their mean."
+        )
+
+
+def _confidences(clip: Clip, channels: int) -> bool:
+    """Whether z is rather how sure or visible a joint is, which pose estimators give in shares, in percent or as 0, 1 and 2."""
+    depth, height = clip.keypoints[..., 2], np.ptp(clip.keypoints[..., 1], axis=2).max()
+    least, most = float(depth.min()), float(depth.max())
+    if least < 0 or (most <= 1 and (channels == 2 or height > TALLEST)):
+        return least >= 0
+    if clip.layout.dimensions == 3 or most == 0:
+        return False
+    if most <= FLAT * height or np.isin(depth, (0, 1, 2)).all():
+        return True
+    weights = mixes(clip.layout, ("hip_center", "shoulder_center"))
+    if weights is None or clip.keypoints.min() < 0 or not (most <= 1 or (most <= 100 and 4 * most <= height)):
+        return False
+    hips, shoulders = (weights @ clip.keypoints[..., 1:2]).mean(axis=(0, 1))
+    return bool(shoulders < hips)  # y points down, as in pictures
 
 
 def _take_channels(keypoints: FloatArray, channels: int, name: str) -> FloatArray:

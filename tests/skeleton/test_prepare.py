@@ -17,6 +17,7 @@ from skelzoo.errors import ClipError, ContractError, CoverageError, LayoutError,
 from skelzoo.learn.cameras import film
 from skelzoo.skeleton.prepare import prepare_batch, stream
 from skelzoo.skeleton.procedural import make
+from skelzoo.skeleton.remap import remap
 from skelzoo.skeleton.steps import apply_step
 from skelzoo.weights.manifest import manifest
 
@@ -331,6 +332,26 @@ def test_pixels_with_confidences_are_not_taken_for_depth(layout: str) -> None:
     for channels in (2, 3):
         with pytest.raises(ClipError, match="as confidences are"):
             prepare(Clip(pose, layout), Contract("kinect20", channels, 1, 16, ({"step": "resample", "frames": 16},)))
+
+
+@pytest.mark.parametrize(
+    ("values", "most"), [((0, 2), "2"), ((2, 2), "2"), ((0.4, 1.2), "2"), ((20, 100), "100")], ids=["visibility", "all visible", "above 1", "percent"]
+)
+def test_other_confidences_are_not_taken_for_depth_in_layouts_of_pictures(values: tuple[float, float], most: str) -> None:
+    filmed = film(make("walk", frames=30), 0)
+    sure = np.random.default_rng(0).uniform(*values, filmed.keypoints.shape[:3])
+    pose = np.concatenate([filmed.keypoints, (sure.round() if values[0] in (0, 2) else sure)[..., None]], axis=3)
+    contract = Contract("coco17", 3, 1, 16, ({"step": "resample", "frames": 16},))
+    with pytest.raises(ClipError, match=f"from 0 to {most} throughout, as confidences are"):
+        prepare(Clip(pose, "coco17"), contract)
+
+
+@pytest.mark.parametrize("motion", ["walk", "wave"])
+@pytest.mark.parametrize("unit", [1, 100, 1000])
+def test_bodies_in_layouts_of_pictures_are_taken(motion: str, unit: float) -> None:
+    body = remap(make(motion, frames=30), "coco17")
+    before_a_camera = (body.keypoints - body.keypoints.min((0, 1, 2))) * np.float32(unit)
+    assert prepare(Clip(before_a_camera, "coco17"), Contract("coco17", 3, 1, 16, ({"step": "resample", "frames": 16},))).any()
 
 
 def test_the_face_and_bystanders_need_not_be_found() -> None:
