@@ -174,6 +174,14 @@ def put(x: np.ndarray, where: object, value: object) -> np.ndarray:
     return x
 
 
+def swap() -> None:
+    """Choose one of two persons who stand in every fifth frame in the other's place."""
+    clip = make("walk", 60)
+    both = np.repeat(clip.keypoints, 2, axis=0) + np.array([0, 1])[:, None, None, None] * [1, 0, 0]
+    both[:, ::5] = both[::-1, ::5]
+    skelzoo.select_persons(Clip(both, "kinect20"))
+
+
 ODD: dict[str, Callable[[], object]] = {
     "y that points down": lambda: walk(lambda x: x * [1, -1, -1]),
     "z that points up": lambda: walk(lambda x: x[..., [0, 2, 1]] * [1, -1, 1]),
@@ -185,6 +193,7 @@ ODD: dict[str, Callable[[], object]] = {
     "a clip padded by itself": lambda: walk(lambda x: np.concatenate([x[:40], x[:40]])),
     "one pose throughout": lambda: walk(lambda x: np.repeat(x[:1], 30, axis=0)),
     "frames with nobody in between": lambda: walk(lambda x: put(x, slice(20, 35), 0)),
+    "two persons in the order of detections": swap,
     "five frames": lambda: walk(frames=5),
     "a recording of two minutes": lambda: walk(frames=3600),
     "pixels beside a depth": lambda: walk(lambda x: np.stack([320 + 200 * x[..., 0], 400 - 200 * x[..., 1], 2500 + 1000 * x[..., 2]], axis=-1)),

@@ -15,7 +15,7 @@ from skelzoo.errors import ClipError, ContractError, CoverageError
 from skelzoo.skeleton.clip import Clip, FloatArray, numbers
 from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
 from skelzoo.skeleton.layouts import Layout, get_layout
-from skelzoo.skeleton.odd_frames import odd_frames
+from skelzoo.skeleton.odd_frames import odd_frames, swapped
 from skelzoo.skeleton.odd_joints import odd_joints
 from skelzoo.skeleton.points import interpolate, is_present, mixes
 from skelzoo.skeleton.remap import MIN_COVERAGE, remap
@@ -140,7 +140,7 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
 
     Warns of joints in another order than the layout's, of bodies that stand along another axis than y, or, in 2-D, upside down, of 3-D ones
     with left and right exchanged, of 3-D joints lost at the origin or in pixels, of 2-D ones that are shares of a picture or at (-1, -1), of clips centred in
-    every frame, padded, frozen or with gaps, and of those so short, or so long, that hardly a motion is left of them.
+    every frame, padded, frozen, with gaps or with persons who change places, and of those so short, or so long, that hardly a motion is left of them.
     """
     array, found = prepare_doubtfully(clip, contract)
     doubts = noted_doubts()
@@ -254,11 +254,13 @@ def _check_found(keypoints: FloatArray, contract: Contract, name: str) -> None:
 def select_persons(clip: Clip, count: int = 1) -> Clip:
     """The clip with only its ``count`` most moving persons, see ``most_moving``.
 
-    Warns where others are there only while these are not.
+    Warns where others are there only while these are not, and where persons time and again change places, as those who are not tracked do.
     """
     order = motion_order(clip.keypoints)[:count]
     if clip.persons <= count:
         return clip
+    if doubt := swapped(clip.keypoints):
+        warnings.warn(f"there is a clip in which {doubt}", stacklevel=2)
     there = is_present(clip.keypoints)
     kept, rest = there[order].any(axis=0), np.delete(there, order, axis=0)
     if (rest.any(axis=1) & ~(rest & kept).any(axis=1)).any():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 
 import skelzoo
-from skelzoo import Clip, Contract, prepare
+from skelzoo import Clip, Contract, prepare, select_persons
 from skelzoo.learn.cameras import film
 from skelzoo.skeleton.procedural import make
 
@@ -126,3 +127,42 @@ def test_few_frames_are_warned_of_but_not_where_one_is_enough(given: Callable[[C
     clip = clip.replace(keypoints=np.concatenate([clip.keypoints, absent], 1), scores=None)
     assert ["fewer than 8 frames have a person" in text for text in told(clip, contract)] == [True] * warned
     assert not told(clip, contract.replace(min_frames=1))
+
+
+def couple(apart: float, frames: int = 60, picture: bool = False) -> Clip:
+    """Two persons beside each other."""
+    clips = [make(motion, frames=frames, seed=i) for i, motion in enumerate(("walk", "wave"))]
+    if picture:
+        clips = [film(clip, 1) for clip in clips]
+    moved = [
+        clip.keypoints[0] + np.eye(clip.channels, dtype=np.float32)[0] * i * apart * (clip.keypoints[0].any(-1, keepdims=True)) for i, clip in enumerate(clips)
+    ]
+    return clips[0].replace(keypoints=np.stack(moved), scores=None)
+
+
+@pytest.mark.parametrize("picture", [False, True])
+def test_persons_in_the_order_of_detections_are_warned_of(picture: bool) -> None:
+    """Also where they are chosen among; persons who cross, once or in every frame beside each other, are not."""
+    contract = Contract("coco17" if picture else "kinect20", 2 if picture else 3, 2, 16, ({"step": "resample", "frames": 16},))
+    clip = couple(300 if picture else 1, picture=picture)
+    mixed, once = clip.keypoints.copy(), clip.keypoints.copy()
+    order = np.random.default_rng(0).random(clip.frames) < 0.2
+    mixed[:, order] = mixed[::-1, order]
+    once[:, 30:] = once[::-1, 30:]
+    for keypoints, says in ((clip.keypoints, False), (once, False), (mixed, True)):
+        given = clip.replace(keypoints=keypoints)
+        for act in (partial(prepare, given, contract), partial(select_persons, given, 1)):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                act()
+            assert any("stand where the other stood in the frame before" in str(w.message) for w in caught) == says
+
+
+def test_persons_who_turn_round_each_other_are_not_warned_of() -> None:
+    """Once a second at 10 frames a second, in one another's arms."""
+    clip = couple(0, 100)
+    angle = np.arange(100) * 2 * np.pi / 10
+    circle = np.stack([np.cos(angle), np.zeros(100), np.sin(angle)], -1)[:, None] * 0.25
+    keypoints = clip.keypoints - clip.keypoints[:, :, :1] + np.stack([circle, -circle]).astype(np.float32)
+    contract = Contract("kinect20", 3, 2, 16, ({"step": "resample", "frames": 16},))
+    assert not any("the other stood" in text for text in told(clip.replace(keypoints=keypoints), contract))
