@@ -174,6 +174,14 @@ def put(x: np.ndarray, where: object, value: object) -> np.ndarray:
     return x
 
 
+def guess() -> None:
+    """Prepare a filmed walk with wrists that are guessed in every third frame."""
+    clip = film(make("walk", 60), 0)
+    clip.keypoints[:, ::3, 9], clip.scores[:, ::3, 9:11] = 500, 0
+    clip.keypoints[:, ::3, 10] = 400
+    skelzoo.prepare(clip.replace(name="take 3"), Contract("coco17", 2, 1, 32, ({"step": "fill_gaps"}, {"step": "resample", "frames": 32})))
+
+
 def swap() -> None:
     """Choose one of two persons who stand in every fifth frame in the other's place."""
     clip = make("walk", 60)
@@ -199,6 +207,7 @@ ODD: dict[str, Callable[[], object]] = {
     "pixels beside a depth": lambda: walk(lambda x: np.stack([320 + 200 * x[..., 0], 400 - 200 * x[..., 1], 2500 + 1000 * x[..., 2]], axis=-1)),
     "shares of a picture": lambda: walk(lambda x: x / [1920, 1080], "coco17"),
     "2-D joints at (-1, -1)": lambda: walk(lambda x: put(x, (slice(10, 30), 9), -1), "coco17"),
+    "guesses with a score of 0": guess,
     "y of a picture that points up": lambda: walk(lambda x: [0, 1080] + x * [1, -1], "coco17"),
     "an array that does not say its layout": lambda: (np.save("take.npy", body(30, 25, 3)), skelzoo.read("take.npy")),
 }  # fmt: skip

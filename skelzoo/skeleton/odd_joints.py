@@ -1,4 +1,4 @@
-"""What is odd about the joints of clips that are taken all the same: axes or an order that are not skelzoo's, lost joints at zero, pictures' shares in place of pixels."""
+"""What is odd about the joints of clips that are taken all the same: axes or an order that are not skelzoo's, lost joints at zero, pictures' shares in place of pixels, guesses."""
 
 from __future__ import annotations
 
@@ -34,6 +34,15 @@ NEAREST = 400
 DEPTH = 12
 """Trunk lengths from the camera to people, in the same unit at most: 6 metres. In pixels a trunk is 60 to 160 at depths of 1500 to 4000 millimetres."""
 
+UNSURE = 0.01
+"""Score up to which a joint has not been found, but for a guess."""
+
+GUESSED = 0.02
+"""Share of the joints from which on guesses are too many."""
+
+LINE = 1e-5
+"""Of the largest coordinate: joints that have been filled are as near to the middle of the frames around, as float32 rounds; guesses are not."""
+
 HIPS = ("left_hip", "right_hip", "hip_center", "shoulder_center")
 FEET = ("left_ankle", "left_foot", "right_ankle", "right_foot")
 TRUNK = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
@@ -50,7 +59,7 @@ def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool
     """
     bodies = clip.keypoints[is_present(clip.keypoints)]
     order, screen = _order(bodies, clip.layout), _screen(bodies, clip.layout)
-    found = [(order, ""), (screen, ""), (None if filled else _lost(clip), ""), (_pictures(clip), ""), (_minus(clip), "")]
+    found = [(order, ""), (screen, ""), (None if filled else _lost(clip), ""), (_pictures(clip), ""), (_minus(clip), ""), (_guessed(clip), "")]
     if not (order or screen):  # joints in another order or space are no spine and no feet: what these tell would mislead
         spine = None if any_axis else _spine(keypoints[is_present(keypoints)], layout, clip.channels)
         found += [(spine, "spine"), (_mirrored(bodies, clip.layout), "feet")]
@@ -112,6 +121,22 @@ def _minus(clip: Clip) -> str | None:
     return (
         "joints are at exactly (-1, -1), where some put those that were not found, and would be taken to be there. Those that were not found are (0, 0) here: "
         "keypoints[(keypoints == -1).all(-1)] = 0."
+    )
+
+
+def _guessed(clip: Clip) -> str | None:
+    """Whether many 2-D joints with a score of nearly 0 have a place, which is no mean of those in the frames around."""
+    if clip.channels == 3 or clip.scores is None or clip.frames < 3:
+        return None
+    places = clip.keypoints
+    bend = np.abs(places[:, 2:] + places[:, :-2] - 2 * places[:, 1:-1]).max(axis=3)
+    guesses = (clip.scores[:, 1:-1] <= UNSURE) & places[:, 1:-1].any(axis=3) & (bend > LINE * np.abs(places).max())
+    joints = is_present(places)[:, 1:-1].sum() * places.shape[2]
+    if guesses.sum() <= GUESSED * joints or (clip.scores <= UNSURE).all():
+        return None
+    return (
+        f"more than {GUESSED:.0%} of the joints have a score of nearly 0 and a place all the same, as where an estimator guesses; the models read places and not scores. "
+        "Fill them: skelzoo.fill_missing(clip.keypoints, clip.scores, 0.1); if they are there, all is well."
     )
 
 

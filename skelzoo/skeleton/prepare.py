@@ -139,7 +139,7 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
         CoverageError: the clip's layout does not give enough of the contract's joints, or a pose estimator found too few of them.
 
     Warns of joints in another order than the layout's, of bodies that stand along another axis than y, or, in 2-D, upside down, of 3-D ones
-    with left and right exchanged, of 3-D joints lost at the origin or in pixels, of 2-D ones that are shares of a picture or at (-1, -1), of clips centred in
+    with left and right exchanged, of 3-D joints lost at the origin or in pixels, of 2-D ones that are shares of a picture, at (-1, -1) or guessed, of clips centred in
     every frame, padded, frozen, with gaps or with persons who change places, and of those so short, or so long, that hardly a motion is left of them.
     """
     array, found = prepare_doubtfully(clip, contract)
@@ -301,9 +301,10 @@ def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> 
         if x.shape[-1] == 2 and lost.any() and not ok.any() and np.isfinite(people[person, :, joint]).all() and not people[person, :, joint].any():
             continue  # not found
         if lost.any() and not ok.any():
-            raise ClipError(
-                f"joint {joint} of person {person} is known in no frame, so it cannot be filled. Use a layout without it; 2-D joints that were not found may be (0, 0)."
-            )
+            never = np.flatnonzero(~(seen[person] & there[person, :, None]).any(axis=0)).tolist()
+            where = f"keypoints[{f'{person}, ' if x.ndim == 4 else ''}:, {never}] = 0"
+            step = f"2-D joints that were not found are (0, 0) for the models: {where}" if x.shape[-1] == 2 else "Use a layout without it"
+            raise ClipError(f"joint {joint} of person {person} is known in no frame, so it cannot be filled. {step}.")
         if lost.any():
             interpolate(people[person, :, joint], lost, ok)
     return x

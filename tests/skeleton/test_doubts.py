@@ -10,6 +10,7 @@ import pytest
 
 import skelzoo
 from skelzoo import Clip, Contract, get_layout, prepare
+from skelzoo.errors import ClipError
 from skelzoo.learn.cameras import film
 from skelzoo.skeleton.doubts import warned_once
 from skelzoo.skeleton.prepare import prepare_batch
@@ -151,6 +152,26 @@ def test_joints_at_minus_one_in_pictures_are_warned_of_and_set_to_zero_as_advise
     assert "exactly (-1, -1)" in text
     exec(text[text.index("keypoints[") :].rstrip("."), {"keypoints": given})
     assert np.array_equal(given, keypoints)
+
+
+@pytest.mark.parametrize(("share", "never"), [(0, ()), (0.01, ()), (0.06, ()), (0.06, (3, 9))])
+def test_guessed_joints_of_pictures_are_warned_of_and_filled_as_advised(share: float, never: tuple[int, ...]) -> None:
+    """Also where some are never known, by the next step that filling names."""
+    rng, clip = np.random.default_rng(0), film(make("wave", frames=60), 0)
+    lost = rng.random(clip.keypoints.shape[:3]) < share
+    lost[:, :, list(never)] = True
+    keypoints = np.where(lost[..., None], rng.uniform(0, 1000, clip.keypoints.shape), clip.keypoints).astype(np.float32)
+    given = clip.replace(keypoints=keypoints, scores=np.where(lost, 0, np.maximum(clip.scores, 0.2)))
+    texts = told(given, PICTURE)
+    assert ["score of nearly 0 and a place" in text for text in texts] == [True] * (share > 0.02)
+    if texts:
+        advice = texts[0][texts[0].index("skelzoo.fill_missing") :].split("; ")[0]
+        if never:
+            with pytest.raises(ClipError, match=r"known in no frame.*: keypoints\[0, :, \[3, 9\]\] = 0\.") as error:
+                eval(advice, {"skelzoo": skelzoo, "clip": given})
+            exec(str(error.value).rpartition(": ")[2].rstrip("."), {"keypoints": given.keypoints})
+        filled = given.replace(keypoints=eval(advice, {"skelzoo": skelzoo, "clip": given}))
+        assert not told(filled, PICTURE) and not filled.keypoints[:, :, list(never)].any()
 
 
 @pytest.mark.parametrize(("f", "scale"), [(285, 1), (285, 4), (580, 1)], ids=["320 x 240", "MSR-Action3D", "640 x 480"])
