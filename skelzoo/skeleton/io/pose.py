@@ -68,7 +68,8 @@ def read(path: PathLike) -> list[Clip]:
     Persons are told apart by the ids of the estimator's tracker (AlphaPose's ``idx``, ``track_id``, ``person_id``), or, without them, by
     where they were in the frames before (``tracks``). They are ordered by the number of frames they are in, most first, then by who came
     first, and all zero in the others. Frames are counted by the numbers in the names of files or pictures, so that one without anyone in it is not skipped;
-    a long hole in them is warned of, since they may be of two videos.
+    a long hole in them is warned of, since they may be of two videos; the first that there is becomes frame 0, also where its number is 300 since
+    nobody was found before.
 
     Returns:
         One clip (M, T, V, 2) with scores, in pixels, y down; fps and picture size, which these files do not state, are None.

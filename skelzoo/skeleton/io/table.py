@@ -9,7 +9,7 @@ DeepLabCut     three rows of header (``scorer``, ``bodyparts``, ``coords``), fou
 
 Columns ``frame``, ``time`` or ``timestamp``, and ``person`` may stand beside them; others are passed over, but a table whose column ``video``, ``file`` or
 ``trial`` tells several is refused. Frames stand where their numbers or times put them,
-with empty ones between. Joints that are those of a layout of skelzoo, in any order, are brought into its order; others are understood as
+with empty ones between; the first is frame 0, whatever its number. Joints that are those of a layout of skelzoo, in any order, are brought into its order; others are understood as
 ``skelzoo.layout_from_names`` does.
 """
 
