@@ -29,7 +29,7 @@ COPIES = 4
 AUGMENTATIONS = (
     {"op": "temporal_crop", "shortest": 0.6}, {"op": "rotate_yaw", "degrees": 30.0}, {"op": "shear", "amplitude": 0.2}, {"op": "scale", "amplitude": 0.1},
 )  # fmt: skip
-"""Of labelled clips; docs/psp.md says what they brought on a validation part of the training views."""
+"""Of labelled clips, 2-D ones without ``rotate_yaw``; docs/psp.md says what they brought on a validation part of the training views."""
 
 
 def draw(clips: Sequence[Clip], most: int, seed: int) -> Mapping[str, list[str]]:
@@ -82,7 +82,7 @@ def vectors_of_copies(encoder: Embedder, clips: Sequence[Clip], seed: int) -> Fl
     Raises:
         ClipError, CoverageError: a clip does not fit the encoder's contract; the message names it.
     """
-    inputs = Inputs(encoder.contract, AUGMENTATIONS)
+    inputs = Inputs(encoder.contract, [row for row in AUGMENTATIONS if encoder.contract.channels == 3 or row["op"] != "rotate_yaw"])
     plain, other = inputs.keep(clips), inputs.keep([mirrored(clip) for clip in clips])
     with seeded(seed, torch.device("cpu")):
         drawn = [inputs.augmented(torch.where(torch.rand(len(plain), 1, 1, 1, 1) < 0.5, plain, other)) for _ in range(COPIES)]

@@ -59,6 +59,16 @@ def test_copies_are_the_clips_their_mirror_images_and_augmented_ones(arch: str) 
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_the_protocol_goes_with_2_d_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocols, "SEEDS", (0,))
+    clips = standard_clips("nwucla-2d", write_benchmarks(tmp_path, files=["nw_ucla.npz"]))
+    encoder = skelzoo.load("skeattnclr-openskel-2d", device="cpu")
+    vectors = vectors_of_copies(encoder, clips.train[:2], 0)
+    assert (np.abs(vectors[:, None] - vectors[None]).max((2, 3)) + np.eye(2 + COPIES) > 1e-4).all(), "every copy is another one"
+    (row,) = measure(Trial(encoder, find_benchmark("nwucla-2d"), clips, labels=30), ["semi"])
+    assert (row.benchmark, row.protocol, row.train_clips) == ("nwucla-2d", "semi", 8) and row.value > 40
+
+
 def test_every_augmented_copy_is_mirrored_or_not_by_chance_clip_by_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(semi, "AUGMENTATIONS", ())
     plain, other, *copies = vectors_of_copies(encoder_of(), clips_of(4), 0)
