@@ -284,9 +284,9 @@ def test_only_files_of_skeattnclr_have_its_frames(tmp_path: Path, graph: str, ne
     state = author_state("stgcn", author_net("stgcn", graph=graph)) | ({"neck.norm0.bias": torch.zeros(4)} if neck else {})
     if neck:
         del state["A"]
-    done = skelzoo.convert(saved(tmp_path / "a.pt", state), arch="stgcn", to=tmp_path / "mine", options={"graph": graph})
+    done = skelzoo.convert(saved(tmp_path / "a.pt", state), arch="stgcn", to=tmp_path / "mine", options={} if neck else {"graph": graph})
     contract = load(tmp_path / "mine").contract
-    assert (contract.frames, dict(contract.steps[-2])) == (frames, {"step": "resample", "frames": frames, "method": "half_pixel"})
+    assert (done.options["graph"], contract.frames, dict(contract.steps[-2])) == (graph, frames, {"step": "resample", "frames": frames, "method": "half_pixel"})
     assert f"as those of skeattnclr-ntu60: layout ntu25, streams joint, {frames} frames" in done.report()
 
 

@@ -119,6 +119,8 @@ def _stgcn(s: Sizes, layout: str | None) -> None:
     if graph is not None:
         fitting = (n for n, make in GRAPHS.items() if graph.shape == make(s.layout).shape and torch.allclose(graph, make(s.layout), atol=1e-6))
         s.options["graph"] = next(fitting, "agcn")
+    elif "graph" not in s.given and any(theirs.startswith("neck.") for theirs in s.tensors.unused):
+        s.options["graph"] = "agcn"  # SkeAttnCLR's, which alone has a neck
 
 
 def _skeattnclr_stgcn(s: Sizes, layout: str | None) -> None:
