@@ -47,9 +47,19 @@ def eval_command(
     from skelzoo.learn.evaluate import Row, evaluate, evaluate_all, merge_rows, read_rows
 
     on, data = _benchmark(benchmark, data, test_subjects, film)
-    rows: Iterable[Row]
+    rows = list[Row]()
+
+    def done(found: Iterable[Row]) -> None:
+        """Takes rows as they come: what goes wrong later loses none of them."""
+        if out and not everything:
+            merge_rows(out, list(found))
+        for row in found:
+            rows.append(row)
+            if not as_json:
+                click.echo(row)
+
     if everything and out and not (model or benchmark or labels or random_weights or select_persons or film):
-        rows = evaluate_all(data, out, protocols, device)
+        done(evaluate_all(data, out, protocols, device))
     elif everything or not model or not on:
         raise click.UsageError(
             "Give a MODEL and --on BENCHMARK; or --all with --out FOLDER, and without MODEL, --on, --film, --labels, --select-persons and --random-weights."
@@ -58,14 +68,9 @@ def eval_command(
         if out:  # what is wrong with it is said before anything is measured
             check_output(out, (".csv",))
             read_rows(out)
-        rows = evaluate(model, on, data, protocols, labels=labels, select_persons=select_persons, random_weights=random_weights, device=device)
-        if out:
-            merge_rows(out, rows)
+        evaluate(model, on, data, protocols, labels=labels, select_persons=select_persons, random_weights=random_weights, device=device, done=done)
     if as_json:
         click.echo(pretty_json([dataclasses.asdict(row) for row in rows]))
-    else:
-        for row in rows:
-            click.echo(row)
 
 
 def _benchmark(benchmark: str | None, data: str | None, subjects: str | None, film: bool) -> tuple[str | Benchmark | None, str]:

@@ -7,7 +7,7 @@ import functools
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, benchmark_file, find_benchmark, standard_clips
 from skelzoo.learn.pretrain.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.probe import Embedder
-from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Trial, check_protocols, describe, find_protocol, run
+from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Measured, Trial, check_protocols, describe, find_protocol, run
 from skelzoo.learn.seen import check_card, check_not_learned, check_unseen
 from skelzoo.learn.training import seeded
 from skelzoo.loading import RANDOM, load
@@ -89,6 +89,7 @@ def evaluate(
     select_persons: bool = False,
     random_weights: bool = False,
     device: str | torch.device = "auto",
+    done: Callable[[list[Row]], object] | None = None,
 ) -> list[Row]:
     """Measure a model on a benchmark's standard split.
 
@@ -100,6 +101,7 @@ def evaluate(
         labels: percent of the training labels, drawn in every class; not for ``retrieval``.
         select_persons: where a clip has more persons than the model takes, keep those that move most.
         random_weights: the same net untrained, with torch seed 0.
+        done: called with the rows of each protocol as soon as they are there.
 
     Raises:
         TrainingError: unknown names, a missing file, a model that does not go with the benchmark or protocol, or whose recipe trains on the test clips, or that was fine-tuned on some.
@@ -119,13 +121,13 @@ def evaluate(
         check_card(model, encoder.card, found)
         check_not_learned(model, encoder, found, data)
     trial = Trial(encoder, found, clips, labels)
-    return measure(trial.select_persons() if select_persons else trial, wanted)
+    return measure(trial.select_persons() if select_persons else trial, wanted, done)
 
 
 def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] = (), device: str | torch.device = "auto") -> Iterator[Row]:
     """Measure every model with published weights, its twin with random weights and the baselines on every benchmark of its dimension.
 
-    Each model's rows are merged into ``folder/BENCHMARK.csv`` as soon as they are there. Protocols that a model does not go with are left out.
+    The rows of each protocol are merged into ``folder/BENCHMARK.csv`` as soon as they are there, and given when the model's are complete. Protocols that a model does not go with are left out.
 
     Raises:
         as ``evaluate``; WriteError: a table cannot be written.
@@ -142,9 +144,8 @@ def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] 
         for encoder in _candidates(benchmark, clips.persons, data, device):
             if encoder.contract.channels == benchmark.dimension:
                 trial = Trial(encoder, benchmark, clips)
-                rows = measure(trial, [p for p in protocols or CHEAP if find_protocol(p).fits(trial)])
-                merge_rows(tables[benchmark.name], rows)
-                yield from rows
+                fitting = [p for p in protocols or CHEAP if find_protocol(p).fits(trial)]
+                yield from measure(trial, fitting, functools.partial(merge_rows, tables[benchmark.name]))
 
 
 def _candidates(benchmark: Benchmark, persons: int, data: str | Path, device: str | torch.device) -> Iterator[Embedder]:
@@ -162,21 +163,26 @@ def _load(model: str, random_weights: bool, device: str | torch.device) -> Embed
 
 
 @warned_once()
-def measure(trial: Trial, protocols: Sequence[str]) -> list[Row]:
-    """One row per number that the protocols give. Errors as ``evaluate``."""
+def measure(trial: Trial, protocols: Sequence[str], done: Callable[[list[Row]], object] | None = None) -> list[Row]:
+    """One row per number that the protocols give. ``done`` and errors as ``evaluate``."""
     for name in protocols:
         _check_fit(trial, name)
-    encoder, commit, classes = trial.encoder, revision(), trial.clips.classes
-    return [
-        Row(
-            encoder.name, trial.benchmark.name, name, f"{m.variant}, {SELECTED}" if trial.selected else m.variant, round(float(np.mean(m.values)), 3),
-            round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, classes,
-            f"{trial.benchmark.title}; {describe(trial, name)}", _command(trial, name),
-            commit, device_name(encoder.device), {s: round(value, 3) for s, value in zip(m.subjects, m.values, strict=False)},
-        )
-        for name in protocols
-        for m in run(trial, name)
-    ]  # fmt: skip
+    out, commit = list[Row](), revision()
+    for name in protocols:
+        rows = [_measured(trial, name, m, commit) for m in run(trial, name)]
+        out += rows
+        if done is not None:
+            done(rows)
+    return out
+
+
+def _measured(trial: Trial, name: str, m: Measured, commit: str) -> Row:
+    return Row(
+        trial.encoder.name, trial.benchmark.name, name, f"{m.variant}, {SELECTED}" if trial.selected else m.variant, round(float(np.mean(m.values)), 3),
+        round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, trial.clips.classes,
+        f"{trial.benchmark.title}; {describe(trial, name)}", _command(trial, name),
+        commit, device_name(trial.encoder.device), {s: round(value, 3) for s, value in zip(m.subjects, m.values, strict=False)},
+    )  # fmt: skip
 
 
 def _check_fit(trial: Trial, name: str) -> None:

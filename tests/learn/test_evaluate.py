@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 import torch
 from benchmark_files import PER_CLASS, VIEW, clip_of, write_benchmarks
+from click.testing import CliRunner
 from forked import SERVER
 from tiny import make_encoder
 
 import skelzoo
+from skelzoo.cli import main
 from skelzoo.errors import MissingDependencyError, ReadError, TrainingError
 from skelzoo.learn import evaluate as module
 from skelzoo.learn import protocols
@@ -136,6 +138,23 @@ def test_fine_tuning_takes_the_labels_that_the_other_protocols_take(trial: Trial
     assert learned == drawn and drawn[0] != drawn[1]
     assert [(r.variant, r.seeds, r.train_clips) for r in rows] == [(f"30 % of labels, {part}", (0, 1), len(drawn[0])) for part, _ in trial.test_parts]
     assert rows[0].command.endswith("--protocol finetune --labels 30 --data DATA")
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_what_is_measured_is_kept_when_the_next_protocol_fails(
+    model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everything: bool
+) -> None:
+    def fail(trial: Trial) -> None:
+        raise TrainingError("the second protocol")
+
+    monkeypatch.setattr(protocols, "PROTOCOLS", {**PROTOCOLS, "linear": dataclasses.replace(PROTOCOLS["linear"], run=fail)})
+    monkeypatch.setattr(module, "manifest", lambda: SimpleNamespace(pretrained=[model], aliases={}))
+    table = tmp_path / "nwucla.csv"
+    words = ["--all", "--out", tmp_path] if everything else [model, "--on", "nwucla", "--out", table]
+    result = CliRunner().invoke(main, ["eval", *map(str, words), "--data", str(data), "--protocol", "knn", "--protocol", "linear", "--device", "cpu"])
+    kept = read_rows(table)
+    assert result.exit_code == 1 and "the second protocol" in result.output and [r.protocol for r in kept] == ["knn", "knn"]
+    assert everything or result.stdout.splitlines() == [str(row) for row in kept]
 
 
 def test_without_scikit_learn_nothing_is_read_or_embedded_first(model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
