@@ -7,6 +7,7 @@ import functools
 import os
 import shlex
 import subprocess
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -295,14 +296,26 @@ def _row(cells: dict[str, str]) -> Row:
 def merge_rows(path: str | Path, rows: Sequence[Row]) -> None:
     """Put rows into a table in place of those of the same model, benchmark, protocol and variant; sorted, written whole, by one process at a time.
 
+    Warns of rows that had another value: the model is the path as it was typed, which may be another model's by now, or in another folder.
+
     Raises:
         ReadError: what is there is no such table.
         WriteError: it cannot be written.
     """
     table = Path(os.path.realpath(path))
     with alone(table.with_name(f".{table.name[:200]}.lock"), path):
-        merged = {row.key: row for row in (*read_rows(path), *rows)}
+        before = {row.key: row for row in read_rows(path)}
+        merged = {**before, **{row.key: row for row in rows}}
         write_csv(path, [f.name for f in fields(Row)], (_cells(merged[key]) for key in sorted(merged)))
+    changed = [
+        f"{', '.join(row.key)} was {before[row.key].value:g} %, is {row.value:g} %" for row in rows if row.key in before and before[row.key].value != row.value
+    ]
+    if changed:
+        warnings.warn(
+            f"{path}: {'; '.join(changed)}. A table has one row of each. "
+            "If both are to be kept, as those of two models, give the other --out, or a path of its own, such as local:runs/NAME/weights.",
+            stacklevel=2,
+        )
 
 
 def _cells(row: Row) -> dict[str, object]:

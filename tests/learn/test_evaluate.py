@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -192,7 +193,11 @@ def test_tables_are_merged_sorted_and_read_back(tmp_path: Path) -> None:
     merge_rows(table, [ROW, other])
     assert read_rows(table) == [other, ROW]
     newer = dataclasses.replace(ROW, value=99.0, seeds=(3,), spread=None)
-    merge_rows(table, [newer, few])
+    with pytest.warns(UserWarning, match=r"b, nwucla, knn, all test clips was 61\.25 %, is 99 %\. .*path of its own"):
+        merge_rows(table, [newer, few])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        merge_rows(table, [newer, few])
     assert read_rows(table) == [other, few, newer]
     assert table.read_text().splitlines()[0] == ",".join(f.name for f in dataclasses.fields(Row)) and {p.name for p in table.parent.iterdir()} == {
         table.name,
