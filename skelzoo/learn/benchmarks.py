@@ -360,15 +360,19 @@ def array_hash(joints: FloatArray) -> str:
 
 
 def draw_labels(split: ClipSplit, percent: float, seed: int) -> Bools:
-    """Which training clips keep their labels when ``percent`` of every class do, at least one and never all: (training clips,) bool.
+    """Which training clips keep their labels when ``percent`` of every class do, at least one and, where there are two, never all: (training clips,) bool.
 
     Raises:
-        TrainingError: not between 0 and 100, or a class with a single clip.
+        TrainingError: not between 0 and 100.
     """
     if not 0 < percent < 100:
         raise TrainingError(f"{percent:g} % of the labels cannot be drawn. Give a number between 0 and 100, or leave it out for all labels.")
-    ids, truth = np.unique(split.train_labels, return_inverse=True)
-    return hold_out(truth, [str(i) for i in ids], [c.name for c in split.train], percent / 100, seed)
+    _, class_of, counts = np.unique(split.train_labels, return_inverse=True, return_counts=True)
+    drawn: Bools = counts[class_of] == 1
+    several = np.flatnonzero(~drawn)
+    ids, truth = np.unique(split.train_labels[several], return_inverse=True)
+    drawn[several] = hold_out(truth, [str(i) for i in ids], [split.train[i].name for i in several], percent / 100, seed)
+    return drawn
 
 
 def check_test_clips(file: str, corpus: Corpus, held_out: Bools) -> None:

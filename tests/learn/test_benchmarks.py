@@ -85,6 +85,9 @@ def test_a_share_of_the_labels_is_drawn_in_every_class(data: Path) -> None:
         assert np.array_equal(np.bincount(split.train_labels[drawn]), expected)
         assert [c.name for c in split.keep(drawn).train] == [c.name for c, d in zip(split.train, drawn, strict=True) if d]
     assert np.array_equal(draw_labels(split, 30, 1), draw_labels(split, 30, 1)) and not np.array_equal(draw_labels(split, 30, 1), draw_labels(split, 30, 2))
+    lone = split.keep((split.train_labels > 0) | (np.cumsum(split.train_labels == 0) == 1))
+    few, all_others = draw_labels(lone, 30, 0), draw_labels(split.keep(split.train_labels > 0), 30, 0)
+    assert few[lone.train_labels == 0].tolist() == [True] and np.array_equal(few[lone.train_labels > 0], all_others), "a lone clip keeps its label"
     for percent in (0, 100, -1, float("nan")):
         with pytest.raises(TrainingError, match="between 0 and 100"):
             draw_labels(split, percent, 0)
