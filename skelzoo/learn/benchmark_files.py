@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -84,6 +85,36 @@ class Rule:
             )
         groups = {key: [match and _value(match[key]) for match in fits] for key in re.compile(self.names).groupindex}
         return {**found, **groups}
+
+    def absent(self, corpus: Corpus) -> list[str]:
+        """Listed values that no clip of a corpus has, as ``subjects '3' (a text; it is a number there)``."""
+        columns, out = self._columns(corpus), list[str]()
+        for key, wanted in self.entries:
+            there = set(columns.get(key, wanted))  # of ``name`` there is no column
+            alike = {str(value): "text" if isinstance(value, str) else "number" for value in there}
+            for value in wanted:
+                if value not in there:
+                    mine = "text" if isinstance(value, str) else "number"
+                    out.append(f"{key} {value!r}" + (f" (a {mine}; there it is a {alike[str(value)]})" if str(value) in alike else ""))
+        return out
+
+
+def warn_of_gaps(corpus: Corpus, train: object, test: object) -> None:
+    """Warn of what a benchmark of one's own leaves out, perhaps unawares: values that no clip has, and clips that are in no part. Those that ship are meant so."""
+    if not isinstance(train, Rule) or not isinstance(test, Rule) or not train.source.endswith(SUFFIX):
+        return
+    absent = "; ".join(f"{part}: {', '.join(values)}" for part, rule in (("train", train), ("test", test)) if (values := rule.absent(corpus)))
+    if absent:
+        warnings.warn(f"{corpus.name}: no clip has these values, which {train.source} lists for {absent}. Correct them, or take them out.", stacklevel=3)
+    left = ~(train(corpus) | test(corpus))
+    if left.any():
+        names = [corpus.clip_names[i] for i in np.flatnonzero(left)]
+        odd = sum(re.search(train.names, name) is None for name in names)
+        why = f", {odd} of them as their names do not fit its 'names'" if odd else ""
+        warnings.warn(
+            f"{corpus.name}: {len(names)} of {len(left)} clips, the first {names[0]!r}, neither train nor test by {train.source}{why}. See that it is meant so.",
+            stacklevel=3,
+        )
 
 
 def _value(text: str | None) -> int | str | None:

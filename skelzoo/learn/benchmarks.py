@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import TrainingError
-from skelzoo.learn.benchmark_files import SUFFIX, load_rules, shipped_rules
+from skelzoo.learn.benchmark_files import SUFFIX, load_rules, shipped_rules, warn_of_gaps
 from skelzoo.learn.cameras import film
 from skelzoo.learn.splits import hold_out, in_several
 from skelzoo.skeleton.clip import Clip, FloatArray
@@ -229,6 +229,7 @@ def standard_clips(benchmark: str | Benchmark, data: str | Path) -> ClipSplit:
     b, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
     if b.each_subject:
         return _subject_clips(b, corpus, b.test(corpus))
+    warn_of_gaps(corpus, b.train, b.test)
     return _clips(b, corpus, b.train(corpus), b.test(corpus))
 
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import shlex
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -164,6 +165,22 @@ def test_classes_that_only_test_are_named(tmp_path: Path) -> None:
     write_benchmarks(tmp_path, files=["nw_ucla.npz"])
     with pytest.warns(UserWarning, match=r"6 of the 12 test clips are of classes that never train, .*: 'class2', 'class3'\. Give"):
         standard_clips(path, tmp_path)
+
+
+def test_what_a_file_leaves_out_is_named(tmp_path: Path) -> None:
+    write_benchmarks(tmp_path, files=["nw_ucla.npz"])
+    rule = {**MINE, "names": r"c\d_(?P<take>[0-8])$", "train": {"take": [0, 1, 2, "3"]}, "test": {"take": [4, 5, 6, 7, 8, 9], "view": [1, 2, 3, 4]}}
+    with pytest.warns(UserWarning) as caught:
+        standard_clips(str(write_json(tmp_path / "mine.json", rule)), tmp_path)
+    values, clips = sorted((str(w.message) for w in caught), reverse=True)
+    assert "lists for train: take '3' (a text; there it is a number); test: take 9, view 4. Correct" in values
+    assert (
+        f"{2 * CLASSES} of {10 * CLASSES} clips, the first 'c0_3', neither train nor test by " in clips
+        and f"{CLASSES} of them as their names do not fit its 'names'" in clips
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        standard_clips(str(write_json(tmp_path / "whole.json", {**MINE, "train": {"view": [1, 3]}})), tmp_path)
 
 
 def test_a_file_of_ones_own_is_filmed_for_2_d_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
