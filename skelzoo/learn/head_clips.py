@@ -191,7 +191,7 @@ def _held(corpus: Corpus, rule: Mapping[str, Any]) -> NDArray[np.str_]:
 
 def _folds(corpus: Corpus, rule: Mapping[str, Any]) -> NDArray[np.int64]:
     there = columns(corpus)
-    keys = [k for k in rule if k != "share"] or [k for k in ("style", "subjects") if k in there and len(np.unique(there[k])) > 1]
+    keys = [k for k in rule if k in there] or [k for k in ("style", "subjects") if k in there and len(np.unique(there[k])) > 1]
     groups = there[keys[-1]] if keys else np.array(corpus.clip_names)
     return np.unique(groups, return_inverse=True)[1].astype(np.int64) % FOLDS
 

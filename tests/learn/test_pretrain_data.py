@@ -13,7 +13,7 @@ import torch
 from tiny import CONTRACT, make_clip, write_corpus
 
 from skelzoo.errors import TrainingError
-from skelzoo.learn.benchmarks import joints_hash
+from skelzoo.learn.benchmarks import find_benchmark, joints_hash
 from skelzoo.learn.pretrain import data as module
 from skelzoo.learn.pretrain.batches import Batches
 from skelzoo.learn.pretrain.data import DataOptions, held_out, pretraining_array, windows_of
@@ -82,7 +82,21 @@ def test_a_clip_is_held_out_if_any_entry_of_the_rule_names_it(tmp_path: Path, cl
     assert found(tmp_path, held_out={"a.npz": rule}) == rows_of([c for c, o in zip(table.clips, out, strict=True) if not o])
 
 
-@pytest.mark.parametrize("rule", [{}, {"share": 1.5}, {"share": -0.1}, {"subjects": []}, {"subjects": 1}, {"share": 0.1, "style": []}])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {},
+        {"share": 1.5},
+        {"share": -0.1},
+        {"subjects": []},
+        {"subjects": 1},
+        {"share": 0.1, "style": []},
+        {"name": ""},
+        {"name": "("},
+        {"name": ["C001"]},
+        {"style": "1"},
+    ],
+)
 def test_rules_that_hold_nothing_out_by_accident_are_refused(rule: dict[str, Any]) -> None:
     with pytest.raises(TrainingError, match=r"held_out of 'a\.npz'"):
         DataOptions(["a.npz"], held_out={"a.npz": rule})
@@ -90,7 +104,7 @@ def test_rules_that_hold_nothing_out_by_accident_are_refused(rule: dict[str, Any
 
 def test_a_column_that_is_not_there_is_refused(tmp_path: Path, clips: list[Clip]) -> None:
     write_corpus(tmp_path / "a.npz", clips, style=np.zeros(12, np.int32))
-    with pytest.raises(TrainingError, match=r"no column 'subject' to hold clips out by. There are: share, subjects, split, view, style"):
+    with pytest.raises(TrainingError, match=r"no column 'subject' to hold clips out by. There are: share, name, subjects, split, view, style"):
         found(tmp_path, held_out={"a.npz": {"subject": [1]}})
 
 
@@ -123,6 +137,18 @@ def test_holding_out_of_a_file_or_of_subjects_that_are_not_there(tmp_path: Path,
     write_corpus(tmp_path / "a.npz", clips, subject=np.arange(12, dtype=np.int32))
     with pytest.raises(TrainingError, match=r"no clip is of subjects \[99\]"):
         found(tmp_path, held_out={"a.npz": {"subjects": [99]}})
+    with pytest.raises(TrainingError, match=rf"no clip is of name C001P, .* The first name: '{clips[0].name}'"):
+        found(tmp_path, held_out={"a.npz": {"name": "C001P"}})
+
+
+@pytest.mark.parametrize(("file", "benchmark", "name"), [("ntu60.npz", "ntu60-xview", "C001P"), ("ntu120.npz", "ntu120-xset", r"^S\d\d[13579]")])
+def test_names_hold_out_the_test_clips_of_ntu_as_the_page_says(tmp_path: Path, file: str, benchmark: str, name: str) -> None:
+    names = [f"S{s:03}C{c:03}P{p:03}R001A{a:03}" for s in (1, 2, 10, 11) for c in (1, 2, 3) for p in (1, 3) for a in (1, 2)]
+    table = read_table(write_corpus(tmp_path / file, [make_clip(i).replace(name=n) for i, n in enumerate(names)]))
+    out = held_out(table, {"name": name})
+    assert np.array_equal(out, find_benchmark(benchmark).test(table)) and 0 < out.sum() < len(names)
+    assert f'"name": {json.dumps(name)}' in (Path(__file__).parents[2] / "docs/evaluation.md").read_text(encoding="utf-8")
+    assert found(tmp_path, files=[file], held_out={file: {"name": name}}) == rows_of([c for c, o in zip(table.clips, out, strict=True) if not o])
 
 
 @pytest.mark.parametrize(("frames", "expected"), [(14, [(0, 14)]), (20, [(0, 10), (6, 16), (12, 20)]), (15, [(0, 10), (6, 15)]), (16, [(0, 10), (6, 16)])])

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,11 +59,22 @@ class DataOptions:
             raise TrainingError(f"data.max_step is {self.max_step!r}. Give a number of metres above 0.")
         check_numbers(self, dict.fromkeys(("window", "hop", "shortest"), COUNT), "data.")
         for file, rule in self.held_out.items():
-            values = [v for key, v in rule.items() if key != "share"]
-            if file not in self.files or not rule or not 0 <= rule.get("share", 0) <= 1 or not all(isinstance(v, Sequence) and v for v in values):
+            if file not in self.files or not rule or not all(_is_entry(*entry) for entry in rule.items()):
                 raise TrainingError(
-                    f"held_out of {file!r}: {dict(rule)}. Name one of the files, and give it a share between 0 and 1, or lists of subjects or of values of a column."
+                    f"held_out of {file!r}: {dict(rule)}. Name one of the files, and give it a share between 0 and 1, lists of subjects or of values of a column, "
+                    "or as name a regular expression that is found in the names of clips."
                 )
+
+
+def _is_entry(key: str, wanted: Any) -> bool:
+    if key == "share":
+        return bool(0 <= wanted <= 1)
+    if key != "name":
+        return isinstance(wanted, Sequence) and not isinstance(wanted, str) and bool(wanted)
+    try:
+        return isinstance(wanted, str) and bool(wanted) and bool(re.compile(wanted))
+    except re.error:
+        return False
 
 
 def held_out(corpus: Corpus, rule: Mapping[str, Any] | None) -> NDArray[np.bool_]:
@@ -70,7 +82,7 @@ def held_out(corpus: Corpus, rule: Mapping[str, Any] | None) -> NDArray[np.bool_
 
     ``{"share": s}`` takes that share of the clips by a hash of their names, so that the choice does not depend on the
     order of the file; ``{"subjects": [..]}`` lists subject ids, and ``{column: [..]}`` values of another column of the
-    file, e.g. ``{"style": [5]}`` or ``{"view": [3]}``.
+    file, e.g. ``{"style": [5]}`` or ``{"view": [3]}``; ``{"name": regex}`` takes the clips in whose name the regular expression is found.
 
     Raises:
         TrainingError: the file has no such column, or no clip has one of those values.
@@ -79,8 +91,8 @@ def held_out(corpus: Corpus, rule: Mapping[str, Any] | None) -> NDArray[np.bool_
     for key, wanted in (rule or {}).items():
         chosen = matching(corpus, key, wanted)
         if key != "share" and not chosen.any():
-            there = np.unique(columns(corpus)[key]).tolist()
-            raise TrainingError(f"{corpus.name}: no clip is of {key} {wanted}, so nothing would be held out. Its {key}: {there}.")
+            there = f"The first name: {corpus.clip_names[0]!r}" if key == "name" else f"Its {key}: {np.unique(columns(corpus)[key]).tolist()}"
+            raise TrainingError(f"{corpus.name}: no clip is of {key} {wanted}, so nothing would be held out. {there}.")
         out |= chosen
     return out
 
@@ -103,9 +115,11 @@ def matching(corpus: Corpus, key: str, wanted: Any) -> NDArray[np.bool_]:
     if key == "share":
         hashes = [int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 for name in corpus.clip_names]
         return np.asarray(np.array(hashes) < wanted)
+    if key == "name":
+        return np.array([re.search(wanted, name) is not None for name in corpus.clip_names], bool)
     known = columns(corpus)
     if key not in known:
-        raise TrainingError(f"{corpus.name}: no column {key!r} to hold clips out by. There are: share, {', '.join(known)}.")
+        raise TrainingError(f"{corpus.name}: no column {key!r} to hold clips out by. There are: share, name, {', '.join(known)}.")
     return np.isin(known[key], wanted)
 
 
