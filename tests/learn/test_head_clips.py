@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,10 +102,11 @@ def test_a_label_set_serves_corpora_that_were_built_in_part(tmp_path: Path) -> N
         label_table(own, data, tmp_path)
 
 
-def test_folds_keep_styles_apart_where_nothing_but_a_share_is_held_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rule", "kind"), [({"share": 0.3}, "clip"), ({"name": "^c1"}, "name")])
+def test_folds_keep_styles_apart_where_no_column_says_what_is_held_out(tmp_path: Path, rule: dict[str, Any], kind: str) -> None:
     clips = [make("squat", seed=i).replace(name=f"c{i}") for i in range(24)]
     style = np.arange(24, dtype=np.int32) % 6
     write_corpus(tmp_path / "a.npz", clips, labels=np.arange(24) % 2, style=style)
-    data = DataOptions(["a.npz"], held_out={"a.npz": {"share": 0.3}})
+    data = DataOptions(["a.npz"], held_out={"a.npz": rule})
     found = labelled_clips(CONTRACT, HeadOptions({"a.npz": "*"}), data, tmp_path)
-    assert (found.held == "clip").any() and np.array_equal(found.folds, style)
+    assert (found.held == kind).any() and np.array_equal(found.folds, style)
