@@ -356,7 +356,7 @@ def test_eval_passes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 
     row = module.Row("m", "nwucla", "knn", "all test clips", 61.25, 2.0, (0, 1), 10, 5, 3, "described", "skelzoo eval m", "0123", "cpu")
     calls: list[object] = []
-    monkeypatch.setattr(module, "evaluate", lambda *given, **more: calls.append((given, more)) or [row])
+    monkeypatch.setattr(module, "evaluate", lambda *given, done, **more: calls.append((given, more)) or done([row]))
     monkeypatch.setattr(module, "evaluate_all", lambda *given: calls.append(given) or iter([row, row]))
     base, data, table = ["eval", "--data", tmp_path], str(tmp_path), tmp_path / "table.csv"
     line = run(*base, "m", "--on", "nwucla", "--out", table).stdout
