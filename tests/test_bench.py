@@ -127,6 +127,7 @@ def test_precision(tiny: str, tmp_path: Path) -> None:
     assert f"{rounded['model']}, bfloat16: cosine {float(rounded['cosine']):.6f}" in output and rounded["torch"] == torch.__version__
 
 
+@pytest.mark.slow
 def test_bulk(tiny: str) -> None:
     rows = [line.split() for line in invoke("bulk", tiny, "--clips", 1).splitlines()]
     assert [row[0] for row in rows] == ["clips", "1000"]

@@ -219,6 +219,7 @@ def test_saved_and_loaded_bit_for_bit(name: str, tmp_path: Path) -> None:
     assert np.array_equal(again.embed(x, prepared=True), encoder.embed(x, prepared=True))
 
 
+@pytest.mark.slow
 @DISTINCT
 def test_export_computes_the_same(name: str) -> None:
     net, x = small(name).net, prepared(name, 2)

@@ -244,6 +244,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return entered
 
 
+@pytest.mark.slow
 def test_compiled_training_is_one_graph_with_the_losses_of_eager(one: Path, data: Path, tmp_path: Path, graphs: list[int]) -> None:
     pretrain(RECIPES["psp"], data, tmp_path / "run", device="cpu", compile=True)
     assert graphs == [1] * STEPS

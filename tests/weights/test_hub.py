@@ -238,6 +238,7 @@ def test_a_killed_download_goes_on_where_it_was(proxy: Proxy, repo: tuple[str, s
     assert not list(cache.rglob("*.incomplete"))
 
 
+@pytest.mark.slow
 def test_eight_processes_fetch_it_once(proxy: Proxy, repo: tuple[str, str], files: dict[str, bytes], cache: Path) -> None:
     proxy.faults["model.safetensors"] = Fault(pace=20_000)
     command = [sys.executable, "-c", "from skelzoo.cli import main; main()", "fetch", f"hf:{repo[0]}@{repo[1]}"]
