@@ -99,14 +99,17 @@ class Rule:
         return out
 
 
-def warn_of_gaps(corpus: Corpus, train: object, test: object) -> None:
-    """Warn of what a benchmark of one's own leaves out, perhaps unawares: values that no clip has, and clips that are in no part. Those that ship are meant so."""
+def warn_of_gaps(corpus: Corpus, train: object, test: object, left: NDArray[np.bool_]) -> None:
+    """Warn of what a benchmark of one's own leaves out, perhaps unawares: values that no clip has, and clips that are in no part. Those that ship are meant so.
+
+    Args:
+        left: which clips are in neither part.
+    """
     if not isinstance(train, Rule) or not isinstance(test, Rule) or not train.source.endswith(SUFFIX):
         return
     absent = "; ".join(f"{part}: {', '.join(values)}" for part, rule in (("train", train), ("test", test)) if (values := rule.absent(corpus)))
     if absent:
         warnings.warn(f"{corpus.name}: no clip has these values, which {train.source} lists for {absent}. Correct them, or take them out.", stacklevel=3)
-    left = ~(train(corpus) | test(corpus))
     if left.any():
         names = [corpus.clip_names[i] for i in np.flatnonzero(left)]
         odd = sum(re.search(train.names, name) is None for name in names)

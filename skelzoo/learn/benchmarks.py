@@ -229,8 +229,9 @@ def standard_clips(benchmark: str | Benchmark, data: str | Path) -> ClipSplit:
     b, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
     if b.each_subject:
         return _subject_clips(b, corpus, b.test(corpus))
-    warn_of_gaps(corpus, b.train, b.test)
-    return _clips(b, corpus, b.train(corpus), b.test(corpus))
+    train, test = b.train(corpus), b.test(corpus)
+    warn_of_gaps(corpus, b.train, b.test, ~(train | test))
+    return _clips(b, corpus, train, test)
 
 
 def validation_clips(benchmark: str | Benchmark, data: str | Path) -> ClipSplit:
@@ -370,9 +371,8 @@ def draw_labels(split: ClipSplit, percent: float, seed: int) -> Bools:
         raise TrainingError(f"{percent:g} % of the labels cannot be drawn. Give a number between 0 and 100, or leave it out for all labels.")
     _, class_of, counts = np.unique(split.train_labels, return_inverse=True, return_counts=True)
     drawn: Bools = counts[class_of] == 1
-    several = np.flatnonzero(~drawn)
-    ids, truth = np.unique(split.train_labels[several], return_inverse=True)
-    drawn[several] = hold_out(truth, [str(i) for i in ids], [split.train[i].name for i in several], percent / 100, seed)
+    ids, truth = np.unique(split.train_labels[~drawn], return_inverse=True)
+    drawn[~drawn] = hold_out(truth, [str(i) for i in ids], [c.name for c, alone in zip(split.train, drawn, strict=True) if not alone], percent / 100, seed)
     return drawn
 
 

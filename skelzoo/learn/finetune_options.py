@@ -17,7 +17,7 @@ UNUSED = {"full": _OF_SEMI, "linear": (*_OF_SEMI, "layer_decay", "freeze", "batc
 """Mode -> options that do nothing there."""
 
 FEW = 150
-"""Clips with fewer of which BatchNorm keeps its statistics. On splits inside the training parts it won by points with 27 to 135 clips, and lost by one or two with 200."""
+"""Clips with fewer of which BatchNorm keeps its statistics. On splits inside the training parts it won by points with 20 to 135 clips, and lost by one to three with 200."""
 
 
 @dataclass(frozen=True)
