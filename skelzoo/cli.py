@@ -234,7 +234,7 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @main.command("finetune")
 @click.argument("model")
 @click.argument("recordings")
-@click.option("--out", required=True, help="Weights folder to write, to be loaded as local:FOLDER.")
+@click.option("--out", required=True, help="Weights folder to write, to be loaded as local:FOLDER; stopped before the end, the same command goes on.")
 @click.option(
     "--mode",
     type=click.Choice(["full", "linear", "semi"]),
@@ -275,6 +275,7 @@ def finetune_command(
 ) -> None:  # fmt: skip
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""
     from skelzoo.learn.finetune import FinetuneOptions
+    from skelzoo.learn.finetune_checkpoint import remove_checkpoint
     from skelzoo.learn.finetune_result import check_report
     from skelzoo.learn.finetune_result import report as described
     from skelzoo.learn.recordings import finetune_recordings
@@ -287,17 +288,19 @@ def finetune_command(
     check_target(Path(out), overwrite)
     if report:
         check_report(report, out, [path for path in (recordings, table, validation, *unlabelled) if path])
+    checkpoint = f"{Path(out)}.checkpoint.pt"  # beside the folder, which the weights have to themselves
     options = FinetuneOptions(epochs=epochs, learning_rate=learning_rate, seed=seed, freeze=int(freeze) if freeze.isdecimal() else freeze)
     encoder = skelzoo.load(model, device=device)
     note_passed_over([recordings, validation, *unlabelled])
     done = finetune_recordings(
         encoder, recordings, mode=mode, validation=None if folds else _share_or_path(validation), folds=int(folds) if folds and folds.isdecimal() else folds, report=report,
         group=group, label=label, label_from=label_from, table=table, unlabelled=unlabelled, select_persons=select_persons, form=form, window=window, step=step,
-        options=options, command=_command_line(context), on_left_out=name_refusal,
+        options=options, command=_command_line(context), on_left_out=name_refusal, checkpoint=checkpoint,
     )  # fmt: skip
     if done.report:
         click.echo(f"out-of-fold classes and scores: {', '.join(map(str, done.report))}")
     click.echo(f"{described(done.result)}\nweights, to be loaded as local:{done.result.encoder.save(out)}")
+    remove_checkpoint(checkpoint)
     finish(len(done.clips), len(done.left_out))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.calibration import best_temperature
 from skelzoo.learn.finetune import FinetuneOptions, check_call, check_mode, finetune
+from skelzoo.learn.finetune_checkpoint import fold_file
 from skelzoo.learn.finetune_result import CrossValidation as CrossValidation
 from skelzoo.learn.seen import warn_of_learned
 from skelzoo.learn.splits import Ints, class_ids, fold_numbers, one_per_clip, same_clips, warn_of_leaks, warn_of_spellings
@@ -34,6 +36,7 @@ def cross_validate(
     mode: str = "full",
     unlabelled: Sequence[Clip] = (),
     options: FinetuneOptions | None = None,
+    checkpoint: str | Path | None = None,
 ) -> CrossValidation:
     """Fine-tune once per fold on the clips of all others, up to the last epoch, and judge the fold by the result.
 
@@ -42,10 +45,11 @@ def cross_validate(
     Args:
         encoder, clips, labels, mode, unlabelled, options: as for ``finetune``; the encoder must not have learned from the clips before, and a warning says so if ``finetune`` gave it some.
         groups: one name per clip, such as the person's: whole groups are left out. Without, clips are, class by class, copies of a clip together.
+        checkpoint: as for ``finetune``; fold N is kept in ``CHECKPOINT.foldN``, also when it is done, so that the same call goes on within the fold that was stopped.
         folds: how many, or ``groups`` to leave out one group at a time (leave-one-subject-out).
 
     Raises:
-        TrainingError: as ``finetune``, a number of folds that there cannot be, or a fold without which fewer than two classes are left.
+        TrainingError, WriteError: as ``finetune``, a number of folds that there cannot be, or a fold without which fewer than two classes are left.
         ClipError, CoverageError: a clip does not fit the encoder's contract; the message names it.
     """
     o, clips, unlabelled = check_call(encoder, options), clip_list(clips), clip_list(unlabelled)
@@ -64,7 +68,7 @@ def cross_validate(
         others, left_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         learned = [clips[i] for i in others], [names[i] for i in truth[others]]
         try:
-            tuned = finetune(encoder, *learned, mode=mode, unlabelled=unlabelled, validation=0, options=o).encoder
+            tuned = finetune(encoder, *learned, mode=mode, unlabelled=unlabelled, validation=0, options=o, checkpoint=fold_file(checkpoint, number)).encoder
         except TrainingError as error:
             raise TrainingError(f"without fold {_described(result, left_out)}: {error}") from error
         known = np.array([names.index(name) for name in tuned.labels or ()])

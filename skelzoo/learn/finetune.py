@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,8 @@ from tqdm import tqdm
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.precision import without_autocast
-from skelzoo.learn.calibration import calibrate
+from skelzoo.learn.calibration import Calibration, calibrate
+from skelzoo.learn.finetune_checkpoint import Checkpoint, Stateful, call_of, kept_in
 from skelzoo.learn.finetune_options import FEW, check_used
 from skelzoo.learn.finetune_options import FinetuneOptions as FinetuneOptions
 from skelzoo.learn.finetune_result import CrossValidation, Epoch, card, confusion_of
@@ -65,6 +68,7 @@ def finetune(
     groups: Sequence[str] | None = None,
     options: FinetuneOptions | None = None,
     seen: Sequence[str] = (),
+    checkpoint: str | Path | None = None,
 ) -> FinetuneResult:
     """Fine-tune a copy of an encoder on labelled clips. docs/finetuning.md says which mode is for how many clips.
 
@@ -74,17 +78,19 @@ def finetune(
         encoder: stays as it is; its device is used.
         clips: in any layout the encoder takes.
         labels: one class name per clip; by default the clips' own.
-        mode: ``full`` trains body and head by cross-entropy, ``linear`` the head alone, ``semi`` both with PSP's contrast on
-            unlabelled clips beside it (PSP encoders only).
+        mode: ``full`` trains body and head by cross-entropy, ``linear`` the head alone, ``semi`` both with PSP's contrast on unlabelled clips (PSP encoders only).
         unlabelled: for ``semi``; the training clips count as unlabelled too, as in PSP's code.
         validation: share of the clips to hold out, 0 for none; labelled clips of one's own; or what ``cross_validate`` gave for these clips:
             then all are trained on, the last epoch is kept, and the temperature comes from the scores out of fold.
         groups: one name per clip, such as the person's: whole groups are held out. Without, clips are, class by class.
         options: defaults when None.
         seen: what ``skelzoo.learn.seen.seen_tests`` says of the clips and their files. The card says it, and no evaluation then counts.
+        checkpoint: file that keeps where the training is: if it is stopped, the same call goes on after the last epoch written, with the same random
+            numbers. Written after the last epoch, and before that after an epoch as soon as EVERY seconds have passed. It stays; remove it once the result is saved.
 
     Raises:
-        TrainingError: labels, classes, groups or options that cannot be trained with, or a loss that is not finite.
+        TrainingError: labels, classes, groups or options that cannot be trained with, a loss that is not finite, or a checkpoint that is damaged or of another call.
+        WriteError: the checkpoint cannot be written, or another process trains with it.
         ClipError, CoverageError: a clip does not fit the encoder's contract; the message names it.
     """
     o, clips, unlabelled = check_call(encoder, options), clip_list(clips), clip_list(unlabelled)
@@ -98,17 +104,8 @@ def finetune(
     warn_of_spellings(names, LEVEL - 1)
     inputs = Inputs(encoder.contract, _augmentations(o, mode))
     parts = _parts(inputs, encoder, clips, truth, names, validation, groups, o.seed)
-    with seeded(o.seed, encoder.device), without_autocast(encoder.device):
-        net, config = _copy_with_head(encoder, names)
-        data = parts.train.to(encoder.device), parts.valid.to(encoder.device), inputs.keep(unlabelled).to(encoder.device)
-        run = _Run(net, inputs, ARCHS[config.arch].head, encoder.labels != names, mode, o, *data)
-        history, best = run.train(encoder.name)
-        confusion = run.confusion()
-        judged, unseen = (run.valid.y.cpu().numpy(), None) if crossed is None else crossed.judged()
-        calibration = calibrate(net, ARCHS[config.arch].head, lambda: run.logits(run.valid if crossed is None else run.training), judged, unseen)
-        run.finish()
+    tuned, history, best, confusion, calibration = _trained(encoder, names, inputs, parts, inputs.keep(unlabelled), mode, o, crossed, checkpoint)
     counts = {name: (int((parts.train.y == i).sum()), int((parts.valid.y == i).sum())) for i, name in enumerate(names)}
-    tuned = Encoder(net.requires_grad_(True), config, f"{encoder.name.removesuffix(SUFFIX)}{SUFFIX}", encoder.device)
     result = FinetuneResult(tuned, counts, history, best, confusion, parts.groups, calibration, crossed, tuple(seen), parts.own, parts.learned_before)
     tuned.card = card(result, encoder.name, _call(mode, o), encoder.card)
     tuned.fine_tuned_on = encoder.fine_tuned_on | person_hashes([*parts.clips, *unlabelled])
@@ -227,13 +224,28 @@ def _copy_with_head(encoder: Encoder, names: tuple[str, ...]) -> tuple[Net, Mode
     return net.to(encoder.device), config
 
 
+def _trained(
+    encoder: Encoder, names: tuple[str, ...], inputs: Inputs, parts: _Parts, unlabelled: Tensor, mode: str, options: FinetuneOptions,
+    crossed: CrossValidation | None, checkpoint: str | Path | None,
+) -> tuple[Encoder, tuple[Epoch, ...], int, Ints, Calibration | None]:  # fmt: skip
+    """The copy of the encoder that has learned, all epochs run, the number of the best, the confusion and the calibration."""
+    device, (train, valid) = encoder.device, (parts.train, parts.valid)
+    held: dict[str, Sequence[Tensor | str]] = {"classes": names, "training clips": (train.x, train.y), "validation clips": (valid.x, valid.y), "unlabelled clips": (unlabelled,)}  # fmt: skip
+    with kept_in(checkpoint, device, lambda: call_of(encoder, mode, options, held)) as kept, seeded(options.seed, device), without_autocast(device):
+        net, config = _copy_with_head(encoder, names)
+        run = _Run(net, inputs, ARCHS[config.arch].head, encoder.labels != names, mode, options, train.to(device), valid.to(device), unlabelled.to(device))
+        history, best = run.train(encoder.name, kept)
+        confusion, calibration = run.finish(crossed)
+    return Encoder(net.requires_grad_(True), config, f"{encoder.name.removesuffix(SUFFIX)}{SUFFIX}", device), history, best, confusion, calibration
+
+
 class _Run:
     """One training: the net, its data on the device, the optimiser."""
 
     def __init__(
         self, net: Net, inputs: Inputs, head: str, new_head: bool, mode: str, options: FinetuneOptions, train: _Part, valid: _Part, unlabelled: Tensor
     ) -> None:
-        self.net, self.inputs, self.options, self.mode, self.training, self.valid = net, inputs, options, mode, train, valid
+        self.net, self.inputs, self.head, self.options, self.mode, self.training, self.valid = net, inputs, head, options, mode, train, valid
         self.bf16 = computes_bf16(train.x.device) if options.precision == "auto" else options.precision == "bf16-mixed"
         self.unlabelled = torch.cat([train.x, unlabelled])
         freeze(net, "body" if mode == "linear" else options.freeze, head)
@@ -267,45 +279,52 @@ class _Run:
     def _scaled(self, z: Tensor) -> Tensor:
         return z if self.standardised is None else self.standardised(z)
 
-    def train(self, name: str) -> tuple[tuple[Epoch, ...], int]:
-        """Train and bring the net to its best epoch: all epochs run, and the number of the best."""
-        o, best = self.options, 0
-        history: list[Epoch] = []
-        state: dict[str, Tensor] = {}
+    def train(self, name: str, checkpoint: Checkpoint) -> tuple[tuple[Epoch, ...], int]:
+        """Train, from where a checkpoint is, and bring the net to its best epoch: all epochs run, and the number of the best."""
+        o = self.options
         steps = o.epochs * len(self._batches(1))
         schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: warmup_cosine(step, steps, o.warmup))
-        for epoch in tqdm(range(1, o.epochs + 1), unit="epoch", desc=name, delay=2, disable=None, leave=False):
-            set_train(self.net, self.kept)
-            losses = []
-            for rows in self._batches(epoch):
-                losses.append(self._step(rows))
-                schedule.step()
-                if not math.isfinite(losses[-1]):
-                    raise TrainingError(
-                        f"{name}: the loss is {losses[-1]} at step {len(losses)} of epoch {epoch}. Lower learning_rate, now {o.learning_rate:g}"
-                        f"{', or set precision to 32-true' if self.bf16 else ''}."
-                    )
-            history.append(Epoch(epoch, float(np.mean(losses)), *self._validate()))
-            if not state or _better(history[-1], history[best - 1]):
-                best, state = epoch, {k: v.clone() for k, v in self.net.state_dict().items()}
-            elif o.patience and epoch - best >= o.patience:
-                break
-        self.net.load_state_dict(state)
-        return tuple(history), best
+        parts: dict[str, Stateful] = {"net": self.net, "optimiser": self.optimiser, "schedule": schedule}
+        so_far = checkpoint.load(parts)
+        if so_far.history:
+            tqdm.write(f"{name}: goes on after epoch {len(so_far.history)} of {o.epochs}, from {checkpoint.path}", file=sys.stderr)
+        with tqdm(total=o.epochs, initial=len(so_far.history), unit="epoch", desc=name, delay=2, disable=None, leave=False) as bar:
+            while not so_far.ended(o):
+                so_far.add(self._epoch(len(so_far.history) + 1, schedule, name), self.net)
+                checkpoint.save(parts, so_far, now=so_far.ended(o))
+                bar.update()
+        self.net.load_state_dict(so_far.state)
+        return tuple(so_far.history), so_far.best
 
-    def confusion(self) -> Ints:
-        """(classes, classes) validation clips, row the true class, column the one given."""
-        logits = self.logits(self.valid)
-        return confusion_of(self.valid.y.cpu().numpy(), logits.argmax(1), logits.shape[1])
+    def _epoch(self, epoch: int, schedule: torch.optim.lr_scheduler.LambdaLR, name: str) -> Epoch:
+        set_train(self.net, self.kept)
+        losses = []
+        for rows in self._batches(epoch):
+            losses.append(self._step(rows))
+            schedule.step()
+            if not math.isfinite(losses[-1]):
+                raise TrainingError(
+                    f"{name}: the loss is {losses[-1]} at step {len(losses)} of epoch {epoch}. Lower learning_rate, now {self.options.learning_rate:g}"
+                    f"{', or set precision to 32-true' if self.bf16 else ''}."
+                )
+        return Epoch(epoch, float(np.mean(losses)), *self._validate())
+
+    def finish(self, crossed: CrossValidation | None) -> tuple[Ints, Calibration | None]:
+        """Calibrate the head, and bring one that learned in standardised units back to those of the vectors.
+
+        Returns:
+            (classes, classes) validation clips, row the true class, column the one given; and how far the scores can be trusted.
+        """
+        logits, truth = self.logits(self.valid), self.valid.y.cpu().numpy()
+        judged, unseen = (truth, None) if crossed is None else crossed.judged()
+        calibration = calibrate(self.net, self.head, lambda: self.logits(self.valid if crossed is None else self.training), judged, unseen)
+        if self.standardised is not None:
+            self.standardised.fold()
+        return confusion_of(truth, logits.argmax(1), logits.shape[1]), calibration
 
     def logits(self, part: _Part) -> Floats:
         """(clips, classes) of ``valid`` or ``training``."""
         return self._logits(part.x).double().cpu().numpy()
-
-    def finish(self) -> None:
-        """Bring a head that learned in standardised units back to those of the vectors."""
-        if self.standardised is not None:
-            self.standardised.fold()
 
     def _batches(self, epoch: int) -> list[Tensor]:
         """Rows of the training clips for each step of an epoch, drawn from (seed, epoch)."""
@@ -367,8 +386,3 @@ class _Run:
         if not math.isfinite(loss):
             raise TrainingError(f"the validation loss is {loss}. Lower learning_rate.")
         return loss, 100 * float(right)
-
-
-def _better(new: Epoch, old: Epoch) -> bool:
-    """Whether an epoch is to be kept instead of an earlier one; without a validation part the later one is."""
-    return math.isnan(new.validation_loss) or (new.validation_accuracy, -new.validation_loss) > (old.validation_accuracy, -old.validation_loss)

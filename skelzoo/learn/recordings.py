@@ -16,6 +16,7 @@ from skelzoo.inference.files import FileClip, Refusal, one_line, prepare_items, 
 from skelzoo.inference.output import ClipId
 from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.finetune import FinetuneOptions, check_call, finetune
+from skelzoo.learn.finetune_checkpoint import check_resumable
 from skelzoo.learn.finetune_result import FinetuneResult, card, check_report, write_report
 from skelzoo.learn.labels import Labels, class_folder, inside
 from skelzoo.learn.seen import person_hashes, seen_tests
@@ -132,7 +133,7 @@ def finetune_recordings(
     mode: str = "full", validation: float | str | Path | None = None, folds: int | str | None = None, report: str | Path | None = None,
     group: str | None = None, label: str | None = None, label_from: str = "auto", table: str | Path | None = None,
     unlabelled: Sequence[str] = (), select_persons: bool = False, form: ArrayForm = NO_FORM, window: int | None = None, step: int | None = None,
-    options: FinetuneOptions | None = None, command: str = "", on_left_out: Callable[[Refusal], None] | None = None,
+    options: FinetuneOptions | None = None, command: str = "", on_left_out: Callable[[Refusal], None] | None = None, checkpoint: str | Path | None = None,
 ) -> FinetunedRecordings:  # fmt: skip
     """Read recordings arranged by class and fine-tune a copy of an encoder on them: ``skelzoo finetune`` but for saving it.
 
@@ -147,17 +148,19 @@ def finetune_recordings(
         unlabelled: files, folders and globs, for mode ``semi``.
         command: for the card; by default the call of ``finetune``.
         on_left_out: is given every file or clip that cannot be used, as it comes; by default each is warned of.
+        checkpoint: as for ``finetune`` and, with ``folds``, ``cross_validate``; ``skelzoo.learn.finetune_checkpoint.remove_checkpoint`` removes all of it.
 
     Raises:
         TrainingError: no clip that can be used, arguments that do not go together, and as ``finetune`` and ``labelled_files``.
         ClipError: windows that cannot be cut.
-        WriteError: as ``write_report``.
+        WriteError: as ``write_report`` and ``finetune``.
     """
     o, refused = check_call(encoder, options), list[Refusal]()
     own, share = (str(validation), 0.0) if isinstance(validation, (str, Path)) else (None, 0.2 if validation is None else validation)
     _check_settings(str(recordings), validation, own, folds, report, group or table)
     if report is not None:
         check_report(report, inputs=[str(recordings), *unlabelled, *(str(path) for path in (own, table) if path)])
+    check_resumable(checkpoint, encoder, mode, o)
     cut = _checked_window(window, step)
 
     def usable(items: Iterator[T | Refusal]) -> list[T]:
@@ -175,7 +178,7 @@ def finetune_recordings(
     for sentence in seen:
         warnings.warn(sentence, stacklevel=2)
     groups = None if own else _groups(clips)
-    learned: dict[str, Any] = {"clips": [c.clip for c in clips], "mode": mode, "unlabelled": [c.clip for c in others], "groups": groups, "options": o}
+    learned: dict[str, Any] = {"clips": [c.clip for c in clips], "mode": mode, "unlabelled": [c.clip for c in others], "groups": groups, "options": o, "checkpoint": checkpoint}  # fmt: skip
     crossed = None if folds is None else cross_validate(encoder, **learned, folds=folds)
     # Before the last training, which may fail.
     written = write_report(report, crossed, [c.file for c in clips]) if crossed and report else []

@@ -1,11 +1,11 @@
-"""What trainings share: the learning rate over a run, random numbers from a seed, whether a device computes in bf16, heads that learn in standardised units."""
+"""What trainings share: the learning rate over a run, random numbers from a seed and their states, whether a device computes in bf16, heads that learn in standardised units."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -30,6 +30,25 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         elif kind == "mps":
             torch.mps.manual_seed(int(seed))
         yield
+
+
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """States of the generators that ``seeded`` seeds: bytes (n,) by the kind of device, the CPU's and those of ``device``."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def set_random_states(device: torch.device, states: Mapping[str, Tensor]) -> None:
+    """Bring the generators back to what ``random_states`` gave on such a device."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states["mps"])
 
 
 def computes_bf16(device: torch.device) -> bool:
