@@ -45,8 +45,8 @@ def cross_validate(
     Args:
         encoder, clips, labels, mode, unlabelled, options: as for ``finetune``; the encoder must not have learned from the clips before, and a warning says so if ``finetune`` gave it some.
         groups: one name per clip, such as the person's: whole groups are left out. Without, clips are, class by class, copies of a clip together.
-        checkpoint: as for ``finetune``; fold N is kept in ``CHECKPOINT.foldN``, also when it is done, so that the same call goes on within the fold that was stopped.
         folds: how many, or ``groups`` to leave out one group at a time (leave-one-subject-out).
+        checkpoint: as for ``finetune``, but fold N, from 1, is kept in ``CHECKPOINT.foldN``; folds that are done are not trained again.
 
     Raises:
         TrainingError, WriteError: as ``finetune``, a number of folds that there cannot be, or a fold without which fewer than two classes are left.

@@ -85,8 +85,8 @@ def finetune(
         groups: one name per clip, such as the person's: whole groups are held out. Without, clips are, class by class.
         options: defaults when None.
         seen: what ``skelzoo.learn.seen.seen_tests`` says of the clips and their files. The card says it, and no evaluation then counts.
-        checkpoint: file that keeps where the training is: if it is stopped, the same call goes on after the last epoch written, with the same random
-            numbers. Written after the last epoch, and before that after an epoch as soon as EVERY seconds have passed. It stays; remove it once the result is saved.
+        checkpoint: file to keep the training in: if it is stopped, the same call goes on after the last epoch in it, to the same result. It is written when an epoch
+            ends and 30 seconds have passed since the last time, and after the last epoch; a kill costs that and one epoch at most. Remove it once the result is saved.
 
     Raises:
         TrainingError: labels, classes, groups or options that cannot be trained with, a loss that is not finite, or a checkpoint that is damaged or of another call.

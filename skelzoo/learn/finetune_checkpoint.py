@@ -24,7 +24,7 @@ from skelzoo.skeleton.writing import alone, check_place, whole_file
 from skelzoo.weights.checkpoint import UNREADABLE, tensors_of
 
 EVERY = 30.0
-"""Seconds of training between two writings but for the last epoch's, which always is written: a kill costs this and one epoch at most."""
+"""Seconds between two writings, except for the one after the last epoch."""
 
 SHOWN = 40
 """Characters of the longest value that a message tells; longer ones, such as hashes, only differ."""
