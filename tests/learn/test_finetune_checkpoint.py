@@ -205,7 +205,8 @@ def test_a_damaged_checkpoint_is_named(damage: str, tmp_path: Path) -> None:
     check_same(tune(checkpoint=path, options=ONE), whole)
 
 
-def test_one_process_at_a_time_and_a_place_for_a_file(tmp_path: Path) -> None:
+def test_one_process_at_a_time_and_a_place_for_a_file_are_asked_for_before_any_step(steps: Callable[[int], list[int]], tmp_path: Path) -> None:
+    steps(0)
     with alone(tmp_path / ".run.pt.lock", tmp_path), pytest.raises(WriteError, match=r"run\.pt: another process works on it"):
         tune(checkpoint=tmp_path / "run.pt", options=ONE)
     with pytest.raises(WriteError, match="is a folder, not a file"):
