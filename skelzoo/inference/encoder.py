@@ -18,7 +18,7 @@ from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
 from skelzoo.inference.mode import evaluating
 from skelzoo.inference.precision import TF32, own_precision
 from skelzoo.inference.runner import SPLIT, Room, pick_compile, pick_device, pick_dtype, run
-from skelzoo.nets.fused import splits_batches, state_of, vectors_of
+from skelzoo.nets.fused import has_form, state_of, vectors_of
 from skelzoo.nets.net import Net
 from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clip_list, clips_from_array
 from skelzoo.skeleton.doubts import noted_doubts
@@ -83,7 +83,7 @@ class Encoder:
         self.net = net.to(pick_device(device), pick_dtype(dtype)).eval()
         self.config, self.name = config, name
         self._compile, self._tf32 = pick_compile(compile), dtype == TF32
-        self._fused: tuple[Hashable, Callable[[Tensor], Tensor]] | None = None
+        self._fused: tuple[Hashable, Callable[[Tensor], Tensor], bool] | None = None
         self._rooms: dict[Hashable, Room] = {}
         self._card: tuple[str, Hashable] = "", None
         self.fine_tuned_on: frozenset[str] = frozenset()
@@ -299,12 +299,12 @@ class Encoder:
         state = state_of(self.net)
         if self._fused is None or self._fused[0] != state:
             with own_precision(self.device, tf32=False):
-                self._fused = state, vectors_of(self.net, self._compile)
+                self._fused = state, vectors_of(self.net, self._compile), has_form(self.net)
         return self._fused[1]
 
     def _batch_size(self) -> int | None:
-        """Clips per batch of ``embed``, ``classify`` and ``scores`` when nobody says; None for the device's default. Compiled nets would fill up few clips to that many."""
-        return SPLIT if self.device.type == "cpu" and not self._compile and splits_batches(self.net) else None
+        """Clips per batch of what ``_vectors`` gave when nobody says; None for the device's default. Compiled nets would fill up few clips to that many."""
+        return SPLIT if self.device.type == "cpu" and not self._compile and self._fused and self._fused[2] else None
 
     def _scored(self) -> Callable[[Tensor], dict[str, Tensor]]:
         """Softmax of the head on the vectors, as ``p``."""

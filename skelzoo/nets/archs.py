@@ -13,7 +13,7 @@ import torch
 
 from skelzoo.errors import CheckpointError, UnknownArchError
 from skelzoo.nets.ensemble import Ensemble, StreamEnsemble
-from skelzoo.nets.net import Net
+from skelzoo.nets.net import Net, layers_of
 from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLRBiGRU, SkeAttnCLRDSTA, SkeAttnCLRSTGCN
 from skelzoo.nets.stgcn import STGCNClassifier
@@ -90,6 +90,7 @@ def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options
             f"{arch}: a net cannot be built with options {dict(options)}, {in_channels} channels and {num_classes} classes ({error})."
         ) from error
     net.reads = (in_channels, len(layout))
+    net.made = layers_of(net)
     return net
 
 

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from skelzoo.nets.pooling import Pooling, pool
 
 
 def scale_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
     """What a BatchNorm does to a channel in evaluation: times the first, plus the second; each (C,)."""
-    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) and norm.running_var is not None and norm.running_mean is not None
+    assert isinstance(norm, _BatchNorm) and norm.running_var is not None and norm.running_mean is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     return scale, norm.bias - norm.running_mean * scale
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
@@ -16,6 +15,7 @@ from skelzoo.nets.ensemble import Members
 from skelzoo.nets.fused_dsta import Streams, dsta_stack
 from skelzoo.nets.fused_stgcn import stgcn_stack
 from skelzoo.nets.fused_strl import strl_stack
+from skelzoo.nets.net import Net, layer_of, layers_of
 from skelzoo.nets.pooling import InputStatistics, Pooling
 from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLR, SkeAttnCLRDSTA, SkeAttnCLRSTGCN
@@ -124,13 +124,23 @@ def fuse(net: nn.Module) -> nn.Module:
 
     Returns:
         The net itself where there is no such form: for BiGRU, which reads persons side by side and has nothing to fold, and for nets
-        that are not, in all their parts, as this package makes them (classes of one's own, adapters, hooks).
+        that are not, in all their parts but the head, as ``archs.build`` made them (other layers or settings of layers, adapters, hooks).
     """
-    if isinstance(net, Members) and _as_made(net):
-        members = [fuse(member) for member in net.members.values()]
-        return net if any(member in members for member in net.members.values()) else FusedMembers(members, net.parts)
-    if not _has_form(net):
+    if not has_form(net):
         return net
+    return FusedMembers([_form(member) for member in _members(net)], net.parts) if isinstance(net, Members) else _form(net)
+
+
+def has_form(net: nn.Module) -> bool:
+    """Whether ``fuse`` gives something else than the net itself. Such a form computes a few persons at a time on a CPU, so that a large batch takes no more memory."""
+    return _as_made(net) and all(type(member) in FORMS for member in _members(net))
+
+
+def _members(net: nn.Module) -> list[nn.Module]:
+    return list(net.members.values()) if isinstance(net, Members) else [net]
+
+
+def _form(net: nn.Module) -> PersonWise:
     dtype = next(net.parameters()).dtype
     # glibc returns freed memory to the system from twice the largest block freed so far, 32 MiB at most. Once such a block has been
     # freed, micro-batches get the pages of the last one instead of new ones: up to twice as fast.
@@ -140,24 +150,16 @@ def fuse(net: nn.Module) -> nn.Module:
         return FORMS[type(net)](net, exact if dtype == torch.float64 else exact.float()).to(dtype).eval()
 
 
-def splits_batches(net: nn.Module) -> bool:
-    """Whether the fused form of a net computes a few persons at a time on a CPU, so that a large batch takes no more memory."""
-    return all(map(_has_form, net.members.values() if isinstance(net, Members) and _as_made(net) else [net]))
-
-
-def _has_form(net: nn.Module) -> bool:
-    return type(net) in FORMS and all(_as_made(module) for module in net.modules())
-
-
 def state_of(net: nn.Module) -> Hashable:
-    """What differs once a form of a net is out of date: other weights, changed weights, other hooks.
+    """What differs once a form of a net is out of date: other weights, changed weights, other layers or settings of layers, other hooks.
 
     Tensors made in inference mode do not tell that they were changed: with one of them it differs every time.
     """
-    tensors = list(itertools.chain(net.parameters(), net.buffers()))
+    modules = list(net.modules())
+    tensors = [t for module in modules for t in (*module._parameters.values(), *module._buffers.values()) if t is not None]
     if any(t.is_inference() for t in tensors):
         return object()
-    return tuple((t.data_ptr(), t._version) for t in tensors), tuple(_hooks(module) for module in net.modules())
+    return tuple((t.data_ptr(), t._version) for t in tensors), tuple((layer_of(module), _hooks(module)) for module in modules)
 
 
 def vectors_of(net: nn.Module, compile: str = "") -> Callable[[Tensor], Tensor]:
@@ -173,11 +175,15 @@ def vectors_of(net: nn.Module, compile: str = "") -> Callable[[Tensor], Tensor]:
 
 
 def _hooks(module: nn.Module) -> int:
-    return len(module._forward_hooks) + len(module._forward_pre_hooks)
+    """How many functions run beside the forward of a module's class, or in its place."""
+    return len(module._forward_hooks) + len(module._forward_pre_hooks) + ("forward" in vars(module))
 
 
-def _as_made(module: nn.Module) -> bool:
-    return type(module).__module__.startswith(("torch.nn.modules.", "skelzoo.nets.")) and not _hooks(module)
+def _as_made(net: nn.Module) -> bool:
+    if not isinstance(net, Net) or net.made is None or any(map(_hooks, net.modules())):
+        return False
+    now, made = ({name: layer for name, layer in layers.items() if not name.startswith("head")} for layers in (layers_of(net), net.made))
+    return now == made
 
 
 def _with_inputs(stack: nn.Module, statistics: InputStatistics | None) -> nn.Module:

@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
+
+ALIKE: Mapping[type[nn.Module], str] = {
+    nn.BatchNorm1d: "BatchNorm",
+    nn.BatchNorm2d: "BatchNorm",
+    nn.SyncBatchNorm: "BatchNorm",
+    nn.Dropout: "Identity",
+    nn.Identity: "Identity",
+}
+"""Classes that compute the same in evaluation, under one name."""
+
+SETTINGS = ("eps", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode", "ceil_mode", "track_running_stats")
+"""What, beside class and tensors, decides what torch's layers compute in evaluation."""
+
+
+def layer_of(module: nn.Module) -> tuple[Any, ...]:
+    """What a module is beside its tensors: its class and SETTINGS, None for those that it does not have."""
+    own = vars(module)
+    return ALIKE.get(type(module), type(module)), *[own.get(name) for name in SETTINGS]
+
+
+def layers_of(net: nn.Module) -> dict[str, tuple[Any, ...]]:
+    """Name of every part of a net -> what it is, see ``layer_of``, and then the names of its own tensors."""
+    named = net.named_modules(remove_duplicate=False)
+    return {name: (*layer_of(m), *(n for n, tensor in (*m._parameters.items(), *m._buffers.items()) if tensor is not None)) for name, m in named}
 
 
 class Net(nn.Module):
@@ -12,11 +39,13 @@ class Net(nn.Module):
         embedding_dim: D.
         head: (N, D) -> (N, classes), or None.
         reads: C and V of the clips, where ``archs.build`` made the net.
+        made: ``layers_of`` the net as ``archs.build`` made it.
     """
 
     embedding_dim: int
     head: nn.Module | None
     reads: tuple[int, int] | None = None
+    made: Mapping[str, tuple[Any, ...]] | None = None
 
     @property
     def feature_names(self) -> tuple[str, ...]:

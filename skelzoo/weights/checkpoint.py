@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from skelzoo.errors import CheckpointError
 from skelzoo.nets.archs import ARCHS, build
-from skelzoo.nets.net import Net
+from skelzoo.nets.net import SETTINGS, Net, layers_of
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.weights.files import CARD, CONFIG, GET_AGAIN, GOLDEN, MODEL, FileInfo, dump_json, new_folder, write_checksums
 from skelzoo.weights.manifest import ModelConfig
@@ -151,7 +151,7 @@ def tensors_of(net: nn.Module) -> dict[str, Tensor]:
 
 
 def check_net(net: nn.Module, config: ModelConfig, name: str) -> None:
-    """Check that a net's tensors are those of its config, so that what is saved can be loaded again.
+    """Check that a net's tensors and layers are those of its config, so that what is saved can be loaded again.
 
     Args:
         name: of the encoder, for the message.
@@ -159,15 +159,35 @@ def check_net(net: nn.Module, config: ModelConfig, name: str) -> None:
     Raises:
         CheckpointError: they are not; the message says which differ.
     """
-    with Shapes():
-        shapes = build_net(config).state_dict()
-    problems = _differences(shapes, tensors_of(net))
+    with Shapes(), torch.random.fork_rng([]):
+        fresh = build_net(config)
+    problems = _differences(fresh.state_dict(), tensors_of(net)) or _other_layers(fresh, net)
     if problems:
         raise CheckpointError(
             f"{name}: its net is no longer that of its config ({config.arch}, {config.num_classes} classes), so it could not be loaded again: {problems}. "
             "Give it the layers it was made with: skelzoo.load(NAME, num_classes=N) makes a head of another size, torch.nn.utils.parametrize.remove_parametrizations "
             "and the merging of adapters bring weights back under their own names. Nothing was written."
         )
+
+
+def _other_layers(expected: nn.Module, found: nn.Module) -> str:
+    """Which layers differ between nets of equal tensors; "" for none."""
+    layers = layers_of(expected)
+    # What torch.compile puts around a module is named before that module.
+    others = {f"{name}.".replace(COMPILED, "").rstrip("."): layer for name, layer in layers_of(found).items()}
+    problems = [f"missing layer {name}" for name in layers if name not in others] + [f"unexpected layer {name}" for name in others if name not in layers]
+    for name in layers.keys() & others.keys():
+        values = zip(("class", *SETTINGS), layers[name], others[name], strict=False)
+        problems += [f"{name} has {what} {_name(b)}, the net needs {_name(a)}" for what, a, b in values if a != b][:1]
+    return _listed(sorted(problems))
+
+
+def _name(value: Any) -> str:
+    return getattr(value, "__name__", None) or str(value)
+
+
+def _listed(problems: Sequence[str]) -> str:
+    return "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
 
 
 def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
@@ -177,7 +197,7 @@ def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
         f"{k} has shape {tuple(found[k].shape)}, the net needs {tuple(v.shape)}" for k, v in expected.items() if k in found and found[k].shape != v.shape
     ]
     problems += [f"{k} has type {found[k].dtype}, the net needs {v.dtype}" for k, v in expected.items() if k in found and found[k].dtype != v.dtype]
-    return "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
+    return _listed(problems)
 
 
 def save_folder(

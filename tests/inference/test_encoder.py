@@ -210,12 +210,16 @@ def test_changed_weights_are_seen() -> None:
     def replace_part() -> None:
         first.norm2 = nn.BatchNorm2d(4).eval()
 
+    def replace_forward() -> None:
+        plain = first.forward
+        first.forward = lambda *x: 2 * plain(*x)
+
     changes: list[Callable[[], Any]] = [
         lambda: net.load_state_dict(other.state_dict()),
         lambda: net.load_state_dict({k: v + 0.1 for k, v in other.state_dict().items()}, assign=True),
         lambda: first.norm1.running_mean.add_(1),
         lambda: first.temporal_conv.register_forward_hook(lambda _, __, out: 2 * out),
-        replace_data, step, replace_part,
+        replace_data, step, replace_part, replace_forward,
     ]  # fmt: skip
     for change in changes:
         before = encoder.embed(clip)
