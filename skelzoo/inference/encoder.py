@@ -203,7 +203,7 @@ class Encoder:
         """The ``top_k`` likeliest classes of each clip, best first; ``scores`` gives those of all in the order of ``labels``. The other arguments and errors are those of ``embed``.
 
         Raises:
-            ContractError: the encoder has no classification head, or ``top_k`` is no whole number of at least 1.
+            ContractError: the encoder has no classification head, or one of another number of classes than its config; or ``top_k`` is no whole number of at least 1.
         """
         if not isinstance(top_k, numbers.Integral) or top_k < 1:
             raise ContractError(f"top_k is {top_k!r}. Give a whole number of at least 1; the axes of an array go into axes=.")
@@ -219,7 +219,7 @@ class Encoder:
             (N, classes) float32, row i is clip i, columns in the order of ``labels``.
 
         Raises:
-            ContractError: the encoder has no classification head.
+            ContractError: the encoder has no classification head, or one of another number of classes than its config.
         """
         return self._run(self._scored(), clips, axes, prepared, self._batch_size() if batch_size is None else batch_size, progress)["p"]
 
@@ -314,7 +314,14 @@ class Encoder:
         return lambda x: {"p": self._logits(vectors(x)).softmax(-1)}
 
     def _logits(self, z: Tensor) -> Tensor:
-        return self.net.forward_head(z).float()
+        logits = self.net.forward_head(z).float()
+        given, expected = logits.shape[1], self.config.num_classes
+        if given != expected:
+            raise ContractError(
+                f"{self.name}: its head gives {given} numbers for a clip, its config says {expected} classes. "
+                "Load it with skelzoo.load(NAME, num_classes=N) and train the head it then has, or run a head of your own on what embed gives."
+            )
+        return logits
 
     def _run(
         self,

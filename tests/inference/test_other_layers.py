@@ -14,7 +14,7 @@ from torch import nn
 
 import skelzoo
 from skelzoo import Contract, Encoder, prepare
-from skelzoo.errors import CheckpointError
+from skelzoo.errors import CheckpointError, ContractError
 from skelzoo.nets.fused import has_form
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
@@ -94,3 +94,12 @@ def test_copies_and_a_head_or_no_dropout_of_ones_own_keep_the_fused_form(arch: s
             net.set_submodule(name, nn.Identity())
     net.head = nn.Sequential(nn.Dropout(), nn.Linear(net.embedding_dim, 9))
     assert has_form(net)
+
+
+@pytest.mark.parametrize(("head", "given"), [(nn.Linear(16, 2), 2), (nn.Identity(), 16), (None, 0)], ids=str)
+def test_a_head_of_another_number_of_classes_names_no_class(head: nn.Module | None, given: int) -> None:
+    encoder = encoder_of("skeattnclr-stgcn")
+    encoder.net.head = head
+    for call in (encoder.classify, encoder.scores):
+        with pytest.raises(ContractError, match=rf"its head gives {given} numbers for a clip, its config says 3 classes\. Load it with .*num_classes"):
+            call(CLIPS)
