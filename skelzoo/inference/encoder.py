@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import tempfile
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -226,7 +226,7 @@ class Encoder:
     def features(
         self,
         clips: Clips,
-        at: str | Sequence[str] = ("pooled",),
+        at: str | Iterable[str] = ("pooled",),
         *,
         axes: str = AXES,
         prepared: bool = False,
@@ -241,7 +241,10 @@ class Encoder:
         Raises:
             ContractError: a name the net does not have, or of what the weights never learned.
         """
-        at = (at,) if isinstance(at, str) else at
+        try:
+            at = (at,) if isinstance(at, str) else tuple(at)
+        except TypeError as error:
+            raise ContractError(f"at is {at!r}. Give names of encoder.feature_names, or leave it out for the pooled vector.") from error
         unknown = [n for n in at if n not in self.feature_names]
         if unknown:
             raise ContractError(f"{self.config.arch} has no features {', '.join(unknown)}. It has, by encoder.feature_names: {', '.join(self.feature_names)}.")

@@ -128,6 +128,9 @@ def test_features(encoder: Encoder, clips: list[Clip]) -> None:
     same(features["pooled"], encoder.embed(clips))
     with pytest.raises(ContractError, match=r"no features block99, x\. It has, by encoder\.feature_names: block0, "):
         encoder.features(clips, at=["block0", "block99", "x"])
+    assert tuple(encoder.features(clips, (name for name in ("salient", "pooled")))) == ("salient", "pooled")
+    with pytest.raises(ContractError, match=r"at is None\. Give names of encoder\.feature_names"):
+        encoder.features(clips, at=None)
 
 
 @pytest.mark.parametrize(
