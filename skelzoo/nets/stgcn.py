@@ -92,7 +92,7 @@ class STGCN(nn.Module):
         super().__init__()
         if hidden_channels < 1 or hidden_dim < 1 or graph not in GRAPHS:
             raise ValueError(f"widths {hidden_channels} and {hidden_dim} must be at least 1, and graph {graph!r} one of {', '.join(GRAPHS)}")
-        self.memory_format = torch.channels_last if fast else torch.contiguous_format
+        self.fast = fast
         joints, c = len(layout), hidden_channels
         self.adjacency: Tensor
         self.register_buffer("adjacency", GRAPHS[graph](layout), persistent=False)
@@ -110,7 +110,7 @@ class STGCN(nn.Module):
         """
         n, c, _, v, m = x.shape
         x = self.input_norm(rearrange(x, "n c t v m -> (n m) (v c) t", c=c, v=v, n=n, m=m))
-        x = rearrange(x, "b (v c) t -> b c t v", v=v).contiguous(memory_format=self.memory_format)
+        x = rearrange(x, "b (v c) t -> b c t v", v=v).contiguous(memory_format=torch.channels_last if self.fast else torch.contiguous_format)
         outputs = []
         for block in self.blocks[: None if last is None else last + 1]:
             x = block(x, self.adjacency)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +17,7 @@ from torch import Tensor, nn
 from skelzoo import create, get_layout, list_layouts
 from skelzoo.errors import CheckpointError, LayoutError, UnknownArchError
 from skelzoo.nets.archs import ARCHS
+from skelzoo.nets.fused import has_form
 from skelzoo.nets.pooling import Pooling
 
 LAYOUTS = [n for n in list_layouts() if get_layout(n).dimensions == 3]
@@ -249,6 +254,22 @@ def test_create_is_random_but_seeded() -> None:
     assert all(torch.equal(one[k], same[k]) for k in one) and not torch.equal(
         one["backbone.blocks.0.graph_conv.weight"], other["backbone.blocks.0.graph_conv.weight"]
     )
+
+
+def saved(net: nn.Module, path: Path) -> nn.Module:
+    torch.save(net, path)
+    return torch.load(path, weights_only=False)
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda net, path: copy.deepcopy(net), lambda net, path: pickle.loads(pickle.dumps(net)), saved], ids=["copy", "pickle", "save"]
+)
+@pytest.mark.parametrize("arch", ARCHS)
+def test_nets_are_copied_pickled_and_saved_whole(arch: str, copied: Callable[[nn.Module, Path], nn.Module], tmp_path: Path) -> None:
+    net, x = net_for(arch).eval(), inputs(arch)
+    twin = copied(net, tmp_path / "net.pt")
+    with torch.inference_mode():
+        assert torch.equal(twin(x), net(x)) and has_form(twin) == has_form(net)
 
 
 def test_unknown_arch_comes_with_near_names() -> None:
