@@ -77,7 +77,7 @@ def load(
 
 
 def create(arch: str, *, layout: str | Layout, num_classes: int = 0, in_channels: int | None = None, options: Mapping[str, Any] | None = None) -> Net:
-    """A net with random weights, for training.
+    """A net with random weights, for training, on torch's default device and in its default type.
 
     Args:
         arch: e.g. ``"skeattnclr-stgcn"``; an unknown name gets the list of them.
@@ -98,7 +98,7 @@ def create(arch: str, *, layout: str | Layout, num_classes: int = 0, in_channels
     check_options(arch, chosen)
     if in_channels is None:
         in_channels = joints.dimensions * find_arch(arch).streams(chosen)
-    return build(arch, joints, in_channels, num_classes, chosen)
+    return build(arch, joints, in_channels, num_classes, chosen).to(torch.get_default_device(), torch.get_default_dtype())
 
 
 NOT_CHECKED = "not checked, as the files it needs are not what they must be"

@@ -73,7 +73,7 @@ ARCHS: Mapping[str, Arch] = {
 
 @torch.inference_mode(False)  # whose tensors have no version counters, by which changed weights are seen
 def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options: Mapping[str, Any]) -> Net:
-    """A net with random weights.
+    """A net with random weights, in float32 on the CPU whatever torch's default type and device are.
 
     Raises:
         UnknownArchError: with near names.
@@ -84,7 +84,8 @@ def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options
         if not isinstance(number, numbers.Integral) or number < least:
             raise CheckpointError(f"{arch}: a net of {number!r} {what} cannot be built. Give a whole number of at least {least}.")
     try:
-        net = ARCHS[arch].build(layout, in_channels, num_classes, options)
+        with torch.device("cpu"):
+            net = ARCHS[arch].build(layout, in_channels, num_classes, options).float()
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"{arch}: a net cannot be built with options {dict(options)}, {in_channels} channels and {num_classes} classes ({error})."

@@ -155,7 +155,7 @@ class Mix(nn.Module):
     def _bags_of(self, frames: int) -> tuple[Tensor, Tensor, Tensor]:
         """For every sum of so many frames: its joints, where they begin, their weights."""
         with torch.inference_mode(False):
-            each = torch.arange(frames, dtype=torch.int32)[:, None]
+            each = torch.arange(frames, dtype=torch.int32, device=self.joints.device)[:, None]
             joints, starts = self.joints + self.matrix.shape[1] * each, self.starts + len(self.joints) * each
             return joints.flatten(), starts.flatten(), self.weights.repeat(frames)
 

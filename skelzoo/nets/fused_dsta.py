@@ -91,7 +91,7 @@ def _convolution(part: nn.Module, shortcut: nn.Module) -> nn.Sequential:
     """A convolution plus a 1x1 one of the same input and stride, or plus the input: one convolution, and the activation."""
     assert isinstance(part, nn.Sequential) and isinstance(part[0], nn.Conv2d)
     weight, bias = fold(*part)
-    centre = torch.eye(len(weight)).to(weight)
+    centre = torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
     if isinstance(shortcut, nn.Sequential):
         extra, shift = fold(*shortcut)
         centre, bias = extra[:, :, 0, 0], bias + shift

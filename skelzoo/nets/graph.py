@@ -18,7 +18,7 @@ def directed_partitions(layout: Layout) -> Tensor:
         k=2 the mean of its children. There is no centre joint and no hop distance.
     """
     count = len(layout)
-    adjacency = torch.zeros(3, count, count)
+    adjacency = torch.zeros(3, count, count, dtype=torch.float32)
     adjacency[0] = torch.eye(count)
     for child, parent in enumerate(layout.parents):
         if parent >= 0:
@@ -55,7 +55,7 @@ def undirected_adjacency(layout: Layout, links: bool = True) -> Tensor:
     edges = [(child, parent) for child, parent in enumerate(layout.parents) if parent >= 0]
     if links:
         edges += [(layout.index(a), layout.index(b)) for a, b in layout.links]
-    adjacency = torch.zeros(len(layout), len(layout))
+    adjacency = torch.zeros(len(layout), len(layout), dtype=torch.float32)
     for a, b in edges:
         adjacency[a, b] = adjacency[b, a] = 1
     return adjacency

@@ -110,7 +110,7 @@ class Pyramid(nn.Module):
 
 def _members(groups: Sequence[Sequence[int]], joints: int) -> Tensor:
     """(V, G), 1 where the joint is in the group, else 0."""
-    return torch.tensor([[float(j in group) for group in groups] for j in range(joints)])
+    return torch.tensor([[float(j in group) for group in groups] for j in range(joints)], dtype=torch.float32)
 
 
 class PSP(Net):

@@ -72,7 +72,7 @@ def fine_tuned_on(data: bytes) -> frozenset[str]:
 
 @torch.inference_mode(False)
 def build_net(config: ModelConfig) -> Net:
-    """A net with random weights, in float32 whatever torch's default type is.
+    """A net with random weights, in float32 on the CPU.
 
     Raises:
         CheckpointError: the arch is unknown or does not take the options, or clips of the contract do not fit the net.
@@ -89,7 +89,7 @@ def build_net(config: ModelConfig) -> Net:
             f"{config.arch}: the contract gives {c.frames} frames and {c.persons} persons, the options "
             + ", ".join(f"{n}={sizes[n]}" for n in ("num_frames", "num_persons") if n in sizes) + ". Make them the same."
         )  # fmt: skip
-    return net.float()
+    return net
 
 
 def _numbers(value: Any) -> Iterator[int]:

@@ -348,15 +348,6 @@ def test_a_callers_autocast_changes_no_vector_then_or_later(arch: str) -> None:
     same(within.embed(x, prepared=True), expected)
 
 
-def test_torchs_default_type_changes_no_vector(encoder: Encoder, clips: list[Clip], tmp_path: Path) -> None:
-    folder, before = encoder.save(tmp_path / "model"), torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        same(skelzoo.load(f"local:{folder}", device="cpu").embed(clips), encoder.embed(clips))
-    finally:
-        torch.set_default_dtype(before)
-
-
 def test_a_mapped_file_of_prepared_clips(encoder: Encoder, clips: list[Clip], tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     np.save(tmp_path / "x.npy", prepare_batch(clips, encoder.contract))
     same(encoder.embed(np.load(tmp_path / "x.npy", mmap_mode="r"), prepared=True), encoder.embed(clips))
