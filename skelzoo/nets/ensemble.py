@@ -40,11 +40,13 @@ class Members(Net):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, C, T, V, M) -> (N, D), the members' vectors in their order."""
+        self.check_clips(x)
         parts = self.parts(x, len(self.members))
         return torch.cat([m.forward_features(part) for m, part in zip(self.members.values(), parts, strict=True)], 1)  # type: ignore[operator]
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """``pooled`` (N, D), and what each member computes, after its name and a dot."""
+        self.check_clips(x)
         out: dict[str, Tensor] = {}
         for (member, net), part in zip(self.members.items(), self.parts(x, len(self.members)), strict=True):
             out |= {f"{member}.{name}": tensor for name, tensor in net.features(part).items()}  # type: ignore[operator]

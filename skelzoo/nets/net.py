@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 ALIKE: Mapping[type[nn.Module], str] = {
@@ -53,7 +54,11 @@ class Net(nn.Module):
         raise NotImplementedError
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) -> (N, D)."""
+        """(N, C, T, V, M) -> (N, D).
+
+        Raises:
+            ValueError: see ``check_clips``.
+        """
         raise NotImplementedError
 
     def forward_head(self, z: Tensor) -> Tensor:
@@ -64,12 +69,22 @@ class Net(nn.Module):
         """(N, C, T, V, M) -> logits (N, classes).
 
         Raises:
-            ValueError: clips of other channels or joints.
+            ValueError: see ``check_clips``.
         """
-        if self.reads is not None and (x.dim() != 5 or (x.shape[1], x.shape[3]) != self.reads):
-            raise ValueError(f"this net reads (N, {self.reads[0]}, T, {self.reads[1]}, M), got {tuple(x.shape)}")
         return self.forward_head(self.forward_features(x))
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """(N, C, T, V, M) -> everything the net computes on the way, by name."""
+        """(N, C, T, V, M) -> everything the net computes on the way, by name. Raises as ``forward_features``."""
         raise NotImplementedError
+
+    def check_clips(self, x: Tensor) -> None:
+        """Raises ValueError: clips of other channels or joints, or of another type than the weights outside of ``torch.autocast``."""
+        if self.reads is None or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return
+        if x.dim() != 5 or (x.shape[1], x.shape[3]) != self.reads:
+            raise ValueError(f"this net reads (N, {self.reads[0]}, T, {self.reads[1]}, M), got {tuple(x.shape)}")
+        first = next(self.parameters(), None)  # none in a replica of DataParallel
+        if first is None or x.dtype == first.dtype or x.dtype in {p.dtype for p in self.parameters()}:
+            return
+        if not (torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)):
+            raise ValueError(f"this net computes in {first.dtype}, got clips of {x.dtype}. Give x.to({first.dtype}), or bring the net to that type.")

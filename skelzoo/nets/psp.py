@@ -197,6 +197,7 @@ class PSP(Net):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, C, T, V, M) -> (N, streams * D): the pooled vectors of joint and motion side by side."""
+        self.check_clips(x)
         return self.pooled(self.maps(x)[0], x)
 
     def forward_head(self, z: Tensor) -> Tensor:
@@ -247,6 +248,7 @@ class PSP(Net):
             ``joint_stream`` and ``motion_stream`` (N, D') where there are two; with a pyramid ``body_level``, ``part_level``,
             ``joint_level`` and, as the contrast sees them, ``projection_body_level`` .. (N, streams * D).
         """
+        self.check_clips(x)
         maps, persons = self.maps(x)[0], x.shape[-1]
         blocks = [torch.cat(streams, 1) for streams in zip(*maps, strict=True)]
         out = {f"block{i}": rearrange(b, "(n m) d t v -> n d t v m", m=persons) for i, b in enumerate(blocks)}

@@ -58,6 +58,7 @@ class SkeAttnCLR(Net):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, C, T, V, M) -> (N, D), D = channels of ``embed_blocks`` times the vectors pooled apart; later blocks are not run."""
+        self.check_clips(x)
         maps = self.backbone(x, max(self.embed_blocks))
         vectors = [pool(self.embed_pooling, maps[i], x.shape[0]) for i in self.embed_blocks]
         if self.embed_input is not None:
@@ -83,6 +84,7 @@ class SkeAttnCLR(Net):
             ``pooled``; ``projection`` (N, feature_dim), the vector the contrastive loss sees. The last four mean nothing of weights converted
             from the authors' linear evaluation or fine-tuning, whose neck is random; ``Encoder.features`` then refuses them.
         """
+        self.check_clips(x)
         maps = self.backbone(x)
         masked = self.neck(maps[-1], len(maps[-1]) // len(x))
         out = {f"block{i}": rearrange(b, "(n m) d t v -> n d t v m", n=len(x)) for i, b in enumerate(maps)}

@@ -151,10 +151,12 @@ class STGCNClassifier(Net):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, C, T, V, M) -> (N, D); absent persons count in the mean, as in the authors' code."""
+        self.check_clips(x)
         pooled: Tensor = reduce(self.backbone(x)[-1], "(n m) d t v -> n d", "mean", m=x.shape[-1])
         return pooled
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """``block0`` .. ``block9`` (N, D_i, T_i, V, M), and ``pooled`` (N, D), the vector of ``forward_features``."""
+        self.check_clips(x)
         blocks = [rearrange(b, "(n m) d t v -> n d t v m", m=x.shape[-1]) for b in self.backbone(x)]
         return {**{f"block{i}": b for i, b in enumerate(blocks)}, "pooled": reduce(blocks[-1], "n d t v m -> n d", "mean")}

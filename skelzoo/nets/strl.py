@@ -145,6 +145,7 @@ class STRL(Net):
         Raises:
             ValueError: more frames or persons than the net was built for.
         """
+        self.check_clips(x)
         return self.pooled(self.maps(x, max(self.embed_layers)), x)
 
     def maps(self, x: Tensor, last: int = -1) -> list[Tensor]:
@@ -168,6 +169,7 @@ class STRL(Net):
             encoders make of it (before fine-tuning these and the joint embedding alone are pretrained, the ``position`` added between them is random); ``layer0`` .. (N, dim, T, V, M), outputs of
             the layers; ``pooled`` (N, D), the vector of ``forward_features``.
         """
+        self.check_clips(x)
         persons = x.shape[4]
         embedded, layers = self._embed(x), self.maps(x)
         maps = {"embedded": embedded, "encoded": self._encode(0, embedded, persons), **{f"layer{i}": h for i, h in enumerate(layers)}}

@@ -62,12 +62,18 @@ def variant(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_clips_of_another_shape_are_refused(arch: str) -> None:
+def test_clips_of_another_shape_or_type_are_refused(arch: str) -> None:
     net, x = net_for(arch).eval(), inputs(arch)
-    for wrong in (x[:, :, :, :-1], x[:, :-1], torch.cat([x, x], 1), x[..., 0], x.transpose(2, 3)):
-        with pytest.raises(ValueError, match=re.escape(f"this net reads (N, {x.shape[1]}, T, 20, M), got {tuple(wrong.shape)}")):
-            net(wrong)
-    assert net(x).shape == (3, 4)
+    for call in (net, net.forward_features, net.features):
+        for wrong in (x[:, :, :, :-1], x[:, :-1], torch.cat([x, x], 1), x[..., 0], x.transpose(2, 3)):
+            with pytest.raises(ValueError, match=re.escape(f"this net reads (N, {x.shape[1]}, T, 20, M), got {tuple(wrong.shape)}")):
+                call(wrong)
+        for wrong in (x.double(), x.bfloat16(), x.long()):
+            with pytest.raises(ValueError, match=rf"this net computes in torch\.float32, got clips of {wrong.dtype}\. Give x\.to\(torch\.float32\)"):
+                call(wrong)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(x.bfloat16()).shape == net(x).shape == (3, 4)
+    assert net(x).shape == net.double()(x.double()).shape == (3, 4)
 
 
 @pytest.mark.parametrize("layout", ["ntu25", "coco17"])
