@@ -23,13 +23,18 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Random numbers of the CPU and of a device from a seed; afterwards they go on where they were. Those of other devices are left alone."""
     kind = device.type
     with torch.random.fork_rng([] if kind == "cpu" else [device], device_type="cuda" if kind == "cpu" else kind):
-        torch.default_generator.manual_seed(int(seed))  # torch.manual_seed would seed every device
-        if kind == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(int(seed))
-        elif kind == "mps":
-            torch.mps.manual_seed(int(seed))
+        begin_at(seed, device)
         yield
+
+
+def begin_at(seed: int, device: torch.device) -> None:
+    """Seed the random numbers of the CPU and of a device; ``torch.manual_seed`` would seed every device."""
+    torch.default_generator.manual_seed(int(seed))
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(int(seed))
+    elif device.type == "mps":
+        torch.mps.manual_seed(int(seed))
 
 
 def random_states(device: torch.device) -> dict[str, Tensor]:

@@ -349,9 +349,9 @@ def test_runs_need_no_network_and_leave_torch_as_it_was(data: Path, tmp_path: Pa
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     threads: Callable[[], int] = torch.get_num_threads
-    before = (threads(), torch.get_default_dtype(), torch.is_grad_enabled())
+    before = (threads(), torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_rng_state().tolist())
     run(data, tmp_path / "run", stop_after=1)
-    assert (threads(), torch.get_default_dtype(), torch.is_grad_enabled()) == before
+    assert (threads(), torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_rng_state().tolist()) == before
 
 
 def test_the_recipe_is_written_as_json(whole: Path) -> None:

@@ -27,16 +27,21 @@ from skelzoo.learn.pretrain.batches import Batches
 from skelzoo.learn.pretrain.data import check_files, file_hashes, pretraining_array
 from skelzoo.learn.pretrain.methods import build_method, stored
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
+from skelzoo.learn.training import begin_at, seeded
 from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.writing import alone, whole_file
-from skelzoo.weights.checkpoint import UNREADABLE, build_net
+from skelzoo.weights.checkpoint import UNREADABLE, build_net, read_net
+from skelzoo.weights.files import CONFIG, MODEL
+from skelzoo.weights.hub import Hub
 from skelzoo.weights.manifest import ModelConfig
+from skelzoo.weights.sources import locate_weights
 
 LOG, CHECKPOINT, RECIPE, HEAD, RESULT, LOCK = "log.csv", "checkpoint.pt", "recipe.json", "head.json", "weights", ".lock"
 
 
 @torch.inference_mode(False)
+@torch.random.fork_rng([])
 def pretrain(
     recipe: str | Recipe,
     data: str | Path,
@@ -50,7 +55,7 @@ def pretrain(
     """Pretrain an encoder; called again with the same ``out`` it goes on where it was stopped.
 
     Every step seeds torch with (seed, step), so that a resumed run draws the same batches, augmentations and
-    dropout as one that was never stopped.
+    dropout as one that was never stopped. The caller's random numbers go on as if nothing had been drawn.
 
     Args:
         recipe: name, JSON path or Recipe.
@@ -87,7 +92,7 @@ def pretrain(
             _write(folder / RECIPE, _recipe_text(recipe))
         finished = run.step == recipe.steps and (folder / RESULT).is_dir()
         last = recipe.steps if stop_after is None else min(recipe.steps, stop_after)
-        with without_autocast(run.fabric.device):
+        with without_autocast(run.fabric.device), seeded(recipe.seed, run.fabric.device):
             run.train(last)
         if last < recipe.steps:
             return folder
@@ -105,6 +110,7 @@ def _finish(encoder: Encoder, recipe: Recipe, folder: Path, data: str | Path) ->
     encoder.save(folder / RESULT)
 
 
+@torch.random.fork_rng([])
 def refit(recipe: str | Recipe, data: str | Path, out: str | Path, device: str = "auto") -> Path:
     """Fit the head of a finished run anew, and save its weights with it.
 
@@ -169,10 +175,12 @@ def _check_claim(folder: Path, recipe: Recipe) -> None:
 
 def _begin_with(net: nn.Module, recipe: Recipe) -> None:
     """Give a net the weights of the model that the recipe starts with."""
-    start = Encoder.from_pretrained(str(recipe.start), device="cpu")
-    body = _without_head(start.net)
+    located = locate_weights(str(recipe.start), Hub())
+    # Not by Encoder.from_pretrained: what this draws for a net without weights moves on the run's random numbers, as it did in runs before.
+    config, start = read_net(located, located.read(CONFIG), located.read(MODEL))
+    body = _without_head(start)
     shapes = ({name: t.shape for name, t in state.items()} for state in (body, _without_head(net)))
-    known, ours = _decides(start.config), _decides(ModelConfig(recipe.arch, recipe.options, recipe.contract))
+    known, ours = _decides(config), _decides(ModelConfig(recipe.arch, recipe.options, recipe.contract))
     other = [name for name in ours if known.get(name) != ours[name]]
     if other or next(shapes) != next(shapes):
         which = f" ({', '.join(f'{name}: {known.get(name)!r}, here {ours[name]!r}' for name in other)})" if other else ""
@@ -206,7 +214,7 @@ class Run:
     def __init__(self, recipe: Recipe, folder: Path, data: str | Path, device: str, devices: int = 1, nodes: int = 1, compile: bool = False) -> None:
         self.recipe, self.folder, self.step = recipe, folder, 0
         self.config = ModelConfig(recipe.arch, recipe.options, recipe.contract)
-        torch.manual_seed(recipe.seed)
+        torch.default_generator.manual_seed(recipe.seed)
         self.net = build_net(self.config)
         if recipe.start is not None and not (folder / CHECKPOINT).is_file():
             _begin_with(self.net, recipe)
@@ -271,7 +279,7 @@ class Run:
             group["lr"] = o.rate(self.step, r.steps)
         with record_function("data"):
             batch = self.clips[self._indices()]
-        torch.manual_seed(r.seed * 1_000_003 + self.step)
+        begin_at(r.seed * 1_000_003 + self.step, self.fabric.device)
         torch.clear_autocast_cache()  # which inside a caller's autocast still holds the weights of the step before
         losses = self.method(*self._views(batch))
         with record_function("backward"):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from skelzoo.learn.pretrain import processes
+from skelzoo.learn.training import begin_at
 
 
 class Method(nn.Module):
@@ -41,7 +42,7 @@ class Method(nn.Module):
             views = [processes.own_rows(view) for view in self.views(clips)]
             if processes.count() > 1:
                 # Until here all processes have to draw the same numbers, from here on (dropout) each its own.
-                torch.manual_seed(int(torch.randint(2**62, ())) + processes.rank())
+                begin_at(int(torch.randint(2**62, ())) + processes.rank(), clips.device)
             return views
 
     def forward(self, *views: Tensor) -> Any:
