@@ -178,7 +178,8 @@ def verify(
     if not {MODEL, CONFIG} <= data.keys():
         return result
     try:
-        config, net = read_net(located, data[CONFIG], data[MODEL])
+        with torch.random.fork_rng([]):
+            config, net = read_net(located, data[CONFIG], data[MODEL])
     except (CheckpointError, UnknownArchError) as error:
         return replace(result, load=str(error))
     encoder = Encoder(net, config, result.name, device)

@@ -57,6 +57,14 @@ def make_encoder(seed: int = 0, labels: Sequence[str] | None = ("sit", "stand", 
     return Encoder(randomise(build_net(config), seed), config, "tiny", device="cpu", **settings)
 
 
+def encoder_of(arch: str) -> Encoder:
+    """A small encoder of an arch, for 24 frames of two persons in its papers' streams."""
+    streams = ("joint", "motion") if arch.startswith("psp") else ("joint", "bone", "motion") if arch.endswith("3s") else ("joint",)
+    contract = Contract("kinect20", 3, 2, 24, ({"step": "center"}, {"step": "resample", "frames": 24}), streams)
+    config = ModelConfig(arch, SMALL[arch], contract, 3, ("sit", "stand", "wave"))
+    return Encoder(randomise(build_net(config)), config, device="cpu")
+
+
 def make_clip(seed: int = 0, frames: int = 20, persons: int = 1, layout: str = "kinect20", channels: int = 3) -> Clip:
     """A made-up body that turns, travels and moves every joint."""
     rng = np.random.default_rng(seed)

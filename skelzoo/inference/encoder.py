@@ -105,7 +105,8 @@ class Encoder:
         """``skelzoo.load`` under the name that users of the Hub expect; arguments and errors are the same."""
         located = locate_weights(name, Hub(endpoint, cache_dir, local_files_only, token))
         data = located.read(MODEL)
-        config, net = read_net(located, located.read(CONFIG), data, num_classes)
+        with torch.random.fork_rng([], enabled=num_classes is None):  # only a new head is to draw from the caller's random numbers
+            config, net = read_net(located, located.read(CONFIG), data, num_classes)
         encoder = cls(net, config, located.source.name, device, dtype, compile)
         encoder._card = located.card(), state_of(encoder.net) if num_classes is None else None
         encoder.fine_tuned_on = fine_tuned_on(data)

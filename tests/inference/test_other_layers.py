@@ -9,24 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import SMALL, make_clip, randomise, same
+from tiny import SMALL, encoder_of, make_clip, same
 from torch import nn
 
 import skelzoo
-from skelzoo import Contract, Encoder, prepare
+from skelzoo import Encoder, prepare
 from skelzoo.errors import CheckpointError, ContractError
 from skelzoo.nets.fused import has_form
-from skelzoo.weights.checkpoint import build_net
-from skelzoo.weights.manifest import ModelConfig
 
 CLIPS = [make_clip(i, 30) for i in range(3)]
-
-
-def encoder_of(arch: str) -> Encoder:
-    streams = ("joint", "motion") if arch.startswith("psp") else ("joint", "bone", "motion") if arch.endswith("3s") else ("joint",)
-    contract = Contract("kinect20", 3, 2, 24, ({"step": "center"}, {"step": "resample", "frames": 24}), streams)
-    config = ModelConfig(arch, SMALL[arch], contract, 3, ("sit", "stand", "wave"))
-    return Encoder(randomise(build_net(config)), config, device="cpu")
 
 
 def of_the_net(encoder: Encoder) -> np.ndarray:

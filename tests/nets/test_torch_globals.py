@@ -1,15 +1,16 @@
-"""What torch keeps for the whole process: its default type and device change no number."""
+"""What torch keeps for the whole process: its default type and device change no number, and a caller's random numbers go on as if nothing had been drawn."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from test_archs import CHANNELS, net_for
-from tiny import SMALL, make_clip
+from tiny import SMALL, encoder_of, make_clip
 
 import skelzoo
 from skelzoo import get_layout
@@ -50,3 +51,16 @@ def test_shipped_models_give_the_same_vectors(name: str, value: torch.dtype | to
     with as_default(value):
         assert np.array_equal(skelzoo.load(name, device="cpu").embed(clip), expected)
         assert skelzoo.verify(name, device="cpu").ok
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_loading_and_saving_draw_no_random_numbers_but_for_a_new_head(arch: str, tmp_path: Path) -> None:
+    encoder, before = encoder_of(arch), torch.get_rng_state()
+    name = f"local:{encoder.save(tmp_path / 'mine')}"
+    skelzoo.load(name, device="cpu").embed(make_clip())
+    assert skelzoo.verify(name, device="cpu").ok and torch.equal(torch.get_rng_state(), before)
+    heads = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        heads.append(skelzoo.load(name, device="cpu", num_classes=2).scores(make_clip()))
+    assert np.array_equal(heads[0], heads[1]) and not np.array_equal(heads[0], heads[2])
