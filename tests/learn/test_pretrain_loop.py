@@ -354,5 +354,16 @@ def test_runs_need_no_network_and_leave_torch_as_it_was(data: Path, tmp_path: Pa
     assert (threads(), torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_rng_state().tolist()) == before
 
 
+def test_torchs_default_type_breaks_no_training(data: Path, tmp_path: Path) -> None:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        run(data, tmp_path / "run", stop_after=2)
+    finally:
+        torch.set_default_dtype(before)
+    assert np.isfinite(losses(tmp_path / "run")).all()
+    assert {t.dtype for t in torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["method"].values()} == {torch.float32, torch.int64}
+
+
 def test_the_recipe_is_written_as_json(whole: Path) -> None:
     assert json.loads((whole / "recipe.json").read_text()) == json.loads(json.dumps(RECIPE.to_dict()))

@@ -218,7 +218,7 @@ class Run:
         self.net = build_net(self.config)
         if recipe.start is not None and not (folder / CHECKPOINT).is_file():
             _begin_with(self.net, recipe)
-        method = build_method(self.net, recipe)
+        method = build_method(self.net, recipe).float()
         self.fabric = processes.start(device, devices, nodes, recipe.precision, method.idle_parameters)
         if processes.count() > 1:
             if recipe.batch_size % processes.count():
