@@ -246,7 +246,7 @@ def _motion(text: str, count: int, path: PathLike) -> tuple[float, Floats]:
 
 
 def _local(bvh: Bvh, offsets: Floats) -> tuple[Floats, Floats]:
-    """(T, V, 3) places and (T, V, 3, 3) rotations of all joints in their parents' frames."""
+    """(T, V, 3) places and (T, V, 3, 3) rotations of all joints in their parents' frames, with ``offsets`` (V, 3) for the file's own."""
     frames, joints = len(bvh.motion), len(bvh.names)
     local = np.broadcast_to(offsets, (frames, joints, 3)).copy()
     rotations = np.broadcast_to(np.eye(3), (frames, joints, 3, 3)).copy()
@@ -262,10 +262,11 @@ def _local(bvh: Bvh, offsets: Floats) -> tuple[Floats, Floats]:
     for order, group in by_order.items():
         if order:
             rotations[:, [v for v, _ in group]] = euler(bvh.motion[:, [turns for _, turns in group]], order)
-    replaces = _positions_replace_offsets(moved, offsets)
+    replaces = _positions_replace_offsets(moved, bvh.offsets)
+    lost = offsets - bvh.offsets
     for v, places in moved.items():
         for axis, values in places.items():
-            local[:, v, axis] = values if replaces[v] else offsets[v, axis] + values
+            local[:, v, axis] = values + (lost if replaces[v] else offsets)[v, axis]
     return local, rotations
 
 
