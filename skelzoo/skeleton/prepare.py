@@ -140,7 +140,7 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
 
     Warns of joints in another order than the layout's, of bodies that stand along another axis than y, or, in 2-D, upside down, of 3-D ones
     with left and right exchanged, of 3-D joints lost at the origin or in pixels, of 2-D ones that are shares of a picture, at (-1, -1) or guessed, of clips centred in
-    every frame, padded, frozen, with gaps or with persons who change places, and of those so short, or so long, that hardly a motion is left of them.
+    every frame, with a first frame far from the second, padded, frozen, with gaps or with persons who change places, and of those so short, or so long, that hardly a motion is left of them.
     """
     array, found = prepare_doubtfully(clip, contract)
     doubts = noted_doubts()

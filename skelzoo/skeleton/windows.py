@@ -17,7 +17,7 @@ def windows(clip: Clip, frames: int, step: int | None = None) -> list[Clip]:
 
     Returns:
         Clips named ``NAME[start:stop]``, with all else of the recording; start and stop count the clip's frames, of which 0 is the first that its file
-        has, be it number 300 of the video. The last one ends with the recording, so that no frame of its end is lost,
+        has, be it number 300 of the video, or the first after a T-pose that was left out of a BVH file. The last one ends with the recording, so that no frame of its end is lost,
         and may overlap the one before by more than the others do. A recording that is shorter than a window is the only one.
         Windows in which nobody is there are left out.
 

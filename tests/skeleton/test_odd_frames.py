@@ -166,3 +166,20 @@ def test_persons_who_turn_round_each_other_are_not_warned_of() -> None:
     keypoints = clip.keypoints - clip.keypoints[:, :, :1] + np.stack([circle, -circle]).astype(np.float32)
     contract = Contract("kinect20", 3, 2, 16, ({"step": "resample", "frames": 16},))
     assert not any("the other stood" in text for text in told(clip.replace(keypoints=keypoints), contract))
+
+
+@pytest.mark.parametrize("persons", [1, 2])
+@pytest.mark.parametrize("late", [0, 3])
+def test_a_first_frame_far_from_the_second_is_warned_of_and_cut_as_advised(persons: int, late: int) -> None:
+    """Wherever it stands, and whoever's it is."""
+    clip, contract = space(make("walk", frames=40))
+    pose = make("wave", frames=1).keypoints
+    pose[:, :, [clip.layout.index(f"{side}{joint}") for side in ("Left", "Right") for joint in ("Elbow", "Wrist", "Hand")], 1] += 0.5
+    jumps = np.concatenate([np.zeros_like(clip.keypoints[:, :late]), pose - [0, 0, 4], clip.keypoints], 1)
+    other = np.concatenate([np.zeros_like(clip.keypoints[:, : late + 1]), clip.keypoints + [2, 0, 0]], 1)
+    given = clip.replace(keypoints=np.concatenate([other, jumps][-persons:]))
+    (text,) = told(given, contract.replace(persons=2))
+    assert "the first frame is far from the second, as where a T-pose stands" in text
+    cut = eval(text[text.rindex("clip.take") :].rstrip("."), {"clip": given})
+    assert np.array_equal(cut.keypoints[-1], clip.keypoints[0]) and not told(cut, contract.replace(persons=2))
+    assert not told(film(given.take(persons=[-1]), 0), PICTURE), "where the person faces is nothing that pictures are turned by"

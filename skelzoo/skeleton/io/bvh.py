@@ -9,7 +9,8 @@ a whole. With a zero OFFSET the two are the same.
 
 Known rigs (by joint names) come back in their layouts, with their units; see ``bvh_rigs``. Every other rig gets a layout of
 its own, whose body points are told from the joint names (``rig_names``), and the unit is told from its height
-(``kinematics.find_unit``). A rig that stands along z, at rest and in motion, is turned to y up.
+(``kinematics.find_unit``). A rig that stands along z, at rest and in motion, is turned to y up. Frames of a T-pose
+before the motion are left out of CMU's files, and of rigs that are not known where the pose then jumps.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ import numpy as np
 
 from skelzoo.errors import LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.bvh_rigs import KnownRig, find_rig, label_from_name, repair_cmu, starts_with_t_pose
+from skelzoo.skeleton.io.bvh_rigs import KnownRig, find_rig, frames_at_rest, label_from_name, repair_cmu
 from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text, whole_number
 from skelzoo.skeleton.io.kinematics import distance_along, euler, find_unit, forward, longest_path
 from skelzoo.skeleton.io.rig_names import body_points, guess_layout
 from skelzoo.skeleton.layouts import Layout, get_layout
+from skelzoo.skeleton.odd_frames import starts_apart
 
 _AGAIN = "Export or copy the file again"
 _CHANNEL = re.compile(r"([XYZ])(position|rotation)", re.IGNORECASE)
@@ -74,7 +76,7 @@ def read(path: PathLike) -> list[Clip]:
 
     Returns:
         One clip (1, T, V, 3) in metres, y up, at the file's own frame rate. Layout bandai22, cmu29 (the BVH conversion of
-        the CMU data: T-pose dropped, lost bones put back), iclone30, daz29, or one made for the rig.
+        the CMU data, lost bones put back), iclone30, daz29, or one made for the rig.
 
     Raises:
         ReadError: not BVH, cut off, numbers that are none, more or fewer frames than promised, a skeleton of no human size.
@@ -83,39 +85,38 @@ def read(path: PathLike) -> list[Clip]:
     path = Path(path)
     bvh = parse(path)
     rig = find_rig(bvh.names)
-    if rig is not None:
-        return [_known_clip(bvh, rig, path)]
-    keep = [v for v, end in enumerate(bvh.ends) if not end]
-    local, rotations = _local(bvh, bvh.offsets)
+    offsets = repair_cmu(bvh.names, bvh.offsets) if rig is not None and rig.layout == "cmu29" else bvh.offsets
+    local, rotations = _local(bvh, offsets)
     height, lengths = _height(bvh, local)
-    unit = _unit(height, None, path)
+    unit = _unit(height, None if rig is None else rig.unit, path)
+    positions = forward(bvh.parents, rotations, local)
+    dropped = _frames_of_t_pose(bvh, positions, rig)
+    positions = _upright(bvh, positions[dropped:])
+    if rig is None:
+        keep = [v for v, end in enumerate(bvh.ends) if not end]
+        layout = _own_layout(bvh, keep, [round(length * unit, 2) for length in lengths], path)
+    else:
+        keep, layout = [bvh.names.index(j) for j in rig.joints], get_layout(rig.layout)
+    return [build_clip(positions[None][:, :, keep] * unit, layout, fps=bvh.fps, label=label_from_name(layout.name, path.stem), name=path.stem)]
+
+
+def _own_layout(bvh: Bvh, keep: list[int], lengths: list[float], path: Path) -> Layout:
+    """A layout of the joints ``keep`` of a rig that is not known; lengths of all its bones in metres."""
     new = {v: i for i, v in enumerate(keep)}
     parents = tuple(new[bvh.parents[v]] if bvh.parents[v] >= 0 else -1 for v in keep)
     try:
-        layout = guess_layout(tuple(bvh.names[v] for v in keep), parents, tuple(round(lengths[v] * unit, 2) for v in keep))
+        return guess_layout(tuple(bvh.names[v] for v in keep), parents, tuple(lengths[v] for v in keep))
     except LayoutError as error:
         raise ReadError(path, f"its joints cannot be used: {error}", "Give every joint a name of its own.") from None
-    positions = _upright(bvh, forward(bvh.parents, rotations, local))
-    return [build_clip(positions[None][:, :, keep] * unit, layout, fps=bvh.fps, name=path.stem)]
 
 
-def _known_clip(bvh: Bvh, rig: KnownRig, path: Path) -> Clip:
-    layout: Layout = get_layout(rig.layout)
-    offsets, drop = bvh.offsets, 0
-    if rig.layout == "cmu29":
-        offsets = repair_cmu(bvh.names, offsets)
-        turns = [k for k, c in enumerate(c for channels in bvh.channels for c in channels) if c.endswith("rotation")]
-        drop = int(starts_with_t_pose(bvh.motion[:, turns]))
-    local, rotations = _local(bvh, offsets)
-    unit = _unit(_height(bvh, local)[0], rig.unit, path)
-    positions = _upright(bvh, forward(bvh.parents, rotations[drop:], local[drop:]))
-    return build_clip(
-        positions[None][:, :, [bvh.names.index(j) for j in rig.joints]] * unit,
-        layout,
-        fps=bvh.fps,
-        label=label_from_name(rig.layout, path.stem),
-        name=path.stem,
-    )
+def _frames_of_t_pose(bvh: Bvh, positions: Floats, rig: KnownRig | None) -> int:
+    """How many frames of a T-pose stand before the motion, which then jumps."""
+    turns = [k for k, c in enumerate(c for channels in bvh.channels for c in channels) if c.endswith("rotation")]
+    frames = frames_at_rest(bvh.motion[:, turns[sum(c.endswith("rotation") for c in bvh.channels[0]) :]])
+    if rig is not None:  # the frames that corpora leave out of such files count on from here
+        return min(frames, int(rig.layout == "cmu29"))
+    return frames if frames and starts_apart(positions[frames - 1 :]) else 0
 
 
 def parse(path: PathLike) -> Bvh:

@@ -12,6 +12,9 @@ from skelzoo.skeleton.io.files import Floats
 from skelzoo.skeleton.io.kinematics import CMU_INCHES
 from skelzoo.skeleton.layouts import get_layout
 
+WHOLE = 1e-3
+"""Degrees that an angle may be off zero or another whole number, as programs write it anew."""
+
 
 @dataclass(frozen=True)
 class KnownRig:
@@ -91,19 +94,18 @@ def repair_cmu(names: Sequence[str], offsets: Floats) -> Floats:
     return fixed
 
 
-def starts_with_t_pose(rotations: Floats) -> bool:
-    """Whether the first frame is the T-pose that the CMU conversion puts before the motion.
+def frames_at_rest(rotations: Floats) -> int:
+    """How many frames stand in a T-pose before the motion, as the CMU conversion and many exports put one there.
 
     Args:
-        rotations: (T, K) rotation channels in degrees, the root's three first.
+        rotations: (T, K) rotation channels in degrees, but for the root's, which may face anywhere.
 
     Returns:
-        True when there are further frames, and the first has an unrotated root and at least 80 % zeros, all whole degrees.
+        Frames at the start with at least 80 % zeros, all whole degrees; 0 when all frames are such.
     """
-    if len(rotations) < 2:
-        return False
-    first = rotations[0]
-    return not first[:3].any() and bool((first == 0).mean() >= 0.8) and bool((first == np.round(first)).all())
+    zero, whole = (np.abs(rotations - at) < WHOLE for at in (0, np.round(rotations)))
+    rest = (zero.mean(axis=1) >= 0.8) & whole.all(axis=1) if rotations.shape[1] else np.ones(len(rotations), bool)
+    return int(rest.argmin())
 
 
 _BANDAI_NAME = re.compile(r"dataset-\d+_(?P<content>[a-z-]+)_(?P<style>[a-z-]+)_\d+")
