@@ -75,3 +75,11 @@ def test_a_motion_that_starts_at_rest_keeps_its_frames(tmp_path: Path, last: int
         row[at] = f"{-last * min(t / 10, 1)}"
     path.write_text(head + "0.0333333\n" + "\n".join(map(" ".join, moved)))
     assert io.read(path)[0].frames == 30
+
+
+@pytest.mark.parametrize("unit", [1, 0.01, 10], ids=["cm", "m", "mm"])
+def test_a_small_body_without_legs_comes_in_metres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: float) -> None:
+    above = {joint: row for joint, row in PERSON.items() if joint[2:] not in ("hip", "knee", "ankle", "toe")}
+    monkeypatch.setattr("skeleton_samples.PERSON", above)
+    (clip,) = io.read(write_bvh(tmp_path / "a.bvh", {joint: joint for joint in above}, scale=0.7 * unit))
+    np.testing.assert_allclose(clip.keypoints[0, 0], 0.007 * np.array([at for _, at in above.values()]), atol=1e-4)

@@ -175,8 +175,8 @@ def test_a_first_frame_far_from_the_second_is_warned_of_and_cut_as_advised(perso
     clip, contract = space(make("walk", frames=40))
     pose = make("wave", frames=1).keypoints
     pose[:, :, [clip.layout.index(f"{side}{joint}") for side in ("Left", "Right") for joint in ("Elbow", "Wrist", "Hand")], 1] += 0.5
-    jumps = np.concatenate([np.zeros_like(clip.keypoints[:, :late]), pose - [0, 0, 4], clip.keypoints], 1)
-    other = np.concatenate([np.zeros_like(clip.keypoints[:, : late + 1]), clip.keypoints + [2, 0, 0]], 1)
+    jumps = np.concatenate([np.zeros_like(clip.keypoints[:, :late]), pose - np.float32([0, 0, 4]), clip.keypoints], 1)
+    other = np.concatenate([np.zeros_like(clip.keypoints[:, : late + 1]), clip.keypoints + np.float32([2, 0, 0])], 1)
     given = clip.replace(keypoints=np.concatenate([other, jumps][-persons:]))
     (text,) = told(given, contract.replace(persons=2))
     assert "the first frame is far from the second, as where a T-pose stands" in text

@@ -283,16 +283,22 @@ def _positions_replace_offsets(moved: dict[int, dict[int, Floats]], offsets: Flo
 def _height(bvh: Bvh, local: Floats) -> tuple[float, list[float]]:
     """Body height in the file's unit, whatever the pose, and the bone lengths.
 
-    1.15 times the way along the bones from the head to the farther ankle when the names tell both, else 0.75 times the
-    longest way between two joints (about from fingertips to toes).
+    1.15 times the way along the bones from the head to the farther ankle when the names tell both; of a body without
+    ankles 3.4 times that from shoulder to wrist, and else 0.75 times the longest way between two joints (about from
+    fingertips to toes).
     """
     lengths = [float(x) for x in np.median(np.linalg.norm(local, axis=-1), axis=0)]
     lengths[0] = 0.0
-    found = body_points(bvh.names)
-    ankles = [bvh.names.index(found[a]) for a in ("left_ankle", "right_ankle") if a in found]
-    if "head" in found and ankles:
-        head = bvh.names.index(found["head"])
-        return 1.15 * max(distance_along(bvh.parents, lengths, head, a) for a in ankles), lengths
+    at = {point: bvh.names.index(joint) for point, joint in body_points(bvh.names).items()}
+
+    def way(upper: str, lower: str) -> float:
+        pairs = [(at.get(upper.format(side)), at.get(lower.format(side))) for side in ("left", "right")]
+        return max((distance_along(bvh.parents, lengths, a, b) for a, b in pairs if a is not None and b is not None), default=0.0)
+
+    if legs := way("head", "{}_ankle"):
+        return 1.15 * legs, lengths
+    if not {"left_ankle", "right_ankle"} & set(at) and (arm := way("{}_shoulder", "{}_wrist")):
+        return 3.4 * arm, lengths
     return 0.75 * longest_path(bvh.parents, lengths), lengths
 
 
