@@ -9,13 +9,15 @@ a whole. With a zero OFFSET the two are the same.
 
 Known rigs (by joint names) come back in their layouts, with their units; see ``bvh_rigs``. Every other rig gets a layout of
 its own, whose body points are told from the joint names (``rig_names``), and the unit is told from its height
-(``kinematics.find_unit``). A rig that stands along z, at rest and in motion, is turned to y up. Frames of a T-pose
+(``kinematics.find_unit``). A rig that rests along z is turned to y up in all its takes, also in those in which the
+body lies or crawls, but where it stands along y in more frames than along z: such rigs were only drawn along z. Frames of a T-pose
 before the motion are left out of CMU's files, and of rigs that are not known where the pose then jumps.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -312,18 +314,33 @@ def _unit(height: float, first: float | None, path: Path) -> float:
 
 def _upright(bvh: Bvh, positions: Floats) -> Floats:
     """Places of all joints (T, V, 3), with y up."""
-    return positions[..., [0, 2, 1]] * (1.0, 1.0, -1.0) if _stands_along_z(bvh, positions) else positions
+    return positions[..., [0, 2, 1]] * (1.0, 1.0, -1.0) if _z_is_up(bvh, positions) else positions
 
 
-def _stands_along_z(bvh: Bvh, positions: Floats) -> bool:
-    """Whether z is up: both at rest and in the motion the body stands along z. A lying body of a y-up rig rests along y."""
+def _z_is_up(bvh: Bvh, positions: Floats) -> bool:
+    """Whether z is up, as told at the top of the file; warns where the motion does not stand along it as the rest pose does."""
     found = body_points(bvh.names)
     if not {"head", "left_ankle", "right_ankle"} <= set(found):
         return False
     head, left, right = (bvh.names.index(found[j]) for j in ("head", "left_ankle", "right_ankle"))
-    rest = forward(bvh.parents, np.broadcast_to(np.eye(3), (1, len(bvh.names), 3, 3)), bvh.offsets)
-    for places in (rest, positions):
-        up = np.median(places[:, head] - 0.5 * (places[:, left] + places[:, right]), axis=0)
-        if not up[2] > 2 * max(abs(up[0]), abs(up[1])):
-            return False
-    return True
+    rest, motion = (
+        places[:, head] - 0.5 * (places[:, left] + places[:, right])
+        for places in (forward(bvh.parents, np.broadcast_to(np.eye(3), (1, len(bvh.names), 3, 3)), bvh.offsets), positions)
+    )
+    if not _along("z", rest) or _along("z", np.median(motion, axis=0, keepdims=True)):
+        return bool(_along("z", rest))
+    lies = bool(_along("y", motion) <= _along("z", motion))
+    up, other = ("z", "y") if lies else ("y", "z")
+    # The same words for every file, so that a folder of them warns once.
+    warnings.warn(
+        f"a BVH skeleton rests along z and {'does not stand along it, as of somebody who lies' if lies else 'stands along y'} in its motion; {up} is taken to be up. "
+        f"If {other} is, say so with --up {other} (up={other!r} in Python).",
+        stacklevel=2,
+    )
+    return lies
+
+
+def _along(axis: str, spines: Floats) -> float:
+    """The share of spines (T, 3) that stand along an axis."""
+    k = "xyz".index(axis)
+    return float((spines[:, k] > 2 * np.abs(np.delete(spines, k, axis=1)).max(axis=1)).mean())
