@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from skelzoo.errors import ReadError
 from skelzoo.skeleton import io
+from skelzoo.skeleton.io import asf_amc
 
 
 @pytest.mark.needs_shared
@@ -21,7 +23,10 @@ def test_asf_is_found_by_stem_prefix_or_alone(shared: Path, tmp_path: Path) -> N
         io.read(tmp_path / "02_03.amc")
     for name in ("person.asf", "02.ASF", "02_03.asf"):
         shutil.copy(raw / "02.asf", tmp_path / name)
-        np.testing.assert_array_equal(io.read(tmp_path / "02_03.amc")[0].keypoints, reference.keypoints)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            np.testing.assert_array_equal(io.read(tmp_path / "02_03.amc")[0].keypoints, reference.keypoints)
+        assert ["person.asf: is taken for motions whose names do not fit" in str(w.message) for w in caught] == [True] * (name == "person.asf")
     for name in ("02.ASF", "02_03.asf"):
         (tmp_path / name).unlink()
     shutil.copy(raw / "02.asf", tmp_path / "other.asf")
@@ -29,9 +34,19 @@ def test_asf_is_found_by_stem_prefix_or_alone(shared: Path, tmp_path: Path) -> N
         io.read(tmp_path / "02_03.amc")
     for name in ("other.asf", "person.asf"):
         (tmp_path / name).unlink()
-    shutil.copy(raw / "02.asf", tmp_path / "35.asf")  # of another subject
-    with pytest.raises(ReadError, match=r"there are 35\.asf, none with a fitting name"):
-        io.read(tmp_path / "02_03.amc")
+
+
+@pytest.mark.parametrize(("amc", "asf", "fits"), [
+    ("02_03", "35", False), ("2_3", "02_all", True), ("HDM_bd_squat_001_120", "HDM_mm", False), ("HDM_mm_squat_001_120", "hdm_MM_all", True), ("02_03", "HDM_mm", False),
+    ("walk", "HDM_mm", True),
+])  # fmt: skip
+def test_the_only_asf_is_not_of_another_actor(tmp_path: Path, amc: str, asf: str, fits: bool) -> None:
+    (tmp_path / f"{amc}.amc").touch(), (tmp_path / f"{asf}.asf").touch()
+    if fits:
+        assert asf_amc.find_asf(tmp_path / f"{amc}.amc").stem == asf
+        return
+    with pytest.raises(ReadError, match=rf"there are {asf}\.asf, none with a fitting name"):
+        asf_amc.find_asf(tmp_path / f"{amc}.amc")
 
 
 @pytest.mark.needs_shared

@@ -7,6 +7,7 @@ in the order stated, in degrees unless the file says radians. A joint is the END
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from skelzoo.skeleton.layouts import get_layout
 
 FPS = 120.0
 _AGAIN = "The file is cut off or damaged; copy or download it again."
+_ACTOR = re.compile(r"(HDM_[a-z]{2}|\d+)(?:_|$)", re.IGNORECASE)
 _HDM_NAME = re.compile(r"HDM_[a-z]{2}_(?P<motion>\w+)_\d{3}_(?P<fps>\d{2,3})")
 
 
@@ -61,7 +63,8 @@ def read(path: PathLike) -> list[Clip]:
     """Read a motion; its skeleton is looked for beside it.
 
     Looked for, in this order: the same name with ``.asf``; the name shortened at its underscores (02_03.amc: 02.asf;
-    HDM_mm_squat_001_120.amc: HDM_mm.asf); the only ``.asf`` in the folder.
+    HDM_mm_squat_001_120.amc: HDM_mm.asf); the only ``.asf`` in the folder, unless both names tell an actor, and not
+    the same. Where they do not tell, that is warned of, since the bones of another actor put joints about 10 cm off.
 
     Returns:
         One clip (1, T, 29, 3), layout cmu29, metres, y up, at 120 fps unless an HDM05 name says otherwise; labelled for
@@ -76,6 +79,13 @@ def read(path: PathLike) -> list[Clip]:
     if path.suffix.lower() == ".asf" or sniff_asf(text[:65536].encode("utf-8", "replace")):
         raise ReadError(path, "is an ASF skeleton without motion", "Give the .amc file; its .asf is found beside it.")
     asf_path = find_asf(path)
+    if asf_path.stem.lower() not in _stems(path.stem.lower()) and None in (_actor(path), _actor(asf_path)):
+        # The same words for every motion, so that a folder of them warns once.
+        warnings.warn(
+            f"{asf_path}: is taken for motions whose names do not fit its own, as the only .asf in their folder. If it is of another actor, joints are about 10 cm off: "
+            "put the right one there; names such as 02.asf for 02_03.amc say which.",
+            stacklevel=2,
+        )
     asf = parse_asf(asf_path)
     layout = get_layout("cmu29")
     missing = [j for j in layout.joints if j not in asf.bones]
@@ -113,15 +123,25 @@ def find_asf(amc: Path, beside: Sequence[Path] | None = None) -> Path:
     except OSError as error:
         raise ReadError(amc, f"its folder cannot be listed ({error})", "Check your permissions; the .asf skeleton must be found there.") from None
     by_stem = {p.stem.lower(): p for p in beside}
-    words = amc.stem.split("_")
-    stems = ["_".join(words[:k]) for k in range(len(words), 0, -1)]
+    stems = _stems(amc.stem)
     found = next((by_stem[s.lower()] for s in stems if s.lower() in by_stem), beside[0] if len(beside) == 1 else None)
-    subjects = [re.match(r"(\d+)(_|$)", stem) for stem in (amc.stem, found.stem if found else "")]
-    if found is None or (all(subjects) and len({int(s[1]) for s in subjects if s}) > 1):
+    if found is None or len({_actor(amc), _actor(found)} - {None}) > 1:
         there = f"; there are {', '.join(p.name for p in beside[:5])}, none with a fitting name" if beside else ""
         problem = f"no .asf skeleton for it was found in {amc.parent or '.'}{there}"
         raise ReadError(amc, problem, f"Put it there as one of: {', '.join(s + '.asf' for s in stems)}.")
     return found
+
+
+def _stems(name: str) -> list[str]:
+    """Names that the skeleton of a motion may have: its own and those shortened at its underscores."""
+    words = name.split("_")
+    return ["_".join(words[:k]) for k in range(len(words), 0, -1)]
+
+
+def _actor(path: Path) -> str | None:
+    """The actor that a name tells, a number as in the CMU database or two letters as in HDM05."""
+    match = _ACTOR.match(path.stem)
+    return match[1].lower().lstrip("0") if match else None
 
 
 def parse_asf(path: PathLike) -> Asf:
