@@ -69,21 +69,27 @@ for _command in (*COMMANDS, eval_command, export_command, bench_group, corpus_gr
 def read_command(paths: tuple[str, ...], form: ArrayForm) -> None:
     """Show what is in files: one line per clip.
 
-    The last column is the share of the joints of the models' layout, kinect20 in 3-D and coco17 in 2-D, that the file measures; others are
-    estimated, or are missing.
+    The column measured is the share of the joints of the models' layout, kinect20 in 3-D and coco17 in 2-D, that the file measures; others are
+    estimated, or are missing. Notes say what was decided of BVH and AMC files: unit, axes, frames left out, bones.
     """
     from skelzoo.inference.files import read_files
     from skelzoo.inference.output import clip_table
+    from skelzoo.skeleton.doubts import noted_doubts
+    from skelzoo.skeleton.odd_frames import odd_recording
 
     done, refused = go_through(read_files(paths, form=form), paths)
-    rows = []
-    for item in done:
+    rows, doubts, noted = [], noted_doubts(), any(item.clip.notes for item in done)
+    for i, item in enumerate(done):
         c = item.clip
+        doubts.add(odd_recording(c), i, item.where)
         target = "kinect20" if c.channels == 3 else "coco17"
         share = f"{skelzoo.coverage(c.layout, target).share:.0%} of {target}"
         rows.append([c.name, str(c.persons), str(c.frames), f"{c.fps:g}" if c.fps else "-", c.layout.name, str(c.channels), c.label or "-", share])
+        rows[-1] += [", ".join(c.notes) or "-"] * noted
+    doubts.warn()
     if rows:
-        click.echo(clip_table(["name", "persons", "frames", "fps", "layout", "channels", "label", "measured"], rows, [item.file for item in done]))
+        header = ["name", "persons", "frames", "fps", "layout", "channels", "label", "measured", *["notes"] * noted]
+        click.echo(clip_table(header, rows, [item.file for item in done]))
     finish(len(rows), refused)
 
 

@@ -214,6 +214,7 @@ def test_read_real_files(shared: Path) -> None:
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 1 + 4 + 1 + 1
     assert "walk around" in result.stdout and "cmu29" in result.stdout and "bandai" in result.stdout
+    assert "notes" in result.stdout.splitlines()[0] and "from CMU units, bones of 02.asf" in result.stdout
     assert "truncated.bvh" in errors(result)[0] and len(errors(result)) == 2
 
 

@@ -55,6 +55,11 @@ class FileClip:
         """What is written beside results."""
         return ClipId(self.clip.name, self.file, self.clip.label or "")
 
+    @property
+    def where(self) -> str:
+        """What warnings call it."""
+        return " ".join(dict.fromkeys(filter(None, (self.file, self.clip.name))))
+
 
 @dataclass(frozen=True, eq=False)
 class PreparedClip:
@@ -202,5 +207,5 @@ def warn_of(clips: Sequence[PreparedClip], doubts: Doubts | None = None) -> None
     """Warn once of what is odd about clips, naming the first; of nothing that ``doubts`` has warned of before."""
     noted = noted_doubts() if doubts is None else doubts
     for i, clip in enumerate(clips):
-        noted.add(clip.doubts, i, " ".join(dict.fromkeys(filter(None, (clip.id.file, clip.id.name)))))
+        noted.add(clip.doubts, i, clip.source.where)
     noted.warn(stacklevel=3)

@@ -15,9 +15,11 @@ from skelzoo.learn.labels import Labels, inside
 from skelzoo.learn.originals import FPS, flags_of, longest_step
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.corpus import PICTURE, SPAN, Corpus, Ints, write_table
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts
+from skelzoo.skeleton.odd_frames import odd_recording
 from skelzoo.skeleton.points import is_present
 from skelzoo.skeleton.remap import remap
 from skelzoo.skeleton.steps import motion_order
@@ -168,8 +170,8 @@ def make_own_corpus(
 
 def _read(recordings: str, result: Path, rule: Labels, fps: float, most: int, select_persons: bool, form: ArrayForm) -> tuple[list[_Own], list[Refusal]]:
     """The clips, of as many persons and at most as fast as the file's, with their labels; and what cannot be used."""
-    found, refused, names = [], [], set()
-    for item in read_files([recordings], result, form):
+    found, refused, names, doubts = [], [], set(), noted_doubts()
+    for number, item in enumerate(read_files([recordings], result, form)):
         if isinstance(item, Refusal):
             rule.met(item.file, item.clip)
             refused.append(item)
@@ -185,9 +187,11 @@ def _read(recordings: str, result: Path, rule: Labels, fps: float, most: int, se
             refused.append(Refusal(item.file, error, item.clip.name))
             continue
         names.add(label)
+        doubts.add(odd_recording(item.clip), number, item.where)
         kept = persons.frames, int(is_present(item.clip.keypoints).any(axis=0).sum())
         where = f"{inside(item.file, rule.path).as_posix()}/{clip.name}"
         found.append(_Own(clip.replace(label=label or None), item.file, where, subject, joined is not item.clip, kept))
+    doubts.warn(stacklevel=3)
     problem = rule.finish(names - {""})
     return found, [*refused, *([Refusal(str(rule.table), TrainingError(problem))] if problem else [])]
 

@@ -36,6 +36,7 @@ class Clip:
         label: class name, optional; a number, also in an array or tensor, becomes text, and NaN, as tables have it for no label, None.
         name: where the clip comes from, used in messages and outputs.
         image_size: (height, width) in pixels of the picture that 2-D joints were found in, None when unknown.
+        notes: what a reader decided of the file, for people, such as its unit; models and files that are written do not have them.
 
     Raises:
         LayoutError: unknown layout, or V is not the layout's number of joints.
@@ -49,6 +50,7 @@ class Clip:
     label: str | None = None
     name: str = "clip"
     image_size: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class Clip:
         label: str | None = None,
         name: str = "clip",
         image_size: Sequence[int] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         layout = get_layout(layout)
         array = np.array(numbers(keypoints, name))  # its own, so that what is checked stays as it is
@@ -74,7 +77,8 @@ class Clip:
         if fps is not None and not (isinstance(fps, (int, float, np.integer, np.floating)) and 0 < fps < np.inf):
             raise ClipError(f"{name}: fps is {fps!r}. Give a positive number of frames per second, or None when unknown.")
         size = None if image_size is None else _image_size(image_size, array.shape[3], name)
-        for field, value in dict(keypoints=array, layout=layout, fps=fps, scores=scores, label=label_of(label), name=name, image_size=size).items():
+        fields = dict(keypoints=array, layout=layout, fps=fps, scores=scores, label=label_of(label), name=name, image_size=size, notes=tuple(notes))
+        for field, value in fields.items():
             object.__setattr__(self, field, value)
 
     @property

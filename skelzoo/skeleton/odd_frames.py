@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
+from skelzoo.skeleton.odd_joints import odd_joints
 from skelzoo.skeleton.points import is_present, mixes
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ FAR = 2
 
 CENTRES = ("hip_center", "spine_low", "spine_mid", "shoulder_center")
 """Points that others take off in every frame."""
+
+
+def odd_recording(clip: Clip) -> tuple[Doubt, ...]:
+    """What is odd about a clip whatever reads it, but for its length."""
+    found = (first_apart(clip), swapped(clip.keypoints))
+    return (*odd_joints(clip, clip.keypoints, clip.layout, False, clip.channels == 2), *(doubt for doubt in found if doubt))
 
 
 def odd_frames(clip: Clip, contract: Contract) -> tuple[Doubt, ...]:

@@ -170,6 +170,18 @@ def test_what_is_left_out_is_named(takes: Path) -> None:
     assert "1 files are of no format that is read: 1 .txt" in result.stderr and "mine.npz: 6 clips, kinect20, 30 fps" in result.stdout
 
 
+@pytest.mark.filterwarnings("always")
+@pytest.mark.parametrize("verb", [["read"], ["corpus", "make", "--to", "FILE"]], ids=" ".join)
+def test_axes_and_a_t_pose_before_the_motion_are_warned_of_once_as_files_are_read(tmp_path: Path, verb: list[str]) -> None:
+    for seed in range(2):
+        clip = make("walk", seed=seed)
+        clip.keypoints[:, 0, 4:12, 1] += 1  # the arms
+        save(tmp_path / f"takes/{seed}.npz", clip.replace(keypoints=clip.keypoints[..., [0, 2, 1]] * np.float32([1, -1, 1])))
+    result = run(*(str(tmp_path / "a.npz") if word == "FILE" else word for word in verb), tmp_path / "takes")
+    warned = [line for line in result.stderr.splitlines() if line.startswith(f"warning: {tmp_path / 'takes/0.npz'} walk-0 and 1 more clip: ")]
+    assert result.exit_code == 0 and len(warned) == 2 and "the spine points along z" in warned[0] and "the first frame is far from" in warned[1]
+
+
 def test_jumps_are_counted(takes: Path) -> None:
     clip = make("walk", frames=40, seed=0)
     keypoints = clip.keypoints.copy()

@@ -55,6 +55,7 @@ def test_a_t_pose_before_the_motion_is_left_out_of_any_rig(shared: Path, tmp_pat
     (expected,) = io.read(other_rig(path, tmp_path / "b.bvh", first=1))
     assert clip.layout == expected.layout and clip.layout.name != "cmu29"
     assert np.array_equal(clip.keypoints, expected.keypoints[:, every - 1 :: every])
+    assert clip.notes == ("from CMU units", f"{held} frame{'s' * (held > 1)} of a T-pose left out") and expected.notes == ("from CMU units",)
 
 
 @pytest.mark.needs_shared

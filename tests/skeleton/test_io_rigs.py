@@ -251,7 +251,7 @@ def test_bodies_along_z_at_rest_or_in_motion_alone_are_not_turned(tmp_path: Path
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         np.testing.assert_allclose(io.read(path)[0].keypoints, expected, atol=1e-4)
-    assert ["stands along y in its motion; y is taken to be up. If z is, say so with --up z" in str(w.message) for w in caught] == [True] * z_up
+    assert ["in its motion stands along y; y is taken to be up. If z is, say so with --up z" in str(w.message) for w in caught] == [True] * z_up
 
 
 @pytest.mark.parametrize(("turn", "up"), [("0 90 0", "0 90 0"), ("0 0 90", "-90 0 0"), ("0 0 -90", "90 0 0"), ("0 180 0", "0 180 0"), ("0 50 0", "0 50 0")])
@@ -265,8 +265,9 @@ def test_who_lies_on_a_rig_that_rests_along_z_is_turned_with_it(tmp_path: Path, 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             clips += io.read(path)
-        assert ["does not stand along it, as of somebody who lies" in str(w.message) for w in caught] == [True] * z_up
+        assert ["does not stand along it, as where somebody lies; z is taken" in str(w.message) for w in caught] == [True] * z_up
     np.testing.assert_allclose(clips[1].keypoints, clips[0].keypoints, atol=1e-4)
+    assert [clip.notes for clip in clips] == [("from cm",), ("from cm", "turned from z up")]
 
 
 def test_same_rig_gets_the_same_layout(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text, whole_number
-from skelzoo.skeleton.io.kinematics import euler, find_unit
+from skelzoo.skeleton.io.kinematics import UNITS, euler, find_unit
 from skelzoo.skeleton.layouts import get_layout
 
 FPS = 120.0
@@ -99,9 +99,10 @@ def read(path: PathLike) -> list[Clip]:
     if unit is None:
         raise ReadError(asf_path, f"the skeleton is about {height:.4g} units tall, which is no human size", "Check the bone lengths and `length` under :units.")
     keypoints = np.stack([positions[j] for j in layout.joints], axis=1) * unit
+    notes = (f"from {UNITS.get(unit, f'units of {unit:.4g} m')}", f"bones of {asf_path.name}")
     match = _HDM_NAME.fullmatch(path.stem)
     fps = float(match["fps"]) if match and int(match["fps"]) > 0 else FPS
-    return [build_clip(keypoints[None], layout, fps=fps, label=match["motion"] if match else None, name=path.stem)]
+    return [build_clip(keypoints[None], layout, fps=fps, label=match["motion"] if match else None, name=path.stem, notes=notes)]
 
 
 def skeletons_in(folder: Path) -> list[Path]:

@@ -27,7 +27,7 @@ from skelzoo.errors import LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.bvh_rigs import KnownRig, find_rig, frames_at_rest, label_from_name, repair_cmu
 from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text, whole_number
-from skelzoo.skeleton.io.kinematics import distance_along, euler, find_unit, forward, longest_path
+from skelzoo.skeleton.io.kinematics import UNITS, distance_along, euler, find_unit, forward, longest_path
 from skelzoo.skeleton.io.rig_names import body_points, guess_layout
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.odd_frames import starts_apart
@@ -93,13 +93,23 @@ def read(path: PathLike) -> list[Clip]:
     unit = _unit(height, None if rig is None else rig.unit, path)
     positions = forward(bvh.parents, rotations, local)
     dropped = _frames_of_t_pose(bvh, positions, rig)
-    positions = _upright(bvh, positions[dropped:])
+    positions, z_up = positions[dropped:], _z_is_up(bvh, positions[dropped:])
+    if z_up:
+        positions = positions[..., [0, 2, 1]] * (1.0, 1.0, -1.0)
+    repaired = int((offsets != bvh.offsets).any(axis=1).sum())
+    notes = (
+        f"from {UNITS[unit]}",
+        "turned from z up" * z_up,
+        f"{dropped} frame{'s' * (dropped > 1)} of a T-pose left out" * bool(dropped),
+        f"{repaired} lost bones put back" * bool(repaired),
+    )
     if rig is None:
         keep = [v for v, end in enumerate(bvh.ends) if not end]
         layout = _own_layout(bvh, keep, [round(length * unit, 2) for length in lengths], path)
     else:
         keep, layout = [bvh.names.index(j) for j in rig.joints], get_layout(rig.layout)
-    return [build_clip(positions[None][:, :, keep] * unit, layout, fps=bvh.fps, label=label_from_name(layout.name, path.stem), name=path.stem)]
+    label = label_from_name(layout.name, path.stem)
+    return [build_clip(positions[None][:, :, keep] * unit, layout, fps=bvh.fps, label=label, name=path.stem, notes=[note for note in notes if note])]
 
 
 def _own_layout(bvh: Bvh, keep: list[int], lengths: list[float], path: Path) -> Layout:
@@ -312,13 +322,8 @@ def _unit(height: float, first: float | None, path: Path) -> float:
     return unit
 
 
-def _upright(bvh: Bvh, positions: Floats) -> Floats:
-    """Places of all joints (T, V, 3), with y up."""
-    return positions[..., [0, 2, 1]] * (1.0, 1.0, -1.0) if _z_is_up(bvh, positions) else positions
-
-
 def _z_is_up(bvh: Bvh, positions: Floats) -> bool:
-    """Whether z is up, as told at the top of the file; warns where the motion does not stand along it as the rest pose does."""
+    """Whether z is up in places of all joints (T, V, 3), as told at the top of the file; warns where the motion does not stand along it as the rest pose does."""
     found = body_points(bvh.names)
     if not {"head", "left_ankle", "right_ankle"} <= set(found):
         return False
@@ -333,7 +338,7 @@ def _z_is_up(bvh: Bvh, positions: Floats) -> bool:
     up, other = ("z", "y") if lies else ("y", "z")
     # The same words for every file, so that a folder of them warns once.
     warnings.warn(
-        f"a BVH skeleton rests along z and {'does not stand along it, as of somebody who lies' if lies else 'stands along y'} in its motion; {up} is taken to be up. "
+        f"a BVH skeleton rests along z, and in its motion {'does not stand along it, as where somebody lies' if lies else 'stands along y'}; {up} is taken to be up. "
         f"If {other} is, say so with --up {other} (up={other!r} in Python).",
         stacklevel=2,
     )

@@ -243,6 +243,7 @@ def build_clip(
     scores: NDArray[Any] | None = None,
     image_size: Sequence[int] | None = None,
     fill: bool = False,
+    notes: Sequence[str] = (),
 ) -> Clip:
     """A Clip; numbers too large for float32 become infinite without a warning, and Clip then names them, unless ``fill`` has them filled like NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -252,4 +253,4 @@ def build_clip(
                 points = fill_missing(points)
             except ClipError as error:
                 raise ClipError(f"{name}: {error}") from error
-        return Clip(points, layout, fps=fps, scores=scores, label=label, name=name, image_size=image_size)
+        return Clip(points, layout, fps=fps, scores=scores, label=label, name=name, image_size=image_size, notes=notes)

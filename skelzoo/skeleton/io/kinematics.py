@@ -11,8 +11,8 @@ from skelzoo.skeleton.io.files import Floats
 CMU_INCHES = 0.0254 / 0.45
 """Metres per unit of CMU and HDM05 files: inches, divided by the `length 0.45` of their ASF headers."""
 
-UNITS = (0.01, 1.0, 0.001, 0.0254, CMU_INCHES)
-"""Metres per centimetre, metre, millimetre, inch and CMU unit, likeliest first."""
+UNITS = {0.01: "cm", 1.0: "m", 0.001: "mm", 0.0254: "inches", CMU_INCHES: "CMU units"}
+"""Metres per unit -> its name, likeliest first."""
 
 STANDING = (1.0, 2.5)
 """How tall a person is, metres. Narrow enough that only inches and CMU units overlap; inches then win."""
@@ -98,5 +98,5 @@ def find_unit(height: float, first: float | None = None) -> float | None:
     Returns:
         The unit, or None when the body is 1.0 to 2.5 m tall in none.
     """
-    candidates = UNITS if first is None else (first, *UNITS)
+    candidates = (*UNITS,) if first is None else (first, *UNITS)
     return next((unit for unit in candidates if STANDING[0] <= height * unit <= STANDING[1]), None)
