@@ -332,9 +332,11 @@ def _z_is_up(bvh: Bvh, positions: Floats) -> bool:
         places[:, head] - 0.5 * (places[:, left] + places[:, right])
         for places in (forward(bvh.parents, np.broadcast_to(np.eye(3), (1, len(bvh.names), 3, 3)), bvh.offsets), positions)
     )
-    if not _along("z", rest) or _along("z", np.median(motion, axis=0, keepdims=True)):
-        return bool(_along("z", rest))
-    lies = bool(_along("y", motion) <= _along("z", motion))
+    if not _along("z", rest):
+        return False
+    if _along("z", np.median(motion, axis=0, keepdims=True)):
+        return True
+    lies = _along("y", motion) <= _along("z", motion)
     up, other = ("z", "y") if lies else ("y", "z")
     # The same words for every file, so that a folder of them warns once.
     warnings.warn(

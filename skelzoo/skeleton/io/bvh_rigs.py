@@ -101,11 +101,12 @@ def frames_at_rest(rotations: Floats) -> int:
         rotations: (T, K) rotation channels in degrees, but for the root's, which may face anywhere.
 
     Returns:
-        Frames at the start with at least 80 % zeros, all whole degrees; 0 when all frames are such.
+        Frames like the first, if that has at least 80 % zeros and all whole degrees, up to one that is not; 0 when there is none.
     """
-    zero, whole = (np.abs(rotations - at) < WHOLE for at in (0, np.round(rotations)))
-    rest = (zero.mean(axis=1) >= 0.8) & whole.all(axis=1) if rotations.shape[1] else np.ones(len(rotations), bool)
-    return int(rest.argmin())
+    first = rotations[0]
+    if not first.size or (np.abs(first) < WHOLE).mean() < 0.8 or (np.abs(first - np.round(first)) >= WHOLE).any():
+        return 0
+    return int((np.abs(rotations - first) < WHOLE).all(axis=1).argmin())
 
 
 _BANDAI_NAME = re.compile(r"dataset-\d+_(?P<content>[a-z-]+)_(?P<style>[a-z-]+)_\d+")
