@@ -17,7 +17,7 @@ from skelzoo.errors import ClipError, ReadError, TrainingError
 from skelzoo.inference.files import Refusal
 from skelzoo.inference.output import check_table
 from skelzoo.learn.benchmarks import joints_hash
-from skelzoo.learn.originals import Original, Recording, Skipped, Source, identify, make_corpus, read_originals
+from skelzoo.learn.originals import Original, Recording, Skipped, Source, identify, make_corpus, place, read_originals, recordings_of
 from skelzoo.learn.pretrain.data import named_by
 from skelzoo.learn.pretrain.recipe import load_recipe
 from skelzoo.skeleton.io import PathLike, find_files
@@ -139,7 +139,8 @@ def build_corpus(name: str, sources: Sequence[PathLike], to: PathLike) -> Corpus
     """Make the files of a corpus and, but for benchmarks, the table of their clips, ``clips.csv``.
 
     Corpus files that are ready among the sources are checked and copied; the others are made of the original recordings
-    there. Each file appears whole or not at all. A file of an earlier call stays where the sources hold nothing of it.
+    there. Each file appears whole or not at all. Clips of an earlier call stay: a recording is added to them, or takes the
+    place of the clip of its name; a ready file that lacks some of them is refused.
 
     Args:
         name: see ``find_corpus``.
@@ -165,8 +166,10 @@ def build_corpus(name: str, sources: Sequence[PathLike], to: PathLike) -> Corpus
             elif originals[file]:
                 recordings = _read(file, source, originals[file], refused, skipped)
                 if recordings:
-                    write_table(folder / file, *make_corpus(Path(file).stem, source, recordings))
-                    how[file] = f"made of {len(recordings)} recordings"
+                    earlier = _earlier(folder / file, source, recordings)
+                    together = sorted([*recordings, *earlier], key=lambda r: place(r.original))
+                    write_table(folder / file, *make_corpus(Path(file).stem, source, together))
+                    how[file] = f"made of {len(recordings)} recordings" + (f" and {len(earlier)} clips that were there" if earlier else "")
         except (ReadError, ClipError) as error:
             refused.append(Refusal(str(ready.get(file, folder / file)), error))
     tables = {file: _checked(folder / file, source) for file, source in corpus.files.items() if (folder / file).is_file()}
@@ -185,7 +188,8 @@ def _sort(paths: Sequence[Path], corpus: CorpusDefinition) -> tuple[dict[str, Pa
     skipped: Counter[str] = Counter()
     for path in paths:
         if path.name in corpus.files:
-            ready.setdefault(path.name, path)
+            if ready.setdefault(path.name, path) != path:
+                skipped[f"there is another ready {path.name}"] += 1
             continue
         found = ((file, identify(path, file, source)) for file, source in corpus.files.items())
         file, original = next(((f, o) for f, o in found if o is not None), ("", None))
@@ -212,8 +216,20 @@ def _read(file: str, source: Source, originals: Sequence[Original], refused: lis
     return recordings
 
 
+def _earlier(path: Path, source: Source, recordings: Sequence[Recording]) -> list[Recording]:
+    """The clips of a corpus file that is there, but for those that the recordings replace."""
+    if not path.is_file():
+        return []
+    new = {r.original.name for r in recordings}
+    return [r for r in recordings_of(path, _checked(path, source), list(recordings[0].original.columns)) if r.original.name not in new]
+
+
 def _copy(path: Path, to: Path, source: Source) -> None:
-    _checked(path, source)
+    new = set(_checked(path, source).clip_names)
+    lost = [name for name in _checked(to, source).clip_names if name not in new] if to.is_file() else []
+    if lost:
+        problem = f"lacks {len(lost)} clip(s) of {to}, the first {lost[0]!r}, which copying it there would lose"
+        raise ReadError(path, problem, "Build in another folder, or take that file away.")
     with path.open("rb") as file, whole_file(to) as copy:
         shutil.copyfileobj(file, copy)
 

@@ -16,6 +16,7 @@ from skelzoo.learn.benchmarks import COPY_FLAG, copies_of_training
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io import nwucla, read, utdmhad
 from skelzoo.skeleton.io.corpus import Corpus
+from skelzoo.skeleton.io.files import load_npz
 from skelzoo.skeleton.io.uiprmd import EXERCISES
 from skelzoo.skeleton.layouts import get_layout
 
@@ -150,6 +151,11 @@ def _listed(original: Original, source: Source) -> Original | None:
     return None if label is None else replace(original, label=label)
 
 
+def place(original: Original) -> tuple[bool, str]:
+    """What clips of a corpus file are sorted by: names, with incorrect executions last."""
+    return original.name.endswith("_inc"), original.name
+
+
 def read_originals(originals: Sequence[Original], source: Source) -> Iterator[Recording | Refusal | Skipped]:
     """Read the recordings of a corpus file, each clip once; of several recordings of one clip AMC comes first.
 
@@ -158,7 +164,7 @@ def read_originals(originals: Sequence[Original], source: Source) -> Iterator[Re
         be read, and Skipped for every file that is not needed.
     """
     done: set[str] = set()
-    for original in sorted(originals, key=lambda o: (o.name.endswith("_inc"), o.name, o.path.suffix.lower() != ".amc", o.path)):
+    for original in sorted(originals, key=lambda o: (*place(o), o.path.suffix.lower() != ".amc", o.path)):
         if original.name in done:
             yield Skipped(original.path, "another file of the same clip was taken")
             continue
@@ -223,6 +229,32 @@ def make_corpus(name: str, source: Source, recordings: Sequence[Recording]) -> t
         origin=f"{source.title}; original files, by `skelzoo corpus build`", notes=source.notes,
     )  # fmt: skip
     return corpus, names
+
+
+def recordings_of(path: Path, corpus: Corpus, columns: Sequence[str]) -> list[Recording]:
+    """The clips of a corpus file as ``make_corpus`` takes them, so that others can be added.
+
+    Args:
+        path: of the file that is the corpus.
+        columns: keys of ``Original.columns`` that the others have.
+
+    Raises:
+        ReadError: the file lacks a column.
+    """
+    arrays = load_npz(path)
+    lacking = [key for key in columns if key not in corpus.extra or (key == "style" and "style_names" not in arrays)]
+    if lacking:
+        raise ReadError(path, f"lacks the columns {', '.join(lacking)}, so no clip can be added to it", "Take it away, or build in another folder.")
+    return [
+        Recording(
+            Original(
+                path, clip.name, clip.label or "", int(corpus.subject[i]), int(corpus.split[i]),
+                {key: str(arrays["style_names"][corpus.extra[key][i]]) if key == "style" else int(corpus.extra[key][i]) for key in columns}, int(corpus.view[i]),
+            ),
+            clip, float(corpus.max_step[i]),
+        )
+        for i, clip in enumerate(corpus.clips)
+    ]  # fmt: skip
 
 
 def _ids(known: Sequence[str], found: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:

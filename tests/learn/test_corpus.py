@@ -23,6 +23,7 @@ from skelzoo.learn.corpus import ClipRow, build_corpus, find_corpus
 from skelzoo.learn.originals import Original, Recording, Source, make_corpus
 from skelzoo.learn.pretrain.data import held_out
 from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
+from skelzoo.skeleton.io import find_files
 from skelzoo.skeleton.io.corpus import MARK, Corpus, read_table, write_table
 from skelzoo.weights.manifest import manifest
 
@@ -184,6 +185,32 @@ def test_originals_become_the_clips_of_the_corpus(shared: Path, tmp_path: Path) 
             assert set(b.files) - set(a.files) <= {"description", "repo"} and set(a.files) <= set(b.files)
             assert all(a[k].dtype.kind == b[k].dtype.kind and a[k].ndim == b[k].ndim for k in a.files if k != MARK)
             assert "style_names" not in b.files or a["style_names"].tolist() == b["style_names"].tolist()
+
+
+@pytest.mark.needs_shared
+@pytest.mark.parametrize("folder", ["bandai_bvh", "cmu_*", "uiprmd"])
+def test_a_corpus_file_made_in_parts_is_that_made_at_once(shared: Path, tmp_path: Path, folder: str) -> None:
+    files = find_files(shared / "data/raw" / folder / "*")
+    for _ in range(2):  # once more, and nothing changes
+        for part in (files[1::2], files[::2]):
+            report = build_corpus("openskel", part, tmp_path / "parts")
+    build_corpus("openskel", files, tmp_path / "whole")
+    assert "clips that were there" in str(report)
+    for file in (made.file for made in report.files):
+        with np.load(tmp_path / "parts" / file) as a, np.load(tmp_path / "whole" / file) as b:
+            assert a.files == b.files and all(np.array_equal(a[key], b[key]) for key in a.files)
+    assert rows_of(tmp_path / "parts") == rows_of(tmp_path / "whole")
+
+
+def test_a_ready_file_that_lacks_clips_of_the_one_that_is_there_is_refused(ready: Path, tmp_path: Path) -> None:
+    file, less = "cmu_daz.npz", tmp_path / "less"
+    less.mkdir()
+    write_table(less / file, corpus_of(file, [body(file, 60 + i) for i in range(12) if i != 4]))
+    build_corpus("openskel-free", [ready], tmp_path / "to")
+    report = build_corpus("openskel-free", [less], tmp_path / "to")
+    assert [f"lacks 1 clip(s) of {tmp_path / 'to' / file}" in str(r) and "clip64" in str(r) for r in report.refused] == [True]
+    assert (tmp_path / "to" / file).read_bytes() == (ready / file).read_bytes()
+    assert build_corpus("openskel-free", [ready, less], tmp_path / "other").skipped[f"there is another ready {file}"] == 1
 
 
 @pytest.mark.needs_shared
