@@ -32,10 +32,12 @@ def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[
 
     def add(verb: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(verb)
-        def command(*args: Any, array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool, **others: Any) -> None:
+        def command(
+            *args: Any, array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool, up: str | None, **others: Any
+        ) -> None:
             from skelzoo.skeleton.io.form import ArrayForm
 
-            verb(*args, form=ArrayForm(array_layout, array_axes, array_fps, fill_missing), **others)
+            verb(*args, form=ArrayForm(array_layout, array_axes, array_fps, fill_missing, up), **others)
 
         for option in (
             click.option(
@@ -43,6 +45,7 @@ def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[
                 is_flag=True,
                 help="Fill NaN joints of numpy and parquet files, and empty cells of tables, by interpolation over time; else such clips are refused.",
             ),
+            click.option("--up", metavar="AXIS", help="Axis of 3-D files that points up: y, z, x, -y, -z or -x; joints are rotated so that it becomes y."),
             click.option(f"--{prefix}fps", "array_fps", type=float, metavar="FPS", help="Frames per second of files that give none."),
             click.option(f"--{prefix}axes", "array_axes", metavar="AXES", help="Axes of numpy arrays that name none, e.g. 't v c' or 'n c t v m'."),
             click.option(f"--{prefix}layout", "array_layout", metavar="NAME", help="Layout of numpy arrays that name none; skelzoo layouts lists them."),

@@ -198,9 +198,10 @@ def _read(recordings: str, result: Path, rule: Labels, fps: float, most: int, se
 
 def _said(form: ArrayForm) -> str:
     """What was said of the recordings, for the file's origin."""
-    said = [f"{name} {value}" for name, value in asdict(replace(form, fill_missing=False)).items() if value]
+    said = [f"{name} {value}" for name, value in asdict(replace(form, fill_missing=False, up=None)).items() if value]
+    turned = f"; turned from {form.up} up" if form.up else ""
     filled = "; missing joints filled over time" if form.fill_missing else ""
-    return (f"; where they do not say it: {', '.join(said)}" if said else "") + filled
+    return (f"; where they do not say it: {', '.join(said)}" if said else "") + turned + filled
 
 
 def _joined(clip: Clip) -> Clip:

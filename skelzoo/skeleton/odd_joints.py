@@ -170,17 +170,17 @@ def _spine(bodies: FloatArray, layout: Layout, given: int) -> str | None:
         if spine[1] <= UPRIGHT:
             return _sideways(spine) if given == 2 else None
         if given == 3:
-            return _of_spine("down", "y axis points up", "If y points down in your data, give keypoints * [1, -1, -1], and shares of a picture without z")
+            return _of_spine("down", "y axis points up", f"{_up('-y', 'keypoints * [1, -1, -1]')}, and shares of a picture without z")
         return _of_spine("down", "y axis of 2-D joints points down, as pixels do", "If y points up in your data, give keypoints * [1, -1]")
     x, y, z = spine
     if y < -UPRIGHT:
-        return _of_spine("down", "y axis points up", "If y points down in your data, give keypoints * [1, -1, -1]")
+        return _of_spine("down", "y axis points up", _up("-y", "keypoints * [1, -1, -1]"))
     if abs(z) > UPRIGHT:
-        advice = f"If z is the vertical axis of your data, give keypoints[..., [0, 2, 1]] * [1, {np.sign(z):.0f}, {-np.sign(z):.0f}]"
-        return _of_spine("along z", "y axis points up", advice)
+        turn = f"keypoints[..., [0, 2, 1]] * [1, {np.sign(z):.0f}, {-np.sign(z):.0f}]"
+        return _of_spine("along z", "y axis points up", _up("z" if z > 0 else "-z", turn))
     if abs(x) > UPRIGHT:
-        advice = f"If x is the vertical axis of your data, give keypoints[..., [1, 0, 2]] * [{-np.sign(x):.0f}, {np.sign(x):.0f}, 1]"
-        return _of_spine("along x", "y axis points up", advice)
+        turn = f"keypoints[..., [1, 0, 2]] * [{-np.sign(x):.0f}, {np.sign(x):.0f}, 1]"
+        return _of_spine("along x", "y axis points up", _up("x" if x > 0 else "-x", turn))
     if y < np.cos(np.radians(LEAN)):
         return (
             f"the spine leans more than {LEAN} degrees from the y axis, which in skelzoo's data points up, as it does before a tilted camera. Turn the joints by the sensor's "
@@ -198,6 +198,11 @@ def _sideways(spine: FloatArray) -> str | None:
     if spine[0] < 0:
         advice = f"If your data have y before x, give keypoints[..., ::-1]; if the picture is turned on its side, {turn}"
     return _of_spine("along x", "y axis of 2-D joints points down, as pixels do", advice)
+
+
+def _up(axis: str, turn: str) -> str:
+    """The next step where another axis of 3-D data points up."""
+    return f"If {axis} points up in your data, read the file with --up {axis} (up={axis!r} in skelzoo.read), or give {turn}"
 
 
 def _of_spine(found: str, axis: str, advice: str) -> str:

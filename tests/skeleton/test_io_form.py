@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from skeleton_samples import PERSON, write_bvh
 from tiny import make_clip, make_encoder
 
 import skelzoo
@@ -17,6 +18,7 @@ from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.io.corpus import read_table
 from skelzoo.skeleton.io.form import ArrayForm
 from skelzoo.skeleton.io.stream import open_stream
+from skelzoo.skeleton.procedural import make
 
 JOINTS = np.concatenate([make_clip(frames=30).keypoints[0], np.ones((30, 4, 3), np.float32)], axis=1)  # 24, as SMPL has
 
@@ -126,6 +128,53 @@ def test_corpus_files_say_what_they_were_taken_for(bare: Path, tmp_path: Path) -
     made = run("corpus", "make", bare, "--to", tmp_path / "mine.npz", "--label-from", "folder", *(w.replace("--", "--from-") for w in SAID), "--fps", "20")
     assert made.exit_code == 0, made.output
     assert read_table(tmp_path / "mine.npz").origin.endswith("where they do not say it: layout kinect20, axes c t v, fps 20.0")
+
+
+@pytest.mark.parametrize("up", ["y", "z", "x", "-y", "-z", "-x"])
+def test_the_axis_that_points_up_becomes_y_by_a_rotation(tmp_path: Path, up: str) -> None:
+    joints = np.stack([JOINTS[:, :20], JOINTS[:, 4:]])[:, None]
+    np.savez(tmp_path / "a.npz", keypoints=joints, layout="kinect20")
+    clips, stream = skelzoo.read(tmp_path / "a.npz", up=up), open_stream(tmp_path / "a.npz", ArrayForm(up=up))
+    assert stream is not None
+    assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(clips, stream.clips(0, 2), strict=True))  # type: ignore[union-attr]
+    stream.close()
+    for clip, given in zip(clips, joints, strict=True):
+        assert np.array_equal(clip.keypoints[..., 1], given[..., "xyz".index(up[-1])] * (-1 if up[0] == "-" else 1))
+        assert np.allclose(np.linalg.det(clip.keypoints[:, :, 5:8]), np.linalg.det(given[:, :, 5:8]), rtol=1e-4)  # of a mirror it is the negative
+
+
+def test_a_rig_that_is_turned_by_itself_is_turned_once(tmp_path: Path) -> None:
+    path = write_bvh(tmp_path / "a.bvh", {joint: joint for joint in PERSON}, z_up=True)
+    own, (told,), (as_it_is,) = skelzoo.read(path)[0].keypoints, skelzoo.read(path, up="z"), skelzoo.read(path, up="y")
+    assert np.array_equal(told.keypoints, own) and np.allclose(as_it_is.keypoints[..., [0, 2, 1]] * [1, 1, -1], own, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("default")
+def test_other_axes_are_warned_of_and_mended_as_the_warning_says(tmp_path: Path) -> None:
+    model, upright = f"local:{make_encoder().save(tmp_path / 'tiny')}", skelzoo.remap(make("wave", frames=30), "kinect20")
+    for name, keypoints in (("y", upright.keypoints), ("x", upright.keypoints[..., [1, 0, 2]] * [1, -1, 1])):
+        np.savez(tmp_path / f"{name}.npz", keypoints=keypoints, layout="kinect20")
+    told = run("embed", model, tmp_path / "x.npz", "-o", tmp_path / "x.npy")
+    assert "read the file with --up x (up='x' in skelzoo.read)" in told.stderr
+    assert run("embed", model, tmp_path / "x.npz", "--up", "x", "-o", tmp_path / "x.npy").stderr == ""
+    assert run("embed", model, tmp_path / "x.npz", "--out", tmp_path / "store", "--up", "x").exit_code == 0
+    run("embed", model, tmp_path / "y.npz", "-o", tmp_path / "y.npy")
+    assert np.array_equal(np.load(tmp_path / "x.npy"), np.load(tmp_path / "y.npy"))
+    assert np.allclose(np.load(tmp_path / "store/embeddings.npy"), np.load(tmp_path / "y.npy"), atol=1e-5)
+    assert 'its up is "x", now it is null' in run("embed", model, tmp_path / "x.npz", "--out", tmp_path / "store").stderr
+    assert run("corpus", "make", tmp_path / "x.npz", "--to", tmp_path / "mine.npz", "--up", "x").exit_code == 0
+    (made,) = skelzoo.read(tmp_path / "mine.npz")
+    assert np.allclose(made.keypoints, upright.keypoints, atol=1e-3) and read_table(tmp_path / "mine.npz").origin.endswith("; turned from x up")
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "up", "error", "message"),
+    [(JOINTS[:, :17, :2], "z", ClipError, "its joints are 2-D"), (JOINTS[:, :20], "Z", AxesError, "up is 'Z'.*y, z, x, -y, -z, -x")],
+)
+def test_no_axis_of_joints_points_up_so(tmp_path: Path, keypoints: FloatArray, up: str, error: type[SkelzooError], message: str) -> None:
+    np.save(tmp_path / "a.npy", keypoints)
+    with pytest.raises(error, match=message):
+        skelzoo.read(tmp_path / "a.npy", layout="kinect20" if keypoints.shape[-1] == 3 else "coco17", up=up)
 
 
 def with_gap(frames: int = 30, seed: int = 0) -> FloatArray:

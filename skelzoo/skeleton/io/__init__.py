@@ -40,7 +40,7 @@ class Format:
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 FORMATS = (
-    Format("BVH motion capture", (".bvh",), bvh.sniff, bvh.read),
+    Format("BVH motion capture", (".bvh",), bvh.sniff, bvh.read, formed=True),
     Format("AMC motion (with its .asf skeleton)", (".amc",), asf_amc.sniff, asf_amc.read),
     Format("an ASF skeleton", (".asf",), asf_amc.sniff_asf, asf_amc.read),
     Format("NTU RGB+D skeletons", (".skeleton",), ntu.sniff, ntu.read),
@@ -67,7 +67,9 @@ _SUPPORTED = "Supported: " + ", ".join(f"{f.title} ({', '.join(f.suffixes)})" fo
 _BUILD = "Or load the numbers yourself (numpy) and build skelzoo.Clip(keypoints, layout)."
 
 
-def read(path: PathLike, *, layout: str | None = None, axes: str | None = None, fps: float | None = None, fill_missing: bool = False) -> list[Clip]:
+def read(
+    path: PathLike, *, layout: str | None = None, axes: str | None = None, fps: float | None = None, fill_missing: bool = False, up: str | None = None
+) -> list[Clip]:
     """Read a skeleton file of any supported format.
 
     Args:
@@ -76,6 +78,8 @@ def read(path: PathLike, *, layout: str | None = None, axes: str | None = None, 
         axes: of a numpy array whose file names none, such as ``"t v c"``.
         fps: frames per second of a file that gives none; of one whose rate is less than 0.11 % off, as times of frames may tell it, in its place.
         fill_missing: fill joints that are NaN in numpy and parquet files, or empty cells of tables, see ``skelzoo.fill_missing``; they are refused otherwise.
+        up: axis of a 3-D file of any format that points up: ``"y"``, ``"z"``, ``"x"``, ``"-y"``, ``"-z"`` or ``"-x"``. The joints are rotated so that it becomes y, and nothing
+            else turns them; None takes what is known of the format, and y of arrays and tables.
 
     Returns:
         The clips of the file, most often one; 3-D in metres with y up, a pose estimator's in pixels with y down. Named after the file, labelled where its name or
@@ -83,10 +87,10 @@ def read(path: PathLike, *, layout: str | None = None, axes: str | None = None, 
 
     Raises:
         ReadError: no such file, empty, unknown or unsupported format, content that contradicts the suffix, damage.
-        ClipError: NaN, or all coordinates zero; a layout or frame rate that the file contradicts, or that is none.
-        LayoutError, AxesError: no such layout, or axes that are not understood.
+        ClipError: NaN, or all coordinates zero; a layout or frame rate that the file contradicts, or that is none; 2-D joints where ``up`` is given.
+        LayoutError, AxesError: no such layout, or axes that are not understood, ``up`` among them.
     """
-    return read_formed(path, ArrayForm(layout, axes, fps, fill_missing))
+    return read_formed(path, ArrayForm(layout, axes, fps, fill_missing, up))
 
 
 def read_formed(path: PathLike, form: ArrayForm) -> list[Clip]:

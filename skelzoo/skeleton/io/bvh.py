@@ -27,6 +27,7 @@ from skelzoo.errors import LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.bvh_rigs import KnownRig, find_rig, frames_at_rest, label_from_name, repair_cmu
 from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text, whole_number
+from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.kinematics import UNITS, distance_along, euler, find_unit, forward, longest_path
 from skelzoo.skeleton.io.rig_names import body_points, guess_layout
 from skelzoo.skeleton.layouts import Layout, get_layout
@@ -73,8 +74,11 @@ def sniff(head: bytes) -> bool:
     return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:9].upper() == b"HIERARCHY"
 
 
-def read(path: PathLike) -> list[Clip]:
+def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     """Read a BVH file.
+
+    Args:
+        form: where it says which axis is up, the joints stay on the file's own axes.
 
     Returns:
         One clip (1, T, V, 3) in metres, y up, at the file's own frame rate. Layout bandai22, cmu29 (the BVH conversion of
@@ -93,7 +97,8 @@ def read(path: PathLike) -> list[Clip]:
     unit = _unit(height, None if rig is None else rig.unit, path)
     positions = forward(bvh.parents, rotations, local)
     dropped = _frames_of_t_pose(bvh, positions, rig)
-    positions, z_up = positions[dropped:], _z_is_up(bvh, positions[dropped:])
+    positions = positions[dropped:]
+    z_up = form.up is None and _z_is_up(bvh, positions)
     if z_up:
         positions = positions[..., [0, 2, 1]] * (1.0, 1.0, -1.0)
     repaired = int((offsets != bvh.offsets).any(axis=1).sum())

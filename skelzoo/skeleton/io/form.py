@@ -1,4 +1,4 @@
-"""What a caller says of files that leave it open themselves: layout, axes, frame rate, and what becomes of missing joints."""
+"""What a caller says of files that leave it open themselves: layout, axes, frame rate, which axis points up, and what becomes of missing joints."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from skelzoo.errors import ClipError
+from skelzoo.errors import AxesError, ClipError
 from skelzoo.skeleton.clip import Clip, axis_names
 from skelzoo.skeleton.layouts import get_layout
+
+UPS = {
+    "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1)), "x": ((1, 0, 2), (-1, 1, 1)),
+    "-y": ((0, 1, 2), (1, -1, -1)), "-z": ((0, 2, 1), (1, -1, 1)), "-x": ((1, 0, 2), (1, -1, 1)),
+}  # fmt: skip
+"""Axis of a file that points up -> its coordinates in their new order, and their signs: rotations, which keep left and right."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +26,11 @@ class ArrayForm:
         axes: of arrays that name none, such as ``"t v c"``.
         fps: of clips whose file gives no frame rate, or nearly this one, see ``SAME_RATE``.
         fill_missing: fill joints that are NaN in numpy and parquet files, or empty cells of tables, as ``skelzoo.fill_missing``; of one person those of empty frames too.
+        up: axis of 3-D files that points up, one of ``UPS``, whatever a file's format or rest pose say of it; None leaves that to the reader.
 
     Raises:
         LayoutError: no such layout.
-        AxesError: axes that are not understood.
+        AxesError: axes that are not understood, ``up`` among them.
         ClipError: a frame rate that is none.
     """
 
@@ -31,31 +38,44 @@ class ArrayForm:
     axes: str | None = None
     fps: float | None = None
     fill_missing: bool = False
+    up: str | None = None
 
     def __post_init__(self) -> None:
         if self.layout is not None:
             get_layout(self.layout)
         if self.axes is not None:
             axis_names(self.axes)
+        if self.up is not None and self.up not in UPS:
+            raise AxesError(f"up is {self.up!r}. Give the axis of the file that points up: {', '.join(UPS)}.")
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise ClipError(f"fps is {self.fps!r}. Give a positive number of frames per second.")
 
     def completed(self, clips: Sequence[Clip]) -> list[Clip]:
-        """The clips of a file, with the frame rate that it does not give, or gives nearly.
+        """The clips of a file, turned y up, with the frame rate that it does not give, or gives nearly.
 
         Raises:
-            ClipError: the file gives another layout or frame rate.
+            ClipError: the file gives another layout or frame rate, or its joints are 2-D and are to be turned.
         """
         return [self._completed(clip) for clip in clips]
 
     def _completed(self, clip: Clip) -> Clip:
         if self.layout is not None and clip.layout != get_layout(self.layout):
             raise ClipError(f"{clip.name}: its file says layout {clip.layout.name!r}, and you say {self.layout!r}. {_LEAVE.format('layout')}")
+        if self.up is not None:
+            clip = _turned(clip, self.up)
         if self.fps is None or clip.fps == self.fps:
             return clip
         if clip.fps is not None and not math.isclose(clip.fps, self.fps, rel_tol=SAME_RATE):
             raise ClipError(f"{clip.name}: its file says {clip.fps:g} fps, and you say {self.fps:g}. {_LEAVE.format('fps')}")
         return clip.replace(fps=self.fps)
+
+
+def _turned(clip: Clip, up: str) -> Clip:
+    """The clip with its axis ``up`` as y."""
+    if clip.channels == 2:
+        raise ClipError(f"{clip.name}: its joints are 2-D, and up={up} turns 3-D ones. Leave up out for 2-D files, and read the others apart.")
+    order, signs = UPS[up]
+    return clip if up == "y" else clip.replace(keypoints=clip.keypoints[..., order] * signs + 0.0)  # no zeros below zero
 
 
 SAME_RATE = 0.0011
