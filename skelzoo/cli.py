@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from skelzoo.inference.output import ClipId
     from skelzoo.skeleton.clip import FloatArray
     from skelzoo.skeleton.io.form import ArrayForm
+    from skelzoo.skeleton.windows import Length
 
 
 class Verbs(click.Group):
@@ -131,7 +132,7 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
 @_encoder_options
 def embed_command(
     model: str, paths: tuple[str, ...], output: str | None, out: str | None, devices: str | None, workers: int | None, shard_size: int | None, parquet: bool, extend: bool,
-    batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool, window: int | None, step: int | None,
+    batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool, window: Length | None, step: Length | None,
     form: ArrayForm,
 ) -> None:  # fmt: skip
     """Write one vector per clip: with -o to one file, with --out to a folder, for more clips than memory holds."""
@@ -166,7 +167,7 @@ def embed_command(
 @_encoder_options
 def classify_command(
     model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool,
-    window: int | None, step: int | None, form: ArrayForm,
+    window: Length | None, step: Length | None, form: ArrayForm,
 ) -> None:  # fmt: skip
     """Name the likeliest of the MODEL's classes for each clip; `skelzoo finetune` teaches it others."""
     from skelzoo.inference.output import check_classes, classes_table, write_classes
@@ -192,7 +193,7 @@ def classify_command(
 
 
 def _prepare(
-    encoder: Encoder, paths: Sequence[str], select_persons: bool, output: str, window: int | None, step: int | None, form: ArrayForm
+    encoder: Encoder, paths: Sequence[str], select_persons: bool, output: str, window: Length | None, step: Length | None, form: ArrayForm
 ) -> tuple[FloatArray, list[ClipId], int]:
     """Prepared clips (N, C, T, V, M), what they are, and how many files or clips were refused."""
     import numpy as np
@@ -277,7 +278,7 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 def finetune_command(
     context: click.Context, model: str, recordings: str, out: str, mode: str, validation: str, folds: str | None, report: str | None, group: str | None, label: str | None,
     label_from: str, table: str | None, unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int, learning_rate: float, seed: int,
-    window: int | None, step: int | None, form: ArrayForm,
+    window: Length | None, step: Length | None, form: ArrayForm,
 ) -> None:  # fmt: skip
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""
     from skelzoo.learn.finetune import FinetuneOptions

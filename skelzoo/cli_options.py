@@ -56,22 +56,39 @@ def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[
     return add
 
 
+def _length(context: click.Context, option: click.Parameter, value: str | None) -> int | str | None:
+    """Frames as a number, or seconds as a text, see ``skelzoo.windows``."""
+    from skelzoo.skeleton.windows import check_window
+
+    length = int(value) if value and value.isdecimal() else value
+    try:
+        check_window(length, None)
+    except SkelzooError:
+        raise click.BadParameter(f"{value!r} is no length. Give frames, such as 90, or seconds, such as 3s.", context, option) from None
+    return length
+
+
 def window_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options that cut clips; they become ``window`` and ``step``, which ``check_step`` looks at."""
     for option in (
         click.option(
             "--step",
-            type=click.IntRange(1),
-            metavar="FRAMES",
-            help="With --window: from the start of one to that of the next; as many as a window has by default.",
+            metavar="LENGTH",
+            callback=_length,
+            help="With --window: from the start of one to that of the next, in frames or seconds; a window by default.",
         ),
-        click.option("--window", type=click.IntRange(1), metavar="FRAMES", help="Cut every clip into windows, each a clip NAME[start:stop] of its own."),
+        click.option(
+            "--window",
+            metavar="LENGTH",
+            callback=_length,
+            help="Cut every clip into windows of so many frames (90) or seconds (3s), each a clip NAME[start:stop] of its own.",
+        ),
     ):
         command = option(command)
     return command
 
 
-def check_step(window: int | None, step: int | None) -> None:
+def check_step(window: int | str | None, step: int | str | None) -> None:
     """Refuse --step without --window."""
     if step and not window:
         raise click.UsageError("--step goes with --window.")

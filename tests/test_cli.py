@@ -84,6 +84,7 @@ def test_windows(model: str, clips: Path, tmp_path: Path) -> None:
     cut = skelzoo.windows(clip, 16, 12)
     with np.load(tmp_path / "v.npz") as z:
         assert z["names"].tolist() == [f"{clip.name}[{s}:{s + 16}]" for s in (0, 12, 24)] == [c.name for c in cut]
+        assert z["start"].tolist() == [0, 12, 24] and z["stop_s"].tolist() == [round(s / 30, 4) for s in (16, 28, 40)]
         np.testing.assert_allclose(z["embeddings"], skelzoo.load(model).embed(cut), atol=1e-5)
         np.testing.assert_allclose(z["embeddings"], np.load(tmp_path / "store/embeddings.npy"), atol=1e-5)
     classes = run("classify", model, clips / "b.npz", "--window", 20)

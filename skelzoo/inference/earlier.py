@@ -55,6 +55,11 @@ def with_columns(*columns: str) -> Kind:
     return kind
 
 
+def either(*kinds: Kind) -> Kind:
+    """A file of one of these kinds."""
+    return lambda file: any(kind(file) for kind in kinds)
+
+
 def with_arrays(*names: str) -> Kind:
     """An ``.npz`` of these arrays and no others."""
     return lambda file: set(npz_keys(file)) == set(names)

@@ -18,7 +18,7 @@ from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.stream import BadClip, open_stream
 from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 from skelzoo.skeleton.prepare import select_persons as keep_most_moving
-from skelzoo.skeleton.windows import windows
+from skelzoo.skeleton.windows import Length, windows_at
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,20 @@ class Refusal:
 
 @dataclass(frozen=True, eq=False)
 class FileClip:
-    """A clip and the file it was read from."""
+    """A clip and the file it was read from; of a window also which frame of its recording it starts with."""
 
     clip: Clip
     file: str
+    start: int | None = None
 
     @property
     def id(self) -> ClipId:
         """What is written beside results."""
-        return ClipId(self.clip.name, self.file, self.clip.label or "")
+        clip, start = self.clip, self.start
+        if start is None:
+            return ClipId(clip.name, self.file, clip.label or "")
+        stop = start + clip.frames
+        return ClipId(clip.name, self.file, clip.label or "", start, stop, *(None if clip.fps is None else round(at / clip.fps, 4) for at in (start, stop)))
 
     @property
     def where(self) -> str:
@@ -157,14 +162,15 @@ def prepare_files(
 
 
 def prepare_items(
-    items: Iterable[FileClip | Refusal], contract: Contract, select_persons: bool = False, window: int | None = None, step: int | None = None
-) -> Iterator[PreparedClip | Refusal]:
+    items: Iterable[FileClip | Refusal], contract: Contract, select_persons: bool = False, window: Length | None = None, step: Length | None = None,
+    doubts: Doubts | None = None,
+) -> Iterator[PreparedClip | Refusal]:  # fmt: skip
     """Prepare clips that were read, or their windows where a length is given, see ``skelzoo.windows``; else as ``prepare_files``.
 
-    Persons are chosen of the whole clip, so that all its windows are of the same.
+    Persons are chosen of the whole clip, so that all its windows are of the same. ``doubts`` are those of calls before, see ``Doubts.cut``.
     """
     items = (_chosen(item, contract.persons) for item in items) if select_persons else items
-    for item in items if window is None else _cut(items, window, step):
+    for item in items if window is None else _cut(items, window, step, doubts or noted_doubts()):
         yield item if isinstance(item, Refusal) else _prepared(item, contract)
 
 
@@ -179,16 +185,23 @@ def _chosen(item: FileClip | Refusal, persons: int) -> FileClip | Refusal:
         return Refusal(item.file, error, item.clip.name)
 
 
-def _cut(items: Iterable[FileClip | Refusal], frames: int, step: int | None) -> Iterator[FileClip | Refusal]:
+def _cut(items: Iterable[FileClip | Refusal], frames: Length, step: Length | None, doubts: Doubts) -> Iterator[FileClip | Refusal]:
     """The windows of each clip; a Refusal for every clip without any."""
     for item in items:
         if isinstance(item, Refusal):
             yield item
-        elif cut := windows(item.clip, frames, step):
-            yield from (FileClip(window, item.file) for window in cut)
-        else:
-            name = item.clip.name
-            yield Refusal(item.file, ClipError(f"{name}: nobody is there in any of its windows. Give a smaller step, or leave it out."), name)
+            continue
+        name = item.clip.name
+        try:
+            cut = windows_at(item.clip, frames, step)
+            if not cut:
+                raise ClipError(f"{name}: nobody is there in any of its windows. Give a smaller step, or leave it out.")
+        except ClipError as error:
+            yield Refusal(item.file, error, name)
+            continue
+        if not isinstance(frames, str):
+            doubts.cut(item.clip.fps, frames)
+        yield from (FileClip(window, item.file, start) for start, window in cut)
 
 
 def _prepared(item: FileClip, contract: Contract) -> PreparedClip | Refusal:

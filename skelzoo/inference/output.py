@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import WriteError
-from skelzoo.inference.earlier import check_replaced, with_arrays, with_columns, with_keys
+from skelzoo.inference.earlier import check_replaced, either, with_arrays, with_columns, with_keys
 from skelzoo.skeleton.writing import check_place, csv_bytes, whole_file
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 EMBEDDING_SUFFIXES = (".npz", ".npy")
 CLASS_SUFFIXES = (".csv", ".jsonl")
+SPAN = ("start", "stop", "start_s", "stop_s")
+"""What tables of windows have besides: see ``ClipId``."""
+
 ARRAYS, ID_COLUMNS, CLASS_KEYS = (
     ("embeddings", "names", "files", "labels", "model"), ("row", "name", "file", "label", "model"), ("name", "file", "label", "classes"),
 )  # fmt: skip
@@ -28,11 +32,54 @@ ARRAYS, ID_COLUMNS, CLASS_KEYS = (
 
 @dataclass(frozen=True)
 class ClipId:
-    """Which clip a row of results is about: its name, the file it was read from, its label ("" when unknown)."""
+    """Which clip a row of results is about.
+
+    Attributes:
+        name: of the clip.
+        file: it was read from.
+        label: "" when unknown.
+        start, stop: of a window, frames of its recording that it begins with and ends before.
+        start_s, stop_s: the same in seconds; None too where the frame rate is unknown.
+    """
 
     name: str
     file: str
     label: str = ""
+    start: int | None = None
+    stop: int | None = None
+    start_s: float | None = None
+    stop_s: float | None = None
+
+    @property
+    def span(self) -> dict[str, float | None]:
+        """The last four."""
+        return {key: getattr(self, key) for key in SPAN}
+
+    @classmethod
+    def of(cls, name: str, file: str, label: str, span: Iterable[float]) -> ClipId:
+        """One whose last four are numbers, NaN for None."""
+        start, stop, *seconds = (None if math.isnan(value) else value for value in span)
+        return cls(name, file, label, None if start is None else int(start), None if stop is None else int(stop), *seconds)
+
+    def cells(self, windows: bool) -> list[str]:
+        """All of it in a table, the last four in one of windows alone."""
+        return [self.name, self.file, self.label, *("" if value is None else str(value) for value in self.span.values() if windows)]
+
+
+def are_windows(ids: Iterable[ClipId]) -> bool:
+    """Whether results are about windows."""
+    return any(i.start is not None for i in ids)
+
+
+def spans(ids: Sequence[ClipId]) -> NDArray[np.float64]:
+    """start, stop, start_s and stop_s of the ids: (N, 4), NaN where there is none."""
+    return np.array([[math.nan if value is None else value for value in i.span.values()] for i in ids], np.float64).reshape(-1, 4)
+
+
+def span_arrays(ids: Sequence[ClipId]) -> dict[str, NDArray[Any]]:
+    """Each of them as an array (N,): frames as whole numbers, -1 where there is none, seconds with NaN there."""
+    columns = dict(zip(SPAN, spans(ids).T, strict=True))
+    return {key: values if key.endswith("_s") else np.nan_to_num(values, nan=-1).astype(np.int64) for key, values in columns.items()}
 
 
 def check_output(path: str | os.PathLike[str], suffixes: Sequence[str]) -> Path:
@@ -65,7 +112,7 @@ def check_embeddings(path: str | os.PathLike[str], inputs: Iterable[str | os.Pat
     """
     target = check_output(path, EMBEDDING_SUFFIXES)
     if target.suffix.lower() == ".npz":
-        check_replaced({target: with_arrays(*ARRAYS)}, inputs)
+        check_replaced({target: either(with_arrays(*ARRAYS), with_arrays(*ARRAYS, *SPAN))}, inputs)
     else:
         ids = with_columns(*ID_COLUMNS)
         check_replaced({target: lambda file: ids(_ids_of(file)), _ids_of(target): ids}, inputs)
@@ -75,7 +122,8 @@ def check_embeddings(path: str | os.PathLike[str], inputs: Iterable[str | os.Pat
 def check_classes(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = ()) -> Path:
     """Check, before any work, that ``write_classes`` can write there; as ``check_embeddings``."""
     target = check_output(path, CLASS_SUFFIXES)
-    kind = with_columns("name", "file", "label", "class_1", "score_1") if target.suffix.lower() == ".csv" else with_keys(*CLASS_KEYS)
+    columns, first = ("name", "file", "label"), ("class_1", "score_1")
+    kind = either(with_columns(*columns, *first), with_columns(*columns, *SPAN, *first)) if target.suffix.lower() == ".csv" else with_keys(*CLASS_KEYS)
     check_replaced({target: kind}, inputs)
     return target
 
@@ -96,7 +144,8 @@ def write_embeddings(path: str | os.PathLike[str], vectors: NDArray[np.float32],
 
     Args:
         path: ``.npz`` holds embeddings (N, D) float32, names, files, labels (each (N,) text, "" for an unknown label)
-            and model; ``.npy`` the vectors alone, with ``<stem>.ids.csv`` (row, name, file, label, model) beside it.
+            and model; ``.npy`` the vectors alone, with ``<stem>.ids.csv`` (row, name, file, label, model) beside it. Of windows
+            either also has start and stop, frames of the recording, and start_s and stop_s, the same in seconds (NaN, in tables empty, where the rate is unknown).
         vectors: (N, D), row i is ids[i].
 
     Returns:
@@ -105,17 +154,18 @@ def write_embeddings(path: str | os.PathLike[str], vectors: NDArray[np.float32],
     Raises:
         WriteError: as ``check_embeddings``, or it cannot be written.
     """
-    target = check_embeddings(path)
+    target, windows = check_embeddings(path), are_windows(ids)
     if target.suffix.lower() == ".npz":
+        arrays = {"embeddings": vectors, "names": texts(ids, "name"), "files": texts(ids, "file"), "labels": texts(ids, "label"), "model": np.array(model)}
         with whole_file(target) as file:
-            np.savez(file, embeddings=vectors, names=texts(ids, "name"), files=texts(ids, "file"), labels=texts(ids, "label"), model=np.array(model))
+            np.savez(file, **arrays, **(span_arrays(ids) if windows else {}))  # type: ignore[arg-type]  # allow_pickle, which numpy 1 would store as an array
         return [target]
-    rows = [[str(row), i.name, i.file, i.label, model] for row, i in enumerate(ids)]
+    rows = [[str(row), i.name, i.file, i.label, model, *i.cells(windows)[3:]] for row, i in enumerate(ids)]
     # The vectors come last: whoever sees them finds their ids.
     with whole_file(target) as vectors_file:
         np.save(vectors_file, vectors)
         with whole_file(_ids_of(target)) as ids_file:
-            ids_file.write(csv_bytes([ID_COLUMNS, *rows]))
+            ids_file.write(csv_bytes([[*ID_COLUMNS, *(SPAN if windows else ())], *rows]))
     return [target, _ids_of(target)]
 
 
@@ -129,7 +179,8 @@ def write_classes(path: str | os.PathLike[str], result: Classification, ids: Seq
 
     Args:
         path: ``.csv`` has one row per clip: name, file, label, class_1, score_1, class_2, ...; ``.jsonl`` one JSON
-            object per line: name, file, label (null when unknown) and ``classes``, a list of {"class", "score"}.
+            object per line: name, file, label (null when unknown) and ``classes``, a list of {"class", "score"}. Of windows both have start and
+            stop, frames of the recording, and start_s and stop_s, the same in seconds (empty or null where the rate is unknown), after the label.
         result: row i is ids[i].
 
     Raises:
@@ -144,11 +195,18 @@ def write_classes(path: str | os.PathLike[str], result: Classification, ids: Seq
 
 def classes_table(result: Classification, ids: Sequence[ClipId]) -> str:
     """The same as text for people; where names repeat, with the files."""
+    timed = any(i.stop_s is not None for i in ids)
     rows = [
-        [i.name, i.label or "-", *(f"{n} {s:.2f}" for n, s in zip(names, scores, strict=True))]
+        [i.name, *([_seconds(i)] if timed else []), i.label or "-", *(f"{n} {s:.2f}" for n, s in zip(names, scores, strict=True))]
         for i, names, scores in zip(ids, result.labels, result.scores, strict=True)
     ]
-    return clip_table(["clip", "label", *(f"class {k + 1}" for k in range(result.labels.shape[1]))], rows, [i.file for i in ids])
+    return clip_table(
+        ["clip", *(["seconds"] if timed else []), "label", *(f"class {k + 1}" for k in range(result.labels.shape[1]))], rows, [i.file for i in ids]
+    )
+
+
+def _seconds(window: ClipId) -> str:
+    return "-" if window.start_s is None or window.stop_s is None else f"{window.start_s:.2f}-{window.stop_s:.2f}"
 
 
 def clip_table(header: Sequence[str], rows: Sequence[Sequence[str]], files: Sequence[str]) -> str:
@@ -166,20 +224,23 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _classes_csv(result: Classification, ids: Sequence[ClipId]) -> bytes:
-    header = ["name", "file", "label", *(f"{what}_{k + 1}" for k in range(result.labels.shape[1]) for what in ("class", "score"))]
+    windows = are_windows(ids)
+    header = ["name", "file", "label", *(SPAN if windows else ()), *(f"{what}_{k + 1}" for k in range(result.labels.shape[1]) for what in ("class", "score"))]
     rows = [
-        [i.name, i.file, i.label, *(cell for n, s in zip(names, scores, strict=True) for cell in (str(n), f"{s:.6f}"))]
+        [*i.cells(windows), *(cell for n, s in zip(names, scores, strict=True) for cell in (str(n), f"{s:.6f}"))]
         for i, names, scores in zip(ids, result.labels, result.scores, strict=True)
     ]
     return csv_bytes([header, *rows])
 
 
 def _classes_jsonl(result: Classification, ids: Sequence[ClipId]) -> bytes:
+    windows = are_windows(ids)
     lines = [
         {
             "name": i.name,
             "file": i.file,
             "label": i.label or None,
+            **(i.span if windows else {}),
             "classes": [{"class": str(n), "score": round(float(s), 6)} for n, s in zip(names, scores, strict=True)],
         }
         for i, names, scores in zip(ids, result.labels, result.scores, strict=True)

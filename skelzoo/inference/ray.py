@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from skelzoo.errors import ClipError, MissingDependencyError, SkelzooError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.files import FileClip, PreparedClip, Refusal, one_line, prepare_items, warn_of
+from skelzoo.inference.output import ClipId, span_arrays
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.parquet import clip_of
-from skelzoo.skeleton.windows import check_window
+from skelzoo.skeleton.windows import Length, check_window
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -29,7 +30,7 @@ class EmbedActor:
         model, device, dtype, compile: as ``skelzoo.load``.
         batch_size: clips per batch of the net, as ``Encoder.embed``.
         select_persons: where a clip has more persons than the model takes, keep those that move most, in all its windows the same.
-        window, step: frames of the windows that every clip is cut into, and from the start of one to the next, as ``skelzoo.windows``; None leaves clips whole.
+        window, step: of the windows that every clip is cut into, and from the start of one to the next, as ``skelzoo.windows``; None leaves clips whole.
 
     Raises:
         ClipError: a window or step that is no whole number of at least 1, or a step alone.
@@ -37,7 +38,7 @@ class EmbedActor:
 
     def __init__(
         self, model: str, device: str = "auto", dtype: str = "auto", compile: bool | str = False, batch_size: int | None = None, select_persons: bool = False,
-        window: int | None = None, step: int | None = None,
+        window: Length | None = None, step: Length | None = None,
     ) -> None:  # fmt: skip
         check_window(window, step)
         self.window, self.step = window, step
@@ -53,7 +54,8 @@ class EmbedActor:
 
         Returns:
             The batch with ``embedding`` (n, D) float32, NaN where a clip was refused, and ``error`` (n,), why it was, else "". With windows it has a row for
-            each, and one for a clip that was refused whole: ``name`` is that of the window, ``keypoints`` and ``scores`` are left out, and the rest is the clip's.
+            each, and one for a clip that was refused whole: ``name`` is that of the window, ``start`` and ``stop`` its frames (-1 where it was refused), ``start_s`` and
+            ``stop_s`` its seconds (NaN there, and where the rate is unknown), ``keypoints`` and ``scores`` are left out, and the rest is the clip's.
 
         Raises:
             ClipError: there is no column ``keypoints`` or ``layout``.
@@ -73,6 +75,8 @@ class EmbedActor:
         if self.window is not None:
             row_of = np.repeat(np.arange(count), [len(row) for row in made])
             batch = {key: values[row_of] for key, values in batch.items() if key not in ("keypoints", "scores")}
+            none = ClipId("", "")
+            batch |= span_arrays([item.id if isinstance(item, PreparedClip) else none for item in items])
             batch["name"] = np.array([item.id.name if isinstance(item, PreparedClip) else item.clip for item in items])
         return {**batch, "embedding": vectors, "error": np.array(["" if isinstance(item, PreparedClip) else one_line(item.error) for item in items])}
 
@@ -83,7 +87,7 @@ class EmbedActor:
             whole = FileClip(clip_of(known, name), "")
         except SkelzooError as error:
             return [Refusal("", error, str(known.get("name") or name))]
-        return list(prepare_items([whole], self.encoder.contract, self.select_persons, self.window, self.step))
+        return list(prepare_items([whole], self.encoder.contract, self.select_persons, self.window, self.step, self._doubts))
 
 
 def embed_dataset(
@@ -97,8 +101,8 @@ def embed_dataset(
     compile: bool | str = False,
     batch_size: int | None = None,
     select_persons: bool = False,
-    window: int | None = None,
-    step: int | None = None,
+    window: Length | None = None,
+    step: Length | None = None,
 ) -> Dataset:
     """The dataset with a vector per clip or window; nothing is computed before it is consumed.
 

@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from skelzoo import __version__
 from skelzoo.errors import MissingDependencyError, SkelzooError, StoreError
 from skelzoo.inference.files import Refusal, one_line
-from skelzoo.inference.output import ClipId, texts
+from skelzoo.inference.output import SPAN, ClipId, spans, texts
 from skelzoo.inference.plan import Part, identity, plan_of, written
 from skelzoo.inference.same_run import check_same
 from skelzoo.skeleton.io.form import ArrayForm
-from skelzoo.skeleton.windows import check_window
+from skelzoo.skeleton.windows import Length, check_window
 from skelzoo.skeleton.writing import alone, cannot_write, check_place, csv_bytes, whole_file
 from skelzoo.weights.files import CONFIG, MODEL, dump_json
 from skelzoo.weights.sources import locate_weights
@@ -54,7 +54,7 @@ class Job:
         shard_size: clips per shard.
         parquet: also write ``embeddings.parquet``.
         array_layout, array_axes, array_fps: what files may leave open, ``layout``, ``axes`` and ``fps`` of ``skelzoo.read``.
-        window, step: frames of the windows that every clip is cut into, and from the start of one to the next, as ``skelzoo.windows``; None leaves clips whole.
+        window, step: of the windows that every clip is cut into, and from the start of one to the next, as ``skelzoo.windows``; None leaves clips whole.
         fill_missing, up: as ``skelzoo.read``.
 
     Raises:
@@ -69,8 +69,8 @@ class Job:
     array_layout: str | None = None
     array_axes: str | None = None
     array_fps: float | None = None
-    window: int | None = None
-    step: int | None = None
+    window: Length | None = None
+    step: Length | None = None
     fill_missing: bool = False
     up: str | None = None
 
@@ -198,7 +198,7 @@ class Store:
         names, files, labels = (texts(shard.ids, field) for field in ("name", "file", "label"))
         refused = np.array(shard.refused, np.str_).reshape(-1, 3)
         with whole_file(self._path(number)) as file:
-            np.savez(file, vectors=shard.vectors, names=names, files=files, labels=labels, refused=refused)
+            np.savez(file, vectors=shard.vectors, names=names, files=files, labels=labels, refused=refused, spans=spans(shard.ids))
 
     def finish(self) -> Store:
         """Make one array and its tables of the shards, and remove them.
@@ -226,7 +226,8 @@ class Store:
             yield from self._read_held()
         for number in self.to_merge:
             with np.load(self._path(number), allow_pickle=False) as z:
-                ids = [ClipId(*row) for row in zip(z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), strict=True)]
+                at = z["spans"] if "spans" in z else spans([ClipId("", "")] * len(z["names"]))  # of an earlier version
+                ids = [ClipId.of(*row) for row in zip(z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), at.tolist(), strict=True)]
                 yield Shard(z["vectors"], ids, z["refused"].tolist())
 
     def _read_held(self) -> Iterator[Shard]:
@@ -236,7 +237,9 @@ class Store:
         vectors, ids, clips = np.load(self.folder / VECTORS, mmap_mode="r"), self.rows(IDS), self.held["clips"]
         for start in range(0, max(1, clips), SHARD):
             stop = min(start + SHARD, clips)
-            chunk = [ClipId(row["name"], row["file"], row["label"]) for row in itertools.islice(ids, stop - start)]
+            chunk = [
+                ClipId.of(row["name"], row["file"], row["label"], [float(row.get(key) or "nan") for key in SPAN]) for row in itertools.islice(ids, stop - start)
+            ]
             if len(vectors[start:stop]) != stop - start or len(chunk) != stop - start:
                 raise StoreError(f"{self.folder}: {VECTORS} or {IDS} has fewer rows than the {clips} that {STORE} tells. Put them back; nothing was changed.")
             yield Shard(np.array(vectors[start:stop]), chunk, refused if start == 0 else [])
@@ -247,13 +250,15 @@ class Store:
             clips, refused, dim = clips + len(shard.ids), refused + len(shard.refused), shard.vectors.shape[1]
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (clips, dim)})
-        heads = {VECTORS: header.getvalue(), IDS: csv_bytes([["row", "name", "file", "label"]]), REFUSED: csv_bytes([["file", "clip", "error"]])}
+        windows = self.job.window is not None
+        names = ["row", "name", "file", "label", *(SPAN if windows else ())]
+        heads = {VECTORS: header.getvalue(), IDS: csv_bytes([names]), REFUSED: csv_bytes([["file", "clip", "error"]])}
         with contextlib.ExitStack() as stack:
             files = {name: stack.enter_context(whole_file(self.folder / name)) for name in heads}
             self._put(files, heads)
             row = 0
             for shard in self._read():
-                ids = csv_bytes([str(row + i), c.name, c.file, c.label] for i, c in enumerate(shard.ids))
+                ids = csv_bytes([str(row + i), *c.cells(windows)] for i, c in enumerate(shard.ids))
                 self._put(files, {VECTORS: shard.vectors.astype("<f4").tobytes(), IDS: ids, REFUSED: csv_bytes(shard.refused)})
                 row += len(shard.ids)
             for file in files.values():  # so that they take their places within a moment
@@ -280,13 +285,15 @@ class Store:
         import pyarrow.parquet as pq
 
         fields = ("name", "file", "label")
-        schema = pa.schema([("row", pa.int64()), *((key, pa.string()) for key in fields), ("embedding", pa.list_(pa.float32(), dim))])
+        span = [] if self.job.window is None else [(key, pa.float64() if key.endswith("_s") else pa.int64()) for key in SPAN]
+        schema = pa.schema([("row", pa.int64()), *((key, pa.string()) for key in fields), *span, ("embedding", pa.list_(pa.float32(), dim))])
         start = 0
         with whole_file(self.folder / PARQUET) as file, pq.ParquetWriter(file, schema) as writer:
             for shard in self._read():
                 rows = {"row": np.arange(start, start + len(shard.ids)), "embedding": pa.FixedSizeListArray.from_arrays(shard.vectors.ravel(), dim)}
                 # Parquet texts are UTF-8, which a file name need not be.
                 columns = {key: [getattr(i, key).encode("utf-8", "replace").decode() for i in shard.ids] for key in fields}
+                columns |= {key: [getattr(i, key) for i in shard.ids] for key, _ in span}
                 writer.write_table(pa.table({**rows, **columns}, schema))
                 start += len(shard.ids)
 

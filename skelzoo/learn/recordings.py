@@ -22,10 +22,11 @@ from skelzoo.learn.labels import Labels, class_folder, inside
 from skelzoo.learn.seen import person_hashes, seen_tests
 from skelzoo.learn.splits import check_share
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io import find_files
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.prepare import Contract
-from skelzoo.skeleton.windows import check_window
+from skelzoo.skeleton.windows import Length, check_window
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ class LabelledClip:
 
 
 def fitting_files(
-    paths: Sequence[str], contract: Contract, select_persons: bool = False, form: ArrayForm = NO_FORM, window: int | None = None, step: int | None = None
+    paths: Sequence[str], contract: Contract, select_persons: bool = False, form: ArrayForm = NO_FORM, window: Length | None = None, step: Length | None = None
 ) -> Iterator[FileClip | Refusal]:
     """Read files, folders and globs, and pass on the clips that the contract takes.
 
@@ -66,7 +67,7 @@ def fitting_files(
 def labelled_files(
     path: str, contract: Contract, group: str | None = None, select_persons: bool = False, label: str | None = None,
     *, label_from: str = "auto", table: str | Path | None = None, leave_out: str | Path | None = None,
-    form: ArrayForm = NO_FORM, window: int | None = None, step: int | None = None,
+    form: ArrayForm = NO_FORM, window: Length | None = None, step: Length | None = None,
 ) -> Iterator[LabelledClip | Refusal]:  # fmt: skip
     """Read recordings and their classes.
 
@@ -89,7 +90,7 @@ def labelled_files(
     Raises:
         TrainingError: not a regular expression or table, folders and files that disagree, or class folders that are parts of a data set.
     """
-    rule, labels = Labels(path, group, label, label_from, table), set()
+    rule, labels, doubts = Labels(path, group, label, label_from, table), set(), noted_doubts()
     for item in read_files([path], leave_out, form):
         if isinstance(item, Refusal):
             rule.met(item.file, item.clip)
@@ -100,7 +101,7 @@ def labelled_files(
             yield Refusal(item.file, TrainingError(problem), item.clip.name)
             continue
         origin = () if window is None else (f"{inside(item.file, path).as_posix()}/{item.clip.name}", person_hashes([item.clip]))
-        for ready in prepare_items([item], contract, select_persons, window, step):
+        for ready in prepare_items([item], contract, select_persons, window, step, doubts):
             if isinstance(ready, Refusal):
                 yield ready
             else:
@@ -132,7 +133,7 @@ def finetune_recordings(
     encoder: Encoder, recordings: str | Path, *,
     mode: str = "full", validation: float | str | Path | None = None, folds: int | str | None = None, report: str | Path | None = None,
     group: str | None = None, label: str | None = None, label_from: str = "auto", table: str | Path | None = None,
-    unlabelled: Sequence[str] = (), select_persons: bool = False, form: ArrayForm = NO_FORM, window: int | None = None, step: int | None = None,
+    unlabelled: Sequence[str] = (), select_persons: bool = False, form: ArrayForm = NO_FORM, window: Length | None = None, step: Length | None = None,
     options: FinetuneOptions | None = None, command: str = "", on_left_out: Callable[[Refusal], None] | None = None, checkpoint: str | Path | None = None,
 ) -> FinetunedRecordings:  # fmt: skip
     """Read recordings arranged by class and fine-tune a copy of an encoder on them: ``skelzoo finetune`` but for saving it.
@@ -213,7 +214,7 @@ def _check_found(own: str) -> None:
         ) from error
 
 
-def _checked_window(window: int | None, step: int | None) -> dict[str, Any]:
+def _checked_window(window: Length | None, step: Length | None) -> dict[str, Any]:
     """How clips are cut."""
     if window is None and step is not None:
         raise TrainingError(f"step is {step!r} and window is not given. Give both, or leave step out.")

@@ -40,6 +40,7 @@ class Doubts:
         self._clips: dict[Doubt, tuple[str, int, int]] = {}  # name of the first, how many, number of the last
         self._told: set[Doubt] = set()
         self._count, self._last = 0, -1
+        self._rates: list[float] = []
 
     def add(self, found: tuple[Doubt, ...], number: int, name: str) -> None:
         """Note what was found of a clip, be it nothing; numbers rise, and a clip prepared once more has the one it had."""
@@ -66,6 +67,16 @@ class Doubts:
         """Warn of what is odd about the clips as a whole, but not twice."""
         if Doubt(text) not in self._told:
             self._told.add(Doubt(text))
+            warnings.warn(text, stacklevel=stacklevel + 1)
+
+    def cut(self, fps: float | None, frames: int, stacklevel: int = 2) -> None:
+        """Note a recording that is cut into windows of so many frames, and warn of the first whose frame rate is another; 29.97 is 30."""
+        if fps is None or len(self._rates) == 2 or round(fps) in map(round, self._rates):
+            return
+        self._rates.append(fps)
+        if len(self._rates) == 2:
+            lasting = " and ".join(f"{frames / rate:.3g} s at {rate:.5g} fps" for rate in self._rates)
+            text = f"recordings of different frame rates are cut into windows of {frames} frames, which last {lasting}. Give seconds instead, such as --window 3s (window='3s' in Python)."
             warnings.warn(text, stacklevel=stacklevel + 1)
 
     def _believed(self, doubt: Doubt) -> bool:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from skelzoo.errors import ClipError
 from skelzoo.skeleton.clip import Clip
 
+Length = int | str
+"""Frames, or seconds as a text such as ``"3s"`` or ``"1.5s"``."""
 
-def windows(clip: Clip, frames: int, step: int | None = None) -> list[Clip]:
+_SECONDS = re.compile(r"(\d+\.?\d*|\.\d+)\s*s")
+
+
+def windows(clip: Clip, frames: Length, step: Length | None = None) -> list[Clip]:
     """Cut a recording into windows of equal length.
 
     Args:
-        frames: of a window; ``round(seconds * clip.fps)`` where the rate is known.
-        step: frames from the start of one window to that of the next; ``frames`` by default, so that they do not overlap.
+        frames: of a window, or its seconds, such as ``"3s"``, which become whole frames by the clip's frame rate.
+        step: from the start of one window to that of the next, likewise; ``frames`` by default, so that they do not overlap.
 
     Returns:
         Clips named ``NAME[start:stop]``, with all else of the recording; start and stop count the clip's frames, of which 0 is the first that its file
@@ -22,23 +29,46 @@ def windows(clip: Clip, frames: int, step: int | None = None) -> list[Clip]:
         Windows in which nobody is there are left out.
 
     Raises:
-        ClipError: frames or step is no whole number of at least 1.
+        ClipError: frames or step is neither a whole number of at least 1 nor seconds, or seconds of a clip without a frame rate.
     """
+    return [window for _, window in windows_at(clip, frames, step)]
+
+
+def windows_at(clip: Clip, frames: Length, step: Length | None = None) -> list[tuple[int, Clip]]:
+    """``windows``, each after the frame that it starts with."""
     _check(frames, step, f"{clip.name}: ")
-    step = frames if step is None else step
-    last = max(clip.frames - int(frames), 0)
-    starts = [*range(0, last, int(step)), last]
-    ends = [(start, min(start + int(frames), clip.frames)) for start in starts]
-    return [clip.take(frames=slice(start, stop), name=f"{clip.name}[{start}:{stop}]") for start, stop in ends if clip.keypoints[:, start:stop].any()]
+    length = _frames(clip, frames)
+    step = length if step is None else _frames(clip, step)
+    last = max(clip.frames - length, 0)
+    starts = [*range(0, last, step), last]
+    ends = [(start, min(start + length, clip.frames)) for start in starts]
+    return [(start, clip.take(frames=slice(start, stop), name=f"{clip.name}[{start}:{stop}]")) for start, stop in ends if clip.keypoints[:, start:stop].any()]
 
 
-def check_window(window: int | None, step: int | None) -> None:
+def check_window(window: Length | None, step: Length | None) -> None:
     """Raise ClipError unless clips can be cut so, see ``windows``, or stay whole, as they do where both are None."""
     if window is not None or step is not None:
         _check(window, step)
 
 
-def _check(frames: int | None, step: int | None, whose: str = "") -> None:
+def _check(frames: Length | None, step: Length | None, whose: str = "") -> None:
     for name, value in (("frames", frames), ("step", frames if step is None else step)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ClipError(f"{whose}{name} of a window is {value!r}. Give a whole number of at least 1.")
+        if isinstance(value, bool) or not (_seconds(value) if isinstance(value, str) else isinstance(value, (int, np.integer)) and value >= 1):
+            raise ClipError(f"{whose}{name} of a window is {value!r}. Give a whole number of at least 1, or seconds such as '3s'.")
+
+
+def _seconds(text: str) -> float:
+    """The seconds that a text says; 0 where it says none."""
+    match = _SECONDS.fullmatch(text)
+    return float(match[1]) if match else 0.0
+
+
+def _frames(clip: Clip, length: Length) -> int:
+    """A length in whole frames of a clip, at least 1."""
+    if not isinstance(length, str):
+        return int(length)
+    if clip.fps is None:
+        raise ClipError(
+            f"{clip.name}: has no frame rate, so a window of {length} has no number of frames. Give --fps (fps= in Python), or the window in frames."
+        )
+    return max(round(_seconds(length) * clip.fps), 1)

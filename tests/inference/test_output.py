@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tiny import make_clip
 
 import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import SkelzooError, WriteError
 from skelzoo.inference.encoder import Classification
+from skelzoo.inference.files import FileClip
 from skelzoo.inference.output import CLASS_SUFFIXES, EMBEDDING_SUFFIXES, ClipId, check_output, classes_table, table, write_classes, write_embeddings
 from skelzoo.skeleton.procedural import make
 from skelzoo.skeleton.writing import csv_bytes, whole_file
@@ -56,6 +58,25 @@ def test_classes_csv_and_jsonl(tmp_path: Path) -> None:
     assert rows[0]["class_1"] == "walk" and float(rows[1]["score_1"]) == pytest.approx(0.534321, abs=1e-6)
     lines = [json.loads(line) for line in write_classes(tmp_path / "c.jsonl", RESULT, IDS).read_text(encoding="utf-8").splitlines()]
     assert lines[1] == {"name": "x", "file": "c.npz", "label": None, "classes": [{"class": "run", "score": 0.534321}, {"class": "walk", "score": 0.465679}]}
+
+
+@pytest.mark.parametrize(("fps", "seconds"), [(30, ("0.1", "0.7667")), (None, ("", ""))])
+def test_results_of_windows_say_when_they_are_and_replace_each_other(tmp_path: Path, fps: float | None, seconds: tuple[str, str]) -> None:
+    ids = [FileClip(make_clip(frames=20).replace(fps=fps), "a.bvh", start=3).id] * 2
+    for i in (IDS, ids, ids, IDS, ids):
+        for name in ("v.npz", "v.npy"):
+            write_embeddings(tmp_path / name, VECTORS, i, "tiny")
+        for name in ("c.csv", "c.jsonl"):
+            write_classes(tmp_path / name, RESULT, i)
+    expected = {"start": "3", "stop": "23", "start_s": seconds[0], "stop_s": seconds[1]}
+    for name in ("v.ids.csv", "c.csv"):
+        with (tmp_path / name).open(encoding="utf-8", newline="") as file:
+            assert all(expected.items() <= row.items() for row in csv.DictReader(file))
+    line = json.loads((tmp_path / "c.jsonl").read_text().splitlines()[0])
+    assert [line[key] for key in expected] == [3, 23, *(float(s) if s else None for s in seconds)]
+    with np.load(tmp_path / "v.npz") as z:
+        assert z["stop"].tolist() == [23, 23] and np.array_equal(z["start_s"], [float(seconds[0] or "nan")] * 2, equal_nan=True)
+    assert ("0.10-0.77" in classes_table(RESULT, ids)) == bool(fps)
 
 
 def test_tables() -> None:

@@ -67,13 +67,17 @@ def test_an_actor_takes_nested_lists_as_ray_gives_them(model: str, axes: int) ->
 def test_an_actor_cuts_windows(model: str, named: bool) -> None:
     clips = [make_clip(0, frames=40), make_clip(1, frames=10), make_clip(2), make_clip(3, persons=3, frames=20), make_clip(4, frames=35)]
     batch = {key: np.array([*values, None], object)[:-1] for key, values in rows_of(clips).items() if named or key != "name"}
-    batch["keypoints"][2] = np.zeros_like(batch["keypoints"][2])
+    batch["keypoints"][2], batch["fps"] = np.zeros_like(batch["keypoints"][2]), np.full(5, 30.0)
     out = EmbedActor(model, device="cpu", window=16, step=12)(batch)
     cut = {i: skelzoo.windows(clips[i], 16, 12) for i in (0, 1, 3, 4)}
     windows = [(i, window) for i in range(5) for window in cut.get(i, clips[2:3])]
-    assert out["mine"].tolist() == [i for i, _ in windows] and out.keys() == (batch.keys() | {"name", "embedding", "error"}) - {"keypoints"}
+    assert out["mine"].tolist() == [i for i, _ in windows] and out.keys() == (
+        batch.keys() | {"name", "embedding", "error", "start", "stop", "start_s", "stop_s"}
+    ) - {"keypoints"}
     assert out["name"].tolist() == [window.name if named else window.name.replace(f"clip{i}", f"row {i}") for i, window in windows]
     good = np.array([i not in (2, 3) for i, _ in windows])
+    assert out["stop"].tolist() == [int(w.name.rpartition(":")[2][:-1]) if ok else -1 for (_, w), ok in zip(windows, good, strict=True)]
+    assert np.array_equal(out["start_s"], np.where(good, np.round(out["start"] / 30, 4), np.nan), equal_nan=True)
     np.testing.assert_allclose(out["embedding"][good], skelzoo.load(model, device="cpu").embed([*cut[0], *cut[1], *cut[4]]), atol=1e-5)
     assert np.isnan(out["embedding"][~good]).all() and (out["error"] == "").tolist() == good.tolist()
     assert "nobody was tracked" in out["error"][out["mine"] == 2][0] and "3 persons" in out["error"][out["mine"] == 3][0]

@@ -19,7 +19,7 @@ from skelzoo.inference import bulk
 from skelzoo.inference.bulk import embed_store
 from skelzoo.inference.store import Job, open_store
 
-ADDED = ("window", "step", "fill_missing")
+ADDED = ("window", "step", "fill_missing", "up")
 """What stores of earlier versions do not say."""
 
 
@@ -36,6 +36,9 @@ def test_a_store_of_windows(model: str, tmp_path: Path, shard_size: int) -> None
     store = embed_store(Job(model, shard_size=shard_size, window=16, step=12), [str(tmp_path / "*.npz")], tmp_path / "store", devices=["cpu"])
     cut = [window for clip in (*several[:2], one) for window in skelzoo.windows(clip, 16, 12)]
     assert column(store.folder / "ids.csv", "name") == [window.name for window in cut]
+    starts = [0, 12, 24, 0, 0, 12, 19]
+    assert column(store.folder / "ids.csv", "start") == [str(start) for start in starts]
+    assert column(store.folder / "ids.csv", "start_s") == [str(round(start / 30, 4)) for start in starts]
     assert column(store.folder / "refused.csv", "clip") == [window.name for window in skelzoo.windows(several[2], 16, 12)]
     np.testing.assert_allclose(np.load(store.folder / "embeddings.npy"), skelzoo.load(model).embed(cut), atol=1e-5)
     with pytest.raises(StoreError, match="its window is 16, now it is null"):
@@ -84,6 +87,23 @@ def test_a_store_of_an_earlier_version_goes_on(model: str, tmp_path: Path) -> No
     assert embed_store(Job(model), paths, out, devices=["cpu"]).clips == 2
     with pytest.raises(StoreError, match="its window is null, now it is 16"):
         embed_store(Job(model, window=16), paths, out, devices=["cpu"])
+
+
+def test_windows_of_a_store_that_an_earlier_version_began_have_no_times(model: str, tmp_path: Path) -> None:
+    """Nor have they where the frame rate is unknown; what it takes on later has them, and another extension keeps them."""
+    skelzoo.save_clips(tmp_path / "a.npz", make_clip(0, frames=32))
+    job, out = Job(model, window=16, shard_size=1), tmp_path / "store"
+    with open_store(out, job, [str(tmp_path / "a.npz")]) as store, bulk.ShardEmbedder(store, bulk.Settings("cpu")) as embedder:
+        embedder.embed(0)
+    with np.load(out / "shards/00000000.npz") as z:
+        older = {key: z[key] for key in z.files if key != "spans"}
+    np.savez(out / "shards/00000000.npz", **older)
+    embed_store(job, [str(tmp_path / "a.npz")], out, devices=["cpu"])
+    for name, fps in (("b", None), ("c", 30), ("d", 30)):
+        skelzoo.save_clips(tmp_path / f"{name}.npz", make_clip(1, frames=16).replace(fps=fps))
+        embed_store(job, [str(tmp_path / f"{name}.npz")], out, devices=["cpu"], extend=True)
+    assert column(out / "ids.csv", "stop") == ["", "", "16", "16", "16"]
+    assert column(out / "ids.csv", "stop_s") == ["", "", "", "0.5333", "0.5333"]
 
 
 def test_the_stores_of_a_collection_that_grew_are_read_as_the_page_says(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

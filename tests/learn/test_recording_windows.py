@@ -82,6 +82,22 @@ def test_what_cannot_be_is_said_before_anything_is_read(
         finetune_recordings(make_encoder(labels=None), takes, **settings)
 
 
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("length", "warned"), [("20", True), ("0.7s", False)])
+def test_recordings_of_several_rates_are_cut_by_seconds(takes: Path, tmp_path: Path, length: str, warned: bool) -> None:
+    for path in (takes / "a/person1.npz", takes / "b/person2.npz"):
+        skelzoo.save_clips(path, [clip.replace(fps=60 if "1" in path.name else 15) for clip in skelzoo.read(path)])
+    model, out = f"local:{make_encoder(labels=None).save(tmp_path / 'm')}", tmp_path / "mine"
+    done = run(model, takes, "--out", out, "--window", length, "--validation", 0)
+    assert done.exit_code == 0 and f"--window {length}" in (out / "README.md").read_text(), done.output
+    classify = CliRunner().invoke(main, ["classify", f"local:{out}", str(takes), "--window", length, "-o", str(tmp_path / "c.csv")])
+    for result in (done, classify):
+        assert result.stderr.count("different frame rates are cut into windows of 20 frames, which last 0.667 s at 30 fps and 0.333 s at 60 fps") == warned, (
+            result.stderr
+        )
+    assert len((tmp_path / "c.csv").read_text().splitlines()) == 1 + (10 * 3 if warned else 8 * 3 + 2 + 5)
+
+
 def test_a_step_goes_with_a_window(takes: Path, tmp_path: Path) -> None:
     refused = run("local:none", takes, "--out", tmp_path / "mine", "--step", 5)
     assert refused.exit_code == 2 and "--step goes with --window" in refused.stderr

@@ -37,7 +37,20 @@ def test_windows_without_anybody_are_left_out() -> None:
     assert [c.name for c in skelzoo.windows(skelzoo.Clip(keypoints, "kinect20", name="a"), 4)] == ["a[0:4]", "a[12:16]", "a[16:20]"]
 
 
-@pytest.mark.parametrize(("name", "value"), [("frames", 0), ("frames", -1), ("frames", 2.5), ("frames", True), ("step", 0), ("step", "3")])
+@pytest.mark.parametrize(
+    ("fps", "frames", "step", "bounds"), [(30, "0.2s", "0.1 s", (6, 3)), (29.97, "0.2s", None, (6, 6)), (120, ".05s", 4, (6, 4)), (30, 4, "0.001s", (4, 1))]
+)
+def test_windows_of_seconds_are_cut_by_the_frame_rate(fps: float, frames: int | str, step: int | str | None, bounds: tuple[int, int]) -> None:
+    clip = make_clip(frames=20).replace(fps=fps)
+    assert [c.name for c in skelzoo.windows(clip, frames, step)] == [c.name for c in skelzoo.windows(clip, *bounds)]
+    with pytest.raises(ClipError, match=r"clip0: has no frame rate.*Give --fps"):
+        skelzoo.windows(clip.replace(fps=None), frames, step)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*(("frames", v) for v in (0, -1, 2.5, True, "0s", "-1s", "3 min", "nans")), ("step", 0), ("step", "3")],
+)
 def test_windows_of_no_length_are_refused(name: str, value: Any) -> None:
     with pytest.raises(ClipError, match=rf"clip0: {name} of a window is .*whole number of at least 1"):
         skelzoo.windows(make_clip(), **{"frames": 4, name: value})
