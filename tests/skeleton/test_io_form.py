@@ -90,6 +90,14 @@ def test_other_formats_keep_their_own_layout(tmp_path: Path) -> None:
         skelzoo.read(tmp_path / "clips.npz", layout="ntu25")
 
 
+def test_what_is_said_of_arrays_in_a_mixed_folder_is_not_said_of_others(bare: Path) -> None:
+    write_bvh(bare / "c.bvh", {joint: joint for joint in PERSON})
+    columns = ",".join(f"{joint}_{c}" for joint in skelzoo.get_layout("ntu25").joints for c in "xyz")
+    np.savetxt(bare / "d.csv", np.random.default_rng(0).normal(size=(3, 75)), delimiter=",", header=columns, comments="")
+    told = run("read", bare, *SAID[:-2])
+    assert told.exit_code == 0 and told.stderr == "" and [line.split()[4][:3] for line in told.stdout.splitlines()[1:]] == ["rig", "ntu", "kin", "kin"]
+
+
 @pytest.mark.parametrize("said", [None, "kinect20"])
 def test_files_of_flat_rows_are_told_how_they_become_joints(tmp_path: Path, said: str | None) -> None:
     np.save(tmp_path / "a.npy", np.ones((9, 60)))

@@ -9,7 +9,7 @@ import glob
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,6 +36,9 @@ class Format:
     read: Callable[..., list[Clip]]
     formed: bool = False
 
+
+ARRAYS = (".npy", ".npz", ".parquet")
+"""Suffixes of files whose joints a caller may name; those of others have names of their own, and keep them."""
 
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
@@ -74,7 +77,7 @@ def read(
 
     Args:
         path: a file. Of a UI-PRMD pair give either file, of OpenPose's frames any, or their folder; of ASF/AMC give the ``.amc``.
-        layout: name of the layout of a numpy array whose file names none.
+        layout: name of the layout of a numpy array whose file names none. Files of other formats say what their joints are, and keep them.
         axes: of a numpy array whose file names none, such as ``"t v c"``.
         fps: frames per second of a file that gives none; of one whose rate is less than 0.11 % off, as times of frames may tell it, in its place.
         fill_missing: fill joints that are NaN in numpy and parquet files, or empty cells of tables, see ``skelzoo.fill_missing``; they are refused otherwise.
@@ -130,7 +133,8 @@ def _read(path: Path, form: ArrayForm) -> list[Clip]:
 
 
 def _clips(found: Format, path: Path, form: ArrayForm) -> list[Clip]:
-    return form.completed(found.read(path, form) if found.formed else found.read(path))
+    clips = found.read(path, form) if found.formed else found.read(path)
+    return (form if found.suffixes[0] in ARRAYS else replace(form, layout=None)).completed(clips)
 
 
 def _suffix(path: Path) -> str:
