@@ -304,7 +304,8 @@ def get_layout(layout: str | Layout) -> Layout:
         near = difflib.get_close_matches(str(layout), list_layouts(), 3, 0.4)
         raise LayoutError(
             f"no layout {layout!r}. {'Did you mean ' + ' or '.join(near) + '? ' if near else ''}"
-            f"Known: {', '.join(list_layouts())}. For joints of your own use skelzoo.layout_from_names(names), or skelzoo.make_layout(name, joints, parents)."
+            f"Known: {', '.join(list_layouts())}. For joints of your own use skelzoo.layout_from_names(names), or skelzoo.make_layout(name, joints, parents). "
+            "Files of skelzoo.save_clips(path, clips) hold it, so that the command line reads them without --layout."
         )
     return _load(layout)
 

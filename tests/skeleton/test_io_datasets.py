@@ -210,3 +210,17 @@ def test_real_motions_in_these_files(shared: Path, tmp_path: Path) -> None:
     for name in ("val_data.npy", "NTU60_CS.npz"):
         for back, clip in zip(skelzoo.read(tmp_path / name), clips, strict=True):
             np.testing.assert_array_equal(back.keypoints, clip.keypoints)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "what"),
+    [
+        ("take.c3d", b"\x02P\0\0abcd", "a C3D file"),
+        ("take.trc", b"PathFileType\t4\t(X/Y/Z)\ttake.trc\nDataRate\tCameraRate\n", "a TRC file of markers"),
+        ("take.csv", b"Format Version,1.23,Take Name,Take 1,Capture Frame Rate,120\n\n,,Bone,Bone\n", "a CSV file of Motive"),
+    ],
+)
+def test_exports_of_motion_capture_are_named_with_what_to_export(tmp_path: Path, name: str, head: bytes, what: str) -> None:
+    (tmp_path / name).write_bytes(head)
+    with pytest.raises(ReadError, match=rf"looks like {what}, which is not read.*BVH, or its joint centres as a table"):
+        skelzoo.read(tmp_path / name)
