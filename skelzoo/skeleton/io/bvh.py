@@ -27,7 +27,7 @@ from skelzoo.errors import LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.bvh_rigs import KnownRig, find_rig, frames_at_rest, label_from_name, repair_cmu
 from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text, whole_number
-from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
+from skelzoo.skeleton.io.form import NO_FORM, ArrayForm, turned
 from skelzoo.skeleton.io.kinematics import UNITS, distance_along, euler, find_unit, forward, longest_path
 from skelzoo.skeleton.io.rig_names import body_points, guess_layout
 from skelzoo.skeleton.layouts import Layout, get_layout
@@ -100,7 +100,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     positions = positions[dropped:]
     z_up = form.up is None and _z_is_up(bvh, positions)
     if z_up:
-        positions = positions[..., [0, 2, 1]] * (1.0, 1.0, -1.0)
+        positions = turned(positions, "z")
     repaired = int((offsets != bvh.offsets).any(axis=1).sum())
     notes = (
         f"from {UNITS[unit]}",

@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from skelzoo.errors import AxesError, ClipError
 from skelzoo.skeleton.clip import Clip, axis_names
 from skelzoo.skeleton.layouts import get_layout
@@ -62,7 +65,7 @@ class ArrayForm:
         if self.layout is not None and clip.layout != get_layout(self.layout):
             raise ClipError(f"{clip.name}: its file says layout {clip.layout.name!r}, and you say {self.layout!r}. {_LEAVE.format('layout')}")
         if self.up is not None:
-            clip = _turned(clip, self.up)
+            clip = _turned_clip(clip, self.up)
         if self.fps is None or clip.fps == self.fps:
             return clip
         if clip.fps is not None and not math.isclose(clip.fps, self.fps, rel_tol=SAME_RATE):
@@ -70,12 +73,16 @@ class ArrayForm:
         return clip.replace(fps=self.fps)
 
 
-def _turned(clip: Clip, up: str) -> Clip:
-    """The clip with its axis ``up`` as y."""
+def turned(places: NDArray[np.floating], up: str) -> NDArray[np.float64]:
+    """Places (..., 3), rotated so that their axis ``up``, one of ``UPS``, becomes y."""
+    order, signs = UPS[up]
+    return np.asarray(places[..., order] * np.array(signs, np.float64) + 0.0)  # no zeros below zero
+
+
+def _turned_clip(clip: Clip, up: str) -> Clip:
     if clip.channels == 2:
         raise ClipError(f"{clip.name}: its joints are 2-D, and up={up} turns 3-D ones. Leave up out for 2-D files, and read the others apart.")
-    order, signs = UPS[up]
-    return clip if up == "y" else clip.replace(keypoints=clip.keypoints[..., order] * signs + 0.0)  # no zeros below zero
+    return clip if up == "y" else clip.replace(keypoints=turned(clip.keypoints, up), notes=(*clip.notes, f"turned from {up} up"))
 
 
 SAME_RATE = 0.0011
