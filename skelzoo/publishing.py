@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from skelzoo.errors import CheckpointError, ManifestError
+from skelzoo.inference.earlier import about_models, check_replaced
 from skelzoo.inference.encoder import Encoder
 from skelzoo.loading import verify
 from skelzoo.skeleton.writing import check_place, whole_file
@@ -30,7 +31,7 @@ class Publication:
     Attributes:
         name: of the model.
         pinned: ``hf:owner/repo@<commit>``; "" for a dry run.
-        manifest: the file in which it was pinned: the manifest of a source checkout, else ``FOLDER.entry.json`` with the model's entry alone.
+        manifest: the file in which it was pinned: the manifest of a source checkout, else ``FOLDER.entry.json``, beside the entries that are there.
         card: the model card.
     """
 
@@ -59,7 +60,7 @@ def publish(
     Raises:
         CheckpointError: the folder is damaged, or a name that cannot be taken.
         ManifestError: licence, provenance or metrics are missing.
-        WriteError: the manifest, or the file beside the folder, cannot be written.
+        WriteError: the manifest, or the file beside the folder, cannot be written, or that file holds something else than entries.
         WeightsUnavailableError: not owner/repo, or the Hub cannot be reached, or refuses.
     """
     check_repo(repo)
@@ -74,6 +75,8 @@ def publish(
     beside = entry_file(Path(folder).resolve())
     target = beside or manifest_path()
     check_place(target)
+    if beside is not None:
+        check_replaced({beside: about_models})
     parameters = sum(p.numel() for p in encoder.net.parameters())
     row = entry_row(f"hf:{repo}@{UNPUBLISHED}", encoder.config, provenance, metrics, parameters, read_checksums(Path(folder)))
     check_entry(name, row)
@@ -87,8 +90,9 @@ def publish(
     if beside is None:
         write_entry(name, row)
     else:
+        earlier = parse_json(beside.read_bytes() or b"{}") if beside.is_file() else {}
         with whole_file(beside) as file:
-            file.write(dump_json({name: row}).encode())
+            file.write(dump_json({**earlier, name: row}).encode())
     return Publication(name, pinned, target, text)
 
 

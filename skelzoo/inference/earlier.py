@@ -75,6 +75,12 @@ def about_export(file: Path) -> bool:
     return _has(json.loads(file.read_bytes()), ("format", "skelzoo", "model", "contract"))
 
 
+def about_models(file: Path) -> bool:
+    """Whether it is entries of models for a manifest, and nothing else."""
+    rows = json.loads(file.read_bytes())
+    return isinstance(rows, dict) and all(_has(row, ("config", "weights")) for row in rows.values())
+
+
 def _has(row: object, keys: Iterable[str]) -> bool:
     return isinstance(row, dict) and set(keys) <= row.keys()
 

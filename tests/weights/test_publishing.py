@@ -25,7 +25,7 @@ from tiny import make_clip, make_encoder
 
 import skelzoo
 from skelzoo.cli import main
-from skelzoo.errors import CheckpointError, ManifestError, SkelzooError, WeightsUnavailableError
+from skelzoo.errors import CheckpointError, ManifestError, SkelzooError, WeightsUnavailableError, WriteError
 from skelzoo.learn.protocols import PROTOCOLS
 from skelzoo.publishing import publish
 from skelzoo.weights import manifest as manifest_module
@@ -169,7 +169,16 @@ def test_the_manifest_of_an_installed_package_is_not_written_in(
     done = publish(folder, "owner/tiny-new", about=about, hub=Hub(uploads.url, token="hf_no"))
     (entry,) = json.loads(done.manifest.read_text()).items()
     assert done.manifest == dry.manifest and entry[0] == "tiny-new" and entry[1]["weights"]["source"] == done.pinned
+    again = publish(folder, "owner/other", about=about, hub=Hub(uploads.url, token="hf_no"))
+    rows = json.loads(again.manifest.read_text())
+    assert list(rows) == ["tiny-new", "other"] and [row["weights"]["source"] for row in rows.values()] == [done.pinned, again.pinned]
     assert installed.read_bytes() == before and len(os.listdir(package)) == 2 and "tiny-new" not in skelzoo.list_models()
+    sent = len(uploads.calls)
+    for text in ('{"tasks": {"pick": 3}}', "[1]", "notes"):
+        done.manifest.write_text(text)
+        with pytest.raises(WriteError, match=r"tiny-new\.entry\.json: is there, and is no earlier result .* move that file away; nothing was written"):
+            publish(folder, "owner/tiny-new", about=about, hub=Hub(uploads.url))
+        assert done.manifest.read_text() == text and len(uploads.calls) == sent
 
 
 def test_two_that_publish_at_once_lose_no_entry(folder: Path, own_manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
