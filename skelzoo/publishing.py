@@ -14,7 +14,7 @@ from skelzoo.inference.earlier import about_models, check_replaced
 from skelzoo.inference.encoder import Encoder
 from skelzoo.loading import verify
 from skelzoo.skeleton.writing import check_place, whole_file
-from skelzoo.weights.files import CHECKSUMS, LISTED, copy_folder, dump_json, parse_json, read_checksums
+from skelzoo.weights.files import CHECKSUMS, LISTED, copy_folder, dump_json, parse_json, read_checksums, to_send
 from skelzoo.weights.hub import HUB, Hub, check_repo, upload
 from skelzoo.weights.manifest import Metric, ModelEntry, manifest, manifest_path
 from skelzoo.weights.places import NAME_PATTERN
@@ -84,7 +84,8 @@ def publish(
     if dry_run:
         return Publication(name, "", target, text)
     with tempfile.TemporaryDirectory() as scratch:
-        files = copy_folder(Path(folder), read_checksums(Path(folder)), Path(scratch) / "model", text)
+        with to_send():
+            files = copy_folder(Path(folder), read_checksums(Path(folder)), Path(scratch) / "model", text)
         pinned = upload(Path(scratch) / "model", (*LISTED, CHECKSUMS), repo, f"{name}, by skelzoo publish", hub, private)
     row = entry_row(pinned, encoder.config, provenance, metrics, parameters, files)
     if beside is None:

@@ -25,7 +25,7 @@ from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.prepare import Contract, prepare_batch
 from skelzoo.weights.cards import plain_card
 from skelzoo.weights.checkpoint import check_net, fine_tuned_on, read_net, save_folder
-from skelzoo.weights.files import CHECKSUMS, CONFIG, LISTED, MODEL
+from skelzoo.weights.files import CHECKSUMS, CONFIG, LISTED, MODEL, to_send
 from skelzoo.weights.hub import Hub, upload
 from skelzoo.weights.manifest import ModelConfig
 from skelzoo.weights.sources import locate_weights
@@ -291,7 +291,8 @@ class Encoder:
             WeightsUnavailableError: the Hub cannot be reached, or refuses.
         """
         with tempfile.TemporaryDirectory() as scratch:
-            folder = self.save(Path(scratch) / "model", card)
+            with to_send():
+                folder = self.save(Path(scratch) / "model", card)
             return upload(folder, (*LISTED, CHECKSUMS), repo, f"Weights of {self.config.arch}, by skelzoo", Hub(endpoint=endpoint, token=token), private)
 
     def refresh(self) -> None:

@@ -31,6 +31,12 @@ MAX_DEPTH = 32
 
 GET_AGAIN = "Get it again: skelzoo fetch NAME --repair for a model of the Hub; reinstall skelzoo for one of the package; save a folder of your own again."
 
+MAY_READ = "Give the user that runs this permission to read it, and to enter the folders above."
+
+
+def _remedy(error: OSError) -> str:
+    return MAY_READ if isinstance(error, PermissionError) else GET_AGAIN
+
 
 @dataclass(frozen=True)
 class FileInfo:
@@ -116,7 +122,9 @@ def read_checksums(folder: Path) -> dict[str, FileInfo]:
         raise CheckpointError(
             f"{folder}: has no {CHECKSUMS}, so it is not a weights folder. Folders are written by encoder.save(...) and skelzoo convert."
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {_remedy(error)}") from error
+    except ValueError as error:
         raise CheckpointError(f"{path}: not a checksum list ({error}). {GET_AGAIN}") from error
 
 
@@ -135,7 +143,7 @@ def read_verified(folder: Path, name: str, files: Mapping[str, FileInfo]) -> byt
         with path.open("rb") as file:
             data = file.read(min(expected.size, os.fstat(file.fileno()).st_size) + 1)
     except OSError as error:
-        raise IntegrityError(f"{path}: cannot be read ({error.strerror}). {GET_AGAIN}") from error
+        raise IntegrityError(f"{path}: cannot be read ({error.strerror}). {_remedy(error)}") from error
     found = bytes_info(data)
     if found != expected:
         shown = f"more than {expected.size} bytes" if found.size > expected.size else str(found)
@@ -229,6 +237,22 @@ def new_folder(target: Path) -> Iterator[Path]:
         raise cannot_write(target, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def to_send() -> Iterator[None]:
+    """What is written within is a temporary copy that is to be uploaded.
+
+    Raises:
+        WriteError: it cannot be written; the message names the setting of its place, which the user did not choose.
+    """
+    try:
+        yield
+    except WriteError as error:
+        why = getattr(error.__cause__, "strerror", None) or error.__cause__ or error
+        raise WriteError(
+            f"{tempfile.gettempdir()}: what is to be sent cannot be written there first ({why}). Set TMPDIR to a folder with room. Nothing was sent."
+        ) from error
 
 
 def _replace(target: Path, new: Path) -> None:

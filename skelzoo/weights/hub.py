@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from skelzoo.errors import IntegrityError, SkelzooError, WeightsUnavailableError, WriteError
 from skelzoo.weights.files import CARD, CHECKSUMS, LISTED, MAX_JSON, FileInfo, file_info, is_right, link, read_checksums
 from skelzoo.weights.held import held
+from skelzoo.weights.places import of_home
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -34,7 +35,6 @@ TRIES = 3
 """How often a file that is cut off is gone on with before that is an error."""
 
 OFFLINE = "HF_HUB_OFFLINE=1 (or local_files_only=True) makes skelzoo use the cache alone"
-
 
 REFUSED = {
     401: ": it refused the token. Check HF_TOKEN, token= or hf auth login; for a public repository none is needed.",
@@ -73,10 +73,10 @@ class Hub:
 
     @property
     def cache(self) -> Path:
-        """Folder of the cache."""
+        """Folder of the cache; WriteError where the user has no home folder for it."""
         from huggingface_hub import constants
 
-        return Path(self.cache_dir or constants.HF_HUB_CACHE).expanduser().absolute()
+        return of_home(self.cache_dir or constants.HF_HUB_CACHE, "HF_HOME or cache_dir=").absolute()
 
     @property
     def offline(self) -> bool:
@@ -180,7 +180,7 @@ def _complete(place: _Pinned, files: Mapping[str, FileInfo | None], repair: bool
     """Fetch what is missing of these files and, to repair, what is wrong; of the list itself that is always asked."""
     for name, expected in files.items():
         path = place.folder / name
-        if path.is_file() and not (repair and (expected is None or file_info(path) != expected)):
+        if os.path.isfile(path) and not (repair and (expected is None or file_info(path) != expected)):
             continue
         if place.hub.offline:
             raise WeightsUnavailableError(
@@ -375,13 +375,13 @@ def upload(folder: Path, names: Sequence[str], repo: str, message: str, hub: Hub
     Raises:
         WeightsUnavailableError: not owner/repo, or the Hub cannot be reached, or refuses.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi, utils
 
     check_repo(repo)
     if hub.offline:
         raise WeightsUnavailableError(f"hf:{repo}: HF_HUB_OFFLINE is set, so nothing was sent to {hub.url}. Unset it to publish.")
     api = HfApi(endpoint=hub.url, token=hub.token)
-    with _asking(f"hf:{repo}", hub, sending=True):
+    with _asking(f"hf:{repo}", hub, sending=True), contextlib.nullcontext() if os.isatty(2) else utils.disable_progress_bars():  # type: ignore[attr-defined]
         api.create_repo(repo, private=private, exist_ok=True)
         done = api.create_commit(repo, [CommitOperationAdd(name, folder / name) for name in names], commit_message=message)
     return f"hf:{repo}@{done.oid}"
@@ -396,5 +396,4 @@ def card_metadata(name: str, license: str, tags: Sequence[str], datasets: Sequen
     from huggingface_hub import EvalResult, ModelCardData
 
     rows = [EvalResult("action-recognition", known, data, "accuracy", value, metric_name=protocol) for data, known, protocol, value in results]
-    card = ModelCardData(license=license, library_name="skelzoo", tags=list(tags), datasets=list(datasets), model_name=name, eval_results=rows)
-    return str(card.to_yaml())
+    return str(ModelCardData(license=license, library_name="skelzoo", tags=list(tags), datasets=list(datasets), model_name=name, eval_results=rows).to_yaml())

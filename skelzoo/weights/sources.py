@@ -6,6 +6,7 @@ Hub's cache, and the Hub. No torch.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,7 @@ def locate_weights(name: str, hub: Hub = HUB) -> Located:
     Card and golden are fetched with them where they can be, and not asked for later.
     """
     source, needed = find(name, hub), (MODEL, CONFIG)
-    here = all((source.folder / file).is_file() for file in needed)
+    here = all(os.path.isfile(source.folder / file) for file in needed)  # False where one may not look
     return _fetched(source, hub, wanted=needed, also=() if here else (GOLDEN, CARD))
 
 

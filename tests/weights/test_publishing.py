@@ -7,6 +7,7 @@ No server that runs here takes uploads, so they go to one of the test that answe
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -310,9 +312,22 @@ def test_a_hub_that_refuses_or_is_gone(uploads: Uploads, folder: Path, about: Pa
     assert own_manifest.read_bytes() == before
 
 
-def test_encoders_go_to_the_hub_and_come_back(olah: Olah, uploads: Uploads, tmp_path: Path) -> None:
+def test_encoders_go_to_the_hub_and_come_back(olah: Olah, uploads: Uploads, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     uploads.olah = olah
     name = make_encoder().push_to_hub("owner/mine", card="# Mine\n", private=True, endpoint=uploads.url, token="hf_secret")
+    assert "LFS" not in capfd.readouterr().err  # no bars where there is no terminal
     again = skelzoo.Encoder.from_pretrained(name, device="cpu", endpoint=f"http://127.0.0.1:{olah.port}", cache_dir=tmp_path / "cache")
     assert again.name == name and np.array_equal(again.embed(make_clip()), make_encoder().embed(make_clip()))
     assert skelzoo.Encoder.from_pretrained("skeattnclr-openskel", device="cpu", num_classes=3).config.num_classes == 3
+
+
+def test_a_full_folder_for_temporary_files(uploads: Uploads, folder: Path, about: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("checkpoint", "files"):
+        monkeypatch.setattr(f"skelzoo.weights.{place}.write_checksums", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    for send in (
+        lambda: publish(folder, "owner/tiny-new", about=about, hub=Hub(uploads.url)),
+        lambda: make_encoder().push_to_hub("owner/mine", endpoint=uploads.url),
+    ):
+        with pytest.raises(WriteError, match=r"\(No space left on device\)\. Set TMPDIR to a folder with room\. Nothing was sent"):
+            send()
+    assert uploads.calls == []

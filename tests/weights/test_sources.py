@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -15,11 +17,14 @@ import torch
 from tiny import make_clip, make_config, make_encoder
 
 import skelzoo
-from skelzoo.errors import CheckpointError, IntegrityError, WeightsUnavailableError
+from skelzoo.errors import CheckpointError, IntegrityError, WeightsUnavailableError, WriteError
 from skelzoo.weights import manifest as manifest_module
 from skelzoo.weights import places, sources
+from skelzoo.weights.cached import cached_models
 from skelzoo.weights.files import read_checksums
+from skelzoo.weights.hub import Hub
 from skelzoo.weights.manifest import manifest
+from skelzoo.weights.publish import register
 from skelzoo.weights.sources import fetch
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -130,13 +135,36 @@ def test_names_that_are_none(zoo: Path, name: str) -> None:
 
 def test_bundled_models_need_no_home_folder(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SKELZOO_HOME")
-    for closed in (PermissionError("no"), RuntimeError("Could not determine home directory.")):
-        monkeypatch.setattr(places, "models_folder", Mock(side_effect=closed))
-        assert skelzoo.load("tiny", device="cpu").name == "tiny" and "tiny" in skelzoo.list_models()
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("HOME", "~")  # ~ stays what it is, as for a user whom the system does not know
+    assert skelzoo.load("tiny", device="cpu").name == "tiny" and "tiny" in skelzoo.list_models()
+    for act, setting in ((lambda: cached_models(Hub(cache_dir="~/cache")), "HF_HOME or cache_dir="), (lambda: register(zoo, "mine"), "SKELZOO_HOME")):
+        with pytest.raises(WriteError, match=rf"^~/.*: the user that runs this has no home folder\. Set HOME, or name a folder with {setting}\.$"):
+            act()
+    monkeypatch.setattr(places, "models_folder", Mock(side_effect=PermissionError("no")))
+    assert skelzoo.load("tiny", device="cpu").name == "tiny" and "tiny" in skelzoo.list_models()
     with pytest.raises(WeightsUnavailableError, match="cannot be looked at"):
         skelzoo.load("local:~nobody-of-that-name/x")
     with pytest.raises(WeightsUnavailableError, match=r"File name too long|there is no folder"):
         skelzoo.load(f"local:{'a' * 300}")
+
+
+def test_what_may_not_be_read_needs_permission(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system is played: root may read everything."""
+    for method, path in (("is_dir", zoo), ("open", zoo / "checksums.json"), ("open", zoo / "model.safetensors")):
+        real = getattr(Path, method)
+
+        def closed(self: Path, *args: str, path: Path = path, real: Callable[..., Any] = real) -> Any:
+            if self == path:
+                raise PermissionError(errno.EACCES, "Permission denied", str(self))
+            return real(self, *args)
+
+        with (
+            monkeypatch.context() as patched,
+            pytest.raises(skelzoo.errors.SkelzooError, match=r"Permission denied.*\. Give the user that runs this permission"),
+        ):
+            patched.setattr(Path, method, closed)
+            skelzoo.load(f"local:{zoo}", device="cpu")
 
 
 def test_a_number_of_classes_counted_by_numpy(zoo: Path, tmp_path: Path) -> None:
