@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,13 +107,20 @@ class Contract:
             ContractError: missing, unknown or ill-typed fields.
         """
         fields = {f.name: f for f in dataclasses.fields(cls)}
-        unknown, missing = set(row) - set(fields), {"layout", "channels", "persons", "frames"} - set(row)
-        if unknown or missing:
-            raise ContractError(f"the contract has unknown fields {sorted(unknown)} and lacks {sorted(missing)}. Its fields are: {', '.join(fields)}.")
+        problem = wrong_keys(row, fields, ("layout", "channels", "persons", "frames"))
+        if problem:
+            raise ContractError(f"the contract has other fields than it must: {problem}. Its fields are: {', '.join(fields)}.")
         for name in ("steps", "streams"):
             if not isinstance(row.get(name, []), list):
                 raise ContractError(f"the contract's {name} must be a list, not {row[name]!r}.")
         return cls(**{**row, "steps": tuple(row.get("steps", ())), "streams": tuple(row.get("streams", ("joint",)))})
+
+
+def wrong_keys(row: Mapping[str, Any], known: Iterable[str], needed: Iterable[str]) -> str:
+    """Which keys are unknown and which are missing, for a message; "" for none."""
+    unknown, missing = sorted(set(row) - set(known)), sorted(set(needed) - set(row))
+    newer = f"unknown are {', '.join(unknown)}, which a newer skelzoo may have written: upgrade skelzoo then" if unknown else ""
+    return "; ".join(filter(None, (newer, f"missing are {', '.join(missing)}" if missing else "")))
 
 
 def _check_steps(steps: Sequence[Mapping[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from skelzoo.errors import CheckpointError, ContractError, LayoutError, ManifestError, UnknownModelError
-from skelzoo.skeleton.prepare import Contract
+from skelzoo.skeleton.prepare import Contract, wrong_keys
 from skelzoo.weights.files import FileInfo, file_table, parse_json
 from skelzoo.weights.hub import HF_PATTERN
 
@@ -67,9 +67,13 @@ class ModelConfig:
             CheckpointError: not a config of this format; the message names ``where`` it was read.
         """
         needed = {"format": int, "arch": str, "options": dict, "contract": dict, "num_classes": int}
-        if not isinstance(row, dict) or set(row) - {*needed, "labels", "untrained"} or any(type(row.get(k)) is not t for k, t in needed.items()):
+        found = row if isinstance(row, dict) else {}
+        problem = wrong_keys(found, (*needed, "labels", "untrained"), needed) or ", ".join(
+            f"{key} is no {kind.__name__}" for key, kind in needed.items() if type(found[key]) is not kind
+        )
+        if problem:
             raise CheckpointError(
-                f"{where}: not a model config. It needs exactly the keys {', '.join(needed)}, labels. Save the folder again with encoder.save(...)."
+                f"{where}: not a model config: {problem}. It needs exactly the keys {', '.join(needed)}, labels. Save the folder again with encoder.save(...)."
             )
         if row["num_classes"] < 0:
             raise CheckpointError(f"{where}: {row['num_classes']} classes. Give 0 for no head.")

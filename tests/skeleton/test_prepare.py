@@ -259,7 +259,7 @@ def test_each_bad_field_of_a_contract(field: str, value: Any) -> None:
 
 @pytest.mark.parametrize("field", ["layout", "channels", "persons", "frames"])
 def test_each_missing_field_of_a_contract(field: str) -> None:
-    with pytest.raises(ContractError, match=rf"lacks \['{field}'\]"):
+    with pytest.raises(ContractError, match=rf": missing are {field}\. Its fields"):
         Contract.from_dict({k: v for k, v in CONTRACT.to_dict().items() if k != field})
 
 

@@ -244,9 +244,14 @@ def test_model_files_of_another_format(folder: Path, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda c: c.pop("arch"), "needs exactly the keys"),
-        (lambda c: c.update(colour="red"), "needs exactly the keys"),
-        (lambda c: c.update(num_classes="3"), "needs exactly the keys"),
+        (lambda c: c.pop("arch"), "not a model config: missing are arch. It needs exactly the keys"),
+        (lambda c: c.update(colour="red"), "unknown are colour, which a newer skelzoo may have written: upgrade skelzoo then. It needs exactly the keys"),
+        (
+            lambda c: c["contract"].update(fps=30),
+            "other fields than it must: unknown are fps, which a newer skelzoo may have written: upgrade skelzoo then. Its fields",
+        ),
+        (lambda c: c["contract"].pop("frames"), "other fields than it must: missing are frames. Its fields"),
+        (lambda c: c.update(num_classes="3"), "num_classes is no int. It needs exactly the keys"),
         (lambda c: c.update(num_classes=True), "needs exactly the keys"),
         (lambda c: c.update(format=2), "config format 2"),
         (lambda c: c.update(num_classes=-1, labels=None), "-1 classes"),
