@@ -7,6 +7,7 @@ import copy
 import io
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -126,7 +127,11 @@ def _onnx(net: _Outputs, clips: Tensor, name: str) -> tuple[bytes, Run]:
         raise ExportError(f"{name}: torch.onnx cannot convert the net. {_NEWER}") from error
     if program is None:
         raise ExportError(f"{name}: torch.onnx gave nothing. Tell us the model and your torch version.")
-    data = program.model_proto.SerializeToString()
+    proto = program.model_proto
+    values = (*proto.graph.input, *proto.graph.output, *proto.graph.value_info)
+    for dim in (d for value in values for d in value.type.tensor_type.shape.dim if d.dim_param):  # named by torch, as s7
+        dim.dim_param = re.sub(r"\bs\d+\b", "n", dim.dim_param)
+    data = proto.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     return data, lambda x: session.run(None, {"clips": x})
 
@@ -159,7 +164,7 @@ def _about(encoder: Encoder, kind: str, names: Sequence[str]) -> dict[str, Any]:
     contract, sizes = encoder.contract, {"embedding": encoder.embedding_dim, "logits": encoder.config.num_classes}
     return {
         "format": kind, **({"opset": OPSET} if kind == "onnx" else {}), "skelzoo": __version__, "torch": torch.__version__, "model": encoder.name,
-        "input": {"name": "clips", "dtype": "float32", "shape": ["n", *contract.shape], "axes": "n c t v m"},
+        "input": {"name": "clips", "dtype": "float32", "shape": ["n", *contract.shape], "axes": "n c t v m", "smallest_n": 1},
         "outputs": [{"name": name, "dtype": "float32", "shape": ["n", sizes[name]]} for name in names],
         "joints": list(get_layout(contract.layout).joints), "contract": contract.to_dict(),
         "labels": None if encoder.labels is None else list(encoder.labels), "licence": licence_of(encoder.card) or None,

@@ -82,6 +82,7 @@ def test_aotinductor_packages_of_the_published_models(name: str, tmp_path: Path)
 
 def run_onnx(path: Path, clips: np.ndarray) -> list[np.ndarray]:
     session = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed").InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [value.shape[0] for value in (*session.get_inputs(), *session.get_outputs())] == ["n", "n", "n"]
     return list(session.run(["embedding", "logits"], {"clips": clips}))
 
 
@@ -96,7 +97,7 @@ def test_onnx_and_what_is_written_beside_it(tmp_path: Path) -> None:
     about = json.loads((tmp_path / "net.onnx.json").read_text())
     assert about["sha256"] == bytes_info((tmp_path / "net.onnx").read_bytes()).sha256 and about["opset"] == OPSET
     assert about["contract"] == encoder.contract.to_dict() and about["labels"] == ["sit", "stand", "wave"] and len(about["joints"]) == 20
-    assert about["input"] == {"name": "clips", "dtype": "float32", "shape": ["n", 3, 24, 20, 2], "axes": "n c t v m"}
+    assert about["input"] == {"name": "clips", "dtype": "float32", "shape": ["n", 3, 24, 20, 2], "axes": "n c t v m", "smallest_n": 1}
     assert [(o["name"], o["shape"]) for o in about["outputs"]] == [("embedding", ["n", 16]), ("logits", ["n", 3])]
 
 
