@@ -16,7 +16,7 @@ import torch
 
 import skelzoo
 from skelzoo import Clip, Contract
-from skelzoo.errors import SkelzooError
+from skelzoo.errors import DoubtWarning, SkelzooError
 from skelzoo.inference.bulk import Job, embed_store
 from skelzoo.inference.export import export
 from skelzoo.learn.cameras import film
@@ -38,7 +38,8 @@ WARNED = """
 ## Warnings
 
 What is odd and may be right all the same is taken, and warned of once a call or command, with the first clip it is about and how many there are.
-Each says when all is well.
+Each says when all is well. Their category is `skelzoo.errors.DoubtWarning`: a service, where every request would warn anew, silences them with
+`warnings.filterwarnings("ignore", category=skelzoo.errors.DoubtWarning)`.
 
 | what was given | what it says |
 | --- | --- |
@@ -223,7 +224,7 @@ def warned(title: str, act: Callable[[], object]) -> str:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         act()
-    assert caught, f"{title}: no warning"
+    assert caught and {w.category for w in caught} == {DoubtWarning}, f"{title}: no warning, or of another category"
     return f"| {title} | {'<br>'.join(escaped(str(w.message)) for w in caught)} |"
 
 

@@ -30,6 +30,13 @@ The fused form (`skelzoo/nets/fused.py`) equals the trained net up to rounding: 
 each step is the cheapest order of products, on a CPU a few persons at a time pass through all layers while they are in the cache, and persons who are not
 there are not computed: their vector is a constant. `encoder.net` stays the trained net, for fine-tuning; a change of its weights makes the form anew.
 
+## In a service
+
+An encoder may be used by several threads at once. Processes made by `spawn` or `forkserver` are as good as any other. In a process that was **forked** after torch had
+computed, as under `gunicorn --preload` and in the workers that `multiprocessing` makes by default on Linux before Python 3.14, torch waits for ever where it computes on
+several threads of the CPU, skelzoo or not: call `torch.set_num_threads(1)` first thing in the child, as torch's own `DataLoader` does.
+Warnings of odd clips are [a category to filter by](errors.md#warnings).
+
 ## Measure your own machine
 
 ```sh

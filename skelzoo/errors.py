@@ -84,6 +84,10 @@ class TrainingError(SkelzooError, RuntimeError):
     """Training or probing that cannot go on: diverged loss, unusable data, a checkpoint of another run."""
 
 
+class DoubtWarning(UserWarning):
+    """What is odd about a clip or file that is taken all the same. Not an error; a category to filter warnings by."""
+
+
 class MissingDependencyError(SkelzooError, ImportError):
     """An optional extra is needed.
 

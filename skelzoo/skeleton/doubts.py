@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from skelzoo.errors import DoubtWarning
+
 MANY = 20
 """Clips from which on those that say something of the axes are too few to be believed, or one warning tells it of all."""
 
@@ -60,14 +62,14 @@ class Doubts:
             if doubt.topic and self._count >= MANY:
                 more = f" and {count - 1} more of {self._count} clips"
             self._told.add(doubt)
-            warnings.warn(f"{first}{more}: {doubt}", stacklevel=stacklevel + 1)
+            warnings.warn(f"{first}{more}: {doubt}", DoubtWarning, stacklevel=stacklevel + 1)
         self._clips, self._last = {doubt: (first, count, -1) for doubt, (first, count, _) in self._clips.items()}, -1
 
     def warn_of(self, text: str, stacklevel: int = 2) -> None:
         """Warn of what is odd about the clips as a whole, but not twice."""
         if Doubt(text) not in self._told:
             self._told.add(Doubt(text))
-            warnings.warn(text, stacklevel=stacklevel + 1)
+            warnings.warn(text, DoubtWarning, stacklevel=stacklevel + 1)
 
     def cut(self, fps: float | None, frames: int, stacklevel: int = 2) -> None:
         """Note a recording that is cut into windows of so many frames, and warn of the first whose frame rate is another; 29.97 is 30."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import ClipError, ContractError, CoverageError
+from skelzoo.errors import ClipError, ContractError, CoverageError, DoubtWarning
 from skelzoo.skeleton.clip import Clip, FloatArray, numbers
 from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
 from skelzoo.skeleton.layouts import Layout, get_layout
@@ -267,13 +267,14 @@ def select_persons(clip: Clip, count: int = 1) -> Clip:
     if clip.persons <= count:
         return clip
     if doubt := swapped(clip.keypoints):
-        warnings.warn(f"there is a clip in which {doubt}", stacklevel=2)
+        warnings.warn(f"there is a clip in which {doubt}", DoubtWarning, stacklevel=2)
     there = is_present(clip.keypoints)
     kept, rest = there[order].any(axis=0), np.delete(there, order, axis=0)
     if (rest.any(axis=1) & ~(rest & kept).any(axis=1)).any():
         warnings.warn(
             "there is a clip with persons who are there only while the chosen are not: the tracker may have given one person several ids. "
             "Join those, e.g. clip.replace(keypoints=clip.keypoints[[0, 1]].sum(0), scores=None); if they are others, all is well.",
+            DoubtWarning,
             stacklevel=2,
         )
     return clip.take(persons=order)

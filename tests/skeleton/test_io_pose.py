@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from skelzoo import Clip, find_files, get_layout, read
-from skelzoo.errors import ReadError
+from skelzoo.errors import DoubtWarning, ReadError
 from skelzoo.skeleton.io import files_of, passed_over
 from skelzoo.skeleton.io.pose import LAYOUTS
 from skelzoo.skeleton.io.tracks import MOST
@@ -172,7 +172,7 @@ def test_every_fifth_frame_is_a_video_too(tmp_path: Path) -> None:
 def test_untracked_crowds_keep_those_in_most_frames(tmp_path: Path) -> None:
     crowd = [walk(25, 6, 400.0 * i, 0) for i in range(MOST + 3)]
     frames: Frames = [[p[t] for i, p in enumerate(crowd) if i < MOST or t == 0] for t in range(6)]
-    with pytest.warns(UserWarning, match=f"{MOST + 3} persons, of whom the {MOST}"):
+    with pytest.warns(DoubtWarning, match=f"{MOST + 3} persons, of whom the {MOST}"):
         check(the_clip(openpose(tmp_path / "out", frames)), *crowd[:MOST])
     ids = [[i for i in range(MOST + 3) if i < MOST or t == 0] for t in range(6)]
     assert the_clip(alphapose(tmp_path / "a.json", [[p[:17] for p in persons] for persons in frames], ids)).persons == MOST + 3
@@ -220,7 +220,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, data: Any, message: str) -
 ])  # fmt: skip
 def test_a_hole_longer_than_all_pictures_is_warned_of(tmp_path: Path, numbers: list[int], says: str | None) -> None:
     (tmp_path / "a.json").write_text(json.dumps([{**row, "image_id": n} for row, n in zip(rows(len(numbers)), numbers, strict=True)]))
-    with warnings.catch_warnings() if says is None else pytest.warns(UserWarning, match=says):
+    with warnings.catch_warnings() if says is None else pytest.warns(DoubtWarning, match=says):
         if says is None:
             warnings.simplefilter("error")
         assert read(tmp_path / "a.json")[0].frames == numbers[-1] - numbers[0] + 1

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny import make_clip
 
 from skelzoo import Clip, Contract, fill_missing, get_layout, prepare, select_persons
-from skelzoo.errors import ClipError, ContractError, CoverageError, LayoutError, SkelzooError
+from skelzoo.errors import ClipError, ContractError, CoverageError, DoubtWarning, LayoutError, SkelzooError
 from skelzoo.learn.cameras import film
 from skelzoo.skeleton.prepare import prepare_batch, stream
 from skelzoo.skeleton.procedural import make
@@ -309,7 +309,7 @@ def test_choosing_among_ids_of_one_person_is_warned_of() -> None:
         warnings.simplefilter("error")
         select_persons(clip.replace(keypoints=both), 1)
     both[0, 12:] = both[1, :12] = 0
-    with pytest.warns(UserWarning, match="only while the chosen are not"):
+    with pytest.warns(DoubtWarning, match="only while the chosen are not"):
         select_persons(clip.replace(keypoints=both), 1)
 
 

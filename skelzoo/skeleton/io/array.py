@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import AxesError, ClipError, LayoutError, ReadError, WriteError
+from skelzoo.errors import AxesError, ClipError, DoubtWarning, LayoutError, ReadError, WriteError
 from skelzoo.skeleton.clip import Clip, clip_list, fitting_axes, rearranged, unflattened
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, read_head
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
@@ -219,6 +219,7 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
             warnings.warn(
                 f"keypoints of {joints} joints with {channels} coordinates that name no layout are read as {told[0]!r}, but {' and '.join(map(repr, others))} "
                 f"has {joints} joints too. Say which with --layout (layout= in Python), or save them with it: np.savez(path, keypoints=x, layout={told[0]!r}).",
+                DoubtWarning,
                 stacklevel=2,
             )
         return get_layout(told[0])

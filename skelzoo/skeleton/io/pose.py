@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from skelzoo.errors import ReadError
+from skelzoo.errors import DoubtWarning, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import nwucla
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_video, is_json, load_json, read_head
@@ -209,6 +209,7 @@ def _renumbered(pictures: Mapping[int, list[Person]], path: Path, whole: bool) -
         warnings.warn(
             f"{path.name}: no picture is from {last + step} to {last + hole - step}, which is longer than all {len(frames)} that are there. "
             "If they are of two videos, save each to a file of its own; if nobody was there, all is well.",
+            DoubtWarning,
             stacklevel=3,
         )
     return frames

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skelzoo.errors import ReadError
+from skelzoo.errors import DoubtWarning, ReadError
 from skelzoo.skeleton.clip import FloatArray
 
 NEAR, PATIENCE = 0.5, 30
@@ -54,7 +54,9 @@ def tracks_of(frames: Frames, path: Path) -> list[Track]:
         return [{number: persons[0] for number, persons in frames.items() if persons}]
     named, untracked = _followed(frames, path)
     if len(untracked) > MOST:
-        warnings.warn(f"{path.name}: {len(untracked)} persons, of whom the {MOST} in most frames are kept. Have the estimator track them.", stacklevel=3)
+        warnings.warn(
+            f"{path.name}: {len(untracked)} persons, of whom the {MOST} in most frames are kept. Have the estimator track them.", DoubtWarning, stacklevel=3
+        )
     return _in_order([*named, *_in_order(untracked)[:MOST]])
 
 
