@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,14 +78,14 @@ def memory(field: str) -> int:
     return int(line.split()[1]) >> 10
 
 
-def bench_bulk(model: str, counts: Sequence[int]) -> str:
-    """A table of what ``embed --out`` takes for so many made-up clips on the CPU: seconds, clips per second, and memory beyond the imports.
+def bench_bulk(model: str, counts: Sequence[int]) -> Iterator[str]:
+    """Lines of a table, each as soon as it is measured, of what ``embed --out`` takes for so many made-up clips on the CPU: seconds, clips per second, and memory beyond the imports.
 
     Args:
         counts: rounded up to thousands, the clips of a file.
     """
     encoder = skelzoo.load(model, device="cpu")
-    rows = []
+    yield _line("clips", "s", "clips per s", "peak, MiB")
     for count in counts:
         with tempfile.TemporaryDirectory() as scratch:
             files = -(-count // FILE)
@@ -96,8 +96,12 @@ def bench_bulk(model: str, counts: Sequence[int]) -> str:
                 first.with_name(f"{i}.npz").hardlink_to(first)
             (taken,) = _cold(BULK, json.dumps([model, scratch]), 1)
         clips = files * FILE
-        rows.append([str(clips), f"{taken['seconds']:.1f}", f"{clips / taken['seconds']:.0f}", f"{taken['peak']:.0f}" if taken["peak"] else "-"])
-    return table(["clips", "s", "clips per s", "peak, MiB"], rows)
+        yield _line(str(clips), f"{taken['seconds']:.1f}", f"{clips / taken['seconds']:.0f}", f"{taken['peak']:.0f}" if taken["peak"] else "-")
+
+
+def _line(*cells: str, first: int = 8) -> str:
+    """A line of a table whose widest cells are not known yet, but for those of the first column."""
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, (first, 7, 27, 27), strict=True)).rstrip()
 
 
 def made_up(encoder: Encoder, persons: int, count: int) -> list[Clip]:
@@ -109,8 +113,8 @@ def made_up(encoder: Encoder, persons: int, count: int) -> list[Clip]:
     return [golden.replace(keypoints=clip, name=str(i)) for i, clip in enumerate(golden.keypoints * sizes)]
 
 
-def bench_load(models: Sequence[str], runs: int) -> str:
-    """A table of what ``skelzoo.load`` takes after torch is imported, in seconds, and the hashing in it.
+def bench_load(models: Sequence[str], runs: int) -> Iterator[str]:
+    """Lines of a table, each as soon as it is measured, of what ``skelzoo.load`` takes after torch is imported, in seconds, and the hashing in it.
 
     Args:
         models: their names; none for those of the package and a made-up one of 14 MB.
@@ -125,12 +129,12 @@ def bench_load(models: Sequence[str], runs: int) -> str:
             names = {name: name for name in skelzoo.list_models(pretrained=True)}
             skelzoo.load(PAPER_SIZED, pretrained=False, device="cpu").save(Path(scratch) / "model")
             names[f"{PAPER_SIZED}, made up"] = f"local:{scratch}/model"
-        rows = []
+        first = max(map(len, names))
+        yield _line("model", "size", "load, s", "of which hashing, s", first=first)
         for shown, name in names.items():
             skelzoo.load(name, device="cpu", local_files_only=True)
             times = _cold(LOAD, name, runs)
-            rows.append([shown, f"{times[0]['bytes'] / 1e6:.1f} MB", _shown(times, "load"), _shown(times, "hashing")])
-    return table(["model", "size", "load, s", "of which hashing, s"], rows)
+            yield _line(shown, f"{times[0]['bytes'] / 1e6:.1f} MB", _shown(times, "load"), _shown(times, "hashing"), first=first)
 
 
 def bench_import(runs: int) -> str:

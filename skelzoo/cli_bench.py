@@ -83,7 +83,8 @@ def bench_bulk_command(model: str, counts: tuple[int, ...]) -> None:
     """Time `embed --out` on the CPU for more and more made-up clips, and what memory it takes, each in a cold process."""
     from skelzoo.bench import bench_bulk
 
-    click.echo(bench_bulk(model, counts or (1000, 10_000, 100_000)))
+    for line in bench_bulk(model, counts or (1000, 10_000, 100_000)):
+        click.echo(line)
 
 
 @bench_group.command("load")
@@ -93,7 +94,8 @@ def bench_load_command(models: tuple[str, ...], runs: int) -> None:
     """Time skelzoo.load in cold processes that have imported torch: MODELS, or those of the package and a made-up one of 14 MB."""
     from skelzoo.bench import bench_load
 
-    click.echo(bench_load(models, runs))
+    for line in bench_load(models, runs):
+        click.echo(line)
 
 
 @bench_group.command("import")
