@@ -55,7 +55,7 @@ class Encoder:
 
     Args:
         net: a net of ``skelzoo.nets``; ``encoder.net`` is ordinary torch for fine-tuning.
-        config: arch, options, contract and labels.
+        config: arch, options, contract and labels: a ``skelzoo.weights.manifest.ModelConfig``, those that the net was made with.
         name: shown in messages.
         device: ``auto`` (CUDA, then MPS, then CPU) or a torch device.
         dtype: ``auto`` (float32), ``tf32``, ``bfloat16`` or ``float16``. Only ``tf32`` lets CUDA round factors of float32 products to TF32.
@@ -67,6 +67,7 @@ class Encoder:
     ``fine_tuned_on`` holds short hashes of the clips that ``finetune`` gave it, see ``skelzoo.learn.seen.person_hashes``; ``save`` keeps them.
 
     Raises:
+        CheckpointError: the config is none, or gives the net other channels or joints than it reads.
         DeviceError: the device is not there; another dtype or mode.
     """
 
@@ -80,6 +81,7 @@ class Encoder:
         dtype: str | torch.dtype = "auto",
         compile: bool | str = False,
     ) -> None:
+        _check_fit(net, config)
         self.net = net.to(pick_device(device), pick_dtype(dtype)).eval()
         self.config, self.name = config, name
         self._compile, self._tf32 = pick_compile(compile), dtype == TF32
@@ -376,3 +378,18 @@ class Encoder:
         if not np.isfinite(array).all():
             raise ClipError("prepared clips hold NaN or infinite values. Use skelzoo.fill_missing before preparing.")
         return np.ascontiguousarray(array)
+
+
+def _check_fit(net: Any, config: Any) -> None:
+    """Raise CheckpointError unless clips as the config has them prepared are such as the net reads."""
+    if not isinstance(config, ModelConfig):
+        raise CheckpointError(
+            f"config is of type {type(config).__name__}. Give skelzoo.weights.manifest.ModelConfig(arch, options, contract), with those that the net was made with."
+        )
+    c, reads = config.contract, getattr(net, "reads", None)
+    given = c.input_channels, c.shape[2]
+    if reads not in (None, given):
+        raise CheckpointError(
+            f"{config.arch}: the net reads {reads[0]} channels of {reads[1]} joints, its config gives it {given[0]} of {given[1]} ({c.layout}; {', '.join(c.streams)}). "
+            "Give it the config that it was made with, or make it with skelzoo.create(arch, layout=contract.layout, in_channels=contract.input_channels)."
+        )

@@ -175,7 +175,7 @@ def make_layout(
     dimensions: int = 3,
     strict: bool = True,
 ) -> Layout:
-    """Build and check a layout of your own.
+    """Build and check a layout of your own. Clips and ``skelzoo.create`` take it; a Contract, and with it an Encoder, has built-in layouts alone, to which such clips are remapped.
 
     Args:
         name: short name, for messages and saved clips.
