@@ -95,6 +95,8 @@ def create(arch: str, *, layout: str | Layout, num_classes: int = 0, in_channels
         CheckpointError: options the arch does not take, or channels or classes that no net has.
     """
     joints, chosen = get_layout(layout), options or {}
+    if not isinstance(chosen, Mapping):
+        raise CheckpointError(f"{arch}: options are of type {type(chosen).__name__}. Give a dict, such as {{'dropout': 0.1}}.")
     check_options(arch, chosen)
     if in_channels is None:
         in_channels = joints.dimensions * find_arch(arch).streams(chosen)

@@ -109,6 +109,10 @@ def evaluate(
         ClipError, CoverageError: the model does not take the benchmark's clips.
         MissingDependencyError: scikit-learn is not installed.
     """
+    if not isinstance(model, str):
+        raise TrainingError(
+            f"model is of type {type(model).__name__}. Give a name as skelzoo.load takes it; save an encoder of your own, and give 'local:FOLDER'."
+        )
     wanted = protocols or [name for name in CHEAP if labels is None or PROTOCOLS[name].takes_labels]
     check_protocols(wanted)
     found = find_benchmark(benchmark)

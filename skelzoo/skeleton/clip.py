@@ -145,6 +145,14 @@ def clip_list(clips: Any) -> list[Clip]:
     return items
 
 
+def check_clip(clip: Any) -> None:
+    """Raise ClipError unless it is one clip."""
+    if not isinstance(clip, Clip):
+        raise ClipError(
+            f"this takes one skelzoo.Clip, found {type(clip).__name__}. Give the clips of a list one by one; of an array make skelzoo.Clip(keypoints, layout=...)."
+        )
+
+
 def label_of(value: Any) -> str | None:
     """A label as text; None where there is none, or NaN in its place. Arrays and tensors of one number are that number, and 3.0 is 3.
 
@@ -168,7 +176,8 @@ def numbers(values: Any, name: str, what: str = "keypoints") -> FloatArray:
         values = [numbers(v, name, what) for v in values]
     if hasattr(values, "detach"):
         try:
-            values = values.detach().cpu().float().numpy()
+            values = values.detach().cpu()
+            values = (values if values.is_complex() else values.float()).numpy()
         except (TypeError, NotImplementedError, RuntimeError) as error:
             raise ClipError(
                 f"{name}: {what} are a tensor without numbers of its own ({str(error).splitlines()[0]}). Give a dense one, not on device meta."
@@ -247,7 +256,7 @@ def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
 
 def axis_names(axes: str) -> list[str]:
     """The names of axes; see ``check_axes`` for what they may be. Raises AxesError."""
-    names = axes.split()
+    names = axes.split() if isinstance(axes, str) else []
     if set(names) - set("nctvm") or len(set(names)) != len(names) or not set("ctv") <= set(names):
         raise AxesError(
             f"axes {axes!r} are not understood. Use each of c (coordinates), t (frames), v (joints) once and n (samples), m (persons) at most once, e.g. {AXES!r}."

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, ContractError, CoverageError, DoubtWarning
-from skelzoo.skeleton.clip import Clip, FloatArray, numbers
+from skelzoo.skeleton.clip import Clip, FloatArray, check_clip, numbers
 from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.odd_frames import odd_frames, swapped
@@ -142,13 +142,17 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
         (C, T, V, M) float32 of ``contract.shape``.
 
     Raises:
-        ClipError: too many persons, too few frames, too few coordinates, no ``image_size`` where a step needs one.
+        ClipError: no clip, too many persons, too few frames, too few coordinates, no ``image_size`` where a step needs one.
+        ContractError: no contract.
         CoverageError: the clip's layout does not give enough of the contract's joints, or a pose estimator found too few of them.
 
     Warns of joints in another order than the layout's, of bodies that stand along another axis than y, or, in 2-D, upside down, of 3-D ones
     with left and right exchanged, of 3-D joints lost at the origin or in pixels, of 2-D ones that are shares of a picture, at (-1, -1) or guessed, of clips centred in
     every frame, with a first frame far from the second, padded, frozen, with gaps or with persons who change places, and of those so short, or so long, that hardly a motion is left of them.
     """
+    check_clip(clip)
+    if not isinstance(contract, Contract):
+        raise ContractError(f"a clip is prepared by a skelzoo.Contract, found {type(contract).__name__}. Give encoder.contract.")
     array, found = prepare_doubtfully(clip, contract)
     doubts = noted_doubts()
     doubts.add(found, 0, clip.name)
@@ -262,7 +266,11 @@ def select_persons(clip: Clip, count: int = 1) -> Clip:
     """The clip with only its ``count`` most moving persons, see ``most_moving``.
 
     Warns where others are there only while these are not, and where persons time and again change places, as those who are not tracked do.
+
+    Raises:
+        ClipError: no clip.
     """
+    check_clip(clip)
     order = motion_order(clip.keypoints)[:count]
     if clip.persons <= count:
         return clip

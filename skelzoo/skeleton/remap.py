@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import CoverageError
-from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.clip import Clip, check_clip
 from skelzoo.skeleton.layouts import Layout, get_layout
 
 MIN_COVERAGE = 0.75
@@ -78,10 +78,12 @@ def remap(clip: Clip, target: str | Layout, min_coverage: float = MIN_COVERAGE) 
         Clip with the target's joints; scores are mixed with the same weights.
 
     Raises:
+        ClipError: no clip.
         CoverageError: fewer than ``min_coverage`` of the joints are measured, or a joint has neither a source
             nor an estimate; the message is the coverage report.
         LayoutError: an unknown name; near ones are listed.
     """
+    check_clip(clip)
     target = get_layout(target)
     if _same_joints(clip.layout, target):
         return clip

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from skelzoo.errors import ClipError
-from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.clip import Clip, check_clip
 
 Length = int | str
 """Frames, or seconds as a text such as ``"3s"`` or ``"1.5s"``."""
@@ -29,13 +29,14 @@ def windows(clip: Clip, frames: Length, step: Length | None = None) -> list[Clip
         Windows in which nobody is there are left out.
 
     Raises:
-        ClipError: frames or step is neither a whole number of at least 1 nor seconds, or seconds of a clip without a frame rate.
+        ClipError: no clip; frames or step is neither a whole number of at least 1 nor seconds, or seconds of a clip without a frame rate.
     """
     return [window for _, window in windows_at(clip, frames, step)]
 
 
 def windows_at(clip: Clip, frames: Length, step: Length | None = None) -> list[tuple[int, Clip]]:
     """``windows``, each after the frame that it starts with."""
+    check_clip(clip)
     _check(frames, step, f"{clip.name}: ")
     length = _frames(clip, frames)
     step = length if step is None else _frames(clip, step)

@@ -48,6 +48,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if isinstance(self.num_classes, np.integer):  # as counted with numpy; JSON takes Python's alone
             object.__setattr__(self, "num_classes", int(self.num_classes))
+        if isinstance(self.num_classes, bool):
+            raise CheckpointError(f"a head of {self.num_classes} classes cannot be built. Give their number, 0 for no head.")
         if self.labels is not None and len(self.labels) != self.num_classes:
             raise CheckpointError(f"{len(self.labels)} labels for a head of {self.num_classes} classes. Give one name per class, or none at all.")
 

@@ -26,7 +26,7 @@ from skelzoo.learn.pretrain import processes
 from skelzoo.learn.pretrain.batches import Batches
 from skelzoo.learn.pretrain.data import check_files, file_hashes, pretraining_array
 from skelzoo.learn.pretrain.methods import build_method, stored
-from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
+from skelzoo.learn.pretrain.recipe import Recipe, RecipeSource, load_recipe
 from skelzoo.learn.training import begin_at, seeded
 from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.clip import FloatArray
@@ -43,7 +43,7 @@ LOG, CHECKPOINT, RECIPE, HEAD, RESULT, LOCK = "log.csv", "checkpoint.pt", "recip
 @torch.inference_mode(False)
 @torch.random.fork_rng([])
 def pretrain(
-    recipe: str | Recipe,
+    recipe: RecipeSource | Recipe,
     data: str | Path,
     out: str | Path,
     device: str = "auto",
@@ -58,7 +58,7 @@ def pretrain(
     dropout as one that was never stopped. The caller's random numbers go on as if nothing had been drawn.
 
     Args:
-        recipe: name, JSON path or Recipe.
+        recipe: a Recipe, or what ``skelzoo.learn.pretrain.recipe.load_recipe`` takes: a name, a JSON path or a dict.
         data: folder with the recipe's corpus files.
         out: folder for ``recipe.json``, ``log.csv``, ``checkpoint.pt``, the prepared ``windows-*.npy`` and, at the end, ``weights/``
             (and ``head.json``, how its head does on held-out clips).
@@ -111,7 +111,7 @@ def _finish(encoder: Encoder, recipe: Recipe, folder: Path, data: str | Path) ->
 
 
 @torch.random.fork_rng([])
-def refit(recipe: str | Recipe, data: str | Path, out: str | Path, device: str = "auto") -> Path:
+def refit(recipe: RecipeSource | Recipe, data: str | Path, out: str | Path, device: str = "auto") -> Path:
     """Fit the head of a finished run anew, and save its weights with it.
 
     Args:
@@ -141,7 +141,7 @@ def refit(recipe: str | Recipe, data: str | Path, out: str | Path, device: str =
     return folder / RESULT
 
 
-def _placed(recipe: str | Recipe) -> Recipe:
+def _placed(recipe: RecipeSource | Recipe) -> Recipe:
     """The recipe, with the place of what it starts with as it is seen from everywhere."""
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if recipe.start is None or not recipe.start.startswith("local:"):

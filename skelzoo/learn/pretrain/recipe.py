@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -17,6 +18,9 @@ from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.optimiser import Optimiser
 from skelzoo.learn.ranges import Range, check_numbers
 from skelzoo.skeleton.prepare import Contract
+
+RecipeSource = str | os.PathLike[str] | Mapping[str, Any]
+"""What ``load_recipe`` takes."""
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 """What Fabric computes in; ``auto`` is bf16 where the device does, else 32 bits. A momentum encoder whose weights are kept in 16 bits stands still."""
@@ -80,6 +84,11 @@ class Recipe:
         """
         if not isinstance(self.name, str) or not isinstance(self.start, (str, type(None))):
             raise TrainingError(f"name is {self.name!r} and start {self.start!r}. Give texts, or leave start out.")
+        wrong = [key for key, kind in (("contract", Contract), ("data", DataOptions), ("optimiser", Optimiser)) if not isinstance(getattr(self, key), kind)]
+        if wrong:
+            raise TrainingError(
+                f"{self.name}: {', '.join(wrong)} of a recipe cannot be dicts here. Give what to_dict gave to skelzoo.learn.pretrain.recipe.load_recipe."
+            )
         count = Range(1, MOST, below=True, whole=True)
         check_numbers(self, {**dict.fromkeys(COUNTS, count), "seed": dataclasses.replace(count, low=0)}, f"{self.name}: ")
         if self.optimiser.milestones and max(self.optimiser.milestones) >= self.steps:
@@ -96,7 +105,7 @@ class Recipe:
             find_benchmark(self.monitor)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Plain JSON types, which ``load_recipe`` reads back."""
         return {**dataclasses.asdict(self), "contract": self.contract.to_dict()}
 
 
@@ -110,20 +119,22 @@ def shipped_recipes() -> list[str]:
     return sorted(f.name.removesuffix(".json") for f in _SHIPPED.iterdir() if f.name.endswith(".json"))
 
 
-def load_recipe(name: str) -> Recipe:
-    """A recipe that ships with skelzoo, or a JSON file.
+def load_recipe(recipe: RecipeSource) -> Recipe:
+    """A recipe that ships with skelzoo, or of a JSON file or dict.
 
     Args:
-        name: e.g. ``"skeattnclr-openskel"``, or a path ending in ``.json``.
+        recipe: e.g. ``"skeattnclr-openskel"``, a path ending in ``.json``, or what ``Recipe.to_dict`` gives.
 
     Raises:
         TrainingError: unknown, or not a recipe.
     """
+    given = isinstance(recipe, Mapping)
+    name = "the dict" if given else str(recipe)
     source = Path(name) if name.endswith(".json") else _SHIPPED.joinpath(f"{name}.json")
-    if not source.is_file():
+    if not given and not source.is_file():
         raise TrainingError(f"no recipe {name!r}. Recipes that ship: {', '.join(shipped_recipes())}; or give a path to a .json file.")
     try:
-        row = json.loads(source.read_text(encoding="utf-8"))
+        row = json.loads(json.dumps(recipe) if given else source.read_text(encoding="utf-8"))
         if "data" not in row and "test" in row:
             raise ValueError("has no 'data'; it looks like a benchmark for `skelzoo eval --on`")
         row.setdefault("optimiser", {})

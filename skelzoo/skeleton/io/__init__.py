@@ -98,6 +98,10 @@ def read(
 
 def read_formed(path: PathLike, form: ArrayForm) -> list[Clip]:
     """``read``, with what a file may leave open in one; errors as there."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise ReadError(
+            type(path).__name__, "a file is read by its path", "Give one path; of several: [clip for path in paths for clip in skelzoo.read(path)]."
+        )
     try:
         return _read(Path(path), form)
     except MemoryError:

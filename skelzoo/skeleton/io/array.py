@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -137,8 +138,10 @@ def save(path: PathLike, clips: Clip | Iterable[Clip]) -> None:
 
     Raises:
         ClipError: no clips, what is no clip, or clips of several layouts or dimensions.
-        WriteError: a name that does not end in ``.npz``, or it cannot be written.
+        WriteError: no path, a name that does not end in ``.npz``, or it cannot be written.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise WriteError(f"clips are saved to a path, found {type(path).__name__}. Give the path first, then the clips.")
     path, clips = Path(path), clip_list(clips)
     if path.suffix.lower() != ".npz":
         raise WriteError(f"{path}: clips are saved as .npz only. Choose a name that ends in .npz.")

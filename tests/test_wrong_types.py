@@ -1,0 +1,64 @@
+"""Arguments of another type than those wanted: the error says what to give instead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import CONTRACT, make_clip, make_config, make_encoder
+
+import skelzoo
+from skelzoo.errors import SkelzooError
+from skelzoo.learn.evaluate import evaluate
+from skelzoo.learn.pretrain.loop import pretrain
+from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
+from skelzoo.weights.checkpoint import build_net
+
+CLIP, RECIPE = make_clip(), "skeattnclr-openskel"
+ONE = r"takes one skelzoo\.Clip, found (list|ndarray)\. Give the clips of a list one by one; of an array make"
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: skelzoo.prepare([CLIP], CONTRACT), ONE),  # type: ignore[arg-type]
+        (lambda: skelzoo.prepare(CLIP.keypoints, CONTRACT), ONE),  # type: ignore[arg-type]
+        (lambda: skelzoo.windows([CLIP], 5), ONE),  # type: ignore[arg-type]
+        (lambda: skelzoo.select_persons([CLIP]), ONE),  # type: ignore[arg-type]
+        (lambda: skelzoo.remap(CLIP.keypoints, "ntu25"), ONE),  # type: ignore[arg-type]
+        (lambda: skelzoo.prepare(CLIP, make_encoder()), r"found Encoder\. Give encoder\.contract"),  # type: ignore[arg-type]
+        (lambda: skelzoo.read(["a.npz"]), r"Give one path; of several: \[clip for path in paths"),  # type: ignore[arg-type]
+        (lambda: skelzoo.save_clips([CLIP], "a.npz"), "Give the path first, then the clips"),  # type: ignore[arg-type]
+        (lambda: make_encoder().embed(CLIP.keypoints, axes=("m", "t", "v", "c")), r"axes \('m', 't', 'v', 'c'\) are not understood.* e\.g\. 'n c t v m'"),  # type: ignore[arg-type]
+        (lambda: make_encoder().embed(torch.ones(1, 3, 9, 20, 1, dtype=torch.complex64)), "of type complex64 are not numbers"),
+        (lambda: make_encoder().embed(np.ones((1, 3, 9, 20, 1), complex)), "of type complex128 are not numbers"),
+        (lambda: skelzoo.create("stgcn", layout="kinect20", options=[1]), r"options are of type list\. Give a dict"),  # type: ignore[arg-type]
+        (lambda: skelzoo.load(RECIPE, num_classes=True), r"True classes cannot be built\. Give their number"),
+        (lambda: evaluate(make_encoder(), "nwucla", "data"), "Give a name as skelzoo.load takes it; save an encoder of your own, and give 'local:FOLDER'"),  # type: ignore[arg-type]
+        (lambda: Recipe(**load_recipe(RECIPE).to_dict()), r"contract, data, optimiser of a recipe cannot be dicts here\..*load_recipe"),
+        (lambda: load_recipe({"name": "mine"}), r"the dict: not a recipe .*Copy a shipped one"),
+        (lambda: load_recipe(Path("nowhere.json")), r"no recipe 'nowhere\.json'\. Recipes that ship"),
+        (lambda: skelzoo.Encoder(build_net(make_config()), CONTRACT), r"config is of type Contract\. Give skelzoo\.weights\.manifest\.ModelConfig"),  # type: ignore[arg-type]
+        (
+            lambda: skelzoo.Encoder(build_net(make_config()), make_config(contract=CONTRACT.replace(layout="ntu25"))),
+            r"reads 3 channels of 20 joints, its config gives it 3 of 25 \(ntu25; joint\)",
+        ),
+    ],
+)
+def test_what_to_give_instead_is_said(call: Callable[[], Any], says: str) -> None:
+    with pytest.raises(SkelzooError, match=says):
+        call()
+
+
+def test_a_recipe_is_a_name_a_path_or_a_dict(tmp_path: Path) -> None:
+    recipe, path = load_recipe(RECIPE), tmp_path / "mine.json"
+    path.write_text(json.dumps(recipe.to_dict()))
+    assert load_recipe(path) == load_recipe(str(path)) == load_recipe(recipe.to_dict()) == recipe
+    for given in (path, recipe.to_dict()):
+        with pytest.raises(SkelzooError, match="no corpus file"):
+            pretrain(given, tmp_path, tmp_path / "run")
