@@ -10,6 +10,7 @@ from pathlib import Path
 
 from skelzoo.errors import ReadError, WriteError
 from skelzoo.skeleton.io.files import npz_keys
+from skelzoo.weights.files import parse_json
 
 Kind = Callable[[Path], bool]
 """Whether a file is a result of one kind."""
@@ -77,7 +78,7 @@ def about_export(file: Path) -> bool:
 
 def about_models(file: Path) -> bool:
     """Whether it is entries of models for a manifest, and nothing else."""
-    rows = json.loads(file.read_bytes())
+    rows = parse_json(file.read_bytes())
     return isinstance(rows, dict) and all(_has(row, ("config", "weights")) for row in rows.values())
 
 

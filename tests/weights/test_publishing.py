@@ -176,7 +176,7 @@ def test_the_manifest_of_an_installed_package_is_not_written_in(
     assert list(rows) == ["tiny-new", "other"] and [row["weights"]["source"] for row in rows.values()] == [done.pinned, again.pinned]
     assert installed.read_bytes() == before and len(os.listdir(package)) == 2 and "tiny-new" not in skelzoo.list_models()
     sent = len(uploads.calls)
-    for text in ('{"tasks": {"pick": 3}}', "[1]", "notes"):
+    for text in ('{"tasks": {"pick": 3}}', "[1]", "[" * 100_000, "notes"):
         done.manifest.write_text(text)
         with pytest.raises(WriteError, match=r"tiny-new\.entry\.json: is there, and is no earlier result .* move that file away; nothing was written"):
             publish(folder, "owner/tiny-new", about=about, hub=Hub(uploads.url))
