@@ -79,7 +79,7 @@ class Doubts:
         if len(self._rates) == 2:
             lasting = " and ".join(f"{frames / rate:.3g} s at {rate:.5g} fps" for rate in self._rates)
             text = f"recordings of different frame rates are cut into windows of {frames} frames, which last {lasting}. Give seconds instead, such as --window 3s (window='3s' in Python)."
-            warnings.warn(text, stacklevel=stacklevel + 1)
+            self.warn_of(text, stacklevel + 1)
 
     def _believed(self, doubt: Doubt) -> bool:
         """Whether enough clips say so, and none of its topic is said of more."""

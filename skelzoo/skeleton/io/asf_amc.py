@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skelzoo.errors import ReadError
+from skelzoo.errors import DoubtWarning, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text, whole_number
 from skelzoo.skeleton.io.kinematics import UNITS, euler, find_unit
@@ -84,6 +84,7 @@ def read(path: PathLike) -> list[Clip]:
         warnings.warn(
             f"{asf_path}: is taken for motions whose names do not fit its own, as the only .asf in their folder. If it is of another actor, joints are about 10 cm off: "
             "put the right one there; names such as 02.asf for 02_03.amc say which.",
+            DoubtWarning,
             stacklevel=2,
         )
     asf = parse_asf(asf_path)

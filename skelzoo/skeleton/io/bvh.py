@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skelzoo.errors import LayoutError, ReadError
+from skelzoo.errors import DoubtWarning, LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.bvh_rigs import KnownRig, find_rig, frames_at_rest, label_from_name, repair_cmu
 from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text, whole_number
@@ -347,6 +347,7 @@ def _z_is_up(bvh: Bvh, positions: Floats) -> bool:
     warnings.warn(
         f"a BVH skeleton rests along z, and in its motion {'does not stand along it, as where somebody lies' if lies else 'stands along y'}; {up} is taken to be up. "
         f"If {other} is, say so with --up {other} (up={other!r} in Python).",
+        DoubtWarning,
         stacklevel=2,
     )
     return lies
