@@ -45,10 +45,10 @@ def far_from_zero(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
     ("arch", "layer", "new", "says"),
     [
         ("skeletonmae-strl", "layers.0.temporal.branches.0.2", lambda _: nn.GELU(), "branches.0.2 has class GELU, the net needs ReLU"),
-        ("psp", "backbone.blocks.0.temporal_shortcut2", lambda _: nn.Tanh(), "has class Tanh, the net needs Identity"),
+        ("psp", "backbone.blocks.0.temporal_shortcut2", lambda _: nn.Sigmoid(), "has class Sigmoid, the net needs Identity"),
         ("psp", "backbone.blocks.1.spatial_shortcut1", lambda old: nn.Sequential(*old, nn.Tanh()), "unexpected layer backbone.blocks.1.spatial_shortcut1.2"),
         ("psp-ensemble", "members.1.backbone.input_conv", lambda old: nn.Sequential(old, nn.Tanh()), "missing members.1.backbone.input_conv.weight"),
-        ("skeattnclr-stgcn", "backbone.blocks.1.dropout", lambda _: nn.Tanh(), "dropout has class Tanh, the net needs Identity"),
+        ("skeattnclr-stgcn", "backbone.blocks.1.dropout", lambda _: nn.Sigmoid(), "dropout has class Sigmoid, the net needs Identity"),
         ("skeattnclr-stgcn", "backbone.blocks.3.temporal_conv", pads_otherwise, "temporal_conv has padding_mode replicate, the net needs zeros"),
         ("skeattnclr-dsta", "backbone.blocks.0.spatial_out.1", far_from_zero, "spatial_out.1 has eps 0.1, the net needs 1e-05"),
         ("stgcn", "backbone.input_norm", lambda old: nn.GroupNorm(1, old.num_features), "missing backbone.input_norm.running_mean"),
