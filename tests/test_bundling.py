@@ -74,7 +74,7 @@ def test_metrics_come_from_the_tables(bundle: ModuleType, tmp_path: Path, monkey
 
 
 def test_weights_of_benchmarks_are_not_published(bundle: ModuleType) -> None:
-    for name, file in (("psp-openskel-nwucla", "nw_ucla"), ("psp-ntu60", "ntu60")):
+    for name, file in (("psp-openskel-ensemble-nwucla", "nw_ucla"), ("psp-ntu60", "ntu60")):
         with pytest.raises(SystemExit, match=rf"{name} trains on {file}\.npz: weights of it are not published"):
             importlib.import_module("provenance").provenance(load_recipe(name))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -101,7 +102,12 @@ def check_same(a: FinetuneResult, b: FinetuneResult) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "options"),
-    [("full", OPTS), ("linear", OPTS), ("linear", replace(OPTS, augmentations=[{"op": "shear", "amplitude": 0.2}])), ("semi", OPTS)],
+    [
+        ("full", OPTS),
+        ("linear", OPTS),
+        ("linear", replace(OPTS, augmentations=[{"op": "shear", "amplitude": 0.2}])),
+        pytest.param("semi", OPTS, marks=pytest.mark.slow),
+    ],
     ids=["full", "linear", "linear, augmented", "semi"],
 )
 def test_stopped_and_given_again_is_the_same_training(
@@ -157,6 +163,14 @@ def test_written_every_thirty_seconds_and_at_the_end(monkeypatch: pytest.MonkeyP
 ONE = replace(OPTS, epochs=1)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, FinetuneResult]:
+    """A checkpoint of a training of one epoch, and its result."""
+    path = tmp_path_factory.mktemp("kept") / "run.pt"
+    result = tune(checkpoint=path, options=ONE)
+    return path.read_bytes(), result
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
@@ -171,13 +185,14 @@ ONE = replace(OPTS, epochs=1)
     ],
     ids=["mode", "options", "augmentations", "encoder", "clips", "validation", "classes", "joints"],
 )
-def test_a_checkpoint_of_another_call_is_refused(changed: dict[str, Any], told: str, tmp_path: Path, steps: Callable[[int], list[int]]) -> None:
-    path = tmp_path / "run.pt"
-    tune(checkpoint=path, options=ONE)
-    before, done = path.read_bytes(), steps(-1)
+def test_a_checkpoint_of_another_call_is_refused(
+    changed: dict[str, Any], told: str, kept: tuple[bytes, FinetuneResult], tmp_path: Path, steps: Callable[[int], list[int]]
+) -> None:
+    path, done = tmp_path / "run.pt", steps(-1)
+    path.write_bytes(kept[0])
     with pytest.raises(TrainingError, match=rf"^{re.escape(str(path))} is of another fine-tuning: {told}.*Give the call that it is of"):
         tune(**{"checkpoint": path, "options": ONE, **changed})
-    assert path.read_bytes() == before and not done
+    assert path.read_bytes() == kept[0] and not done
 
 
 def test_other_unlabelled_clips_are_another_call(tmp_path: Path) -> None:
@@ -187,10 +202,9 @@ def test_other_unlabelled_clips_are_another_call(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "text", "of another net", "of pretraining", "without random numbers"])
-def test_a_damaged_checkpoint_is_named(damage: str, tmp_path: Path) -> None:
-    path = tmp_path / "run.pt"
-    whole = tune(checkpoint=path, options=ONE)
-    data, state = path.read_bytes(), torch.load(path, weights_only=True)
+def test_a_damaged_checkpoint_is_named(damage: str, kept: tuple[bytes, FinetuneResult], tmp_path: Path) -> None:
+    path, (data, whole) = tmp_path / "run.pt", kept
+    state = torch.load(io.BytesIO(data), weights_only=True)
     if damage == "of another net":
         torch.save({**state, "net": {"weight": torch.zeros(2)}}, path)
     elif damage == "of pretraining":

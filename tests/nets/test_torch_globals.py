@@ -53,7 +53,7 @@ def test_shipped_models_give_the_same_vectors(name: str, value: torch.dtype | to
         assert skelzoo.verify(name, device="cpu").ok
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ["skeattnclr-stgcn", "psp-ensemble", "skeletonmae-strl"])
 def test_loading_and_saving_draw_no_random_numbers_but_for_a_new_head(arch: str, tmp_path: Path) -> None:
     encoder, before = encoder_of(arch), torch.get_rng_state()
     name = f"local:{encoder.save(tmp_path / 'mine')}"
