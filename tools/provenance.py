@@ -53,9 +53,10 @@ def provenance(recipe: Recipe) -> Provenance:
     free = "bandai_namco.npz" not in recipe.data.files
     family, net, notes = {"skeattnclr": _skeattnclr, "psp": _psp, "psp-ensemble": _psp, "skeletonmae": _skeletonmae}[recipe.method](recipe)
     streams, filmed = _listed(recipe.contract.streams), _filmed(recipe)
+    sensed = recipe.method == "skeattnclr" and _sensed(recipe.method_options)
     summary = (
         f"{family} ({net}, {streams} stream{'s' * (len(recipe.contract.streams) > 1)}) pretrained on {'the part of openskel that is free for any use' if free else 'openskel'}"
-        f"{', filmed by simulated cameras,' if filmed else ''} without labels"
+        f"{', filmed by simulated cameras,' if filmed else ', with the errors of a depth camera,' if sensed else ''} without labels"
     )
     head = f", with a linear head for {'exercises and locomotion' if free else 'exercises, gestures and locomotion'}" if recipe.head else ""
     held_out = recipe.data.held_out.get("bandai_namco.npz", {})
@@ -68,11 +69,12 @@ def provenance(recipe: Recipe) -> Provenance:
 
 def _skeattnclr(recipe: Recipe) -> tuple[str, str, Sequence[str]]:
     options, channels = recipe.options, recipe.options["hidden_channels"]
+    sensed = "; half of the views get the errors of a depth camera, this project's own" if _sensed(recipe.method_options) else ""
     return "SkeAttnCLR", f"ST-GCN, {channels} channels", (
         f"Narrower than the paper's net ({channels} instead of 64 channels): it was trained on a CPU.",
         "Departures from the paper, all in the recipe: the contrast pools four stretches of time and five body parts apart (the paper pools once); "
         f"{_vector(options, 'blocks')}, chosen on splits inside the training parts of NW-UCLA and UTD-MHAD; "
-        "the streams enter together; AdamW, a queue of 1024, momentum 0.95, temperature 0.1; windows of about 90 frames of one person.",
+        f"the streams enter together; AdamW, a queue of 1024, momentum 0.95, temperature 0.1; windows of about 90 frames of one person{sensed}.",
     )  # fmt: skip
 
 
@@ -89,8 +91,11 @@ def _psp(recipe: Recipe) -> tuple[str, str, Sequence[str]]:
 
 def _way(options: Mapping[str, Any]) -> str:
     """How a PSP net's clips are augmented, in words."""
-    sensed = any(row["op"] == "sense_joints" for row in options["augmentations"])
-    return f"joint and motion {'apart' if options.get('apart') else 'together'}{' and the errors of a depth camera' if sensed else ''}"
+    return f"joint and motion {'apart' if options.get('apart') else 'together'}{' and the errors of a depth camera' if _sensed(options) else ''}"
+
+
+def _sensed(options: Mapping[str, Any]) -> bool:
+    return any(row["op"] == "sense_joints" for row in options["augmentations"])
 
 
 STAGES = {
