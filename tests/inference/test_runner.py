@@ -289,7 +289,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return graphs
 
 
-@pytest.mark.parametrize("batch_size", [1, 10])
+@pytest.mark.parametrize("batch_size", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_compiled_nets_are_one_graph_for_batches_of_one_size(clips: list[Clip], backend: list[list[int]], batch_size: int) -> None:
     expected, encoder = make_encoder(), make_encoder(compile=True)
     same(encoder.embed(clips, batch_size=batch_size), expected.embed(clips))

@@ -88,7 +88,7 @@ def test_the_total_is_the_weighted_sum(whole: Path) -> None:
     np.testing.assert_allclose(total, z + 0.5 * salient + 0.5 * non_salient, rtol=1e-5)
 
 
-@pytest.mark.parametrize("stops", [[1], [7, 23], pytest.param([STEPS - 1], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stops", [pytest.param([1], marks=pytest.mark.slow), [7, 23], pytest.param([STEPS - 1], marks=pytest.mark.slow)])
 def test_stopped_and_resumed_is_the_same_run(data: Path, whole: Path, tmp_path: Path, stops: list[int]) -> None:
     for stop in stops:
         assert run(data, tmp_path / "run", stop_after=stop) == tmp_path / "run"

@@ -180,6 +180,7 @@ def test_the_targets_do_not_collapse() -> None:
     assert end > 0.8 * start
 
 
+@pytest.mark.slow
 def test_the_targets_collapse_where_gradients_flow_into_them() -> None:
     """Negative control, and why the paper's formula is not taken literally (facts/skeletonmae.md, section 10.1)."""
     start, end = spread_after("embedding_literal")
