@@ -182,7 +182,7 @@ def accuracy(models: dict[str, ModelEntry]) -> list[str]:
         "## Heads",
         "",
         "Top-1 accuracy in percent on clips held out of everything, by what was held out; and on the training clips, each by a head that saw nothing of its subject or style (the encoder saw",
-        "them, without labels). Held-out clips differ between models: the free ones have none of Bandai-Namco, and from `skeattnclr-openskel` no style was held out, so compare within",
+        "them, without labels). Held-out clips differ between models: the free ones have none of Bandai-Namco, and from `skeattnclr-openskel` and `skeattnclr-openskel-kinect` no style was held out, so compare within",
         "the columns by what was held out. Calibration error: of the best class's score, in percent.",
         "",
         *head_table(models),
