@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -135,6 +136,16 @@ def test_the_first_page_has_the_lines_of_the_readme() -> None:
 
 def test_the_api_page_has_every_public_name_once() -> None:
     assert sorted(re.findall(r"^::: skelzoo\.(\w+)$", (DOCS / "api.md").read_text(), re.M)) == sorted(skelzoo.__all__)
+
+
+def test_functions_of_the_pages_have_the_arguments_that_they_describe() -> None:
+    """``mkdocs build --strict`` refuses others, and several names in one entry."""
+    named = [pkgutil.resolve_name(name) for page in DOCS.glob("*.md") for name in re.findall(r"^::: (\S+)$", page.read_text(), re.M)]
+    functions = [f for f in named if inspect.isfunction(f)] + [f for c in named if inspect.isclass(c) for f in vars(c).values() if inspect.isfunction(f)]
+    entries = [(f, re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(f) or "", re.M | re.S)) for f in functions]
+    described = [(f, name) for f, entry in entries if entry for name in re.findall(r"^ {4}(\S[^:\n]*):", entry[1], re.M)]
+    assert len(described) > 100
+    assert [f"{f.__qualname__}: {name}" for f, name in described if name.lstrip("*") not in inspect.signature(f).parameters] == []
 
 
 def run(*command: str, cwd: Path) -> str:

@@ -100,6 +100,7 @@ def evaluate(
         data: folder with the benchmark's corpus file.
         protocols: names of ``skelzoo.learn.protocols.PROTOCOLS``; () for the cheap ones.
         labels: percent of the training labels, drawn in every class; not for ``retrieval``.
+        device: as ``skelzoo.load``.
         select_persons: where a clip has more persons than the model takes, keep those that move most.
         random_weights: the same net untrained, with torch seed 0.
         done: called with the rows of each protocol as soon as they are there.

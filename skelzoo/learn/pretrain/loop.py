@@ -62,10 +62,12 @@ def pretrain(
         data: folder with the recipe's corpus files.
         out: folder for ``recipe.json``, ``log.csv``, ``checkpoint.pt``, the prepared ``windows-*.npy`` and, at the end, ``weights/``
             (and ``head.json``, how its head does on held-out clips).
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``.
         stop_after: stop (with a checkpoint) once this many steps are done in all.
-        devices, nodes: devices of each node to train on, and nodes; the program is started again once per device of this
-            node. Started by ``fabric run`` or ``torchrun``, it has the processes that they made instead. Every process
-            calls this function, and must see the same ``data`` and ``out``.
+        devices: of each node to train on; the program is started again once per device of this node. Started by ``fabric run``
+            or ``torchrun``, it has the processes that they made instead. Every process calls this function, and must see the
+            same ``data`` and ``out``.
+        nodes: machines, each with as many devices.
         compile: run the net and its losses through ``torch.compile``.
 
     Returns:
