@@ -41,16 +41,12 @@ def cross_validate(
     """Fine-tune once per fold on the clips of all others, up to the last epoch, and judge the fold by the result.
 
     Nothing is chosen by the clips that are judged. The nets are dropped; ``finetune(..., validation=RESULT)`` makes the model of all clips.
+    What is not described here is as for ``finetune``.
 
     Args:
-        encoder: as for ``finetune``; it must not have learned from the clips before, and a warning says so if ``finetune`` gave it some.
-        clips: as for ``finetune``.
-        labels: as for ``finetune``.
+        encoder: it must not have learned from the clips before, and a warning says so if ``finetune`` gave it some.
         groups: one name per clip, such as the person's: whole groups are left out. Without, clips are, class by class, copies of a clip together.
         folds: how many, or ``groups`` to leave out one group at a time (leave-one-subject-out).
-        mode: as for ``finetune``.
-        unlabelled: as for ``finetune``.
-        options: as for ``finetune``.
         checkpoint: as for ``finetune``, but fold N, from 1, is kept in ``CHECKPOINT.foldN``; folds that are done are not trained again.
 
     Raises:

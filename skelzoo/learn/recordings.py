@@ -138,24 +138,15 @@ def finetune_recordings(
 ) -> FinetunedRecordings:  # fmt: skip
     """Read recordings arranged by class and fine-tune a copy of an encoder on them: ``skelzoo finetune`` but for saving it.
 
+    What is not described here is as for ``labelled_files`` and ``skelzoo.learn.finetune.finetune``.
+
     Args:
-        encoder: as for ``skelzoo.learn.finetune.finetune``.
-        recordings: as for ``labelled_files``.
-        mode: as for ``finetune``.
         validation: share of the clips to hold out, 0.2 by default, 0 for none; or a path of recordings to validate on, arranged in the same
             way, which may lie among the others.
         folds: see ``skelzoo.learn.cross_validation.cross_validate``; the model then learns from all clips.
         report: with ``folds``, where ``write_report`` puts the tables.
-        group: as for ``labelled_files``; whole groups are held out, and without groups all windows of a recording together.
-        label: as for ``labelled_files``.
-        label_from: as for ``labelled_files``.
-        table: as for ``labelled_files``.
+        group: as for ``labelled_files``; whole groups are held out, without groups all windows of a recording together.
         unlabelled: files, folders and globs, for mode ``semi``.
-        select_persons: as for ``labelled_files``.
-        form: as for ``labelled_files``.
-        window: as for ``labelled_files``.
-        step: as for ``labelled_files``.
-        options: as for ``finetune``.
         command: for the card; by default the call of ``finetune``.
         on_left_out: is given every file or clip that cannot be used, as it comes; by default each is warned of.
         checkpoint: as for ``finetune`` and, with ``folds``, ``cross_validate``; ``skelzoo.learn.finetune_checkpoint.remove_checkpoint`` removes all of it.
