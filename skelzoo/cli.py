@@ -71,7 +71,7 @@ def read_command(paths: tuple[str, ...], form: ArrayForm) -> None:
     """Show what is in files: one line per clip.
 
     The column measured is the share of the joints of the models' layout, kinect20 in 3-D and coco17 in 2-D, that the file measures; others are
-    estimated, or are missing. Notes say what was decided of BVH and AMC files: unit, axes, frames left out, bones.
+    estimated, or are missing. Notes say what was decided of BVH and AMC files: unit, axes, frame rate, frames left out, bones.
     """
     from skelzoo.inference.files import read_files
     from skelzoo.inference.output import clip_table

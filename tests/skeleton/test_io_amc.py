@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skelzoo.errors import ReadError
+from skelzoo.errors import ClipError, ReadError
 from skelzoo.skeleton import io
 from skelzoo.skeleton.io import asf_amc
 
@@ -47,6 +47,21 @@ def test_the_only_asf_is_not_of_another_actor(tmp_path: Path, amc: str, asf: str
         return
     with pytest.raises(ReadError, match=rf"there are {asf}\.asf, none with a fitting name"):
         asf_amc.find_asf(tmp_path / f"{amc}.amc")
+
+
+@pytest.mark.needs_shared
+@pytest.mark.parametrize(
+    ("name", "said", "fps"), [("02_03", None, 120), ("02_03", 60, 60), ("HDM_mm_squat_001_60", None, 60), ("HDM_mm_squat_001_60", 120, None)]
+)
+def test_the_frame_rate_is_told_by_the_name_or_the_caller_or_assumed(shared: Path, tmp_path: Path, name: str, said: float | None, fps: float | None) -> None:
+    raw, path = shared / "data/raw/cmu_asf", tmp_path / f"{name}.amc"
+    shutil.copy(raw / "02_03.amc", path), shutil.copy(raw / "02.asf", tmp_path / f"{name}.asf")
+    if fps is None:
+        with pytest.raises(ClipError, match="its file says 60 fps, and you say 120"):
+            io.read(path, fps=said)
+        return
+    (clip,) = io.read(path, fps=said)
+    assert clip.fps == fps and ("120 fps assumed" in clip.notes) == (fps == 120)
 
 
 @pytest.mark.needs_shared

@@ -44,7 +44,7 @@ TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 FORMATS = (
     Format("BVH motion capture", (".bvh",), bvh.sniff, bvh.read, formed=True),
-    Format("AMC motion (with its .asf skeleton)", (".amc",), asf_amc.sniff, asf_amc.read),
+    Format("AMC motion (with its .asf skeleton)", (".amc",), asf_amc.sniff, asf_amc.read, formed=True),
     Format("an ASF skeleton", (".asf",), asf_amc.sniff_asf, asf_amc.read),
     Format("NTU RGB+D skeletons", (".skeleton",), ntu.sniff, ntu.read),
     Format("pose estimators' JSON: OpenPose, AlphaPose, COCO results, MMPose", (".json",), pose.sniff, pose.read),
