@@ -49,6 +49,19 @@ def test_the_only_asf_is_not_of_another_actor(tmp_path: Path, amc: str, asf: str
         asf_amc.find_asf(tmp_path / f"{amc}.amc")
 
 
+@pytest.mark.parametrize(("amc", "beside", "found"), [
+    ("2_03", ("02", "35"), "02"), ("02_03", ("2_all", "35", "person"), "2_all"), ("2_03", ("02", "002"), None), ("walk", ("02", "person"), None), ("2_03", ("2", "02"), "2"),
+])  # fmt: skip
+def test_of_several_the_only_asf_of_the_actor_is_taken(tmp_path: Path, amc: str, beside: tuple[str, ...], found: str | None) -> None:
+    for name in beside:
+        (tmp_path / f"{name}.asf").touch()
+    if found is None:
+        with pytest.raises(ReadError, match="none with a fitting name"):
+            asf_amc.find_asf(tmp_path / f"{amc}.amc")
+    else:
+        assert asf_amc.find_asf(tmp_path / f"{amc}.amc").stem == found
+
+
 @pytest.mark.needs_shared
 @pytest.mark.parametrize(
     ("name", "said", "fps"), [("02_03", None, 120), ("02_03", 60, 60), ("HDM_mm_squat_001_60", None, 60), ("HDM_mm_squat_001_60", 120, None)]

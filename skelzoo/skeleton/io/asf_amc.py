@@ -66,8 +66,8 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     """Read a motion; its skeleton is looked for beside it.
 
     Looked for, in this order: the same name with ``.asf``; the name shortened at its underscores (02_03.amc: 02.asf;
-    HDM_mm_squat_001_120.amc: HDM_mm.asf); the only ``.asf`` in the folder, unless both names tell an actor, and not
-    the same. Where they do not tell, that is warned of, since the bones of another actor put joints about 10 cm off.
+    HDM_mm_squat_001_120.amc: HDM_mm.asf); the only ``.asf`` whose name tells the same actor (2_03.amc: 02.asf); the only ``.asf`` in the
+    folder, unless both names tell an actor, and not the same. Where they do not tell, that is warned of, since the bones of another actor put joints about 10 cm off.
 
     Args:
         form: its frame rate is that of a motion whose name tells none.
@@ -133,8 +133,10 @@ def find_asf(amc: Path, beside: Sequence[Path] | None = None) -> Path:
         raise ReadError(amc, f"its folder cannot be listed ({error})", "Check your permissions; the .asf skeleton must be found there.") from None
     by_stem = {p.stem.lower(): p for p in beside}
     stems = _stems(amc.stem)
-    found = next((by_stem[s.lower()] for s in stems if s.lower() in by_stem), beside[0] if len(beside) == 1 else None)
-    if found is None or len({_actor(amc), _actor(found)} - {None}) > 1:
+    actor = _actor(amc)
+    left = [p for p in beside if actor and _actor(p) == actor] or beside
+    found = next((by_stem[s.lower()] for s in stems if s.lower() in by_stem), left[0] if len(left) == 1 else None)
+    if found is None or len({actor, _actor(found)} - {None}) > 1:
         there = f"; there are {', '.join(p.name for p in beside[:5])}, none with a fitting name" if beside else ""
         problem = f"no .asf skeleton for it was found in {amc.parent or '.'}{there}"
         raise ReadError(amc, problem, f"Put it there as one of: {', '.join(s + '.asf' for s in stems)}.")
