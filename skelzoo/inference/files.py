@@ -18,7 +18,7 @@ from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.stream import BadClip, open_stream
 from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 from skelzoo.skeleton.prepare import select_persons as keep_most_moving
-from skelzoo.skeleton.windows import Length, windows_at
+from skelzoo.skeleton.windows import Length, windows
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,20 @@ class Refusal:
 
 @dataclass(frozen=True, eq=False)
 class FileClip:
-    """A clip and the file it was read from; of a window also which frame of its recording it starts with."""
+    """A clip and the file it was read from."""
 
     clip: Clip
     file: str
-    start: int | None = None
+    window: bool = False
 
     @property
     def id(self) -> ClipId:
         """What is written beside results."""
-        clip, start = self.clip, self.start
-        if start is None:
+        clip = self.clip
+        if not self.window:
             return ClipId(clip.name, self.file, clip.label or "")
-        stop = start + clip.frames
-        return ClipId(clip.name, self.file, clip.label or "", start, stop, *(None if clip.fps is None else round(at / clip.fps, 4) for at in (start, stop)))
+        span = clip.first, clip.first + clip.frames
+        return ClipId(clip.name, self.file, clip.label or "", *span, *(None if clip.fps is None else round(at / clip.fps, 4) for at in span))
 
     @property
     def where(self) -> str:
@@ -193,7 +193,7 @@ def _cut(items: Iterable[FileClip | Refusal], frames: Length, step: Length | Non
             continue
         name = item.clip.name
         try:
-            cut = windows_at(item.clip, frames, step)
+            cut = windows(item.clip, frames, step)
             if not cut:
                 raise ClipError(f"{name}: nobody is there in any of its windows. Give a smaller step, or leave it out.")
         except ClipError as error:
@@ -201,7 +201,7 @@ def _cut(items: Iterable[FileClip | Refusal], frames: Length, step: Length | Non
             continue
         if not isinstance(frames, str):
             doubts.cut(item.clip.fps, frames)
-        yield from (FileClip(window, item.file, start) for start, window in cut)
+        yield from (FileClip(clip, item.file, window=True) for clip in cut)
 
 
 def _prepared(item: FileClip, contract: Contract) -> PreparedClip | Refusal:

@@ -37,10 +37,11 @@ class Clip:
         name: where the clip comes from, used in messages and outputs.
         image_size: (height, width) in pixels of the picture that 2-D joints were found in, None when unknown.
         notes: what a reader decided of the file, for people, such as its unit; models and files that are written do not have them.
+        first: number of its first frame in the recording, from 0 on; more in a window, and where a reader left out a T-pose before the motion. Not in files that are written.
 
     Raises:
         LayoutError: unknown layout, or V is not the layout's number of joints.
-        ClipError: wrong number or order of axes (the message names those that would fit), no persons, no frames, NaN, infinite or absurdly large values, all zero, no such picture, a label of several numbers.
+        ClipError: wrong number or order of axes (the message names those that would fit), no persons, no frames, NaN, infinite or absurdly large values, all zero, no such picture, a label of several numbers, a first frame that is no whole number.
     """
 
     keypoints: FloatArray
@@ -51,6 +52,7 @@ class Clip:
     name: str = "clip"
     image_size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    first: int = 0
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Clip:
         name: str = "clip",
         image_size: Sequence[int] | None = None,
         notes: Sequence[str] = (),
+        first: int = 0,
     ) -> None:
         layout = get_layout(layout)
         array = np.array(numbers(keypoints, name))  # its own, so that what is checked stays as it is
@@ -76,8 +79,12 @@ class Clip:
                 raise ClipError(f"{name}: scores have shape {scores.shape}, keypoints {array.shape}. Give scores as (M, T, V) = {array.shape[:3]}.")
         if fps is not None and not (isinstance(fps, (int, float, np.integer, np.floating)) and 0 < fps < np.inf):
             raise ClipError(f"{name}: fps is {fps!r}. Give a positive number of frames per second, or None when unknown.")
+        if not isinstance(first, (int, np.integer)) or first < 0:
+            raise ClipError(f"{name}: first is {first!r}. Give the number of its first frame in the recording, 0 where the recording begins.")
         size = None if image_size is None else _image_size(image_size, array.shape[3], name)
-        fields = dict(keypoints=array, layout=layout, fps=fps, scores=scores, label=label_of(label), name=name, image_size=size, notes=tuple(notes))
+        fields = dict(
+            keypoints=array, layout=layout, fps=fps, scores=scores, label=label_of(label), name=name, image_size=size, notes=tuple(notes), first=int(first)
+        )
         for field, value in fields.items():
             object.__setattr__(self, field, value)
 
@@ -114,7 +121,8 @@ class Clip:
         """
         who, when = (slice(None) if chosen is None else chosen for chosen in (persons, frames))
         scores = None if self.scores is None else self.scores[who][:, when]
-        return self.replace(keypoints=self.keypoints[who][:, when], scores=scores, name=self.name if name is None else name)
+        first = self.first + int(np.ravel(np.arange(self.frames)[when])[:1].sum())  # no frames have a sum too, and are refused below
+        return self.replace(keypoints=self.keypoints[who][:, when], scores=scores, name=self.name if name is None else name, first=first)
 
     def __repr__(self) -> str:
         fps = f", {self.fps:g} fps" if self.fps else ""

@@ -23,27 +23,22 @@ def windows(clip: Clip, frames: Length, step: Length | None = None) -> list[Clip
         step: from the start of one window to that of the next, likewise; ``frames`` by default, so that they do not overlap.
 
     Returns:
-        Clips named ``NAME[start:stop]``, with all else of the recording; start and stop count the clip's frames, of which 0 is the first that its file
-        has, be it number 300 of the video, or the first after a T-pose that was left out of a BVH file. The last one ends with the recording, so that no frame of its end is lost,
+        Clips named ``NAME[start:stop]``, with all else of the recording; start and stop count its frames, of which 0 is the first that its file
+        has, be it number 300 of the video, or of a T-pose that was left out of a BVH file, see ``Clip.first``. The last one ends with the recording, so that no frame of its end is lost,
         and may overlap the one before by more than the others do. A recording that is shorter than a window is the only one.
         Windows in which nobody is there are left out.
 
     Raises:
         ClipError: no clip; frames or step is neither a whole number of at least 1 nor seconds, or seconds of a clip without a frame rate.
     """
-    return [window for _, window in windows_at(clip, frames, step)]
-
-
-def windows_at(clip: Clip, frames: Length, step: Length | None = None) -> list[tuple[int, Clip]]:
-    """``windows``, each after the frame that it starts with."""
     check_clip(clip)
     _check(frames, step, f"{clip.name}: ")
     length = _frames(clip, frames)
     step = length if step is None else _frames(clip, step)
     last = max(clip.frames - length, 0)
     starts = [*range(0, last, step), last]
-    ends = [(start, min(start + length, clip.frames)) for start in starts]
-    return [(start, clip.take(frames=slice(start, stop), name=f"{clip.name}[{start}:{stop}]")) for start, stop in ends if clip.keypoints[:, start:stop].any()]
+    ends = [(start, min(start + length, clip.frames)) for start in starts if clip.keypoints[:, start : start + length].any()]
+    return [clip.take(frames=slice(start, stop), name=f"{clip.name}[{clip.first + start}:{clip.first + stop}]") for start, stop in ends]
 
 
 def check_window(window: Length | None, step: Length | None) -> None:

@@ -48,11 +48,12 @@ def test_a_refusal_names_its_file_and_its_clip_once() -> None:
 def test_windows_of_a_recording_are_of_the_same_persons() -> None:
     first, second = (make(name, frames=60).keypoints[0].copy() for name in ("walk", "kick"))
     first[20:], second[:20] = first[20], second[20]
-    clip, contract = make("walk", frames=60).replace(keypoints=np.stack([first, second])), dataclasses.replace(CONTRACT, persons=1)
+    clip, contract = make("walk", frames=60).replace(keypoints=np.stack([first, second]), first=7), dataclasses.replace(CONTRACT, persons=1)
     apart = [skelzoo.select_persons(window, 1).keypoints[0] for window in skelzoo.windows(clip, 20)]
     assert (apart[0] == first[:20]).all() and (apart[1] == second[20:40]).all()
     made = list(prepare_items([FileClip(clip, "two.npz")], contract, select_persons=True, window=20))
     for item, start in zip(made, (0, 20, 40), strict=True):
-        assert isinstance(item, PreparedClip) and item.id.name == f"{clip.name}[{start}:{start + 20}]"
+        assert isinstance(item, PreparedClip) and item.id.name == f"{clip.name}[{7 + start}:{27 + start}]"
+        assert (item.id.start, item.id.stop_s) == (7 + start, round((27 + start) / 30, 4)), "of the recording, of which the first 7 frames were left out"
         np.testing.assert_array_equal(item.source.clip.keypoints[0], second[start : start + 20])
         np.testing.assert_array_equal(item.array, skelzoo.prepare(item.source.clip, contract))

@@ -44,22 +44,22 @@ def test_replace_checks_again() -> None:
 
 @pytest.mark.parametrize("size", [(1080, 1920), [1080, 1920], np.array([1080, 1920])])
 def test_the_size_of_the_picture_is_kept(size: Any) -> None:
-    clip = Clip(joints(2, 7, 17, 2), "coco17", image_size=size)
+    clip = Clip(joints(2, 7, 17, 2), "coco17", image_size=size, first=4)
     assert clip.image_size == (1080, 1920) and Clip(clip.keypoints, "coco17").image_size is None
     eyes = skelzoo.make_layout("eyes", {"right": "right_eye", "left": "left_eye"}, [None, "right"], dimensions=2)
     for same in (clip.replace(name="b"), skelzoo.select_persons(clip), skelzoo.remap(clip, eyes)):
-        assert same.image_size == (1080, 1920) and same is not clip
+        assert (same.image_size, same.first) == ((1080, 1920), 4) and same is not clip
     assert [c.image_size for c in clips_from_array(joints(2, 7, 17, 2), "coco17", "n t v c", image_size=size)] == [(1080, 1920)] * 2
 
 
 def test_persons_and_frames_are_taken_with_their_scores() -> None:
     x, scores = joints(3, 7, 20, 3), np.random.default_rng(1).random((3, 7, 20), np.float32)
-    clip = Clip(x, "kinect20", fps=30, scores=scores, label="a")
+    clip = Clip(x, "kinect20", fps=30, scores=scores, label="a", first=4)
     for persons, frames in ((None, slice(2, 5)), ([2, 0], None), (np.array([True, False, True]), np.arange(7) % 2 == 0), ([1], [6, 0])):
         taken = clip.take(persons, frames)
-        who, when = (range(n) if chosen is None else np.arange(n)[chosen] for n, chosen in ((3, persons), (7, frames)))
+        who, when = (np.arange(n) if chosen is None else np.arange(n)[chosen] for n, chosen in ((3, persons), (7, frames)))
         assert np.array_equal(taken.keypoints, x[np.ix_(who, when)]) and np.array_equal(taken.scores, scores[np.ix_(who, when)])
-        assert (taken.label, taken.fps) == ("a", 30) and taken.keypoints.base is None
+        assert (taken.label, taken.fps, taken.first) == ("a", 30, 4 + when[0]) and taken.keypoints.base is None
     assert clip.replace(scores=None).take(frames=[0]).scores is None
     assert (clip.take(frames=[0]).name, clip.take(frames=[0], name="cut").name) == (clip.name, "cut")
     with pytest.raises(ClipError, match="no frames"):

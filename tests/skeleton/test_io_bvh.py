@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from skeleton_samples import PERSON, write_bvh
 
+import skelzoo
 from skelzoo.skeleton import io
 
 
@@ -56,6 +57,7 @@ def test_a_t_pose_before_the_motion_is_left_out_of_any_rig(shared: Path, tmp_pat
     assert clip.layout == expected.layout and clip.layout.name != "cmu29"
     assert np.array_equal(clip.keypoints, expected.keypoints[:, every - 1 :: every])
     assert clip.notes == ("from CMU units", f"{held} frame{'s' * (held > 1)} of a T-pose left out") and expected.notes == ("from CMU units",)
+    assert (clip.first, expected.first) == (held, 0) and skelzoo.windows(clip, 10)[1].first == held + 10
 
 
 @pytest.mark.needs_shared

@@ -114,7 +114,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     else:
         keep, layout = [bvh.names.index(j) for j in rig.joints], get_layout(rig.layout)
     label = label_from_name(layout.name, path.stem)
-    return [build_clip(positions[None][:, :, keep] * unit, layout, fps=bvh.fps, label=label, name=path.stem, notes=[note for note in notes if note])]
+    return [build_clip(positions[None][:, :, keep] * unit, layout, fps=bvh.fps, label=label, name=path.stem, notes=[n for n in notes if n], first=dropped)]
 
 
 def _own_layout(bvh: Bvh, keep: list[int], lengths: list[float], path: Path) -> Layout:
