@@ -19,6 +19,15 @@ FloatArray = NDArray[np.float32]
 AXES = "n c t v m"
 """Default axes of an array of clips: samples, coordinates, frames, joints, persons."""
 
+UPS = {
+    "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1)), "x": ((1, 0, 2), (-1, 1, 1)),
+    "-y": ((0, 1, 2), (1, -1, -1)), "-z": ((0, 2, 1), (1, -1, 1)), "-x": ((1, 0, 2), (1, -1, 1)),
+}  # fmt: skip
+"""Axis of a file that points up -> its coordinates in their new order, and their signs: rotations, which keep left and right."""
+
+TURNED = "turned from {} up"
+"""What the notes of a clip that was turned so say."""
+
 LARGEST = 1e15
 """Coordinates beyond this are refused: distances would overflow."""
 

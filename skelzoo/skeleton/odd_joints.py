@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.clip import TURNED, UPS, Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.layouts import Layout
 from skelzoo.skeleton.points import is_present, mixes
@@ -61,7 +61,7 @@ def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool
     order, screen = _order(bodies, clip.layout), _screen(bodies, clip.layout)
     found = [(order, ""), (screen, ""), (None if filled else _lost(clip), ""), (_pictures(clip), ""), (_minus(clip), ""), (_guessed(clip), "")]
     if not (order or screen):  # joints in another order or space are no spine and no feet: what these tell would mislead
-        spine = None if any_axis else _spine(keypoints[is_present(keypoints)], layout, clip.channels)
+        spine = None if any_axis else _spine(keypoints[is_present(keypoints)], layout, clip)
         found += [(spine, "spine"), (_mirrored(bodies, clip.layout), "feet")]
     return tuple(Doubt(text, topic=topic) for text, topic in found if text)
 
@@ -156,8 +156,8 @@ def _screen(bodies: FloatArray, layout: Layout) -> str | None:
     )
 
 
-def _spine(bodies: FloatArray, layout: Layout, given: int) -> str | None:
-    """Bodies that stand along another axis than y, or, in 2-D, upside down; ``given`` is the number of the clip's own coordinates."""
+def _spine(bodies: FloatArray, layout: Layout, clip: Clip) -> str | None:
+    """Bodies that stand along another axis than y, or, in 2-D, upside down, as a contract's steps get them of a clip."""
     weights = mixes(layout, ("hip_center", "shoulder_center"))
     if weights is None:
         return None
@@ -168,19 +168,19 @@ def _spine(bodies: FloatArray, layout: Layout, given: int) -> str | None:
     spine /= max(float(np.linalg.norm(spine)), 1e-12)
     if len(spine) == 2:
         if spine[1] <= UPRIGHT:
-            return _sideways(spine) if given == 2 else None
-        if given == 3:
-            return _of_spine("down", "y axis points up", f"{_up('-y', 'keypoints * [1, -1, -1]')}, and shares of a picture without z")
+            return _sideways(spine) if clip.channels == 2 else None
+        if clip.channels == 3:
+            return _of_spine("down", "y axis points up", f"{_up(clip, '-y', 'keypoints * [1, -1, -1]')}, and shares of a picture without z")
         return _of_spine("down", "y axis of 2-D joints points down, as pixels do", "If y points up in your data, give keypoints * [1, -1]")
     x, y, z = spine
     if y < -UPRIGHT:
-        return _of_spine("down", "y axis points up", _up("-y", "keypoints * [1, -1, -1]"))
+        return _of_spine("down", "y axis points up", _up(clip, "-y", "keypoints * [1, -1, -1]"))
     if abs(z) > UPRIGHT:
         turn = f"keypoints[..., [0, 2, 1]] * [1, {np.sign(z):.0f}, {-np.sign(z):.0f}]"
-        return _of_spine("along z", "y axis points up", _up("z" if z > 0 else "-z", turn))
+        return _of_spine("along z", "y axis points up", _up(clip, "z" if z > 0 else "-z", turn))
     if abs(x) > UPRIGHT:
         turn = f"keypoints[..., [1, 0, 2]] * [{-np.sign(x):.0f}, {np.sign(x):.0f}, 1]"
-        return _of_spine("along x", "y axis points up", _up("x" if x > 0 else "-x", turn))
+        return _of_spine("along x", "y axis points up", _up(clip, "x" if x > 0 else "-x", turn))
     if y < np.cos(np.radians(LEAN)):
         return (
             f"the spine leans more than {LEAN} degrees from the y axis, which in skelzoo's data points up, as it does before a tilted camera. Turn the joints by the sensor's "
@@ -200,8 +200,11 @@ def _sideways(spine: FloatArray) -> str | None:
     return _of_spine("along x", "y axis of 2-D joints points down, as pixels do", advice)
 
 
-def _up(axis: str, turn: str) -> str:
-    """The next step where another axis of 3-D data points up."""
+def _up(clip: Clip, axis: str, turn: str) -> str:
+    """The next step where another axis of a 3-D clip points up; ``--up`` is of the file's axes, from which it may have been turned."""
+    for order, signs in (way for up, way in UPS.items() if TURNED.format(up) in clip.notes):
+        k = "xyz".index(axis[-1])
+        axis = "-" * ((signs[k] < 0) != axis.startswith("-")) + "xyz"[order[k]]
     return f"If {axis} points up in your data, read the file with --up {axis} (up={axis!r} in skelzoo.read), or give {turn}"
 
 

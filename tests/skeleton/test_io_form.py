@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from skeleton_samples import PERSON, write_bvh
-from tiny import make_clip, make_encoder
+from tiny import CONTRACT, make_clip, make_encoder
 
 import skelzoo
 from skelzoo.cli import main
-from skelzoo.errors import AxesError, ClipError, LayoutError, ReadError, SkelzooError
+from skelzoo.errors import AxesError, ClipError, DoubtWarning, LayoutError, ReadError, SkelzooError
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.io.corpus import read_table
 from skelzoo.skeleton.io.form import ArrayForm
@@ -155,6 +155,16 @@ def test_a_rig_that_is_turned_by_itself_is_turned_once(tmp_path: Path) -> None:
     path = write_bvh(tmp_path / "a.bvh", {joint: joint for joint in PERSON}, z_up=True)
     own, (told,), (as_it_is,) = skelzoo.read(path)[0].keypoints, skelzoo.read(path, up="z"), skelzoo.read(path, up="y")
     assert np.array_equal(told.keypoints, own) and np.allclose(as_it_is.keypoints[..., [0, 2, 1]] * [1, 1, -1], own, atol=1e-6)
+
+
+@pytest.mark.parametrize("said", ["z", "x", "-y", "-z", "-x"])
+def test_where_another_axis_was_said_the_warning_names_that_of_the_file(tmp_path: Path, said: str) -> None:
+    upright = make("wave", frames=30)
+    for axis, keypoints in (("y", upright.keypoints), ("x", upright.keypoints[..., [1, 0, 2]] * [1, -1, 1])):
+        np.savez(tmp_path / "a.npz", keypoints=keypoints, layout=upright.layout.name)
+        if said != axis:
+            with pytest.warns(DoubtWarning, match=rf"If {axis} points up in your data, read the file with --up {axis} "):
+                skelzoo.prepare(skelzoo.read(tmp_path / "a.npz", up=said)[0], CONTRACT)
 
 
 @pytest.mark.filterwarnings("default")

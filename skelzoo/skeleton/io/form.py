@@ -10,14 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import AxesError, ClipError
-from skelzoo.skeleton.clip import Clip, axis_names
+from skelzoo.skeleton.clip import TURNED, UPS, Clip, axis_names
 from skelzoo.skeleton.layouts import get_layout
-
-UPS = {
-    "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1)), "x": ((1, 0, 2), (-1, 1, 1)),
-    "-y": ((0, 1, 2), (1, -1, -1)), "-z": ((0, 2, 1), (1, -1, 1)), "-x": ((1, 0, 2), (1, -1, 1)),
-}  # fmt: skip
-"""Axis of a file that points up -> its coordinates in their new order, and their signs: rotations, which keep left and right."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ def turned(places: NDArray[np.floating], up: str) -> NDArray[np.float64]:
 def _turned_clip(clip: Clip, up: str) -> Clip:
     if clip.channels == 2:
         raise ClipError(f"{clip.name}: its joints are 2-D, and up={up} turns 3-D ones. Leave up out for 2-D files, and read the others apart.")
-    return clip if up == "y" else clip.replace(keypoints=turned(clip.keypoints, up), notes=(*clip.notes, f"turned from {up} up"))
+    return clip if up == "y" else clip.replace(keypoints=turned(clip.keypoints, up), notes=(*clip.notes, TURNED.format(up)))
 
 
 SAME_RATE = 0.0011
