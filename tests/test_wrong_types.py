@@ -33,6 +33,15 @@ ONE = r"takes one skelzoo\.Clip, found (list|ndarray)\. Give the clips of a list
         (lambda: skelzoo.remap(CLIP.keypoints, "ntu25"), ONE),  # type: ignore[arg-type]
         (lambda: skelzoo.prepare(CLIP, make_encoder()), r"found Encoder\. Give encoder\.contract"),  # type: ignore[arg-type]
         (lambda: skelzoo.read(["a.npz"]), r"Give one path; of several: \[clip for path in paths"),  # type: ignore[arg-type]
+        (lambda: skelzoo.read("a.npz", fps="30"), r"fps is '30'\. Give a positive number"),  # type: ignore[arg-type]
+        (lambda: skelzoo.read("a.npz", up=["z"]), r"up is \['z'\]\. Give the axis of the file that points up: y, z"),  # type: ignore[arg-type]
+        (lambda: skelzoo.select_persons(CLIP, "a"), r"clip0: 'a' persons cannot be chosen\. Give a whole number"),  # type: ignore[arg-type]
+        (lambda: skelzoo.select_persons(CLIP, 0), "0 persons cannot be chosen"),
+        (lambda: CLIP.replace(notes=None), r"clip0: notes are None\. Give a list of texts"),
+        (lambda: CLIP.replace(notes="abc"), "notes are 'abc'"),
+        (lambda: CLIP.replace(notes=[5]), "notes are .*5.*Give a list of texts"),
+        (lambda: CLIP.replace(first=-1), r"clip0: first is -1\. Give the number of its first frame"),
+        (lambda: CLIP.replace(first="1"), "first is '1'"),
         (lambda: skelzoo.save_clips([CLIP], "a.npz"), "Give the path first, then the clips"),  # type: ignore[arg-type]
         (lambda: make_encoder().embed(CLIP.keypoints, axes=("m", "t", "v", "c")), r"axes \('m', 't', 'v', 'c'\) are not understood.* e\.g\. 'n c t v m'"),  # type: ignore[arg-type]
         (lambda: make_encoder().embed(torch.ones(1, 3, 9, 20, 1, dtype=torch.complex64)), "of type complex64 are not numbers"),
@@ -42,6 +51,8 @@ ONE = r"takes one skelzoo\.Clip, found (list|ndarray)\. Give the clips of a list
         (lambda: evaluate(make_encoder(), "nwucla", "data"), "Give a name as skelzoo.load takes it; save an encoder of your own, and give 'local:FOLDER'"),  # type: ignore[arg-type]
         (lambda: Recipe(**load_recipe(RECIPE).to_dict()), r"contract, data, optimiser of a recipe cannot be dicts here\..*load_recipe"),
         (lambda: load_recipe({"name": "mine"}), r"the dict: not a recipe .*Copy a shipped one"),
+        (lambda: load_recipe([{"name": "mine"}]), r"no recipe .*or its dict"),  # type: ignore[arg-type]
+        (lambda: load_recipe(json.dumps(load_recipe(RECIPE).to_dict())), r"no recipe '\{\"name\".{,80}\. Recipes that ship: .* or its dict"),
         (lambda: load_recipe(Path("nowhere.json")), r"no recipe 'nowhere\.json'\. Recipes that ship"),
         (lambda: skelzoo.Encoder(build_net(make_config()), CONTRACT), r"config is of type Contract\. Give skelzoo\.weights\.manifest\.ModelConfig"),  # type: ignore[arg-type]
         (

@@ -78,11 +78,13 @@ class Net(nn.Module):
         raise NotImplementedError
 
     def check_clips(self, x: Tensor) -> None:
-        """Raises ValueError: clips of other channels or joints, or of another type than the weights outside of ``torch.autocast``."""
+        """Raises ValueError: no tensor, clips of other channels or joints, none at all, or of another type than the weights outside of ``torch.autocast``."""
         if self.reads is None or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return
-        if x.dim() != 5 or (x.shape[1], x.shape[3]) != self.reads:
-            raise ValueError(f"this net reads (N, {self.reads[0]}, T, {self.reads[1]}, M), got {tuple(x.shape)}")
+        if not isinstance(x, Tensor):
+            raise ValueError(f"this net reads a tensor, got {type(x).__name__}. Give an array as torch.from_numpy(x), and clips to skelzoo.Encoder.embed.")
+        if x.dim() != 5 or (x.shape[1], x.shape[3]) != self.reads or 0 in x.shape:
+            raise ValueError(f"this net reads (N, {self.reads[0]}, T, {self.reads[1]}, M), got {tuple(x.shape)}; N, T and M are at least 1")
         first = next(self.parameters(), None)  # none in a replica of DataParallel
         if first is None or x.dtype == first.dtype or x.dtype in {p.dtype for p in self.parameters()}:
             return

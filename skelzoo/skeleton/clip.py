@@ -50,7 +50,7 @@ class Clip:
 
     Raises:
         LayoutError: unknown layout, or V is not the layout's number of joints.
-        ClipError: wrong number or order of axes (the message names those that would fit), no persons, no frames, NaN, infinite or absurdly large values, all zero, no such picture, a label of several numbers, a first frame that is no whole number.
+        ClipError: wrong number or order of axes (the message names those that would fit), no persons, no frames, NaN, infinite or absurdly large values, all zero, no such picture, a label of several numbers, notes that are no list of texts, a first frame that is no whole number.
     """
 
     keypoints: FloatArray
@@ -86,8 +86,10 @@ class Clip:
             scores = scores[None] if scores.ndim == 2 else scores
             if scores.shape != array.shape[:3]:
                 raise ClipError(f"{name}: scores have shape {scores.shape}, keypoints {array.shape}. Give scores as (M, T, V) = {array.shape[:3]}.")
-        if fps is not None and not (isinstance(fps, (int, float, np.integer, np.floating)) and 0 < fps < np.inf):
+        if fps is not None and not is_rate(fps):
             raise ClipError(f"{name}: fps is {fps!r}. Give a positive number of frames per second, or None when unknown.")
+        if not isinstance(notes, (list, tuple)) or not all(isinstance(note, str) for note in notes):
+            raise ClipError(f"{name}: notes are {notes!r}. Give a list of texts, or leave them out.")
         if not isinstance(first, (int, np.integer)) or first < 0:
             raise ClipError(f"{name}: first is {first!r}. Give the number of its first frame in the recording, 0 where the recording begins.")
         size = None if image_size is None else _image_size(image_size, array.shape[3], name)
@@ -168,6 +170,11 @@ def check_clip(clip: Any) -> None:
         raise ClipError(
             f"this takes one skelzoo.Clip, found {type(clip).__name__}. Give the clips of a list one by one; of an array make skelzoo.Clip(keypoints, layout=...)."
         )
+
+
+def is_rate(fps: Any) -> bool:
+    """Whether something is a number of frames per second."""
+    return isinstance(fps, (int, float, np.integer, np.floating)) and bool(0 < fps < np.inf)
 
 
 def label_of(value: Any) -> str | None:

@@ -268,9 +268,11 @@ def select_persons(clip: Clip, count: int = 1) -> Clip:
     Warns where others are there only while these are not, and where persons time and again change places, as those who are not tracked do.
 
     Raises:
-        ClipError: no clip.
+        ClipError: no clip, or a count that is no whole number of at least 1.
     """
     check_clip(clip)
+    if not isinstance(count, (int, np.integer)) or count < 1:
+        raise ClipError(f"{clip.name}: {count!r} persons cannot be chosen. Give a whole number of at least 1.")
     order = motion_order(clip.keypoints)[:count]
     if clip.persons <= count:
         return clip

@@ -60,11 +60,11 @@ def _seconds(text: str) -> float:
 
 
 def _frames(clip: Clip, length: Length) -> int:
-    """A length in whole frames of a clip, at least 1."""
+    """A length in whole frames of a clip, at least 1; of seconds at most all."""
     if not isinstance(length, str):
         return int(length)
     if clip.fps is None:
         raise ClipError(
             f"{clip.name}: has no frame rate, so a window of {length} has no number of frames. Give --fps (fps= in Python), or the window in frames."
         )
-    return max(round(_seconds(length) * clip.fps), 1)
+    return max(round(min(_seconds(length) * clip.fps, clip.frames)), 1)

@@ -65,9 +65,12 @@ def variant(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 def test_clips_of_another_shape_or_type_are_refused(arch: str) -> None:
     net, x = net_for(arch).eval(), inputs(arch)
     for call in (net, net.forward_features, net.features):
-        for wrong in (x[:, :, :, :-1], x[:, :-1], torch.cat([x, x], 1), x[..., 0], x.transpose(2, 3)):
+        for wrong in (x[:, :, :, :-1], x[:, :-1], torch.cat([x, x], 1), x[..., 0], x.transpose(2, 3), x[:0], x[:, :, :0], x[..., :0]):
             with pytest.raises(ValueError, match=re.escape(f"this net reads (N, {x.shape[1]}, T, 20, M), got {tuple(wrong.shape)}")):
                 call(wrong)
+        for given in (x.numpy(), [x], None):
+            with pytest.raises(ValueError, match=f"this net reads a tensor, got {type(given).__name__}.*Encoder.embed"):
+                call(given)
         for wrong in (x.double(), x.bfloat16(), x.long()):
             with pytest.raises(ValueError, match=rf"this net computes in torch\.float32, got clips of {wrong.dtype}\. Give x\.to\(torch\.float32\)"):
                 call(wrong)

@@ -38,7 +38,15 @@ def test_windows_without_anybody_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fps", "frames", "step", "bounds"), [(30, "0.2s", "0.1 s", (6, 3)), (29.97, "0.2s", None, (6, 6)), (120, ".05s", 4, (6, 4)), (30, 4, "0.001s", (4, 1))]
+    ("fps", "frames", "step", "bounds"),
+    [
+        (30, "9" * 400 + "s", None, (20, 20)),
+        (30, "0.2s", "9" * 400 + "s", (6, 20)),
+        (30, "0.2s", "0.1 s", (6, 3)),
+        (29.97, "0.2s", None, (6, 6)),
+        (120, ".05s", 4, (6, 4)),
+        (30, 4, "0.001s", (4, 1)),
+    ],
 )
 def test_windows_of_seconds_are_cut_by_the_frame_rate(fps: float, frames: int | str, step: int | str | None, bounds: tuple[int, int]) -> None:
     clip = make_clip(frames=20).replace(fps=fps)

@@ -131,8 +131,8 @@ def load_recipe(recipe: RecipeSource) -> Recipe:
     given = isinstance(recipe, Mapping)
     name = "the dict" if given else str(recipe)
     source = Path(name) if name.endswith(".json") else _SHIPPED.joinpath(f"{name}.json")
-    if not given and not source.is_file():
-        raise TrainingError(f"no recipe {name!r}. Recipes that ship: {', '.join(shipped_recipes())}; or give a path to a .json file.")
+    if not given and not (os.path.isfile(name) if name.endswith(".json") else name in shipped_recipes()):
+        raise TrainingError(f"no recipe {name[:80]!r}. Recipes that ship: {', '.join(shipped_recipes())}; or give a path to a .json file, or its dict.")
     try:
         row = json.loads(json.dumps(recipe) if given else source.read_text(encoding="utf-8"))
         if "data" not in row and "test" in row:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import AxesError, ClipError
-from skelzoo.skeleton.clip import TURNED, UPS, Clip, axis_names
+from skelzoo.skeleton.clip import TURNED, UPS, Clip, axis_names, is_rate
 from skelzoo.skeleton.layouts import get_layout
 
 
@@ -42,9 +42,9 @@ class ArrayForm:
             get_layout(self.layout)
         if self.axes is not None:
             axis_names(self.axes)
-        if self.up is not None and self.up not in UPS:
+        if self.up is not None and not (isinstance(self.up, str) and self.up in UPS):
             raise AxesError(f"up is {self.up!r}. Give the axis of the file that points up: {', '.join(UPS)}.")
-        if self.fps is not None and not 0 < self.fps < math.inf:
+        if self.fps is not None and not is_rate(self.fps):
             raise ClipError(f"fps is {self.fps!r}. Give a positive number of frames per second.")
 
     def completed(self, clips: Sequence[Clip]) -> list[Clip]:
