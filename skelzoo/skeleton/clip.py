@@ -45,7 +45,7 @@ class Clip:
         label: class name, optional; a number, also in an array or tensor, becomes text, and NaN, as tables have it for no label, None.
         name: where the clip comes from, used in messages and outputs.
         image_size: (height, width) in pixels of the picture that 2-D joints were found in, None when unknown.
-        notes: what a reader decided of the file, for people, such as its unit; models and files that are written do not have them.
+        notes: what a reader decided of the file, for people, such as its unit, and for warnings where it is unsure; models and files that are written do not have them.
         first: number of its first frame in the recording, from 0 on; more in a window, and where a reader left out a T-pose before the motion. Not in files that are written.
 
     Raises:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.odd_joints import odd_joints
+from skelzoo.skeleton.odd_notes import odd_notes
 from skelzoo.skeleton.points import is_present, mixes
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ CENTRES = ("hip_center", "spine_low", "spine_mid", "shoulder_center")
 def odd_recording(clip: Clip) -> tuple[Doubt, ...]:
     """What is odd about a clip whatever reads it, but for its length."""
     found = (first_apart(clip), swapped(clip.keypoints))
-    return (*odd_joints(clip, clip.keypoints, clip.layout, False, clip.channels == 2), *(doubt for doubt in found if doubt))
+    return (*odd_joints(clip, clip.keypoints, clip.layout, False, clip.channels == 2), *(doubt for doubt in found if doubt), *odd_notes(clip))
 
 
 def odd_frames(clip: Clip, contract: Contract) -> tuple[Doubt, ...]:
@@ -70,7 +71,7 @@ def odd_frames(clip: Clip, contract: Contract) -> tuple[Doubt, ...]:
         first_apart(clip),
         swapped(clip.keypoints),
     )
-    return tuple(doubt for doubt in found if doubt)
+    return (*(doubt for doubt in found if doubt), *odd_notes(clip))
 
 
 def _short(there: NDArray[np.intp], contract: Contract) -> Doubt | None:

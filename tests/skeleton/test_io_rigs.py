@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -237,37 +236,6 @@ def test_rig_of_unknown_names_comes_in_metres(tmp_path: Path, scale: float) -> N
 
 def test_the_longest_way_goes_down_two_branches() -> None:
     assert longest_path([-1, 0, 1, 0, 3], [0, 1, 1, 2, 2]) == 6 and longest_path([-1, 0, 0, 0], [0, 3, 1, 2]) == 5
-
-
-@pytest.mark.parametrize(("z_up", "turn"), [(True, -90), (False, 90)], ids=["z at rest alone", "z in motion alone"])
-def test_bodies_along_z_at_rest_or_in_motion_alone_are_not_turned(tmp_path: Path, z_up: bool, turn: int) -> None:
-    """Of a rig that lies down to be drawn, and of somebody who lies."""
-    (plain,) = io.read(write_bvh(tmp_path / "a.bvh", rig(*RIGS["plain"])))
-    path = write_bvh(tmp_path / "b.bvh", rig(*RIGS["plain"]), z_up=z_up)
-    root = "0.0000 0.0000 95.0000 0 0" if z_up else "0.0000 95.0000 0.0000 0 0"
-    assert path.read_text().count(root) == 3
-    path.write_text(path.read_text().replace(root, f"0 95 0 0 {turn}"))
-    expected = plain.keypoints if z_up else (plain.keypoints - [0, 0.95, 0])[..., [0, 2, 1]] * [1, -1, 1] + [0, 0.95, 0]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        np.testing.assert_allclose(io.read(path)[0].keypoints, expected, atol=1e-4)
-    assert ["in its motion stands along y; y is taken to be up. If z is, say so with --up z" in str(w.message) for w in caught] == [True] * z_up
-
-
-@pytest.mark.parametrize(("turn", "up"), [("0 90 0", "0 90 0"), ("0 0 90", "-90 0 0"), ("0 0 -90", "90 0 0"), ("0 180 0", "0 180 0"), ("0 50 0", "0 50 0")])
-def test_who_lies_on_a_rig_that_rests_along_z_is_turned_with_it(tmp_path: Path, turn: str, up: str) -> None:
-    """On the back, on either side, hanging, and bending."""
-    clips = []
-    for name, z_up, turned in (("a", False, up), ("b", True, turn)):
-        path = write_bvh(tmp_path / f"{name}.bvh", rig(*RIGS["plain"]), z_up=z_up)
-        root = "0.0000 0.0000 95.0000" if z_up else "0.0000 95.0000 0.0000"
-        path.write_text(path.read_text().replace(f"{root} 0 0 0", f"{root} {turned}"))
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            clips += io.read(path)
-        assert ["does not stand along it, as where somebody lies; z is taken" in str(w.message) for w in caught] == [True] * z_up
-    np.testing.assert_allclose(clips[1].keypoints, clips[0].keypoints, atol=1e-4)
-    assert [clip.notes for clip in clips] == [("from cm",), ("from cm", "turned from z up")]
 
 
 def test_same_rig_gets_the_same_layout(tmp_path: Path) -> None:

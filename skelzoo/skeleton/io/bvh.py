@@ -9,31 +9,32 @@ a whole. With a zero OFFSET the two are the same.
 
 Known rigs (by joint names) come back in their layouts, with their units; see ``bvh_rigs``. Every other rig gets a layout of
 its own, whose body points are told from the joint names (``rig_names``), and the unit is told from its height
-(``kinematics.find_unit``). A rig that rests along z is turned to y up in all its takes, also in those in which the
-body lies or crawls, but where it stands along y in more frames than along z: such rigs were only drawn along z. Frames of a T-pose
-before the motion are left out of CMU's files, and of rigs that are not known where the pose then jumps.
+(``kinematics.find_unit``). Files with z up are turned to y up (``up_axis``). Frames of a T-pose before the motion are left out of
+CMU's files, and of rigs that are not known where the pose then jumps.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from skelzoo.errors import DoubtWarning, LayoutError, ReadError
+from skelzoo.errors import LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.bvh_rigs import KnownRig, find_rig, frames_at_rest, label_from_name, repair_cmu
 from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text, whole_number
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm, turned
 from skelzoo.skeleton.io.kinematics import UNITS, distance_along, euler, find_unit, forward, longest_path
 from skelzoo.skeleton.io.rig_names import body_points, guess_layout
+from skelzoo.skeleton.io.up_axis import up_axis
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.odd_frames import starts_apart
+from skelzoo.skeleton.odd_notes import UNSURE_Y, UNSURE_Z
 
 _AGAIN = "Export or copy the file again"
+_UP = {None: "", ("z", True): "turned from z up", ("z", False): UNSURE_Z, ("y", True): "rests along z, left y up", ("y", False): UNSURE_Y}
 _CHANNEL = re.compile(r"([XYZ])(position|rotation)", re.IGNORECASE)
 
 
@@ -98,13 +99,13 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     positions = forward(bvh.parents, rotations, local)
     dropped = _frames_of_t_pose(bvh, positions, rig)
     positions = positions[dropped:]
-    z_up = form.up is None and _z_is_up(bvh, positions)
-    if z_up:
+    axis = None if form.up is not None else up_axis(bvh.names, bvh.parents, bvh.offsets, positions)
+    if axis is not None and axis[0] == "z":
         positions = turned(positions, "z")
     repaired = int((offsets != bvh.offsets).any(axis=1).sum())
     notes = (
         f"from {UNITS[unit]}",
-        "turned from z up" * z_up,
+        _UP[axis],
         f"{dropped} frame{'s' * (dropped > 1)} of a T-pose left out" * bool(dropped),
         f"{repaired} lost bones put back" * bool(repaired),
     )
@@ -325,35 +326,3 @@ def _unit(height: float, first: float | None, path: Path) -> float:
         raise ReadError(path, f"the skeleton is about {height:.4g} units tall, which is no human size in cm, m, mm, inches or CMU units",
                         "Scale its OFFSETs and position channels to centimetres; only human bodies are supported.")  # fmt: skip
     return unit
-
-
-def _z_is_up(bvh: Bvh, positions: Floats) -> bool:
-    """Whether z is up in places of all joints (T, V, 3), as told at the top of the file; warns where the motion does not stand along it as the rest pose does."""
-    found = body_points(bvh.names)
-    if not {"head", "left_ankle", "right_ankle"} <= set(found):
-        return False
-    head, left, right = (bvh.names.index(found[j]) for j in ("head", "left_ankle", "right_ankle"))
-    rest, motion = (
-        places[:, head] - 0.5 * (places[:, left] + places[:, right])
-        for places in (forward(bvh.parents, np.broadcast_to(np.eye(3), (1, len(bvh.names), 3, 3)), bvh.offsets), positions)
-    )
-    if not _along("z", rest):
-        return False
-    if _along("z", np.median(motion, axis=0, keepdims=True)):
-        return True
-    lies = _along("y", motion) <= _along("z", motion)
-    up, other = ("z", "y") if lies else ("y", "z")
-    # The same words for every file, so that a folder of them warns once.
-    warnings.warn(
-        f"a BVH skeleton rests along z, and in its motion {'does not stand along it, as where somebody lies' if lies else 'stands along y'}; {up} is taken to be up. "
-        f"If {other} is, say so with --up {other} (up={other!r} in Python).",
-        DoubtWarning,
-        stacklevel=2,
-    )
-    return lies
-
-
-def _along(axis: str, spines: Floats) -> float:
-    """The share of spines (T, 3) that stand along an axis."""
-    k = "xyz".index(axis)
-    return float((spines[:, k] > 2 * np.abs(np.delete(spines, k, axis=1)).max(axis=1)).mean())
