@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.odd_joints import odd_joints
-from skelzoo.skeleton.odd_notes import odd_notes
+from skelzoo.skeleton.odd_notes import T_POSE, odd_notes
 from skelzoo.skeleton.points import is_present, mixes
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def first_apart(clip: Clip) -> Doubt | None:
     """Whether a 3-D person's pose in the first frame is far from that in the second."""
     for person, there in zip(clip.keypoints, is_present(clip.keypoints), strict=True):
         body = person[there]
-        if clip.channels == 3 and starts_apart(body[:, np.asarray(body.any(axis=2)).all(axis=0)]):
+        if clip.channels == 3 and _starts_apart(body[:, np.asarray(body.any(axis=2)).all(axis=0)], T_POSE in clip.notes):
             text = (
                 "the first frame is far from the second, as where a T-pose stands before the motion, and most models take from it where the person faces. Cut it off, "
                 "clip.take(frames=slice(1, None)), and for the command line save that with skelzoo.save_clips(path, clips); if it is part of the motion, all is well."
@@ -173,12 +173,17 @@ def first_apart(clip: Clip) -> Doubt | None:
     return None
 
 
-def starts_apart(bodies: NDArray[np.floating]) -> bool:
-    """Whether from the first to the second of bodies (T, V, C) the pose goes farther than between any others, wherever they stand."""
-    if len(bodies) < SHORT or not bodies.shape[1]:
+def _starts_apart(bodies: NDArray[np.floating], t_pose: bool) -> bool:
+    """Whether from the first to the second of bodies (T, V, C) the pose goes farther than between any others, wherever they stand; much farther, where that is not known to be a T-pose."""
+    if len(bodies) < (3 if t_pose else SHORT) or not bodies.shape[1]:
         return False
-    steps = np.linalg.norm(np.diff(bodies - bodies.mean(axis=1, keepdims=True), axis=0), axis=2).mean(axis=1)
-    return bool(steps[0] > FAR * steps[1:].max())
+    steps = pose_steps(bodies)
+    return bool(steps[0] > (1 if t_pose else FAR) * steps[1:].max())
+
+
+def pose_steps(bodies: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(T - 1,) how far the joints of bodies (T, V, C) go on average from one to the next, wherever these stand."""
+    return np.asarray(np.linalg.norm(np.diff(bodies - bodies.mean(axis=1, keepdims=True), axis=0), axis=2).mean(axis=1))
 
 
 def swapped(keypoints: FloatArray) -> Doubt | None:

@@ -6,6 +6,9 @@ from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.doubts import Doubt
 
 UNSURE_Z, UNSURE_Y = "turned from z up, unsure", "rests along z, left y up, unsure"
+T_POSE = "starts in a T-pose"
+"""Told by the frames of the clip, which may have been cut off since."""
+
 _ALONG_Z = (
     "a BVH skeleton rests along z, and its motion does not tell for sure which axis points up, as where somebody lies, bends or stands still; {} was taken"
 )

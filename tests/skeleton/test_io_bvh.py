@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from skeleton_samples import PERSON, write_bvh
 
 import skelzoo
+from skelzoo import Contract, prepare
+from skelzoo.errors import DoubtWarning
 from skelzoo.skeleton import io
 
 
@@ -70,14 +73,66 @@ def test_a_t_pose_that_faces_elsewhere_is_left_out_of_cmu_files_too(shared: Path
 @pytest.mark.parametrize("last", [0, 37.3, 91.7], ids=["still", "slow", "fast"])
 def test_a_motion_that_starts_at_rest_keeps_its_frames(tmp_path: Path, last: float) -> None:
     """An arm that goes down steadily, or nothing that moves."""
-    path = write_bvh(tmp_path / "a.bvh", {joint: joint for joint in PERSON}, frames=30)
+    assert io.read(keyed(tmp_path / "a.bvh", [-last * min(t / 10, 1) for t in range(30)]))[0].frames == 30
+
+
+def at_rest_in(path: Path, to: Path, rows: list[int], every: int = 1, angle: str = "") -> Path:
+    """A CMU file under other names, every n-th frame, with the angles of its first, a T-pose, in some of those, or one angle for all."""
+    other_rig(path, to, every=every)
+    head, motion = to.read_text().split("MOTION")
+    start, lines = motion.splitlines()[:3], motion.splitlines()[3:]
+    for row in rows:
+        lines[row] = " ".join([*lines[row].split()[:6], *([angle] * len(lines[0].split()[6:]) if angle else lines[0].split()[6:])])
+    to.write_text(head + "\n".join(["MOTION", *start[1:], *lines]) + "\n")
+    return to
+
+
+@pytest.mark.needs_shared
+@pytest.mark.parametrize(
+    ("rows", "angle"), [([-1], ""), ([100], ""), ([60, 61, 100, -2, -1], ""), ([100], "45.5")], ids=["at the end", "a lost frame", "all", "another pose"]
+)
+def test_a_t_pose_that_comes_back_or_another_jump_hides_none_before_the_motion(shared: Path, tmp_path: Path, rows: list[int], angle: str) -> None:
+    (clip,) = io.read(at_rest_in(shared / "data/raw/cmu_bvh/35_17.bvh", tmp_path / "a.bvh", rows, angle=angle))
+    assert clip.notes == ("from CMU units", "1 frame of a T-pose left out") and clip.frames == 167
+
+
+@pytest.mark.needs_shared
+@pytest.mark.parametrize(("every", "frames"), [(20, None), (1, 7)], ids=["6 fps", "6 frames after it"])
+def test_a_t_pose_that_is_kept_is_warned_of(shared: Path, tmp_path: Path, every: int, frames: int | None) -> None:
+    path = at_rest_in(shared / "data/raw/cmu_bvh/35_17.bvh", tmp_path / "a.bvh", [], every)
+    if frames:
+        head, motion = path.read_text().split("MOTION")
+        lines = motion.splitlines()[2 : 3 + frames]
+        path.write_text("\n".join([f"{head}MOTION", f"Frames: {frames}", *lines]) + "\n")
+    (clip,) = io.read(path)
+    assert clip.notes == ("from CMU units", "starts in a T-pose") and clip.frames == (frames or 9)
+    contract = Contract("kinect20", 3, 1, 16, ({"step": "resample", "frames": 16},))
+    with pytest.warns(DoubtWarning, match=r"a T-pose stands before the motion.* Here it is clip.take\(frames=slice\(1, None\)\)"):
+        prepare(clip, contract)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prepare(clip.take(frames=slice(1, None)), contract)
+    assert not any("T-pose" in str(w.message) for w in caught)
+
+
+def keyed(path: Path, angles: list[float]) -> Path:
+    """PERSON with an arm at so many degrees in each frame."""
+    write_bvh(path, {joint: joint for joint in PERSON}, frames=len(angles))
     head, rows = path.read_text().split("0.0333333\n")
     at = 6 + 3 * (re.findall(r"(?:ROOT|JOINT) (\w+)", head).index("l_shoulder") - 1)
     moved = [row.split() for row in rows.splitlines()]
-    for t, row in enumerate(moved):
-        row[at] = f"{-last * min(t / 10, 1)}"
-    path.write_text(head + "0.0333333\n" + "\n".join(map(" ".join, moved)))
-    assert io.read(path)[0].frames == 30
+    for row, angle in zip(moved, angles, strict=True):
+        row[at] = f"{angle}"
+    path.write_text(head + "0.0333333\n" + "\n".join(map(" ".join, moved)) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("angles", [
+    [-90.0] * 15 + [0.0] * 25, [0.0] * 15 + [22.5] * 25, [0, 0, 60, 50, 55, 45, 60, 50, 55, 45, 40, 50],
+], ids=["two poses", "of half degrees", "whole degrees"])  # fmt: skip
+def test_a_keyed_motion_keeps_its_first_pose(tmp_path: Path, angles: list[float]) -> None:
+    (clip,) = io.read(keyed(tmp_path / "a.bvh", angles))
+    assert clip.frames == len(angles) and not any("left out" in note for note in clip.notes)
 
 
 @pytest.mark.parametrize("unit", [1, 0.01, 10], ids=["cm", "m", "mm"])

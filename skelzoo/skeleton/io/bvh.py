@@ -23,15 +23,18 @@ import numpy as np
 
 from skelzoo.errors import LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.bvh_rigs import KnownRig, find_rig, frames_at_rest, label_from_name, repair_cmu
+from skelzoo.skeleton.io.bvh_rigs import KnownRig, are_apart, find_rig, frames_at_rest, label_from_name, repair_cmu
 from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text, whole_number
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm, turned
 from skelzoo.skeleton.io.kinematics import UNITS, distance_along, euler, find_unit, forward, longest_path
 from skelzoo.skeleton.io.rig_names import body_points, guess_layout
 from skelzoo.skeleton.io.up_axis import up_axis
 from skelzoo.skeleton.layouts import Layout, get_layout
-from skelzoo.skeleton.odd_frames import starts_apart
-from skelzoo.skeleton.odd_notes import UNSURE_Y, UNSURE_Z
+from skelzoo.skeleton.odd_frames import FAR, SHORT, pose_steps
+from skelzoo.skeleton.odd_notes import T_POSE, UNSURE_Y, UNSURE_Z
+
+CALM = 0.98
+"""Share of the steps of a pose that tell how fast a motion is; others may be jumps, as where joints are lost."""
 
 _AGAIN = "Export or copy the file again"
 _UP = {None: "", ("z", True): "turned from z up", ("z", False): UNSURE_Z, ("y", True): "rests along z, left y up", ("y", False): UNSURE_Y}
@@ -97,7 +100,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     height, lengths = _height(bvh, local)
     unit = _unit(height, None if rig is None else rig.unit, path)
     positions = forward(bvh.parents, rotations, local)
-    dropped = _frames_of_t_pose(bvh, positions, rig)
+    dropped, kept = _t_pose(bvh, positions, rig)
     positions = positions[dropped:]
     axis = None if form.up is not None else up_axis(bvh.names, bvh.parents, bvh.offsets, positions)
     if axis is not None and axis[0] == "z":
@@ -107,6 +110,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
         f"from {UNITS[unit]}",
         _UP[axis],
         f"{dropped} frame{'s' * (dropped > 1)} of a T-pose left out" * bool(dropped),
+        T_POSE * kept,
         f"{repaired} lost bones put back" * bool(repaired),
     )
     if rig is None:
@@ -128,13 +132,20 @@ def _own_layout(bvh: Bvh, keep: list[int], lengths: list[float], path: Path) -> 
         raise ReadError(path, f"its joints cannot be used: {error}", "Give every joint a name of its own.") from None
 
 
-def _frames_of_t_pose(bvh: Bvh, positions: Floats, rig: KnownRig | None) -> int:
-    """How many frames of a T-pose stand before the motion, which then jumps."""
+def _t_pose(bvh: Bvh, positions: Floats, rig: KnownRig | None) -> tuple[int, bool]:
+    """How many frames of a T-pose before the motion are left out, and whether such frames are kept from which the pose goes farther than between any others."""
     turns = [k for k, c in enumerate(c for channels in bvh.channels for c in channels) if c.endswith("rotation")]
-    frames = frames_at_rest(bvh.motion[:, turns[sum(c.endswith("rotation") for c in bvh.channels[0]) :]])
-    if rig is not None:  # the frames that corpora leave out of such files count on from here
-        return min(frames, int(rig.layout == "cmu29"))
-    return frames if frames and starts_apart(positions[frames - 1 :]) else 0
+    angles = bvh.motion[:, turns[sum(c.endswith("rotation") for c in bvh.channels[0]) :]]
+    frames = frames_at_rest(angles)
+    if rig is not None or not frames:  # the frames that corpora leave out of files of known rigs count on from here
+        return min(frames, int(rig is not None and rig.layout == "cmu29")), False
+    # The pose may come back, at the end or where joints were lost, and there may be a few other jumps.
+    others = np.flatnonzero(are_apart(angles, angles[0]))
+    steps = pose_steps(positions[[frames - 1, *others]])
+    differing = 1 + (np.diff(angles[others], axis=0) != 0).any(axis=1).sum()
+    if differing >= SHORT and steps[0] > FAR * np.quantile(steps[1:], CALM, method="higher"):
+        return frames, False
+    return 0, bool(steps[0] > steps[1:].max(initial=0))
 
 
 def parse(path: PathLike) -> Bvh:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skelzoo.skeleton.io.files import Floats
 from skelzoo.skeleton.io.kinematics import CMU_INCHES
@@ -94,6 +95,11 @@ def repair_cmu(names: Sequence[str], offsets: Floats) -> Floats:
     return fixed
 
 
+def are_apart(angles: Floats, pose: Floats) -> NDArray[np.bool_]:
+    """Per frame of angles (T, K) in degrees whether any is another than in a pose (K,) or poses (T, K)."""
+    return np.asarray((np.abs(angles - pose) >= WHOLE).any(axis=1))
+
+
 def frames_at_rest(rotations: Floats) -> int:
     """How many frames stand in a T-pose before the motion, as the CMU conversion and many exports put one there.
 
@@ -101,12 +107,14 @@ def frames_at_rest(rotations: Floats) -> int:
         rotations: (T, K) rotation channels in degrees, but for the root's, which may face anywhere.
 
     Returns:
-        Frames like the first, if that has at least 80 % zeros and all whole degrees, up to one that is not; 0 when there is none.
+        Frames like the first, if that has at least 80 % zeros and all whole degrees, up to one that is not; 0 when there is none, or when
+        most of the frames after them are whole degrees too, as where a motion is keyed, and none that is captured.
     """
-    first = rotations[0]
-    if not first.size or (np.abs(first) < WHOLE).mean() < 0.8 or (np.abs(first - np.round(first)) >= WHOLE).any():
+    apart = are_apart(rotations, rotations[0])
+    frames, broken = int(apart.argmax()), are_apart(rotations, np.round(rotations))
+    if not rotations.size or (np.abs(rotations[0]) < WHOLE).mean() < 0.8 or broken[0] or 2 * broken[frames:].sum() <= len(broken) - frames:
         return 0
-    return int((np.abs(rotations - first) < WHOLE).all(axis=1).argmin())
+    return frames
 
 
 _BANDAI_NAME = re.compile(r"dataset-\d+_(?P<content>[a-z-]+)_(?P<style>[a-z-]+)_\d+")
