@@ -135,6 +135,19 @@ def test_a_keyed_motion_keeps_its_first_pose(tmp_path: Path, angles: list[float]
     assert clip.frames == len(angles) and not any("left out" in note for note in clip.notes)
 
 
+@pytest.mark.parametrize("height", [95.0, 40.0, 10.0], ids=["stands", "sits", "lies"])
+@pytest.mark.parametrize("added", [False, True])
+def test_hips_below_a_root_on_the_floor_are_where_their_places_say(tmp_path: Path, height: float, added: bool) -> None:
+    names = {joint: joint for joint in PERSON}
+    head, motion = write_bvh(tmp_path / "a.bvh", names).read_text().split("MOTION")
+    body = head.removeprefix("HIERARCHY\nROOT").replace("OFFSET 0.0000 0.0000 0.0000", "OFFSET 0 95 0", 1)
+    rows = [" ".join(["0 0 0", *row.replace("95.0000", f"{height - 95 * added}", 1).split()]) for row in motion.splitlines()[3:]]
+    top = "HIERARCHY\nROOT Reference\n{\nOFFSET 0 0 0\nCHANNELS 3 Zrotation Xrotation Yrotation\nJOINT"
+    (tmp_path / "b.bvh").write_text("\n".join([top + body.rstrip(), "}", "MOTION", *motion.splitlines()[1:3], *rows]) + "\n")
+    (clip,) = io.read(tmp_path / "b.bvh")
+    np.testing.assert_allclose(clip.keypoints[0, 0, clip.layout.index("hips")], [0, height / 100, 0], atol=1e-4)
+
+
 @pytest.mark.parametrize("unit", [1, 0.01, 10], ids=["cm", "m", "mm"])
 def test_a_small_body_without_legs_comes_in_metres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: float) -> None:
     above = {joint: row for joint, row in PERSON.items() if joint[2:] not in ("hip", "knee", "ankle", "toe")}

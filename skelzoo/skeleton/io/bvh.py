@@ -5,7 +5,8 @@ replace the joint's OFFSET (Bandai-Namco) or are added to it (iClone). The rule 
 OFFSET; if the median over the frames lies nearer to OFFSET than to zero they replace it, else they are added. All joints
 below the root vote, since the OFFSET of a travelling joint may be any place in the studio, and the whole file follows the
 majority; a root that alone has position channels decides for itself, and a wrong decision there only shifts the body as
-a whole. With a zero OFFSET the two are the same.
+a whole. Hips that alone have them, below a root that stays on the floor, are as near to zero where somebody lies or sits:
+theirs replace the OFFSET but where they come down to zero. With a zero OFFSET the two are the same.
 
 Known rigs (by joint names) come back in their layouts, with their units; see ``bvh_rigs``. Every other rig gets a layout of
 its own, whose body points are told from the joint names (``rig_names``), and the unit is told from its height
@@ -26,12 +27,15 @@ from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.bvh_rigs import KnownRig, are_apart, find_rig, frames_at_rest, label_from_name, repair_cmu
 from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text, whole_number
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm, turned
-from skelzoo.skeleton.io.kinematics import UNITS, distance_along, euler, find_unit, forward, longest_path
+from skelzoo.skeleton.io.kinematics import UNITS, distance_along, euler, find_unit, forward, longest_path, path_to_root
 from skelzoo.skeleton.io.rig_names import body_points, guess_layout
 from skelzoo.skeleton.io.up_axis import up_axis
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.odd_frames import FAR, SHORT, pose_steps
 from skelzoo.skeleton.odd_notes import T_POSE, UNSURE_Y, UNSURE_Z
+
+LOWEST_HIPS = 0.05
+"""Share of their OFFSET at which hips lie on the floor, at least; those of somebody who stands are at their OFFSET, at 0 where it is to be added."""
 
 CALM = 0.98
 """Share of the steps of a pose that tell how fast a motion is; others may be jumps, as where joints are lost."""
@@ -292,7 +296,7 @@ def _local(bvh: Bvh, offsets: Floats) -> tuple[Floats, Floats]:
     for order, group in by_order.items():
         if order:
             rotations[:, [v for v, _ in group]] = euler(bvh.motion[:, [turns for _, turns in group]], order)
-    replaces = _positions_replace_offsets(moved, bvh.offsets)
+    replaces = _positions_replace_offsets(moved, bvh)
     lost = offsets - bvh.offsets
     for v, places in moved.items():
         for axis, values in places.items():
@@ -300,13 +304,15 @@ def _local(bvh: Bvh, offsets: Floats) -> tuple[Floats, Floats]:
     return local, rotations
 
 
-def _positions_replace_offsets(moved: dict[int, dict[int, Floats]], offsets: Floats) -> dict[int, bool]:
+def _positions_replace_offsets(moved: dict[int, dict[int, Floats]], bvh: Bvh) -> dict[int, bool]:
     """Per joint with position channels whether these replace its OFFSET; the rule is at the top of the file."""
-    along = {v: float(np.median(sum(values * offsets[v, axis] for axis, values in places.items()))) for v, places in moved.items()}
-    squared = {v: float(sum(offsets[v, axis] ** 2 for axis in places)) for v, places in moved.items()}
-    replaces = {v: along[v] > 0.5 * squared[v] for v in moved}
-    votes = [replaces[v] for v in moved if v != 0 and squared[v] > 0]
-    return {v: 2 * sum(votes) > len(votes) for v in moved} if votes else replaces
+    along = {v: float(np.median(sum(values * bvh.offsets[v, axis] for axis, values in places.items()))) for v, places in moved.items()}
+    squared = {v: float(sum(bvh.offsets[v, axis] ** 2 for axis in places)) for v, places in moved.items()}
+    voters = [v for v in moved if v != 0 and squared[v] > 0]
+    carried = sum(voters[0] in path_to_root(bvh.parents, v) for v in range(len(bvh.names))) if len(voters) == 1 else 0
+    least = LOWEST_HIPS if 2 * carried > len(bvh.names) else 0.5
+    replaces = {v: along[v] > least * squared[v] for v in moved}
+    return {v: 2 * sum(replaces[u] for u in voters) > len(voters) for v in moved} if voters else replaces
 
 
 def _height(bvh: Bvh, local: Floats) -> tuple[float, list[float]]:
