@@ -6,6 +6,7 @@ from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.doubts import Doubt
 
 UNSURE_Z, UNSURE_Y = "turned from z up, unsure", "rests along z, left y up, unsure"
+UNSURE_UNIT = "of unusual height"
 T_POSE = "starts in a T-pose"
 """Told by the frames of the clip, which may have been cut off since."""
 
@@ -17,6 +18,10 @@ _SAY_SO = "If {0} does, say so with --up {0} (up={0!r} in skelzoo.read)."
 _TEXTS = {
     UNSURE_Z: f"{_ALONG_Z.format('z')}. {_SAY_SO.format('y')}",
     UNSURE_Y: f"{_ALONG_Z.format('y')}. {_SAY_SO.format('z')}",
+    UNSURE_UNIT: (
+        "a BVH skeleton is of human size in no metric unit, and in inches or CMU units it is less than 1.4 or more than 2.1 m tall, "
+        "so that its unit, which the notes name, may be another. Scale its OFFSETs and position channels to centimetres; if the person is so tall, all is well."
+    ),
 }
 
 

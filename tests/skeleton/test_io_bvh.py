@@ -148,6 +148,14 @@ def test_hips_below_a_root_on_the_floor_are_where_their_places_say(tmp_path: Pat
     np.testing.assert_allclose(clip.keypoints[0, 0, clip.layout.index("hips")], [0, height / 100, 0], atol=1e-4)
 
 
+@pytest.mark.parametrize(("scale", "unit", "unsure"), [
+    (0.53, "cm", False), (0.0053, "m", False), (5.3, "mm", False), (0.6, "cm", False), (1.12 / 2.54, "inches", False), (0.72 / 2.54, "inches", True), (0.1, "CMU units", True),
+], ids=["0.9 m", "0.9 m in m", "0.9 m in mm", "1 m", "2 m in inches", "1.2 m in inches", "decimetres"])  # fmt: skip
+def test_small_bodies_are_in_metric_units_and_unusual_ones_are_warned_of(tmp_path: Path, scale: float, unit: str, unsure: bool) -> None:
+    (clip,) = io.read(write_bvh(tmp_path / "a.bvh", {joint: joint for joint in PERSON}, scale=scale))
+    assert clip.notes == (f"from {unit}", *["of unusual height"] * unsure)
+
+
 @pytest.mark.parametrize("unit", [1, 0.01, 10], ids=["cm", "m", "mm"])
 def test_a_small_body_without_legs_comes_in_metres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: float) -> None:
     above = {joint: row for joint, row in PERSON.items() if joint[2:] not in ("hip", "knee", "ankle", "toe")}

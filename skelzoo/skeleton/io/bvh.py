@@ -27,12 +27,12 @@ from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.bvh_rigs import KnownRig, are_apart, find_rig, frames_at_rest, label_from_name, repair_cmu
 from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text, whole_number
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm, turned
-from skelzoo.skeleton.io.kinematics import UNITS, distance_along, euler, find_unit, forward, longest_path, path_to_root
+from skelzoo.skeleton.io.kinematics import UNITS, distance_along, euler, find_unit, forward, is_usual, longest_path, path_to_root
 from skelzoo.skeleton.io.rig_names import body_points, guess_layout
 from skelzoo.skeleton.io.up_axis import up_axis
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.odd_frames import FAR, SHORT, pose_steps
-from skelzoo.skeleton.odd_notes import T_POSE, UNSURE_Y, UNSURE_Z
+from skelzoo.skeleton.odd_notes import T_POSE, UNSURE_UNIT, UNSURE_Y, UNSURE_Z
 
 LOWEST_HIPS = 0.05
 """Share of their OFFSET at which hips lie on the floor, at least; those of somebody who stands are at their OFFSET, at 0 where it is to be added."""
@@ -112,6 +112,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     repaired = int((offsets != bvh.offsets).any(axis=1).sum())
     notes = (
         f"from {UNITS[unit]}",
+        UNSURE_UNIT * (rig is None and not is_usual(height, unit)),
         _UP[axis],
         f"{dropped} frame{'s' * (dropped > 1)} of a T-pose left out" * bool(dropped),
         T_POSE * kept,
@@ -340,6 +341,6 @@ def _height(bvh: Bvh, local: Floats) -> tuple[float, list[float]]:
 def _unit(height: float, first: float | None, path: Path) -> float:
     unit = find_unit(height, first)
     if unit is None:
-        raise ReadError(path, f"the skeleton is about {height:.4g} units tall, which is no human size in cm, m, mm, inches or CMU units",
-                        "Scale its OFFSETs and position channels to centimetres; only human bodies are supported.")  # fmt: skip
+        raise ReadError(path, f"the skeleton is about {height:.4g} units tall, which is no human size: 0.85 to 2.5 m in cm, m or mm, or 1 to 2.5 m in inches or CMU units",
+                        "Scale its OFFSETs and position channels to such a size; only human bodies are supported.")  # fmt: skip
     return unit

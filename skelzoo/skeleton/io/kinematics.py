@@ -17,6 +17,12 @@ UNITS = {0.01: "cm", 1.0: "m", 0.001: "mm", 0.0254: "inches", CMU_INCHES: "CMU u
 STANDING = (1.0, 2.5)
 """How tall a person is, metres. Narrow enough that only inches and CMU units overlap; inches then win."""
 
+CHILD = 0.85
+"""The same of the smallest in metric units, and in the usual one of a format: 85 units are as well a person of 2.16 m in inches."""
+
+USUAL = (1.4, 2.1)
+"""How tall bodies are whose files have inches or CMU units, metres; those of others are rather in decimetres, or of children in other units."""
+
 
 def euler(degrees: Floats, axes: str) -> Floats:
     """Rotation matrices of intrinsic Euler angles.
@@ -92,11 +98,20 @@ def longest_path(parents: Sequence[int], lengths: Sequence[float]) -> float:
 def find_unit(height: float, first: float | None = None) -> float | None:
     """Metres per unit of a skeleton ``height`` units tall.
 
-    The rule: a standing body is 1.0 to 2.5 m tall. ``first`` (the unit that is usual for the format) is taken if the
-    body is that tall with it, else the first of UNITS with which it is.
+    The rule: a standing body is 1.0 to 2.5 m tall, and in metric units from 0.85 m on. ``first`` (the unit that is usual for
+    the format) is taken if the body is 0.85 to 2.5 m tall with it, else the first of UNITS with which it is so tall.
 
     Returns:
-        The unit, or None when the body is 1.0 to 2.5 m tall in none.
+        The unit, or None when there is none.
     """
     candidates = (*UNITS,) if first is None else (first, *UNITS)
-    return next((unit for unit in candidates if STANDING[0] <= height * unit <= STANDING[1]), None)
+    return next((unit for unit in candidates if (STANDING[0] if _is_imperial(unit) and unit != first else CHILD) <= height * unit <= STANDING[1]), None)
+
+
+def is_usual(height: float, unit: float) -> bool:
+    """Whether a skeleton ``height`` units tall is so tall that its unit is no doubt the one that was found."""
+    return not _is_imperial(unit) or USUAL[0] <= height * unit <= USUAL[1]
+
+
+def _is_imperial(unit: float) -> bool:
+    return UNITS.get(unit) in ("inches", "CMU units")
