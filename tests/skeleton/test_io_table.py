@@ -119,7 +119,7 @@ def test_deeplabcuts_rows_of_header(tmp_path: Path, people: int) -> None:
 
 @pytest.mark.parametrize(("column", "time", "fps"), [
     ("time", lambda t: t / 30, 30.0), ("Time (s)", lambda t: f"{t / 120:.4f}", 120.0), ("timestamp", lambda t: 1.7e12 + 40 * t, 25.0), ("time_ms", lambda t: round(t * 1e3 / 60), 59.94),
-    ("timestamp", lambda t: 33366700 * t, 29.97), ("timestamp", lambda t: f"2024-05-01 12:00:{t:02d}", None), ("frame", lambda t: t + 7, None),
+    ("timestamp", lambda t: 33366700 * t, 29.97), ("timestamp", lambda t: f"2024-05-01 12:00:{t:02d}", 1.0), ("frame", lambda t: t + 7, None),
 ], ids=["seconds", "unit", "milliseconds", "rounded", "nanoseconds", "dates", "frames"])  # fmt: skip
 def test_fps_comes_of_the_times(tmp_path: Path, column: str, time: Callable[[int], object], fps: float | None) -> None:
     (found,) = read(wide(tmp_path / "a.csv", make_clip(), extra=lambda t: {column: time(t), "": t, "mood": "calm"}))

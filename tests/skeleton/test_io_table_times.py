@@ -11,7 +11,7 @@ from test_io_table import changed, filmed, long, same, wide, write
 from tiny import make_clip
 
 from skelzoo import Clip, read
-from skelzoo.errors import ReadError
+from skelzoo.errors import DoubtWarning, ReadError
 
 CLIP = make_clip()
 GAP = CLIP.frames // 2
@@ -29,13 +29,36 @@ def day(t: int) -> str:
     return f"9:59:{59.5 + t / 10:06.3f}" if t < 5 else f"10:00:{t / 10 - 0.5:06.3f}"
 
 
-@pytest.mark.parametrize(("time", "fps"), [
-    (day, 10.0), (lambda t: day(t).replace("9:59", "23:59").replace("10:00", "00:00"), 10.0), (lambda t: f"Sunday, {20 - t}", None),
-], ids=["ten o'clock", "midnight", "neither"])  # fmt: skip
-def test_times_of_day_are_in_order_and_other_texts_as_they_come(tmp_path: Path, time: Callable[[int], str], fps: float | None) -> None:
+@pytest.mark.parametrize("time", [day, lambda t: day(t).replace("9:59", "23:59").replace("10:00", "00:00")], ids=["ten o'clock", "midnight"])
+def test_times_of_day_are_in_order(tmp_path: Path, time: Callable[[int], str]) -> None:
     (found,) = read(wide(tmp_path / "a.csv", CLIP, extra=lambda t: {"time": time(t)}))
     same(found, CLIP)
-    assert found.fps == fps
+    assert found.fps == 10
+
+
+def date(t: int, sep: str = " ") -> str:
+    """The date and time at frame t of a recording at 30 fps that begins a fifth of a second before a leap day."""
+    return f"{np.datetime64('2024-02-28T23:59:59.800000') + np.timedelta64(round(t * 1e6 / 30), 'us')}".replace("T", sep)
+
+
+@pytest.mark.parametrize("time", [
+    date, lambda t: date(t, "T"), lambda t: date(t, "T") + "Z", lambda t: date(t) + "+01:00", lambda t: date(t).replace(".", ","), lambda t: date(t).replace("-", "/"),
+    lambda t: f"0 days 00:00:{t / 30:09.6f}", lambda t: f"1:{t / 30:06.3f}", lambda t: date(t) + "+0100" if t < 9 else f"{np.datetime64(date(t)) - np.timedelta64(1, 'h')} Z",
+], ids=["pandas", "T", "Z", "zone", "comma", "slashes", "timedelta", "minutes", "zones"])  # fmt: skip
+def test_dates_and_durations_are_times(tmp_path: Path, time: Callable[[int], str]) -> None:
+    header, *rows = wide(tmp_path / "a.csv", CLIP, extra=lambda t: {"timestamp": time(t if t < GAP else t + 11)}, delimiter=";").read_text().splitlines()
+    (tmp_path / "a.csv").write_text("\n".join([header, *rows[::-1]]))  # newest first
+    (found,) = read(tmp_path / "a.csv")
+    same(found, away(11))
+    assert found.fps == pytest.approx(30, rel=1e-3)
+
+
+@pytest.mark.parametrize("time", [lambda t: f"Sunday, {20 - t}", lambda t: f"2024-13-01 10:00:{t:02d}"], ids=["text", "no date"])
+def test_other_texts_are_counted_as_they_come_with_a_warning(tmp_path: Path, time: Callable[[int], str]) -> None:
+    with pytest.warns(DoubtWarning, match=rf"a\.csv: the column 'time' holds no times that are understood, such as '{time(0)}', .*column frame"):
+        (found,) = read(wide(tmp_path / "a.csv", CLIP, extra=lambda t: {"time": time(t)}))
+    same(found, CLIP)
+    assert found.fps is None
 
 
 @pytest.mark.parametrize("bad", ["", "nan", "soon"])

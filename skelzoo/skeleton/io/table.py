@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +26,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import LayoutError, ReadError
+from skelzoo.errors import DoubtWarning, LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import LARGEST, UTF16_MARKS, Floats, PathLike, build_clip, read_text
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.joint_names import known_layout, layout_from_names
 from skelzoo.skeleton.io.table_columns import AXES, Columns, columns_of, joints_of, unique
-from skelzoo.skeleton.io.table_times import by_coming, by_number, by_time, clock, past_midnight, rate
+from skelzoo.skeleton.io.table_times import by_coming, by_number, by_time, clocks, rate
 from skelzoo.skeleton.layouts import Layout
 
 EMPTY = frozenset(("", "nan", "na", "n/a", "none", "null", "-"))
@@ -214,19 +215,28 @@ class _Body:
                 raise ReadError(self.path, problem, "Save each of them to a file of its own.")
 
     def _times(self) -> Floats | None:
-        """The time of each row in the table's unit, NaN where empty; None where times are neither numbers nor times of day."""
+        """The time of each row in the table's unit, NaN where empty; None where they are neither numbers nor times of day or dates."""
         texts = self.texts("time")
         if any(math.isfinite(self._number(text)) for text in texts):
             return self.numbers(self.columns.named["time"], largest=1e20, empty=self.key != "time")
-        times = np.array([clock(text) for text in texts])
+        times = clocks(texts)
         if np.isnan(times).all():
+            if self.key == "time":
+                self._warn_of_order(texts[0])
             return None
         bad = next((n for n, text in enumerate(texts) if math.isnan(times[n]) and (self.key == "time" or text.casefold() not in EMPTY)), None)
         if bad is not None:
             raise self._unusable(bad, self.columns.named["time"], "time of day", "Correct it.")
-        known = np.isfinite(times)
-        times[known], self.unit = past_midnight(times[known]), 1.0
+        self.unit = 1.0
         return times
+
+    def _warn_of_order(self, text: str) -> None:
+        warnings.warn(
+            f"{self.path.name}: the column {self.header[self.columns.named['time']]!r} holds no times that are understood, such as {text[:40]!r}, so that frames are counted as they "
+            "come, and gaps are closed. Give seconds, 9:59:59.5, 2024-03-02 09:59:59.5, or a column frame.",
+            DoubtWarning,
+            stacklevel=2,
+        )
 
     def _places(self) -> NDArray[np.intp]:
         """The frame of each row, counted from 0."""

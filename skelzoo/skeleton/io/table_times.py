@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 from collections.abc import Sequence
@@ -30,21 +31,44 @@ RHYTHM = 3
 """How many frames two units apart tell that times are rounded, and how many of them there must be for each lost frame."""
 
 DAY = 86400
+EPOCH = dt.date(1970, 1, 1).toordinal()
 
-_CLOCK = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
+_CLOCK = re.compile(
+    r"(?:(?P<date>\d{4}[-/]\d{1,2}[-/]\d{1,2})[T ]+|(?P<days>[-+]?\d+) days?,? [+]?)?(?:(?P<hour>\d{1,2}):)?(?P<minute>\d{1,2}):(?P<second>\d{1,2}(?:[.,]\d+)?)"
+    r" ?(?P<zone>Z|[-+]\d\d:?\d\d)?",
+    re.IGNORECASE,
+)
 
 
-def clock(text: str) -> float:
-    """A time of day such as 9:59:59.500 in seconds; NaN for other text."""
-    match = _CLOCK.fullmatch(text)
-    return math.nan if match is None else 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3].replace(",", "."))
+def clocks(texts: Sequence[str]) -> Floats:
+    """Texts such as 9:59:59.500, 2024-03-02T09:59:59.5+01:00, 0 days 00:00:00.033 and 1:02.5 (minutes, seconds) in seconds, NaN for others.
+
+    Times of day without a date are in the order of the texts: those after midnight are a day later.
+    """
+    found = [_CLOCK.fullmatch(text) for text in texts]
+    seconds = np.array([math.nan if match is None else _seconds(match) for match in found])
+    if not any(match["date"] or match["days"] for match in found if match):
+        known = np.isfinite(seconds)
+        seconds[known] = _past_midnight(seconds[known])
+    return seconds
 
 
-def past_midnight(seconds: Floats) -> Floats:
+def _seconds(match: re.Match[str]) -> float:
+    """Seconds since 1970 where there is a date, NaN where that is none."""
+    days, zone = int(match["days"] or 0), re.sub(r"[zZ:]", "", match["zone"] or "")
+    if match["date"]:
+        try:
+            days = dt.date(*map(int, re.split("[-/]", match["date"]))).toordinal() - EPOCH
+        except ValueError:
+            return math.nan
+    minutes = 60 * int(match["hour"] or 0) + int(match["minute"]) - (int(f"{zone[0]}1") * (60 * int(zone[1:3]) + int(zone[3:])) if zone else 0)
+    return DAY * days + 60 * minutes + float(match["second"].replace(",", "."))
+
+
+def _past_midnight(seconds: Floats) -> Floats:
     """Times of day in the order of their rows, those after midnight a day later."""
-    steps = np.diff(seconds)
-    days = np.cumsum(np.where(steps < -DAY / 2, 1, np.where(steps > DAY / 2, -1, 0)))
-    return np.asarray(seconds + DAY * np.concatenate([[0], days]), np.float64)
+    steps = np.diff(seconds, prepend=seconds[:1])
+    return np.asarray(seconds + DAY * np.cumsum(np.where(steps < -DAY / 2, 1, np.where(steps > DAY / 2, -1, 0))), np.float64)
 
 
 def by_coming(texts: Sequence[str]) -> Floats:
