@@ -79,6 +79,25 @@ def test_decimal_commas_go_with_semicolons_whatever_other_columns_hold(tmp_path:
     same(read(tmp_path / "a.csv")[0], make_clip())
 
 
+@pytest.mark.parametrize(("form", "refused"), [
+    (lambda x: f"{round(1000 * x):,}", True), (lambda x: f"{round(1000 * x):,}".replace(",", "."), True), (lambda x: f"{x:.3f}".replace(".", ","), False), (lambda x: f"{x + 5:.3f}".replace(".", ","), False),
+    (lambda x: f"{x:.3f}".replace(".", ",").removesuffix("0"), False), (lambda x: f"{x + 9:.3f}".replace(".", ",").replace("9,0", "-9990"), False),
+], ids=["thousands", "points", "decimals", "all above one", "excel", "mark"])  # fmt: skip
+@pytest.mark.parametrize("rows", [wide, long])
+def test_decimals_that_may_be_thousands_are_refused(tmp_path: Path, rows: Callable[..., Path], form: Callable[[float], str], refused: bool) -> None:
+    clip = make_clip()
+    clip = clip.replace(keypoints=np.round(np.abs(clip.keypoints) % 2 + 0.01, 3))
+    header, *lines = list(csv.reader(rows(tmp_path / "a.csv", clip).open()))
+    given = header.index("joint") + 1 if "joint" in header else 0
+    path = write(tmp_path / "a.csv", [header], [[*row[:given], *(form(float(cell)) for cell in row[given:])] for row in lines])
+    if refused:
+        with pytest.raises(ReadError, match=r"line \d+, column '\w+': '1[.,]\d{3}' may be 1\d{3} or 1\.\d{3}\. Export it without separators of thousands"):
+            read(path)
+    else:
+        first = float(form(float(clip.keypoints[0, 0, 0, 0])).replace(",", "."))
+        assert read(path)[0].keypoints[0, 0, 0, 0] == pytest.approx(first)
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv.gz"])
 def test_utf16_is_read_and_found_in_folders(tmp_path: Path, name: str, encoding: str) -> None:

@@ -35,6 +35,8 @@ from skelzoo.skeleton.io.table_columns import AXES, Columns, columns_of, joints_
 from skelzoo.skeleton.io.table_times import by_coming, by_number, by_time, clocks, rate
 from skelzoo.skeleton.layouts import Layout
 
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:[.,]\d{3})+")
+
 EMPTY = frozenset(("", "nan", "na", "n/a", "none", "null", "-"))
 """What stands in a cell without a number, in small letters."""
 
@@ -181,6 +183,7 @@ class _Body:
         # A comma for the decimal point goes with semicolons between the cells; a point in another column may be that of a file's name.
         places = [i for row in columns.joints.values() for i in row.values()] or [columns.named[axis] for axis in AXES if axis in columns.named]
         self.comma = not any("." in row[i] for _, row in self.rows[:50] for i in places)
+        self._check_thousands([i for row in columns.joints.values() for axis, i in row.items() if axis in AXES] or places)
         has_times = "time" in columns.named and any(text.casefold() not in EMPTY for text in self.texts("time"))
         self.key = "frame" if "frame" in columns.named else "time" if has_times else None
         if self.key is None and columns.long:
@@ -203,6 +206,21 @@ class _Body:
     def texts(self, kind: str) -> list[str]:
         """The cells of a column as text."""
         return [row[self.columns.named[kind]].strip() for _, row in self.rows]
+
+    def _check_thousands(self, places: Sequence[int]) -> None:
+        """Refuse decimals that may be thousands: where 2,907 is 2907, 104 has no comma. Decimals give themselves away by 0,104 or 2,91, or by 1040 beside them."""
+        mark, first, most = "," if self.comma else ".", None, 0
+        for line, i, cell in ((line, i, row[i].strip()) for line, row in self.rows for i in places):
+            if mark in cell:
+                first = first or (line, i, cell)
+                if not _THOUSANDS.fullmatch(cell):
+                    return
+            elif cell.casefold() not in EMPTY and cell != "0":
+                most = max(most, len(cell.lstrip("+-")))
+        if first is not None and 0 < most <= 3:
+            line, column, cell = first
+            problem = f"line {line}, column {self.header[column]!r}: {cell!r} may be {cell.replace(mark, '')} or {cell.replace(mark, '.', 1)}"
+            raise ReadError(self.path, problem, "Export it without separators of thousands, or with four digits behind the point.")
 
     def _check_one_video(self) -> None:
         frames = self.texts(self.key) if self.key else list(map(str, range(len(self.rows))))
