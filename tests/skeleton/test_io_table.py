@@ -154,6 +154,43 @@ def test_rows_of_frames_in_disorder_and_joints_in_another_order_find_their_place
     same(read(write(path, turned[:1], turned[1:]))[0], clip)
 
 
+BESIDE = {
+    **{f"{{j}}{name}": "" for name in ("_QX", "_OriX", "_ori_x", "_OrientationX", "OrientationX", "_rotX", ".rotation.x", "_VelX", "_q_x")},
+    "{j}_ColorX,{j}_ColorY": "", "{j}_DepthSpaceX,{j}_DepthSpaceY": "",
+    "CenterOfMass_x,CenterOfMass_y,CenterOfMass_z": "CenterOfMass", "Gaze_x,Gaze_y": "Gaze",
+    ",".join(f"Prop{i}_{a}" for i in range(9) for a in "xyz"): ", ".join(f"Prop{i}" for i in range(8)) + " and 1 more",
+}  # fmt: skip
+"""Columns beside those of the joints, and what a note says of them."""
+
+
+@pytest.mark.parametrize("pattern", ["{j}_{a}", "P07:{j}{A}"])
+@pytest.mark.parametrize("beside", BESIDE)
+def test_columns_beside_a_known_layout_change_none_of_its_joints(tmp_path: Path, beside: str, pattern: str) -> None:
+    clip = make_clip(layout="ntu25")
+    columns = ",".join(dict.fromkeys(beside.format(j=joint) for joint in clip.layout.joints)).split(",")
+    (found,) = read(wide(tmp_path / "a.csv", clip, pattern, extra=lambda t: dict.fromkeys(columns, "" if t else 0.5)))
+    same(found, clip)
+    assert found.notes == ((f"left out beside the joints of ntu25: {BESIDE[beside]}",) if BESIDE[beside] else ())
+
+
+def test_joints_beside_a_known_layout_are_left_out_of_long_tables(tmp_path: Path) -> None:
+    clip = make_clip(layout="ntu25", persons=2)
+    path = long(tmp_path / "a.csv", clip)
+    with path.open("a") as file:
+        file.writelines(f"{t},p0,CenterOfMass,1,lost,\n" for t in range(clip.frames))
+    (found,) = read(path)
+    same(found, clip)
+    assert found.notes == ("left out beside the joints of ntu25: CenterOfMass",)
+
+
+def test_joints_that_tell_more_of_the_body_than_a_known_layout_are_kept(tmp_path: Path) -> None:
+    body = make_clip(layout="smpl22")
+    joints = [*body.layout.joints, *(f"{side}_{finger}{n}" for side in ("left", "right") for finger in ("index", "middle", "thumb") for n in (1, 2, 3))]
+    keypoints = np.concatenate([body.keypoints, body.keypoints[:, :, :18]], 2)
+    (found,) = read(wide(tmp_path / "a.csv", Clip(keypoints, skelzoo.make_layout("smplh", joints, [None] * len(joints)))))
+    assert found.layout.joints == tuple(joints) and skelzoo.coverage(found.layout, "kinect20").direct["LeftHand"] == "left_middle1" and not found.notes
+
+
 def test_joints_of_no_layout_are_told_by_their_names(tmp_path: Path) -> None:
     clip = make_clip()
     names = [f"b_{j}" if j != "Head" else "b_Skull" for j in clip.layout.joints]
@@ -196,7 +233,7 @@ def changed(path: Path, line: int, old: str, new: str) -> Path:
 
 @pytest.mark.parametrize(("line", "old", "new", "says"), [
     (1, "Spine_x", "Spine_y", r"two columns are y of Spine"),
-    (1, "Spine_x", "Spain_x", r"no column is y of 'Spain', which has x\."),
+    (1, "Spine_x", "Spain_x", r"no column is x of 'Spine', which has y, z\."),
     (1, "Head_x,Head_y,Head_z", "Tail_x,Tail_y,Tail_z", None),
     (1, "frame,", "Frame,", None),
     (4, "2,", "1,", r"lines 3 and 4 are both frame 1\. .*column person, of several videos a file each"),

@@ -62,6 +62,9 @@ def test_the_report_says_what_each_name_became() -> None:
 def test_names_of_a_known_layout_mean_what_they_mean_there(known: str) -> None:
     layout = get_layout(known)
     assert layout_from_names(layout.joints) is layout
+    assert layout_from_names([f"P07:{joint}" for joint in layout.joints]).points == {
+        p: {f"P07:{j}": w for j, w in mix.items()} for p, mix in layout.points.items()
+    }
     spelt = [joint.upper().replace("_", " ") for joint in layout.joints[::-1]]
     other = layout_from_names(spelt)
     assert other.joints == tuple(spelt) and {frozenset(m) for m in other.mirror} == {frozenset(j.upper().replace("_", " ") for j in m) for m in layout.mirror}

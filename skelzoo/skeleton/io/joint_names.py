@@ -66,17 +66,31 @@ def layout_from_names(names: Sequence[str], parents: Sequence[str | int | None] 
 
 def known_layout(names: Sequence[str]) -> tuple[Layout, tuple[str, ...]] | None:
     """The layout of skelzoo that has these joints, and the joint that each name is; in the order given rather than in another, None where there is none."""
-    bare = [_bare(name) for name in names]
-    same = [layout for layout in map(get_layout, list_layouts()) if len(layout) == len(bare) and set(map(_bare, layout.joints)) == set(bare)]
+    bare = _bare(names)
+    same = [layout for layout in map(get_layout, list_layouts()) if len(layout) == len(bare) and set(_bare(layout.joints)) == set(bare)]
     if not same:
         return None
-    layout = min(same, key=lambda layout: [*map(_bare, layout.joints)] != bare)
-    joint_of = {_bare(joint): joint for joint in layout.joints}
+    layout = min(same, key=lambda layout: _bare(layout.joints) != bare)
+    joint_of = dict(zip(_bare(layout.joints), layout.joints, strict=True))
     return layout, tuple(joint_of[name] for name in bare)
 
 
-def _bare(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).casefold()
+def known_part(names: Sequence[str]) -> list[str]:
+    """The names that are the joints of the largest layout of skelzoo whose joints are all there, in their order; none where others stand for points of the body that it lacks."""
+    bare = dict(zip(_bare(names), names, strict=True))
+    layout = max((layout for layout in map(get_layout, list_layouts()) if bare.keys() >= set(_bare(layout.joints))), key=len, default=None)
+    if layout is None or len(bare) < len(names) or are_bones(names):  # what the ends of bones are is told with any other joints there
+        return []
+    part = {bare[joint] for joint in _bare(layout.joints)}
+    if any(joint not in part and layout.point(point) is None for point, joint in body_points(names).items()):
+        return []
+    return [name for name in names if name in part]
+
+
+def _bare(names: Sequence[str]) -> list[str]:
+    """Names as letters and digits alone, without the subject's, where there is one: ``P07:Head``."""
+    subjects = {subject for name in names if (subject := name.rpartition(":")[0])}
+    return [re.sub(r"[\W_]+", "", name.rpartition(":")[2] if len(subjects) == 1 else name).casefold() for name in names]
 
 
 def _respelt(known: Layout, joints: Sequence[str], names: Sequence[str], parents: Sequence[int] | None) -> Layout:

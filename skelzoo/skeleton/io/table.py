@@ -9,8 +9,8 @@ DeepLabCut     three rows of header (``scorer``, ``bodyparts``, ``coords``), fou
 
 Columns ``frame``, ``time`` or ``timestamp``, and ``person`` may stand beside them; others are passed over, but a table whose column ``video``, ``file`` or
 ``trial`` tells several is refused. Frames stand where their numbers or times put them,
-with empty ones between; the first is frame 0, whatever its number. Joints that are those of a layout of skelzoo, in any order, are brought into its order; others are understood as
-``skelzoo.layout_from_names`` does.
+with empty ones between; the first is frame 0, whatever its number. Joints that are those of a layout of skelzoo, in any order, are brought into its order, and what stands beside
+them and for nothing more of the body is left out; others are understood as ``skelzoo.layout_from_names`` does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from skelzoo.errors import DoubtWarning, LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import LARGEST, UTF16_MARKS, Floats, PathLike, build_clip, read_text
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
-from skelzoo.skeleton.io.joint_names import known_layout, layout_from_names
+from skelzoo.skeleton.io.joint_names import known_layout, known_part, layout_from_names
 from skelzoo.skeleton.io.table_columns import AXES, Columns, columns_of, joints_of, unique
 from skelzoo.skeleton.io.table_times import by_coming, by_number, by_time, clocks, rate
 from skelzoo.skeleton.layouts import Layout
@@ -53,6 +53,7 @@ class _Table:
         fps: frames per second by the column of times; None without one.
         scores: (M, T, V), or None.
         lost: the first empty cell of a person who is there, as text; "" for none.
+        notes: what was decided of it, for people.
     """
 
     keypoints: Floats
@@ -60,6 +61,7 @@ class _Table:
     fps: float | None
     scores: Floats | None
     lost: str
+    notes: tuple[str, ...]
 
 
 def sniff(head: bytes) -> bool:
@@ -108,7 +110,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
         keypoints[np.broadcast_to(unknown.all(1, keepdims=True), lost.shape) if form.fill_missing else lost] = 0
     scores = None if scores is None else np.where(unknown, 0.0, np.nan_to_num(scores))
     name = re.sub(r"(?i)\.(csv|tsv)(\.gz)?$", "", path.name)
-    return [build_clip(keypoints, table.layout, fps=table.fps, scores=scores, name=name, fill=form.fill_missing)]
+    return [build_clip(keypoints, table.layout, fps=table.fps, scores=scores, name=name, fill=form.fill_missing, notes=table.notes)]
 
 
 def _read_table(path: Path) -> _Table:
@@ -124,13 +126,16 @@ def _read_table(path: Path) -> _Table:
         raise ReadError(path, f"two columns are {columns.twice}", "Give every column a name of its own.")
     body = _Body(path, columns, rows)
     joints = joints_of(columns) if not columns.long else unique(body.texts("joint"))
+    layout, kept = _layout(joints, path)
+    left = [joint for joint in joints if joint not in kept]
+    if left:
+        body.leave_out(left)
+        body.notes.append(f"left out beside the joints of {layout.name}: {', '.join(left[:8])}{f' and {len(left) - 8} more' if len(left) > 8 else ''}")
     axes = _axes(columns, path)
-    layout, order = _layout(joints, path)
-    places = body.long(joints, axes) if columns.long else body.wide(joints, axes)
+    places = body.long(kept, axes) if columns.long else body.wide(kept, axes)
     keypoints, scores = places[..., : len(axes)], places[..., len(axes)]
-    lost = body.lost(keypoints, joints, axes)
-    kept = None if np.isnan(scores).all() else scores[:, :, order]
-    return _Table(keypoints[:, :, order], layout, body.fps(), kept, lost)
+    lost = body.lost(keypoints, kept, axes)
+    return _Table(keypoints, layout, body.fps(), None if np.isnan(scores).all() else scores, lost, tuple(body.notes))
 
 
 def cells_of(lines: Sequence[str]) -> list[list[str]]:
@@ -151,13 +156,14 @@ def _axes(columns: Columns, path: Path) -> str:
     return axes
 
 
-def _layout(joints: Sequence[str], path: Path) -> tuple[Layout, list[int]]:
-    """The layout of joints of these names, and which of them each of its joints is."""
-    known = known_layout(joints)
+def _layout(joints: Sequence[str], path: Path) -> tuple[Layout, Sequence[str]]:
+    """The layout of joints of these names, and those that are its joints, in its order."""
+    known = known_layout(part := joints) or known_layout(part := known_part(joints))
     if known is not None:
-        return known[0], [known[1].index(joint) for joint in known[0].joints]
+        layout, meant = known
+        return layout, [part[meant.index(joint)] for joint in layout.joints]
     try:
-        return layout_from_names(joints), list(range(len(joints)))
+        return layout_from_names(joints), joints
     except LayoutError as error:
         raise ReadError(
             path, f"its joints are not understood: {str(error)[:-1]}", "With that layout skelzoo.Clip(keypoints, layout) takes them as an array."
@@ -168,7 +174,7 @@ class _Body:
     """The rows below the header, by person and frame."""
 
     def __init__(self, path: Path, columns: Columns, rows: Sequence[Sequence[str]]) -> None:
-        self.path, self.columns = path, columns
+        self.path, self.columns, self.notes = path, columns, list[str]()
         named = rows[1 : columns.header] or rows[:1]
         self.header = [" ".join(cell.strip() for cell in cells) for cells in zip(*named, strict=False)]
         below = [(i, row) for i, row in enumerate(rows, 1) if i > columns.header]
@@ -202,6 +208,14 @@ class _Body:
         people = self.texts("person") if "person" in columns.named else [""] * len(self.rows)
         self.people = unique(people)
         self.person = [self.people.index(person) for person in people]
+
+    def leave_out(self, joints: Sequence[str]) -> None:
+        """Forget these joints, and in a long table their rows."""
+        self.columns.joints = {key: row for key, row in self.columns.joints.items() if key[1] not in joints}
+        if self.columns.long:
+            keep = [n for n, joint in enumerate(self.texts("joint")) if joint not in joints]
+            self.rows, self.person, self.frame = [self.rows[n] for n in keep], [self.person[n] for n in keep], self.frame[keep]
+            self.times = None if self.times is None else self.times[keep]
 
     def texts(self, kind: str) -> list[str]:
         """The cells of a column as text."""

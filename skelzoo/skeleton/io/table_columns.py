@@ -14,7 +14,11 @@ _UNIT = re.compile(r"\s*[(\[](?:mm|cm|m|px|pixels?|s|ms|sec|seconds?)[)\]]\s*$",
 _LAST = re.compile(rf"(?P<joint>.+?){_PLACE}{_BETWEEN}(?P<what>[xyz]|{'|'.join(_SCORES)})[)\]]?", re.IGNORECASE)
 _FIRST = re.compile(rf"(?P<what>[xyz]|score|likelihood|confidence|visibility){_BETWEEN}(?P<joint>.+)", re.IGNORECASE)
 _GLUED = re.compile(rf"(?P<joint>.*?[A-Za-z0-9]){_PLACE}(?P<what>[XYZ])")
-_NO_PLACE = re.compile(r"(?<![a-z])(?:rot|rotation|orientation|quat|quaternion|angle|vel|velocity|acc|acceleration)(?![a-z])", re.IGNORECASE)
+_WORD = r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
+_NO_PLACE = re.compile(
+    rf"{_WORD}(?i:rot|rotation|ori|orient|orientation|q|quat|quaternion|euler|angles?|vel|velocity|acc|acceleration)(?:[WXYZwxyz]?(?![A-Za-z]))"
+)
+_PICTURE = re.compile(rf".+{_WORD}(?i:colou?r|depth|image|pixels?|px|rgb|ir)(?i:[\W_]*space)?(?i:[\W_]*point)?")
 
 WORDS = {
     "frame": ("frame", "frames", "frameid", "framenumber", "frameno", "frameindex", "frameidx", "framenum"),
@@ -77,8 +81,10 @@ class Columns:
         row.setdefault(what, column)
 
     def without_strays(self) -> Columns:
-        """Those of joints that have coordinates at all: a column may end in _c and be something else, or in X alone, as INDEX does."""
+        """Those of joints that have coordinates at all: a column may end in _c and be something else, or in X alone, as INDEX does. Beside places in space also without those in pictures."""
         self.joints = {key: row for key, row in self.joints.items() if set(row) & set(AXES) and not (len(row) == 1 and self.glued & set(row.values()))}
+        if any("z" in row for row in self.joints.values()):
+            self.joints = {(person, joint): row for (person, joint), row in self.joints.items() if "z" in row or not _PICTURE.fullmatch(joint)}
         return self
 
 
