@@ -122,6 +122,12 @@ def test_long_tables_have_persons_who_come_and_go(tmp_path: Path) -> None:
     same(read(long(tmp_path / "b.csv", filmed(), scores=True))[0], filmed())
 
 
+def test_subjects_before_the_same_joints_are_persons(tmp_path: Path) -> None:
+    clip = make_clip(persons=2)
+    header = [f"{subject}:{joint}_{axis}" for subject in ("A", "B") for joint in clip.layout.joints for axis in "xyz"]
+    same(read(write(tmp_path / "a.csv", [header], clip.keypoints.transpose(1, 0, 2, 3).reshape(clip.frames, -1).tolist()))[0], clip)
+
+
 @pytest.mark.parametrize("people", [1, 2])
 def test_deeplabcuts_rows_of_header(tmp_path: Path, people: int) -> None:
     clip = filmed()
@@ -266,6 +272,8 @@ VIDEO = {
     "Video": lambda t: f"v{t // 4}",
     "file name": lambda t: f"take{t // 4}.mp4",
     "trial_id": lambda t: t // 4,
+    "session": lambda t: t // 4,
+    "Take Name": lambda t: f"t{t // 4}",
     "clip": lambda t: "a",
     "file": lambda t: f"img_{t:05d}.png",
     "sequence": lambda t: t,
@@ -276,7 +284,7 @@ VIDEO = {
 @pytest.mark.parametrize("column", VIDEO)
 @pytest.mark.parametrize("frame", [None, lambda t: t, lambda t: t % 4], ids=["no frame", "frame", "frame of each"])
 def test_several_videos_are_no_clip(tmp_path: Path, column: str, frame: Callable[[int], int] | None) -> None:
-    clip, several = make_clip(frames=8), column in ("Video", "file name", "trial_id")
+    clip, several = make_clip(frames=8), column in ("Video", "file name", "trial_id", "session", "Take Name")
     extra = {} if frame is None else {"person_id" if several else "other": lambda t: f"p{t // 4}", "frame": frame if several else lambda t: t}
     path = wide(tmp_path / "a.csv", clip, extra=lambda t: {column: VIDEO[column](t), **{key: value(t) for key, value in extra.items()}})
     if not several:

@@ -29,7 +29,7 @@ WORDS = {
 }
 """What a column of its own may be called, in small letters alone; of times see ``time_unit``."""
 
-VIDEOS = re.compile(r"(video|file|clip|recording|sequence|seq|trial)(id|name|number|no|num|index|idx)?")
+VIDEOS = re.compile(r"(video|file|clip|recording|session|sequence|seq|take|trial)(id|name|number|no|num|index|idx)?")
 """What a column may be called that names the video of a row, in small letters alone."""
 
 TIME_UNITS = {
@@ -87,6 +87,13 @@ class Columns:
             self.joints = {(person, joint): row for (person, joint), row in self.joints.items() if "z" in row or not _PICTURE.fullmatch(joint)}
         return self
 
+    def with_persons(self) -> None:
+        """Take what stands before the same joints, ``A:Head`` and ``B:Head``, for persons."""
+        parts = [joint.rpartition(":")[::2] for _, joint in self.joints]
+        joints_of = {person: {joint for whose, joint in parts if whose == person} for person, _ in parts}
+        if len(joints_of) > 1 and "" not in joints_of and all(joints == joints_of[parts[0][0]] for joints in joints_of.values()):
+            self.joints = dict(zip(parts, self.joints.values(), strict=True))
+
 
 def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
     """The columns of a table by its first rows; None if they are no header of joints."""
@@ -110,7 +117,7 @@ def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
             columns.add("", *found, i)
             if not any(pattern.fullmatch(_UNIT.sub("", cell.strip())) for pattern in (_LAST, _FIRST)):
                 columns.glued.add(i)
-    columns.without_strays()
+    columns.without_strays().with_persons()
     told = columns.long or any({"x", "y"} <= set(row) for row in columns.joints.values())
     return columns if told else None
 
