@@ -242,7 +242,7 @@ def changed(path: Path, line: int, old: str, new: str) -> Path:
     (1, "Spine_x", "Spain_x", r"no column is x of 'Spine', which has y, z\."),
     (1, "Head_x,Head_y,Head_z", "Tail_x,Tail_y,Tail_z", None),
     (1, "frame,", "Frame,", None),
-    (4, "2,", "1,", r"lines 3 and 4 are both frame 1\. .*column person, of several videos a file each"),
+    (4, "2,", "1,", r"lines 3 and 4 are both frame 1\. .*column person, of several videos a file each; .*wrote it twice, leave one row"),
     (4, "2,", "two,", r"line 4, column 'frame': 'two' is not a usable number"),
     (4, "2,", "2,abc", r"line 4, column 'HipCenter_x': 'abc.*' is not a usable number"),
     (4, "2,", "2,1e300,", r"line 4 has 62 cells, the header 61"),
@@ -254,6 +254,20 @@ def test_malformed_tables_are_refused_by_line_and_column(tmp_path: Path, line: i
         return
     with pytest.raises(ReadError, match=says):
         read(path)
+
+
+@pytest.mark.parametrize("key", ["frame", "time"])
+@pytest.mark.parametrize("rows", ["wide", "long"])
+def test_rows_that_a_recorder_wrote_twice_count_once(tmp_path: Path, rows: str, key: str) -> None:
+    clip = make_clip()
+    path = long(tmp_path / "a.csv", clip) if rows == "long" else wide(tmp_path / "a.csv", clip, extra=lambda t: {"frame": t})
+    header, *lines = changed(path, 1, "frame", key).read_text().splitlines()
+    path.write_text("\n".join(f"{line},{n}" for n, line in enumerate([header, *(line for line in lines for _ in range(2))])))
+    (found,) = read(path)
+    same(found, clip)
+    assert found.notes == (f"left out rows that repeat the joints of another of their {key}: {len(lines)}",)
+    with pytest.raises(ReadError, match=r"lines 2 and 3 are both"):
+        read(changed(path, 3, ".", ".1"))
 
 
 @pytest.mark.parametrize(("text", "says"), [

@@ -306,7 +306,7 @@ class _Body:
         if len(named) > 1 and len(self.people) > 1:
             raise ReadError(self.path, "names persons in its header and in a column", "Leave one of them out.")
         places = np.full((max(len(named), len(self.people)), self.frames, len(joints), len(axes) + 1), np.nan)
-        self._check_once([(p, int(t)) for p, t in zip(self.person, self.frame, strict=True)])
+        self._check_once([(p, int(t)) for p, t in zip(self.person, self.frame, strict=True)], [i for row in self.columns.joints.values() for i in row.values()])
         at = {joint: v for v, joint in enumerate(joints)}
         for (person, joint), row in self.columns.joints.items():
             who = [named.index(person)] * len(self.rows) if len(named) > 1 else self.person
@@ -320,19 +320,23 @@ class _Body:
         at = {joint: v for v, joint in enumerate(joints)}
         joint = [at[name] for name in self.texts("joint")]
         places = np.full((len(self.people), self.frames, len(joints), len(axes) + 1), np.nan)
-        self._check_once(list(zip(self.person, map(int, self.frame), joint, strict=True)))
-        for k, what in enumerate((*axes, "score")):
-            if what in self.columns.named:
-                places[self.person, self.frame, joint, k] = self.numbers(self.columns.named[what])
+        kinds = {k: self.columns.named[what] for k, what in enumerate((*axes, "score")) if what in self.columns.named}
+        self._check_once(list(zip(self.person, map(int, self.frame), joint, strict=True)), list(kinds.values()))
+        for k, column in kinds.items():
+            places[self.person, self.frame, joint, k] = self.numbers(column)
         return places
 
-    def _check_once(self, keys: Sequence[tuple[int, ...]]) -> None:
-        first: dict[tuple[int, ...], int] = {}
-        for (line, _), key in zip(self.rows, keys, strict=True):
-            if key in first:
-                problem = f"lines {first[key]} and {line} are both {self._frame(key[1])}" + (" of the same joint" if len(key) > 2 else "")
-                raise ReadError(self.path, problem, "Of several persons give a column person, of several videos a file each.")
-            first[key] = line
+    def _check_once(self, keys: Sequence[tuple[int, ...]], places: Sequence[int]) -> None:
+        """Refuse a frame of a person that is there twice, but for rows that are the same in these columns."""
+        first: dict[tuple[int, ...], tuple[int, Sequence[str]]] = {}
+        for (line, row), key in zip(self.rows, keys, strict=True):
+            before, other = first.setdefault(key, (line, row))
+            if row is not other and any(row[i].strip() != other[i].strip() for i in places):
+                problem = f"lines {before} and {line} are both {self._frame(key[1])}" + (" of the same joint" if len(key) > 2 else "")
+                how = "Of several persons give a column person, of several videos a file each; if the recorder wrote it twice, leave one row."
+                raise ReadError(self.path, problem, how)
+        if len(first) < len(self.rows):
+            self.notes.append(f"left out rows that repeat the joints of another of their {self.key}: {len(self.rows) - len(first)}")
 
     def lost(self, keypoints: Floats, joints: Sequence[str], axes: str) -> str:
         """The first empty cell of somebody who is there, for messages."""
