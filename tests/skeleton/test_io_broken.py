@@ -7,6 +7,7 @@ import json
 import pickle
 import random
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -335,6 +336,18 @@ def test_archives_of_recordings_are_to_be_unpacked(tmp_path: Path, kind: str) ->
     archive = shutil.make_archive(str(tmp_path / "clips"), kind, tmp_path, "recordings")
     with pytest.raises(ReadError, match=r"archive.*Unpack it first, and give the folder"):
         io.read(archive)
+
+
+@pytest.mark.parametrize(("name", "inside"), [("a.xlsx", "xl/workbook.xml"), ("a.ods", "content.xml"), ("a.xls", None), ("a.csv", "xl/workbook.xml")])
+def test_spreadsheets_are_to_be_saved_as_csv(tmp_path: Path, name: str, inside: str | None) -> None:
+    if inside is None:
+        (tmp_path / name).write_bytes(bytes.fromhex("d0cf11e0a1b11ae1"))
+    else:
+        with zipfile.ZipFile(tmp_path / name, "w") as workbook:
+            workbook.writestr("[Content_Types].xml", "<Types/>")
+            workbook.writestr(inside, "<workbook/>")
+    with pytest.raises(ReadError, match=r"looks like a spreadsheet, which is not read\. Save its sheet as CSV"):
+        io.read(tmp_path / name)
 
 
 def test_mat_without_skeleton(tmp_path: Path) -> None:

@@ -218,6 +218,7 @@ def test_real_motions_in_these_files(shared: Path, tmp_path: Path) -> None:
         ("take.c3d", b"\x02P\0\0abcd", "a C3D file"),
         ("take.trc", b"PathFileType\t4\t(X/Y/Z)\ttake.trc\nDataRate\tCameraRate\n", "a TRC file of markers"),
         ("take.csv", b"Format Version,1.23,Take Name,Take 1,Capture Frame Rate,120\n\n,,Bone,Bone\n", "a CSV file of Motive"),
+        ("take.csv", b"Trajectories\r\n100\r\n,,P07:LFHD,,,P07:RFHD,,\r\nFrame,Sub Frame,X,Y,Z,X,Y,Z\r\n", "a CSV file of Vicon Nexus"),
     ],
 )
 def test_exports_of_motion_capture_are_named_with_what_to_export(tmp_path: Path, name: str, head: bytes, what: str) -> None:

@@ -71,6 +71,16 @@ def test_tabs_semicolons_and_gzip(tmp_path: Path, name: str, delimiter: str) -> 
     assert found.name == "a" and find_files(tmp_path) == [path]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_excels_line_of_the_separator_is_no_row(tmp_path: Path, delimiter: str) -> None:
+    path = wide(tmp_path / "a.csv", make_clip(), delimiter=delimiter)
+    path.write_text(f"sep={delimiter}\n{path.read_text()}")
+    assert find_files(tmp_path) == [path]
+    same(read(path)[0], make_clip())
+    with pytest.raises(ReadError, match=r"line 3, column 'HipCenter_x': '-?x"):
+        read(changed(path, 3, "0.", "x"))
+
+
 @pytest.mark.parametrize("rows", [wide, long])
 def test_decimal_commas_go_with_semicolons_whatever_other_columns_hold(tmp_path: Path, rows: Callable[..., Path]) -> None:
     lines = rows(tmp_path / "a.csv", make_clip()).read_text().splitlines()

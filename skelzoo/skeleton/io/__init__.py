@@ -160,10 +160,13 @@ def _foreign(head: bytes) -> str | None:
 
 
 def _check_no_archive(path: Path, head: bytes) -> None:
-    """Raise ReadError for a zip file of recordings, or a tar file."""
-    inside = [name for name in npz_keys(path) if _suffix(Path(name)) in READABLE] if array.sniff_npz(head) and zipfile.is_zipfile(path) else []
-    if inside or head[257:262] == b"ustar":
-        what = f"an archive of recordings ({inside[0]}, ...)" if inside else "a tar archive"
+    """Raise ReadError for a zip file of recordings, a tar file, or a spreadsheet."""
+    inside = npz_keys(path) if array.sniff_npz(head) and zipfile.is_zipfile(path) else []
+    if "xl/workbook.xml" in inside or "content.xml" in inside or head.startswith(b"\xd0\xcf\x11\xe0"):
+        raise ReadError(path, "looks like a spreadsheet, which is not read", "Save its sheet as CSV, a file for each recording.")
+    recordings = [name for name in inside if _suffix(Path(name)) in READABLE]
+    if recordings or head[257:262] == b"ustar":
+        what = f"an archive of recordings ({recordings[0]}, ...)" if recordings else "a tar archive"
         raise ReadError(path, f"is {what}", "Unpack it first, and give the folder of the recordings.")
 
 

@@ -8,7 +8,7 @@ Kinetics-skeleton      ``{"data": [{"frame_index": 1, "skeleton": [{"pose": [x, 
                        joints of OpenPose as shares of a picture of 340 x 256, 30 pictures a second
 PYSKL, mmaction2       a pickle, which is never loaded here
 PKU-MMD                text, 150 numbers a frame: two bodies of 25 joints in metres
-C3D, TRC, Motive       markers and bones as motion capture exports them
+C3D, TRC, CSV          markers and bones as motion capture exports them, of Motive and Vicon Nexus as CSV
 MSR-Action3D           text, 20 rows of x, y, z and confidence a frame; x and y are real or in pixels of 320 x 240, by the version
 =====================  ==================================================================================================
 """
@@ -76,7 +76,8 @@ def recognise(head: bytes, path: Path) -> tuple[str, str] | None:
     if head.startswith(b"\x80") and any(mark in head for mark in _PYSKL_MARKS):
         return "is a pickle as of PYSKL or mmaction2, which is not loaded for safety", _PYSKL.format(stem=path.stem, path=path)
     exports = {"a C3D file": head[1:2] == b"P" and path.suffix.lower() == ".c3d", "a TRC file of markers": head.startswith(b"PathFileType"),
-               "a CSV file of Motive": re.match(rb"(\xef\xbb\xbf)?Format Version,.*,Take Name,", head) is not None}  # fmt: skip
+               "a CSV file of Motive": re.match(rb"(\xef\xbb\xbf)?Format Version,.*,Take Name,", head) is not None,
+               "a CSV file of Vicon Nexus": re.match(rb"(\xef\xbb\xbf)?(Trajectories|Model Outputs|Joints|Segments|Devices)[,;\t]*\r?\n", head) is not None}  # fmt: skip
     export = next((what for what, found in exports.items() if found), None)
     if export is not None:
         return f"looks like {export}, which is not read", _MOCAP

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 AXES = "xyz"
 _SCORES = ("score", "likelihood", "confidence", "conf", "visibility", "probability", "c", "v", "p")
@@ -97,6 +97,9 @@ class Columns:
 
 def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
     """The columns of a table by its first rows; None if they are no header of joints."""
+    if rows and len(rows[0]) == 2 and rows[0][0].casefold() == "sep=":  # Excel's line that names the separator
+        columns = columns_of(rows[1:])
+        return columns and replace(columns, header=columns.header + 1)
     if not rows:
         return None
     first = [row[0].strip().casefold() if row else "" for row in rows[:4]]
