@@ -48,7 +48,12 @@ def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[
             click.option("--up", metavar="AXIS", help="Axis of 3-D files that points up: y, z, x, -y, -z or -x; joints are rotated so that it becomes y."),
             click.option(f"--{prefix}fps", "array_fps", type=float, metavar="FPS", help="Frames per second of files that give none."),
             click.option(f"--{prefix}axes", "array_axes", metavar="AXES", help="Axes of numpy arrays that name none, e.g. 't v c' or 'n c t v m'."),
-            click.option(f"--{prefix}layout", "array_layout", metavar="NAME", help="Layout of numpy arrays that name none; skelzoo layouts lists them."),
+            click.option(
+                f"--{prefix}layout",
+                "array_layout",
+                metavar="NAME",
+                help="Layout of numpy arrays that name none, and of tables with numbered joints; skelzoo layouts lists them.",
+            ),
         ):
             option(command)
         return command

@@ -207,6 +207,36 @@ def test_joints_that_tell_more_of_the_body_than_a_known_layout_are_kept(tmp_path
     assert found.layout.joints == tuple(joints) and skelzoo.coverage(found.layout, "kinect20").direct["LeftHand"] == "left_middle1" and not found.notes
 
 
+@pytest.mark.parametrize("pattern", ["{v}_{a}", "landmark_{v}_{a}", "{a}{v}", "{A}{v}", "{a}_{v}", "joint", "joint_id"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbered_joints_are_of_the_layout_that_is_given(tmp_path: Path, pattern: str, first: int) -> None:
+    clip, path = filmed(), tmp_path / "a.csv"
+    assert clip.scores is not None
+    cells = np.concatenate([clip.keypoints[0], clip.scores[0, ..., None]], -1)
+    if pattern.startswith("joint"):
+        write(path, [["frame", pattern, "x", "y", "score"]], [[t, v + first, *cells[t, v].tolist()] for t in range(clip.frames) for v in range(17)][::-1])
+    else:
+        names = [pattern.format(v=v + first, a=a, A=a.upper()) for v in range(17) for a in "xyv"]
+        write(path, [names[::-1]], [row[::-1] for row in cells.reshape(clip.frames, -1).tolist()])
+    assert find_files(tmp_path) == [path]
+    same(read(path, layout="coco17")[0], clip)
+    for given, more in ((None, ""), ("ntu25", ", and layout 'ntu25' has 25")):
+        with pytest.raises(ReadError, match=rf"its 17 joints have numbers for names, such as '\w+'{more}\. Say which .* coco17 or h36m17: --layout coco17 \("):
+            read(path, layout=given)
+
+
+def test_a_layout_that_is_given_leaves_names_alone_and_boxes_are_no_joints(tmp_path: Path) -> None:
+    same(read(wide(tmp_path / "a.csv", make_clip()), layout="utdmhad20")[0], make_clip())
+    joints = make_clip().layout.joints
+    rows = [[t, v, joint, *make_clip().keypoints[0, t, v].tolist()] for t in range(20) for v, joint in enumerate(joints)]
+    same(read(write(tmp_path / "a.csv", [["frame", "joint_id", "joint_name", *"xyz"]], rows))[0], make_clip())
+    names = [f"{a}{v}" for v in range(19) for a in "xyz"]
+    with pytest.raises(ReadError, match=r"its 19 joints have numbers for names, such as '0'\. No layout of skelzoo has as many; write their names instead"):
+        read(write(tmp_path / "a.csv", [names], [[0.5] * len(names)] * 9))
+    (tmp_path / "boxes.csv").write_text("frame,x1,y1,x2,y2\n1,2,3,4,5\n")
+    assert passed_over([tmp_path]) == [tmp_path / "boxes.csv"]
+
+
 def test_joints_of_no_layout_are_told_by_their_names(tmp_path: Path) -> None:
     clip = make_clip()
     names = [f"b_{j}" if j != "Head" else "b_Skull" for j in clip.layout.joints]

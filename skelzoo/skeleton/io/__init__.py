@@ -77,7 +77,7 @@ def read(
 
     Args:
         path: a file. Of a UI-PRMD pair give either file, of OpenPose's frames any, or their folder; of ASF/AMC give the ``.amc``.
-        layout: name of the layout of a numpy array whose file names none. Files of other formats say what their joints are, and keep them.
+        layout: name of the layout of a numpy array whose file names none, or of a table whose joints have numbers for names. Files of other formats say what their joints are, and keep them.
         axes: of a numpy array whose file names none, such as ``"t v c"``.
         fps: frames per second of a file that gives none; of one whose rate is less than 0.11 % off, as times of frames may tell it, in its place.
         fill_missing: fill joints that are NaN in numpy and parquet files, or empty cells of tables, see ``skelzoo.fill_missing``; they are refused otherwise.

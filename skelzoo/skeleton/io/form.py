@@ -19,7 +19,7 @@ class ArrayForm:
     """Speaks only where a file does not, and never against it.
 
     Attributes:
-        layout: name of the layout of arrays that name none.
+        layout: name of the layout of arrays that name none, and of tables whose joints have numbers for names.
         axes: of arrays that name none, such as ``"t v c"``.
         fps: of clips whose file gives no frame rate, or nearly this one, see ``SAME_RATE``.
         fill_missing: fill joints that are NaN in numpy and parquet files, or empty cells of tables, as ``skelzoo.fill_missing``; of one person those of empty frames too.

@@ -87,6 +87,15 @@ def known_part(names: Sequence[str]) -> list[str]:
     return [name for name in names if name in part]
 
 
+def numbered(names: Sequence[str]) -> list[int] | None:
+    """The places of joints that have numbers from 0 or 1 on for names, ``11`` or ``landmark_11``; None of others."""
+    found = [match for match in (re.fullmatch(r"(\D*)(\d+)", name) for name in names) if match]
+    numbers = [int(match[2]) for match in found]
+    first = min(numbers, default=2)
+    told = first < 2 and len({match[1] for match in found}) == 1 and sorted(numbers) == list(range(first, first + len(names)))
+    return [number - first for number in numbers] if told else None
+
+
 def _bare(names: Sequence[str]) -> list[str]:
     """Names as letters and digits alone, without the subject's, where there is one: ``P07:Head``."""
     subjects = {subject for name in names if (subject := name.rpartition(":")[0])}

@@ -30,10 +30,10 @@ from skelzoo.errors import DoubtWarning, LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import LARGEST, UTF16_MARKS, Floats, PathLike, build_clip, read_text
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
-from skelzoo.skeleton.io.joint_names import known_layout, known_part, layout_from_names
+from skelzoo.skeleton.io.joint_names import known_layout, known_part, layout_from_names, numbered
 from skelzoo.skeleton.io.table_columns import AXES, Columns, columns_of, joints_of, unique
 from skelzoo.skeleton.io.table_times import by_coming, by_number, by_time, clocks, rate
-from skelzoo.skeleton.layouts import Layout
+from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with
 
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:[.,]\d{3})+")
 
@@ -80,20 +80,21 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     """Read a table of joints.
 
     Args:
-        form: of it ``fill_missing``: fill empty cells, which are refused in 3-D otherwise, and those of frames without anyone where the table is of one person.
+        form: of it ``fill_missing``: fill empty cells, which are refused in 3-D otherwise, and those of frames without anyone where the table is of one person;
+            and ``layout``, where joints have numbers for names.
 
     Returns:
         One clip (M, T, V, C), 3-D in the table's unit with its axes, 2-D in its pixels; fps where a column of times tells it. 2-D joints with empty cells are
         (0, 0), not found, with score 0, unless they are filled.
 
     Raises:
-        ReadError: no columns of joints, joints whose names are not understood, rows of several videos, a coordinate without its column, cells that are no numbers, times of which
+        ReadError: no columns of joints, joints whose names are not understood or are numbers of no layout that is given, rows of several videos, a coordinate without its column, cells that are no numbers, times of which
             some are none, a frame twice, frames too far apart for a video, rows of other lengths than the header, and empty cells of 3-D joints; the message
             names line and column.
         ClipError: all zero.
     """
     path = Path(path)
-    table = _read_table(path)
+    table = _read_table(path, form.layout)
     keypoints, scores = table.keypoints, table.scores
     unknown, absent = (np.asarray(found) for found in (np.isnan(keypoints).any(-1), np.isnan(keypoints).all((-1, -2))))
     lost = unknown & ~absent[..., None]
@@ -113,8 +114,8 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     return [build_clip(keypoints, table.layout, fps=table.fps, scores=scores, name=name, fill=form.fill_missing, notes=table.notes)]
 
 
-def _read_table(path: Path) -> _Table:
-    """A table of joints with its empty cells."""
+def _read_table(path: Path, given: str | None) -> _Table:
+    """A table of joints with its empty cells; ``given`` is the layout of joints that have numbers for names."""
     try:
         rows = cells_of(read_text(path).splitlines())
     except csv.Error as error:
@@ -126,7 +127,7 @@ def _read_table(path: Path) -> _Table:
         raise ReadError(path, f"two columns are {columns.twice}", "Give every column a name of its own.")
     body = _Body(path, columns, rows)
     joints = joints_of(columns) if not columns.long else unique(body.texts("joint"))
-    layout, kept = _layout(joints, path)
+    layout, kept = _layout(joints, given, path)
     left = [joint for joint in joints if joint not in kept]
     if left:
         body.leave_out(left)
@@ -156,18 +157,31 @@ def _axes(columns: Columns, path: Path) -> str:
     return axes
 
 
-def _layout(joints: Sequence[str], path: Path) -> tuple[Layout, Sequence[str]]:
+def _layout(joints: Sequence[str], given: str | None, path: Path) -> tuple[Layout, Sequence[str]]:
     """The layout of joints of these names, and those that are its joints, in its order."""
     known = known_layout(part := joints) or known_layout(part := known_part(joints))
     if known is not None:
         layout, meant = known
         return layout, [part[meant.index(joint)] for joint in layout.joints]
+    places = numbered(joints)
+    if places is not None:
+        return _layout_of_numbers(joints, places, given, path)
     try:
         return layout_from_names(joints), joints
     except LayoutError as error:
         raise ReadError(
             path, f"its joints are not understood: {str(error)[:-1]}", "With that layout skelzoo.Clip(keypoints, layout) takes them as an array."
         ) from None
+
+
+def _layout_of_numbers(joints: Sequence[str], places: Sequence[int], given: str | None, path: Path) -> tuple[Layout, Sequence[str]]:
+    fits = layouts_with(len(joints))
+    if given in fits:
+        return get_layout(given), [joints[places.index(v)] for v in range(len(joints))]
+    other = f", and layout {given!r} has {len(get_layout(given))}" if given else ""
+    problem = f"its {len(joints)} joints have numbers for names, such as {joints[0]!r}{other}"
+    how = f"Say which layout they are of, {' or '.join(fits)}: --layout {fits[0]} (skelzoo.read(path, layout={fits[0]!r}))." if fits else ""
+    raise ReadError(path, problem, how or "No layout of skelzoo has as many; write their names instead, such as left_shoulder.")
 
 
 class _Body:

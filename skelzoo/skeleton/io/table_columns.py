@@ -14,6 +14,7 @@ _UNIT = re.compile(r"\s*[(\[](?:mm|cm|m|px|pixels?|s|ms|sec|seconds?)[)\]]\s*$",
 _LAST = re.compile(rf"(?P<joint>.+?){_PLACE}{_BETWEEN}(?P<what>[xyz]|{'|'.join(_SCORES)})[)\]]?", re.IGNORECASE)
 _FIRST = re.compile(rf"(?P<what>[xyz]|score|likelihood|confidence|visibility){_BETWEEN}(?P<joint>.+)", re.IGNORECASE)
 _GLUED = re.compile(rf"(?P<joint>.*?[A-Za-z0-9]){_PLACE}(?P<what>[XYZ])")
+_NUMBERED = re.compile(r"(?P<what>[xyzvc])_?(?P<joint>\d+)", re.IGNORECASE)
 _WORD = r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
 _NO_PLACE = re.compile(
     rf"{_WORD}(?i:rot|rotation|ori|orient|orientation|q|quat|quaternion|euler|angles?|vel|velocity|acc|acceleration)(?:[WXYZwxyz]?(?![A-Za-z]))"
@@ -24,10 +25,14 @@ WORDS = {
     "frame": ("frame", "frames", "frameid", "framenumber", "frameno", "frameindex", "frameidx", "framenum"),
     "person": ("person", "personid", "subject", "subjectid", "individual", "individuals", "trackid", "bodyid", "playerid", "skeletonid"),
     "joint": ("joint", "jointname", "bodypart", "bodyparts", "keypoint", "keypointname", "landmark", "landmarkname", "marker", "markername"),
+    "number": tuple(f"{what}{number}" for what in ("joint", "keypoint", "landmark", "bodypart", "marker") for number in ("id", "index", "idx", "no", "number")),
     "score": _SCORES,
     **{axis: (axis, f"pos{axis}", f"position{axis}", f"{axis}pos", f"coord{axis}") for axis in AXES},
 }
 """What a column of its own may be called, in small letters alone; of times see ``time_unit``."""
+
+FEW = 10
+"""Fewer points with numbers for names than this are no body, but the corners of boxes (x1, y1, x2, y2) and their like."""
 
 VIDEOS = re.compile(r"(video|file|clip|recording|session|sequence|seq|take|trial)(id|name|number|no|num|index|idx)?")
 """What a column may be called that names the video of a row, in small letters alone."""
@@ -83,6 +88,8 @@ class Columns:
     def without_strays(self) -> Columns:
         """Those of joints that have coordinates at all: a column may end in _c and be something else, or in X alone, as INDEX does. Beside places in space also without those in pictures."""
         self.joints = {key: row for key, row in self.joints.items() if set(row) & set(AXES) and not (len(row) == 1 and self.glued & set(row.values()))}
+        if sum(joint.isdecimal() for _, joint in self.joints) < FEW:
+            self.joints = {key: row for key, row in self.joints.items() if not key[1].isdecimal()}
         if any("z" in row for row in self.joints.values()):
             self.joints = {(person, joint): row for (person, joint), row in self.joints.items() if "z" in row or not _PICTURE.fullmatch(joint)}
         return self
@@ -118,8 +125,10 @@ def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
                 columns.unit = unit
         elif (found := _coordinate(cell)) is not None:
             columns.add("", *found, i)
-            if not any(pattern.fullmatch(_UNIT.sub("", cell.strip())) for pattern in (_LAST, _FIRST)):
+            if not any(pattern.fullmatch(_UNIT.sub("", cell.strip())) for pattern in (_LAST, _FIRST, _NUMBERED)):
                 columns.glued.add(i)
+    if "joint" not in columns.named and "number" in columns.named:
+        columns.named["joint"] = columns.named["number"]
     columns.without_strays().with_persons()
     told = columns.long or any({"x", "y"} <= set(row) for row in columns.joints.values())
     return columns if told else None
@@ -152,7 +161,7 @@ def _coordinate(cell: str) -> tuple[str, str] | None:
     text = _UNIT.sub("", cell.strip())
     if _NO_PLACE.search(text):
         return None
-    match = next((m for pattern in (_LAST, _FIRST, _GLUED) if (m := pattern.fullmatch(text))), None)
+    match = next((m for pattern in (_LAST, _FIRST, _GLUED, _NUMBERED) if (m := pattern.fullmatch(text))), None)
     if match is None:
         return None
     what = match["what"].casefold()
