@@ -68,6 +68,14 @@ def test_a_stream_gives_what_read_gives(name: str, tmp_path: Path) -> None:
     stream.close()
 
 
+@pytest.mark.parametrize("columns", [["frame", "joint", "x", "y", "z"], ["frame", "Head_x", "Head_y", "Head_z"]], ids=["long", "wide"])
+def test_parquet_of_a_table_of_joints_is_to_be_saved_as_csv(tmp_path: Path, columns: list[str]) -> None:
+    pa, pq = pytest.importorskip("pyarrow", reason="pyarrow is not installed"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table({name: [1, 2] for name in columns}), tmp_path / "a.parquet")
+    with pytest.raises(ReadError, match=r"holds a table of joints, .*Save it as CSV: .*read_parquet\('.*a\.parquet'\)\.to_csv\('a\.csv'\)"):
+        skelzoo.read(tmp_path / "a.parquet")
+
+
 def test_parquet_of_nested_lists_scores_and_pictures(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     clips = [make_clip(s, frames=4, persons=2, layout="coco17", channels=2) for s in range(3)]

@@ -25,6 +25,7 @@ from skelzoo.errors import ClipError, MissingDependencyError, ReadError, Skelzoo
 from skelzoo.skeleton.clip import Clip, label_of
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
+from skelzoo.skeleton.io.table_columns import columns_of
 from skelzoo.skeleton.layouts import get_layout
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def open_file(path: PathLike) -> pq.ParquetFile:
         raise _damaged(path, error) from error
     names = file.schema_arrow.names
     missing = [name for name in NEEDED if name not in names]
+    if missing and columns_of([names]) is not None:
+        how = f"Save it as CSV: python -c \"import pandas; pandas.read_parquet('{path}').to_csv('{Path(path).stem}.csv')\""
+        raise ReadError(path, "holds a table of joints, not clips, a row each", how)
     if missing:
         raise ReadError(path, f"has no column {', '.join(missing)}; it has {', '.join(names[:12])}", "docs/bulk.md lists the columns of a file of clips.")
     if not file.metadata.num_rows:
