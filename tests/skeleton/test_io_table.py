@@ -92,7 +92,8 @@ def test_decimal_commas_go_with_semicolons_whatever_other_columns_hold(tmp_path:
 @pytest.mark.parametrize(("form", "refused"), [
     (lambda x: f"{round(1000 * x):,}", True), (lambda x: f"{round(1000 * x):,}".replace(",", "."), True), (lambda x: f"{x:.3f}".replace(".", ","), False), (lambda x: f"{x + 5:.3f}".replace(".", ","), False),
     (lambda x: f"{x:.3f}".replace(".", ",").removesuffix("0"), False), (lambda x: f"{x + 9:.3f}".replace(".", ",").replace("9,0", "-9990"), False),
-], ids=["thousands", "points", "decimals", "all above one", "excel", "mark"])  # fmt: skip
+    (lambda x: "1" if x > 1 else f"{x:.3f}".replace(".", ","), False),
+], ids=["thousands", "points", "decimals", "all above one", "excel", "mark", "zeros"])  # fmt: skip
 @pytest.mark.parametrize("rows", [wide, long])
 def test_decimals_that_may_be_thousands_are_refused(tmp_path: Path, rows: Callable[..., Path], form: Callable[[float], str], refused: bool) -> None:
     clip = make_clip()
@@ -171,7 +172,8 @@ def test_rows_of_frames_in_disorder_and_joints_in_another_order_find_their_place
 
 
 BESIDE = {
-    **{f"{{j}}{name}": "" for name in ("_QX", "_OriX", "_ori_x", "_OrientationX", "OrientationX", "_rotX", ".rotation.x", "_VelX", "_q_x")},
+    **{",".join(f"{{j}}{name}{axis}" for axis in "XYZ"): "" for name in ("_Q", "_Ori", "_Orientation", "Orientation", "_rot", "_Vel", "_q_")},
+    **{",".join(f"{{j}}{name}{axis}" for axis in "xyz"): "" for name in ("_ori_", ".rotation.", "_quat_")},
     "{j}_ColorX,{j}_ColorY": "", "{j}_DepthSpaceX,{j}_DepthSpaceY": "",
     "CenterOfMass_x,CenterOfMass_y,CenterOfMass_z": "CenterOfMass", "Gaze_x,Gaze_y": "Gaze",
     ",".join(f"Prop{i}_{a}" for i in range(9) for a in "xyz"): ", ".join(f"Prop{i}" for i in range(8)) + " and 1 more",

@@ -53,6 +53,11 @@ def test_dates_and_durations_are_times(tmp_path: Path, time: Callable[[int], str
     assert found.fps == pytest.approx(30, rel=1e-3)
 
 
+def test_recordings_of_two_days_are_no_video(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"its 20 frames have times from .*, and are no video"):
+        read(wide(tmp_path / "a.csv", CLIP, extra=lambda t: {"time": f"2024-03-{2 + (t >= GAP):02d} 10:00:{t:02d}"}))
+
+
 @pytest.mark.parametrize("time", [lambda t: f"Sunday, {20 - t}", lambda t: f"2024-13-01 10:00:{t:02d}"], ids=["text", "no date"])
 def test_other_texts_are_counted_as_they_come_with_a_warning(tmp_path: Path, time: Callable[[int], str]) -> None:
     with pytest.warns(DoubtWarning, match=rf"a\.csv: the column 'time' holds no times that are understood, such as '{time(0)}', .*column frame"):

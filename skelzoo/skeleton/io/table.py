@@ -10,7 +10,7 @@ DeepLabCut     three rows of header (``scorer``, ``bodyparts``, ``coords``), fou
 Columns ``frame``, ``time`` or ``timestamp``, and ``person`` may stand beside them; others are passed over, but a table whose column ``video``, ``file`` or
 ``trial`` tells several is refused. Frames stand where their numbers or times put them,
 with empty ones between; the first is frame 0, whatever its number. Joints that are those of a layout of skelzoo, in any order, are brought into its order, and what stands beside
-them and for nothing more of the body is left out; others are understood as ``skelzoo.layout_from_names`` does.
+them and for nothing more of the body is left out; others are understood as ``skelzoo.layout_from_names`` does; numbers are joints of the layout that is given.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
         (0, 0), not found, with score 0, unless they are filled.
 
     Raises:
-        ReadError: no columns of joints, joints whose names are not understood or are numbers of no layout that is given, rows of several videos, a coordinate without its column, cells that are no numbers, times of which
+        ReadError: no columns of joints, joints whose names are not understood or are numbers of no layout that is given, rows of several videos, a coordinate without its column, cells that are no numbers or may be thousands, times of which
             some are none, a frame twice, frames too far apart for a video, rows of other lengths than the header, and empty cells of 3-D joints; the message
             names line and column.
         ClipError: all zero.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 AXES = "xyz"
 _SCORES = ("score", "likelihood", "confidence", "conf", "visibility", "probability", "c", "v", "p")
@@ -104,11 +104,14 @@ class Columns:
 
 def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
     """The columns of a table by its first rows; None if they are no header of joints."""
-    if rows and len(rows[0]) == 2 and rows[0][0].casefold() == "sep=":  # Excel's line that names the separator
-        columns = columns_of(rows[1:])
-        return columns and replace(columns, header=columns.header + 1)
-    if not rows:
-        return None
+    above = int(bool(rows) and [cell.casefold() for cell in rows[0]] == ["sep=", ""])  # Excel's line that names the separator
+    columns = _columns_of(rows[above:]) if rows[above:] else None
+    if columns is not None:
+        columns.header += above
+    return columns
+
+
+def _columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
     first = [row[0].strip().casefold() if row else "" for row in rows[:4]]
     if first[0] == "scorer" and "bodyparts" in first and "coords" in first:
         return _deeplabcut(rows[: first.index("coords") + 1])
