@@ -53,7 +53,7 @@ def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool
 
     Args:
         clip: as it is given.
-        keypoints: (M, T, V, C) of a contract's layout, as its steps get them.
+        keypoints: (M, T, V, C) of a contract's layout, before a picture is made of 3-D ones.
         any_axis: whether the steps turn bodies upright.
         filled: whether the steps fill joints at zero.
     """
@@ -168,9 +168,7 @@ def _spine(bodies: FloatArray, layout: Layout, clip: Clip) -> str | None:
     spine /= max(float(np.linalg.norm(spine)), 1e-12)
     if len(spine) == 2:
         if spine[1] <= UPRIGHT:
-            return _sideways(spine) if clip.channels == 2 else None
-        if clip.channels == 3:
-            return _of_spine("down", "y axis points up", f"{_up(clip, '-y', 'keypoints * [1, -1, -1]')}, and shares of a picture without z")
+            return _sideways(spine)
         return _of_spine("down", "y axis of 2-D joints points down, as pixels do", "If y points up in your data, give keypoints * [1, -1]")
     x, y, z = spine
     if y < -UPRIGHT:

@@ -164,8 +164,9 @@ def prepare_doubtfully(clip: Clip, contract: Contract) -> tuple[FloatArray, tupl
     """``prepare``, and what it would warn of, for callers with many clips."""
     _check_depth(clip, contract.channels)
     given, clip = clip, remap(clip, contract.layout, contract.min_coverage)
-    keypoints = _take_channels(_present_persons(clip, contract), contract.channels, clip.name)
-    doubts = odd_joints(given, keypoints, get_layout(contract.layout), {"step": "stand_upright"} in contract.steps, {"step": "fill_gaps"} in contract.steps)
+    joints = _present_persons(clip, contract)
+    keypoints = _take_channels(joints, contract.channels, clip.name)
+    doubts = odd_joints(given, joints, get_layout(contract.layout), {"step": "stand_upright"} in contract.steps, {"step": "fill_gaps"} in contract.steps)
     doubts += odd_frames(given, contract)
     frames = int(keypoints.any(axis=(0, 2, 3)).sum())
     if frames < contract.min_frames:

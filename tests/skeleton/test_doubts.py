@@ -18,6 +18,7 @@ from skelzoo.skeleton.procedural import make
 
 RESAMPLE = {"step": "resample", "frames": 16}
 SPACE, PICTURE = Contract("kinect20", 3, 1, 16, (RESAMPLE,)), Contract("coco17", 2, 1, 16, ({"step": "fill_gaps"}, RESAMPLE))
+SEEN = Contract("kinect20", 2, 1, 16, PICTURE.steps)
 
 
 def told(clip: Clip, contract: Contract = SPACE) -> list[str]:
@@ -28,16 +29,17 @@ def told(clip: Clip, contract: Contract = SPACE) -> list[str]:
     return [str(w.message) for w in caught]
 
 
+@pytest.mark.parametrize("contract", [SPACE, SEEN], ids=["3-D", "2-D"])
 @pytest.mark.parametrize(("turn", "says"), [
     ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], None), ([[1, 0, 0], [0, -1, 0], [0, 0, -1]], "[1, -1, -1]"),
     ([[1, 0, 0], [0, 0, 1], [0, -1, 0]], "[..., [0, 2, 1]] * [1, 1, -1]"), ([[1, 0, 0], [0, 0, -1], [0, 1, 0]], "[..., [0, 2, 1]] * [1, -1, 1]"),
     ([[0, -1, 0], [1, 0, 0], [0, 0, 1]], "[..., [1, 0, 2]] * [-1, 1, 1]"), ([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], "[..., [1, 0, 2]] * [1, -1, 1]"),
 ])  # fmt: skip
-def test_bodies_that_do_not_stand_along_y_are_warned_of(turn: list[list[int]], says: str | None) -> None:
-    """And what is advised puts them back."""
+def test_bodies_that_do_not_stand_along_y_are_warned_of(turn: list[list[int]], says: str | None, contract: Contract) -> None:
+    """Also by models of 2-D joints, which see them from the front; and what is advised puts them back."""
     clip = make("squat", frames=20)
     turned = clip.replace(keypoints=clip.keypoints @ np.array(turn, np.float32))
-    found = told(turned)
+    found = told(turned, contract)
     assert [says in text for text in found if says] == ([True] if says else []) and len(found) == bool(says)
     if says:
         order = next((o for o in ([0, 2, 1], [1, 0, 2]) if str(o) in says), [0, 1, 2])
@@ -72,9 +74,6 @@ def test_pictures_upside_down_are_warned_of() -> None:
     assert not told(clip, PICTURE)
     with pytest.warns(UserWarning, match=r"points down, as pixels do.*\* \[1, -1\]"):
         prepare(clip.replace(keypoints=clip.keypoints * np.float32([1, -1])), PICTURE)
-    body = make("squat", frames=40)
-    with pytest.warns(UserWarning, match=r"y axis points up.*\* \[1, -1, -1\]"):
-        prepare(body.replace(keypoints=body.keypoints * np.float32([1, -1, -1])), Contract("kinect20", 2, 1, 16, PICTURE.steps))
 
 
 @pytest.mark.parametrize(("turn", "says"), [
