@@ -207,6 +207,7 @@ ODD: dict[str, Callable[[], object]] = {
     "a recording of two minutes": lambda: walk(frames=3600),
     "pixels beside a depth": lambda: walk(lambda x: np.stack([320 + 200 * x[..., 0], 400 - 200 * x[..., 1], 2500 + 1000 * x[..., 2]], axis=-1)),
     "shares of a picture": lambda: walk(lambda x: x / [1920, 1080], "coco17"),
+    "shares of a picture with a depth": lambda: walk(lambda x: np.dstack([x / [1920, 1080], x[..., :1] / 1920 - 0.5]), "coco17"),
     "2-D joints at (-1, -1)": lambda: walk(lambda x: put(x, (slice(10, 30), 9), -1), "coco17"),
     "guesses with a score of 0": guess,
     "y of a picture that points up": lambda: walk(lambda x: [0, 1080] + x * [1, -1], "coco17"),

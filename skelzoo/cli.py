@@ -144,7 +144,9 @@ def embed_command(
     if out is not None and output is None:
         from skelzoo.inference.store import SHARD, Job
 
-        job = Job(model, dtype, select_persons, shard_size or SHARD, parquet, form.layout, form.axes, form.fps, window, step, form.fill_missing, form.up)
+        job = Job(
+            model, dtype, select_persons, shard_size or SHARD, parquet, form.layout, form.axes, form.fps, window, step, form.fill_missing, form.up, form.image_size,
+        )  # fmt: skip
         embed_to_store(job, paths, out, devices or device, workers, compile, batch_size, extend)
         return
     if output is None or out is not None or devices or workers or shard_size or parquet or extend:

@@ -33,17 +33,29 @@ def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[
     def add(verb: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(verb)
         def command(
-            *args: Any, array_layout: str | None, array_axes: str | None, array_fps: float | None, fill_missing: bool, up: str | None, **others: Any
+            *args: Any,
+            array_layout: str | None,
+            array_axes: str | None,
+            array_fps: float | None,
+            fill_missing: bool,
+            up: str | None,
+            image_size: str | None,
+            **others: Any,
         ) -> None:
             from skelzoo.skeleton.io.form import ArrayForm
 
-            verb(*args, form=ArrayForm(array_layout, array_axes, array_fps, fill_missing, up), **others)
+            verb(*args, form=ArrayForm(array_layout, array_axes, array_fps, fill_missing, up, image_size), **others)
 
         for option in (
             click.option(
                 "--fill-missing",
                 is_flag=True,
                 help="Fill NaN joints of numpy and parquet files, and empty cells of tables, by interpolation over time; else such clips are refused.",
+            ),
+            click.option(
+                "--image-size",
+                metavar="SIZE",
+                help="Width and height of the picture of a pose estimator's joints, e.g. 1280x720: x and y that are shares of it become pixels, without z.",
             ),
             click.option("--up", metavar="AXIS", help="Axis of 3-D files that points up: y, z, x, -y, -z or -x; joints are rotated so that it becomes y."),
             click.option(f"--{prefix}fps", "array_fps", type=float, metavar="FPS", help="Frames per second of files that give none."),

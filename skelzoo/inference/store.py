@@ -55,7 +55,7 @@ class Job:
         parquet: also write ``embeddings.parquet``.
         array_layout, array_axes, array_fps: what files may leave open, ``layout``, ``axes`` and ``fps`` of ``skelzoo.read``.
         window, step: of the windows that every clip is cut into, and from the start of one to the next, as ``skelzoo.windows``; None leaves clips whole.
-        fill_missing, up: as ``skelzoo.read``.
+        fill_missing, up, image_size: as ``skelzoo.read``.
 
     Raises:
         ClipError: a window or step that is no whole number of at least 1, or a step alone.
@@ -73,6 +73,7 @@ class Job:
     step: Length | None = None
     fill_missing: bool = False
     up: str | None = None
+    image_size: str | None = None
 
     def __post_init__(self) -> None:
         check_window(self.window, self.step)
@@ -80,7 +81,7 @@ class Job:
     @property
     def form(self) -> ArrayForm:
         """What files may leave open, in one; errors as ``ArrayForm``."""
-        return ArrayForm(self.array_layout, self.array_axes, self.array_fps, self.fill_missing, self.up)
+        return ArrayForm(self.array_layout, self.array_axes, self.array_fps, self.fill_missing, self.up, self.image_size)
 
 
 @dataclass(frozen=True)

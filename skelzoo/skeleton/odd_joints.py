@@ -58,7 +58,7 @@ def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool
         filled: whether the steps fill joints at zero.
     """
     bodies = clip.keypoints[is_present(clip.keypoints)]
-    order, screen = _order(bodies, clip.layout), _screen(bodies, clip.layout)
+    order, screen = _order(bodies, clip.layout), _screen(bodies, clip.layout) or _flat(bodies, clip.layout)
     found = [(order, ""), (screen, ""), (None if filled else _lost(clip), ""), (_pictures(clip), ""), (_minus(clip), ""), (_guessed(clip), "")]
     if not (order or screen):  # joints in another order or space are no spine and no feet: what these tell would mislead
         spine = None if any_axis else _spine(keypoints[is_present(keypoints)], layout, clip)
@@ -109,7 +109,7 @@ def _pictures(clip: Clip) -> str | None:
     if clip.channels == 3 or max(-clip.keypoints.min(), clip.keypoints.max()) > SHARES:
         return None
     return (
-        f"the 2-D coordinates are all within -{SHARES} to {SHARES}, as shares of a picture are. Give pixels, keypoints * (width, height), "
+        f"the 2-D coordinates are all within -{SHARES} to {SHARES}, as shares of a picture are. {_PIXELS}, or give keypoints * (width, height), "
         "so that x and y have one unit; if they have, all is well."
     )
 
@@ -154,6 +154,30 @@ def _screen(bodies: FloatArray, layout: Layout) -> str | None:
         "x and y look like pixels of a depth camera, and z like its depth in millimetres, which give no body in space. Unproject them: "
         "X = (x - cx) * z / f, Y = -(y - cy) * z / f, Z = -z (z in a mirrored picture), with the camera's centre and focal length in pixels; docs/preparation.md has those of Kinect."
     )
+
+
+def are_shares(bodies: FloatArray, layout: Layout) -> bool:
+    """Whether x and y of 3-D bodies (B, V, 3) are rather shares of a picture, y down, or turned upright with z: hips and shoulders are in it, as nobody's in metres are."""
+    weights = mixes(layout, ("hip_center", "shoulder_center"))
+    if weights is None or not len(bodies) or (layout.dimensions == 3 and "hip_center" in layout.own.values()):
+        return False
+    hips, shoulders = np.median(weights @ bodies, axis=0) * (1, np.sign(bodies[..., 1].mean()), 1)
+    x, y, z = hips - shoulders
+    inside = min(*hips[:2], *shoulders[:2]) > 0 and max(hips[0], *shoulders[:2]) < 1 and max(hips[1], abs(hips[2]), abs(shoulders[2])) < SHARES
+    return bool(inside and y > -abs(x) and abs(z) < 2 * np.hypot(x, y))
+
+
+def _flat(bodies: FloatArray, layout: Layout) -> str | None:
+    """Whether x and y of 3-D bodies are shares of a picture."""
+    if bodies.shape[2] == 2 or not are_shares(bodies, layout):
+        return None
+    return (
+        f"x and y look like shares of a picture, as MediaPipe's landmarks are, which with its z are no body in space. {_PIXELS}, without --up, or give "
+        "keypoints[..., :2] * (width, height), to a model whose name ends in -2d; 3-D models take its world landmarks. If these are of space, all is well."
+    )
+
+
+_PIXELS = "Read the file with --image-size 1280x720, the picture's width and height in pixels (image_size='1280x720' in skelzoo.read)"
 
 
 def _spine(bodies: FloatArray, layout: Layout, clip: Clip) -> str | None:

@@ -19,7 +19,7 @@ from skelzoo.inference import bulk
 from skelzoo.inference.bulk import embed_store
 from skelzoo.inference.store import Job, open_store
 
-ADDED = ("window", "step", "fill_missing", "up")
+ADDED = ("window", "step", "fill_missing", "up", "image_size")
 """What stores of earlier versions do not say."""
 
 

@@ -143,6 +143,25 @@ def test_shares_of_a_picture_are_warned_of(beyond: float) -> None:
     assert not told(clip.replace(keypoints=clip.keypoints - clip.keypoints.max((0, 1, 2)) + 1), PICTURE), "pixels from the opposite corner, up to 1"
 
 
+def landmarks(clip: Clip) -> np.ndarray:
+    """As MediaPipe has them: shares of a picture, and a depth from the hips on."""
+    depth = np.random.default_rng(0).normal(scale=0.1, size=clip.keypoints.shape[:3])
+    return np.concatenate([clip.keypoints / np.float32([1920, 1080]), depth[..., None]], -1)
+
+
+@pytest.mark.parametrize("contract", [SPACE, PICTURE], ids=["3-D", "2-D"])
+@pytest.mark.parametrize("turn", [[1, 1, 1], [1, -1, -1]], ids=["as it is", "turned upright"])
+def test_shares_of_a_picture_with_a_depth_are_warned_of_and_not_their_axes(turn: list[int], contract: Contract) -> None:
+    """Metres are not, whatever is up: of a child beside the origin of the room, and of a lifter's, centred on the hips."""
+    clip = film(make("squat", frames=40), 0)
+    (text,) = told(clip.replace(keypoints=landmarks(clip) * turn, image_size=None), contract)
+    assert "x and y look like shares of a picture" in text and "--image-size" in text and "--up -y" not in text
+    body = skelzoo.remap(make("wave", frames=40), "coco17")
+    for metres in (0.6 * body.keypoints + np.float32([0.5, -0.05, 0.9]), body.keypoints - body.keypoints[:, :, 11:13].mean(2, keepdims=True)):
+        for up in ([0, 1, 2], [0, 2, 1]):
+            assert not [text for text in told(body.replace(keypoints=metres[..., up] * turn), contract) if "shares" in text]
+
+
 def test_joints_at_minus_one_in_pictures_are_warned_of_and_set_to_zero_as_advised() -> None:
     clip = film(make("walk", frames=40), 0)
     keypoints = lose(clip.keypoints)

@@ -14,6 +14,7 @@ from tiny import CONTRACT, make_clip, make_encoder
 import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import AxesError, ClipError, DoubtWarning, LayoutError, ReadError, SkelzooError
+from skelzoo.learn.cameras import film
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.io.corpus import read_table
 from skelzoo.skeleton.io.form import ArrayForm
@@ -193,6 +194,34 @@ def test_no_axis_of_joints_points_up_so(tmp_path: Path, keypoints: FloatArray, u
     np.save(tmp_path / "a.npy", keypoints)
     with pytest.raises(error, match=message):
         skelzoo.read(tmp_path / "a.npy", layout="kinect20" if keypoints.shape[-1] == 3 else "coco17", up=up)
+
+
+@pytest.mark.filterwarnings("default")
+def test_shares_of_a_picture_become_pixels_of_the_size_that_is_said(tmp_path: Path) -> None:
+    """With a depth beside them and without; pixels stay as they are."""
+    model, clip = "skeletonmae-openskel-2d", film(make("wave", frames=30), 0).replace(scores=None)
+    size, (height, width) = "1920x1080", clip.image_size or (0, 0)
+    shares = clip.keypoints[0] / [width, height]
+    for name, places in (("px", clip.keypoints[0]), ("xy", shares), ("xyz", np.dstack([shares, shares.mean(2) / 9 - 0.05]))):
+        header = [f"{joint.upper()}_{axis}" for joint in clip.layout.joints for axis in "xyz"[: places.shape[2]]]
+        np.savetxt(tmp_path / f"{name}.csv", places.reshape(30, -1), delimiter=",", header=",".join(header), comments="")
+        (read,) = skelzoo.read(tmp_path / f"{name}.csv", image_size=size)
+        assert np.allclose(read.keypoints, clip.keypoints, atol=1e-2) and (read.image_size, bool(read.notes)) == ((1080, 1920), name != "px")
+        assert ("--image-size 1280x720" in run("embed", model, tmp_path / f"{name}.csv", "-o", tmp_path / "v.npy").stderr) == (name != "px")
+        assert run("embed", model, tmp_path / f"{name}.csv", "-o", tmp_path / f"{name}.npy", "--image-size", size).stderr == ""
+        assert np.allclose(np.load(tmp_path / f"{name}.npy"), np.load(tmp_path / "px.npy"), atol=1e-3)
+    store = ("embed", model, tmp_path / "xyz.csv", "--out", tmp_path / "store")
+    assert run(*store, "--image-size", size).exit_code == 0 and 'its image_size is "1920x1080", now it is null' in run(*store).stderr
+
+
+@pytest.mark.parametrize(("joints", "size", "message"), [
+    (make_clip(frames=30), "1280x720", "its joints are 3-D and no shares of a picture"), (film(make_clip(frames=30), 0), "1280x720", "a picture of 1920x1080"),
+    (film(make_clip(frames=30), 0), "1280 x 720", "image_size is '1280 x 720'.*such as 1280x720"), (film(make_clip(frames=30), 0), (720, 1280), r"image_size is \(720, 1280\)"),
+])  # fmt: skip
+def test_no_picture_is_of_that_size(tmp_path: Path, joints: skelzoo.Clip, size: str, message: str) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", joints)
+    with pytest.raises(ClipError, match=message):
+        skelzoo.read(tmp_path / "a.npz", image_size=size)
 
 
 def with_gap(frames: int = 30, seed: int = 0) -> FloatArray:

@@ -71,7 +71,14 @@ _BUILD = "Or load the numbers yourself (numpy) and build skelzoo.Clip(keypoints,
 
 
 def read(
-    path: PathLike, *, layout: str | None = None, axes: str | None = None, fps: float | None = None, fill_missing: bool = False, up: str | None = None
+    path: PathLike,
+    *,
+    layout: str | None = None,
+    axes: str | None = None,
+    fps: float | None = None,
+    fill_missing: bool = False,
+    up: str | None = None,
+    image_size: str | None = None,
 ) -> list[Clip]:
     """Read a skeleton file of any supported format.
 
@@ -83,6 +90,8 @@ def read(
         fill_missing: fill joints that are NaN in numpy and parquet files, or empty cells of tables, see ``skelzoo.fill_missing``; they are refused otherwise.
         up: axis of a 3-D file of any format that points up: ``"y"``, ``"z"``, ``"x"``, ``"-y"``, ``"-z"`` or ``"-x"``. The joints are rotated so that it becomes y, and nothing
             else turns them; None takes what is known of the format, and y of arrays and tables.
+        image_size: width and height in pixels of the picture that a pose estimator's joints were found in, ``"1280x720"``. Where x and y are shares of it, as MediaPipe's landmarks
+            are, they become pixels, and z is left out.
 
     Returns:
         The clips of the file, most often one; 3-D in metres with y up, a pose estimator's in pixels with y down. Named after the file, labelled where its name or
@@ -90,10 +99,10 @@ def read(
 
     Raises:
         ReadError: no such file, empty, unknown or unsupported format, content that contradicts the suffix, damage.
-        ClipError: NaN, or all coordinates zero; a layout or frame rate that the file contradicts, or that is none; 2-D joints where ``up`` is given.
+        ClipError: NaN, or all coordinates zero; a layout frame rate or size of a picture that the file contradicts, or that is none; 2-D joints where ``up`` is given, 3-D ones in space where ``image_size`` is.
         LayoutError, AxesError: no such layout, or axes that are not understood, ``up`` among them.
     """
-    return read_formed(path, ArrayForm(layout, axes, fps, fill_missing, up))
+    return read_formed(path, ArrayForm(layout, axes, fps, fill_missing, up, image_size))
 
 
 def read_formed(path: PathLike, form: ArrayForm) -> list[Clip]:
