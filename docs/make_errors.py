@@ -197,6 +197,7 @@ ODD: dict[str, Callable[[], object]] = {
     "left and right exchanged": lambda: walk(lambda x: x * [-1, 1, 1]),
     "joints in another order": lambda: walk(lambda x: x[:, ::-1]),
     "joints lost at the origin": lambda: walk(lambda x: put(x, (slice(20, 25), slice(4, 8)), 0)),
+    "joints that are not found at -9999": lambda: walk(lambda x: put(x, (slice(20, 25), 7), -9999)),
     "the hips taken off in every frame": lambda: walk(lambda x: x - x[:, :1]),
     "a clip padded by its last frame": lambda: walk(lambda x: put(x, slice(30, None), x[30])),
     "a clip padded by itself": lambda: walk(lambda x: np.concatenate([x[:40], x[:40]])),

@@ -125,6 +125,26 @@ def test_joints_lost_far_from_the_origin_turn_no_body() -> None:
     assert ["jump to exactly" in text for text in told(clip.replace(keypoints=keypoints))] == [True]
 
 
+@pytest.mark.parametrize("where", [(0, slice(8, 13), 7), (0, slice(None), 7), (0, slice(8, 13))], ids=["for some frames", "always", "all joints"])
+def test_numbers_for_joints_that_were_not_found_are_warned_of(where: tuple[object, ...]) -> None:
+    """Here in millimetres, with a joint and frame; where they are filled as advised, nothing is said."""
+    clip = make("walk", frames=40)
+    keypoints = 1000 * clip.keypoints + np.float32([0, 0, 3500])
+    keypoints[where] = -9999
+    frame = 0 if where[1] == slice(None) else 8
+    (text,) = [text for text in told(clip.replace(keypoints=keypoints)) if "a number such as -9999" in text]
+    assert f"joint {clip.layout.joints[7 if len(where) == 3 else 0]!r} in frame {frame}, at (-9999.0, -9999.0, -9999.0)." in text
+    keypoints[where] = np.nan
+    if where[1] != slice(None):
+        assert not told(clip.replace(keypoints=skelzoo.fill_missing(keypoints)))
+
+
+def test_a_joint_that_is_none_of_the_body_may_be_anywhere() -> None:
+    clip = make("walk", frames=40)
+    layout = skelzoo.make_layout("mine", {**{j: clip.layout.own[j] for j in clip.layout.joints}, "Camera": None}, [*clip.layout.parents, None])
+    assert not told(Clip(np.concatenate([clip.keypoints[0], np.full((40, 1, 3), 99)], 1), layout))
+
+
 @pytest.mark.parametrize("order", ["utdmhad20", "backwards"])
 def test_joints_in_another_order_are_warned_of_and_not_their_axes(order: str) -> None:
     clip = make("walk", frames=40)
