@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +77,7 @@ class Labels:
             self.used.add(key)
             label, group, problem = self.rows[key].label, self.rows[key].group, ""
         else:
-            label, problem = self._label(file, where, own or "")
+            label, problem = self._label(file, where, composed(own or ""))
             group = ""
         if self.find_group and not problem:
             group = self.find_group(where)
@@ -155,7 +156,7 @@ def read_table(path: str | Path) -> dict[str, Row]:
         if not any(cell.strip() for cell in cells):
             continue
         line = dict(zip(columns, cells, strict=False))
-        name, label, group = (line.get(column, "").strip() for column in ("file", "label", "group"))
+        name, label, group = (composed(line.get(column, "")).strip() for column in ("file", "label", "group"))
         key, row = _key(name), Row(label, group)
         if not (name and label and (group or "group" not in columns)):
             raise TrainingError(f"{path}, line {number}: a place is empty. Give file, label and, where there is such a column, group in every row.")
@@ -166,13 +167,18 @@ def read_table(path: str | Path) -> dict[str, Row]:
 
 def _key(path: str) -> str:
     """A path as rows are found by it, whichever way its slashes lean."""
-    return Path(path.replace("\\", "/")).as_posix()
+    return Path(composed(path).replace("\\", "/")).as_posix()
+
+
+def composed(text: str) -> str:
+    """A name as one text, however its letters with marks are made: Macs write ü as u and a mark, and it looks the same."""
+    return unicodedata.normalize("NFC", text)
 
 
 def class_folder(file: str, paths: list[str]) -> str:
     """The class of a recording by its folder: the first folder below that of the paths in which it lies; "" for none."""
     places = [inside(file, path) for path in paths if Path(path).is_dir() and Path(file).is_relative_to(path)]
-    return places[0].parts[0] if places and len(places[0].parts) > 1 else ""
+    return composed(places[0].parts[0]) if places and len(places[0].parts) > 1 else ""
 
 
 def inside(file: str, path: str) -> Path:
@@ -183,12 +189,12 @@ def inside(file: str, path: str) -> Path:
 def finder(pattern: str) -> Callable[[str], str]:
     """A text -> what a regular expression's first bracketed part, or all of it, fits there; "" for nothing."""
     try:
-        compiled = re.compile(pattern)
+        compiled = re.compile(composed(pattern))
     except re.error as error:
         raise TrainingError(f"{pattern!r} is no regular expression ({error}). Example: 'person(\\d+)'.") from error
 
     def find(text: str) -> str:
-        found = compiled.search(text)
+        found = compiled.search(composed(text))
         return "" if found is None else (found[1] or "" if compiled.groups else found[0])
 
     return find

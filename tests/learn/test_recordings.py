@@ -9,7 +9,8 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -142,6 +143,21 @@ def test_tables_as_spreadsheets_save_them(recordings: Path, tmp_path: Path, sepa
     table.write_bytes("\r\n".join(lines).encode(encoding))
     clips, refused = found(recordings, table=table)
     assert not refused and [(c.clip.label, c.group) for c in clips] == [(row["label"], row["group"]) for row in rows]
+
+
+@pytest.mark.parametrize(("here", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_that_look_alike_are_one(tmp_path: Path, here: Literal["NFC", "NFD"], there: Literal["NFC", "NFD"]) -> None:
+    """As Macs write them and as others do: files and tables, classes and groups."""
+    (one, label), other = (normalize(here, name) for name in ("Müller", "Übung")), normalize(there, "Müller")
+    for folder, name in ((label, one), (normalize(there, label), f"2 {other}")):
+        (tmp_path / "takes" / folder).mkdir(parents=True)
+        skelzoo.save_clips(tmp_path / "takes" / folder / f"{name}.npz", make_clip().replace(label=None, name="take"))
+    by_folder, refused = found(tmp_path / "takes", f"(M{normalize(there, 'ü')}ller)")
+    assert not refused and {(c.clip.label, c.group) for c in by_folder} == {("Übung", "Müller")}
+    files = [normalize(there, path.relative_to(tmp_path / "takes").as_posix()) for path in (tmp_path / "takes").rglob("*.npz")]
+    (tmp_path / "labels.csv").write_text("file,label,group\n" + "".join(f"{f},{name},{name}\n" for f, name in zip(files, (one, other), strict=True)), "utf-8")
+    by_table, refused = found(tmp_path / "takes", table=tmp_path / "labels.csv")
+    assert not refused and [(c.clip.label, c.group) for c in by_table] == [("Müller", "Müller")] * 2
 
 
 def test_a_row_of_a_recording_that_is_refused_is_not_said_to_name_none(recordings: Path, tmp_path: Path) -> None:
