@@ -12,7 +12,7 @@ from skelzoo.errors import CoverageError, LayoutError
 LIMBS = "shoulder elbow wrist hip knee ankle"
 TRACKERS = {
     "azure": (
-        "PELVIS SPINE_NAVEL SPINE_CHEST NECK HEAD NOSE",
+        "PELVIS SPINE_NAVAL SPINE_CHEST NECK HEAD NOSE",
         "CLAVICLE SHOULDER ELBOW WRIST HAND HANDTIP THUMB HIP KNEE ANKLE FOOT EYE EAR",
         "{1}_{0}",
         "LEFT RIGHT",
@@ -44,11 +44,20 @@ def test_names_of_trackers_become_kinect20_without_parents(kind: str) -> None:
 def test_azures_face_gives_coco_and_parents_the_spine() -> None:
     joints = names("azure")
     assert coverage(layout_from_names(joints), "coco17").share == 1
-    chain = {"SPINE_NAVEL": "PELVIS", "SPINE_CHEST": "SPINE_NAVEL", "NECK": "SPINE_CHEST"}
+    chain = {"SPINE_NAVAL": "PELVIS", "SPINE_CHEST": "SPINE_NAVAL", "NECK": "SPINE_CHEST"}
     up = {j: chain.get(j, layout_from_names(joints).joints[p] if p >= 0 else None) for j, p in zip(joints, layout_from_names(joints).parents, strict=True)}
     layout = layout_from_names(joints, [up[j] for j in joints], name="azure32")
-    assert layout.name == "azure32" and set(dict(layout.points["spine_mid"])) == {"SPINE_NAVEL", "SPINE_CHEST"}
+    assert layout.name == "azure32" and set(dict(layout.points["spine_mid"])) == {"SPINE_NAVAL", "SPINE_CHEST"}
     assert up["HAND_LEFT"] == "WRIST_LEFT" and up["SHOULDER_LEFT"] == "NECK" and up["CLAVICLE_LEFT"] == "PELVIS"
+
+
+def test_azures_layout_is_what_its_names_are_taken_for() -> None:
+    """Its manual's spelling of the navel, which is not its programs', is a name like others."""
+    azure = get_layout("azurekinect32")
+    told = layout_from_names([joint.replace("NAVEL", "NAVAL") for joint in azure.joints])
+    assert told is not azure and told.mirror_permutation == azure.mirror_permutation and set(told.points) == set(azure.points)
+    assert all(told.point(point) == pytest.approx(azure.point(point)) for point in azure.points)
+    assert (azure.joints[26], azure.joints[azure.parents[4]], azure.joints[azure.parents[10]]) == ("HEAD", "SPINE_CHEST", "WRIST_LEFT")
 
 
 def test_the_report_says_what_each_name_became() -> None:
