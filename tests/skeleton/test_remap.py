@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tiny import make_clip
 
-from skelzoo import Clip, Layout, coverage, get_layout, list_layouts, make_layout, remap
+from skelzoo import Clip, Layout, coverage, get_layout, layout_from_names, list_layouts, make_layout, remap
 from skelzoo.errors import CoverageError, LayoutError
+from skelzoo.skeleton.procedural import make
 
 PAIRS = [(a, b) for a in list_layouts() for b in ("kinect20", "ntu25", "coco17") if coverage(a, b).share >= 0.75]
 
@@ -45,6 +46,25 @@ def test_a_moved_and_turned_body_stays_one_body(source: str, target: str) -> Non
     turn, shift = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0], np.array([3.0, -2.0, 1.0])
     moved = remap(clip.replace(keypoints=clip.keypoints @ turn + shift), target)
     np.testing.assert_allclose(moved.keypoints, remap(clip, target).keypoints @ turn + shift, atol=1e-4)
+
+
+@pytest.mark.parametrize("motion", ["walk", "squat", "kick"])
+def test_a_head_that_is_lacking_is_put_above_the_neck(motion: str) -> None:
+    """As of OpenCap's markers, here of a body whose head is known."""
+    names = [
+        "Neck",
+        "midHip",
+        *(f"{side}{part}" for side in "RL" for part in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "BigToe", "SmallToe", "Heel")),
+    ]
+    report = coverage(layout_from_names(names), "kinect20")
+    assert report.share == 0.85 and set(report.estimated) == {"Head", "LeftHand", "RightHand"} and not report.missing
+    clip = remap(make(motion, frames=20), "kinect20")
+    bare = {"Hat" if point == "head" else joint: None if point == "head" else point for joint, point in clip.layout.own.items()}
+    headless = make_layout("headless", bare, list(clip.layout.parents))
+    hips, neck, head = (clip.keypoints[:, :, clip.layout.index(j)] for j in ("HipCenter", "ShoulderCenter", "Head"))
+    found = remap(clip.replace(layout=headless), "kinect20").keypoints[:, :, clip.layout.index("Head")]
+    off, trunk = np.linalg.norm(found - head, axis=-1), np.linalg.norm(neck - hips, axis=-1)
+    assert 0 < off.max() < 0.25 * trunk.min()
 
 
 def test_the_same_joints_are_left_alone() -> None:
