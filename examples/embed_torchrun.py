@@ -17,7 +17,8 @@ import torch.distributed as dist
 
 from skelzoo.inference.bulk import Settings, ShardEmbedder
 from skelzoo.inference.extend import extend_store
-from skelzoo.inference.store import Job, open_store, read_store
+from skelzoo.inference.job import Job
+from skelzoo.inference.store import open_store, read_store
 
 
 def main(folder: str, out: str, model: str = "skeattnclr-openskel") -> None:

@@ -58,7 +58,7 @@ BULK = """
 import json, sys, time
 import skelzoo.inference.bulk
 from skelzoo.bench import RESET, STATUS, memory
-from skelzoo.inference.store import Job
+from skelzoo.inference.job import Job
 before = memory("VmRSS") if STATUS.exists() else 0
 if STATUS.exists():
     RESET.write_text("5")

@@ -142,7 +142,7 @@ def embed_command(
     if devices and device != "auto":
         raise click.UsageError("Give --device or --devices. A number in --devices is one of CUDA; several processes on one device are --device with --workers.")
     if out is not None and output is None:
-        from skelzoo.inference.store import SHARD, Job
+        from skelzoo.inference.job import SHARD, Job
 
         job = Job(
             model, dtype, select_persons, shard_size or SHARD, parquet, form.layout, form.axes, form.fps, window, step, form.fill_missing, form.up, form.image_size,

@@ -10,7 +10,7 @@ import click
 from skelzoo.cli_options import fail
 
 if TYPE_CHECKING:
-    from skelzoo.inference.store import Job
+    from skelzoo.inference.job import Job
 
 
 def store_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -22,9 +22,10 @@ from skelzoo.errors import ReadError, SkelzooError, StoreError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.extend import extend_store, leave_out_changed
 from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_items, read_files, warn_of
+from skelzoo.inference.job import Job
 from skelzoo.inference.plan import Part, size_and_date
-from skelzoo.inference.runner import ahead, pick_device
-from skelzoo.inference.store import REFUSED, Job, Shard, Store, open_store, read_store, refusal_row
+from skelzoo.inference.runner import ahead, pick_compile, pick_device
+from skelzoo.inference.store import REFUSED, Shard, Store, open_store, read_store, refusal_row
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.stream import BadClip, ClipStream, open_stream
 
@@ -91,10 +92,11 @@ def embed_store(
 
     Raises:
         StoreError: as ``open_store`` and ``extend_store``; no devices or workers; without ``extend`` a file that changed meanwhile; or a worker failed, or died too often on the same shard.
-        DeviceError: a device is not there.
+        DeviceError: a device is not there, or another ``compile``.
         WriteError: the store cannot be written.
         UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
     """
+    pick_compile(compile)
     names = [str(pick_device(device)) for device in devices for _ in range(workers)]
     if not names:
         raise StoreError(f"{out}: {len(devices)} devices and {workers} workers. Give at least one of each.")

@@ -26,11 +26,10 @@ from numpy.typing import NDArray
 from skelzoo import __version__
 from skelzoo.errors import MissingDependencyError, SkelzooError, StoreError
 from skelzoo.inference.files import Refusal, one_line
+from skelzoo.inference.job import SHARD, Job
 from skelzoo.inference.output import SPAN, ClipId, spans, texts
 from skelzoo.inference.plan import Part, identity, plan_of, written
 from skelzoo.inference.same_run import check_same
-from skelzoo.skeleton.io.form import ArrayForm
-from skelzoo.skeleton.windows import Length, check_window
 from skelzoo.skeleton.writing import alone, cannot_write, check_place, csv_bytes, whole_file
 from skelzoo.weights.files import CONFIG, MODEL, dump_json
 from skelzoo.weights.sources import locate_weights
@@ -38,50 +37,6 @@ from skelzoo.weights.sources import locate_weights
 STORE, VECTORS, IDS, REFUSED, FILES, PARQUET, PLAN, SHARDS, LOCK = (
     "store.json", "embeddings.npy", "ids.csv", "refused.csv", "files.csv", "embeddings.parquet", "plan", "shards", ".lock",
 )  # fmt: skip
-
-SHARD = 1024
-"""Clips of a shard: what a killed process loses at most."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What decides the content of a store, beside the clips.
-
-    Attributes:
-        model: a name that ``skelzoo.load`` knows.
-        dtype: as ``skelzoo.load``.
-        select_persons: where a clip has more persons than the model takes, keep those that move most, in all its windows the same.
-        shard_size: clips per shard.
-        parquet: also write ``embeddings.parquet``.
-        array_layout, array_axes, array_fps: what files may leave open, ``layout``, ``axes`` and ``fps`` of ``skelzoo.read``.
-        window, step: of the windows that every clip is cut into, and from the start of one to the next, as ``skelzoo.windows``; None leaves clips whole.
-        fill_missing, up, image_size: as ``skelzoo.read``.
-
-    Raises:
-        ClipError: a window or step that is no whole number of at least 1, or a step alone.
-    """
-
-    model: str
-    dtype: str = "auto"
-    select_persons: bool = False
-    shard_size: int = SHARD
-    parquet: bool = False
-    array_layout: str | None = None
-    array_axes: str | None = None
-    array_fps: float | None = None
-    window: Length | None = None
-    step: Length | None = None
-    fill_missing: bool = False
-    up: str | None = None
-    image_size: str | None = None
-
-    def __post_init__(self) -> None:
-        check_window(self.window, self.step)
-
-    @property
-    def form(self) -> ArrayForm:
-        """What files may leave open, in one; errors as ``ArrayForm``."""
-        return ArrayForm(self.array_layout, self.array_axes, self.array_fps, self.fill_missing, self.up, self.image_size)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import StoreError, WriteError
 from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
-from skelzoo.inference.store import Job, open_store
+from skelzoo.inference.job import Job
+from skelzoo.inference.store import open_store
 
 
 @pytest.fixture
@@ -331,7 +332,7 @@ def test_memory_does_not_grow_with_the_clips(model: str, tmp_path: Path) -> None
         code = f"""
 from pathlib import Path
 from skelzoo.inference.bulk import embed_store
-from skelzoo.inference.store import Job
+from skelzoo.inference.job import Job
 embed_store(Job({model!r}), [{str(tmp_path / f"{times}.npz")!r}], {str(tmp_path / f"store{times}")!r}, devices=["cpu"])
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """

@@ -15,7 +15,8 @@ import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import StoreError
 from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
-from skelzoo.inference.store import Job, open_store, read_store
+from skelzoo.inference.job import Job
+from skelzoo.inference.store import open_store, read_store
 
 
 @pytest.fixture

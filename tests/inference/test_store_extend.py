@@ -20,7 +20,8 @@ from skelzoo.errors import StoreError
 from skelzoo.inference import extend as extending
 from skelzoo.inference import store as stores
 from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
-from skelzoo.inference.store import Job, open_store
+from skelzoo.inference.job import Job
+from skelzoo.inference.store import open_store
 
 
 class Killed(BaseException):

@@ -17,8 +17,9 @@ import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import StoreError, WriteError
 from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
+from skelzoo.inference.job import Job
 from skelzoo.inference.output import ClipId
-from skelzoo.inference.store import Job, Shard, open_store
+from skelzoo.inference.store import Shard, open_store
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny import make_clip, make_encoder
 
 import skelzoo
-from skelzoo.errors import ClipError, StoreError
+from skelzoo.errors import ClipError, SkelzooError, StoreError
 from skelzoo.inference import bulk
 from skelzoo.inference.bulk import embed_store
-from skelzoo.inference.store import Job, open_store
+from skelzoo.inference.job import Job
+from skelzoo.inference.store import open_store
 
 ADDED = ("window", "step", "fill_missing", "up", "image_size")
 """What stores of earlier versions do not say."""
@@ -66,6 +68,24 @@ def test_of_another_model_the_name_and_the_options_given_are_said(model: str, tm
 def test_windows_that_are_none(window: int | None, step: int | None) -> None:
     with pytest.raises(ClipError, match=r"of a window is .*whole number"):
         Job("skeattnclr-openskel", window=window, step=step)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"dtype": "bf16"}, "dtype 'bf16' is not supported. Use auto, float32, tf32, bfloat16"),
+        ({"dtype": torch.bfloat16}, "dtype 'torch.bfloat16' is not supported. Use auto"),
+        ({"shard_size": 0}, "shard_size is 0. Give an int"),
+        ({"shard_size": 2.5}, "shard_size is 2.5. Give an int"),
+        ({"compile": "fast"}, "compile 'fast' is not supported"),
+    ],
+)
+def test_nothing_is_begun_that_could_not_be_done(model: str, tmp_path: Path, options: dict[str, Any], says: str) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", [make_clip(0), make_clip(1)])
+    with pytest.raises(SkelzooError, match=re.escape(says)):
+        compile = options.pop("compile", False)
+        embed_store(Job(model, **options), [str(tmp_path / "a.npz")], tmp_path / "store", devices=["cpu"], compile=compile)
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_log_file_gets_lines_about_progress(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

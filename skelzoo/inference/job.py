@@ -1,0 +1,59 @@
+"""What is asked for of a store of embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from skelzoo.errors import StoreError
+from skelzoo.inference.runner import pick_dtype
+from skelzoo.skeleton.io.form import ArrayForm
+from skelzoo.skeleton.windows import Length, check_window
+
+SHARD = 1024
+"""Clips of a shard: what a killed process loses at most."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What decides the content of a store, beside the clips.
+
+    Attributes:
+        model: a name that ``skelzoo.load`` knows.
+        dtype: as ``skelzoo.load``.
+        select_persons: where a clip has more persons than the model takes, keep those that move most, in all its windows the same.
+        shard_size: clips per shard.
+        parquet: also write ``embeddings.parquet``.
+        array_layout, array_axes, array_fps: what files may leave open, ``layout``, ``axes`` and ``fps`` of ``skelzoo.read``.
+        window, step: of the windows that every clip is cut into, and from the start of one to the next, as ``skelzoo.windows``; None leaves clips whole.
+        fill_missing, up, image_size: as ``skelzoo.read``.
+
+    Raises:
+        ClipError: a window or step that is no whole number of at least 1, or a step alone.
+        DeviceError: another dtype.
+        StoreError: a size of shards that is no whole number of at least 1.
+    """
+
+    model: str
+    dtype: str = "auto"
+    select_persons: bool = False
+    shard_size: int = SHARD
+    parquet: bool = False
+    array_layout: str | None = None
+    array_axes: str | None = None
+    array_fps: float | None = None
+    window: Length | None = None
+    step: Length | None = None
+    fill_missing: bool = False
+    up: str | None = None
+    image_size: str | None = None
+
+    def __post_init__(self) -> None:
+        check_window(self.window, self.step)
+        pick_dtype(str(self.dtype))
+        if type(self.shard_size) is not int or self.shard_size < 1:
+            raise StoreError(f"shard_size is {self.shard_size!r}. Give an int of at least 1, the clips of a shard.")
+
+    @property
+    def form(self) -> ArrayForm:
+        """What files may leave open, in one; errors as ``ArrayForm``."""
+        return ArrayForm(self.array_layout, self.array_axes, self.array_fps, self.fill_missing, self.up, self.image_size)
