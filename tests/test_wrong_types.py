@@ -44,6 +44,7 @@ ONE = r"takes one skelzoo\.Clip, found (list|ndarray)\. Give the clips of a list
         (lambda: CLIP.replace(first="1"), "first is '1'"),
         (lambda: skelzoo.save_clips([CLIP], "a.npz"), "Give the path first, then the clips"),  # type: ignore[arg-type]
         (lambda: make_encoder().embed(CLIP.keypoints, axes=("m", "t", "v", "c")), r"axes \('m', 't', 'v', 'c'\) are not understood.* e\.g\. 'n c t v m'"),  # type: ignore[arg-type]
+        (lambda: make_encoder().embed([[CLIP], [CLIP]]), "found list. Give lists of clips, as a DataLoader makes them, one at a time; else use skelzoo.read"),  # type: ignore[list-item]
         (lambda: make_encoder().embed(torch.ones(1, 3, 9, 20, 1, dtype=torch.complex64)), "of type complex64 are not numbers"),
         (lambda: make_encoder().embed(np.ones((1, 3, 9, 20, 1), complex)), "of type complex128 are not numbers"),
         (lambda: skelzoo.create("stgcn", layout="kinect20", options=[1]), r"options are of type list\. Give a dict"),  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from skelzoo.errors import ReadError, SkelzooError, StoreError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.extend import extend_store, leave_out_changed
-from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_items, read_files, warn_of
+from skelzoo.inference.files import FileClip, Paths, PreparedClip, Refusal, path_list, prepare_items, read_files, warn_of
 from skelzoo.inference.job import Job
 from skelzoo.inference.plan import Part, size_and_date
 from skelzoo.inference.runner import ahead, pick_compile, pick_device
@@ -63,7 +63,7 @@ class Settings:
 
 def embed_store(
     job: Job,
-    paths: Sequence[str],
+    paths: Paths,
     out: str | Path,
     *,
     devices: Sequence[str] = ("auto",),
@@ -78,7 +78,7 @@ def embed_store(
 
     Args:
         job: what is to be computed.
-        paths: files, folders and globs, see ``skelzoo.find_files``.
+        paths: files, folders and globs, one or several, see ``skelzoo.find_files``.
         out: folder of the store, see ``skelzoo.inference.store``.
         devices: each gets processes of its own; one device and one worker is this process.
         workers: processes per device. A script that uses several must be guarded by ``if __name__ == "__main__"``.
@@ -96,6 +96,7 @@ def embed_store(
         WriteError: the store cannot be written.
         UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
     """
+    paths = path_list(paths)  # at once, as a generator of them is used up by the first look
     pick_compile(compile)
     names = [str(pick_device(device)) for device in devices for _ in range(workers)]
     if not names:

@@ -5,30 +5,30 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
 
 from skelzoo.errors import SkelzooError, StoreError
+from skelzoo.inference.files import Paths, path_list
 from skelzoo.inference.plan import identity, plan_of, size_and_date, written
 from skelzoo.inference.store import IDS, PLAN, Store, write_row
 
 
-def extend_store(store: Store, paths: Sequence[str]) -> Store:
+def extend_store(store: Store, paths: Paths) -> Store:
     """Plan shards for files that a complete store does not hold, after its own; its rows keep their numbers, and its files stay until the new ones are done.
 
     Files of which it holds no vector, as all of them was refused, are taken again where they are not as they were.
 
     Args:
         store: complete, and open, see ``open_store``.
-        paths: files, folders and globs; those that it holds may be among them or not.
+        paths: files, folders and globs, one or several; those that it holds may be among them or not.
 
     Returns:
         The store with the new shards to be made; as it was where no file is new.
 
     Raises:
-        StoreError: a file that it holds vectors of has changed or is gone, it does not say what it is made of, or the paths have no files.
+        StoreError: a file that it holds vectors of has changed or is gone, it does not say what it is made of, the paths have no files, or are none.
         WriteError: it cannot be written.
     """
-    held = store.files()
+    paths, held = path_list(paths), store.files()
     changed = {file for file, told in held.items() if size_and_date(file) != told}
     _check_unchanged(store, changed)
     places = {os.path.realpath(file) for file in held}

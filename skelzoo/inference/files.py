@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from skelzoo.errors import ClipError, LayoutError, ReadError, SkelzooError
+from skelzoo.errors import ClipError, LayoutError, ReadError, SkelzooError, StoreError
 from skelzoo.inference.output import ClipId
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
-from skelzoo.skeleton.io import find_files, read_formed
+from skelzoo.skeleton.io import PathLike, find_files, read_formed
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.stream import BadClip, open_stream
 from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 from skelzoo.skeleton.prepare import select_persons as keep_most_moving
 from skelzoo.skeleton.windows import Length, windows
+
+Paths = PathLike | Iterable[PathLike]
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,23 @@ class PreparedClip:
 def one_line(error: SkelzooError) -> str:
     """The message of an error on a single line."""
     return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def path_list(paths: Paths) -> list[str]:
+    """Paths as texts; one alone is a list of one.
+
+    Raises:
+        StoreError: something else, or something else among them.
+    """
+    texts = []
+    for path in paths if isinstance(paths, Iterable) and not isinstance(paths, str | os.PathLike) else [paths]:
+        if not isinstance(path, str | os.PathLike):
+            raise StoreError(
+                f"paths are those of files, folders and globs, found {type(path).__name__}. "
+                "Save clips with skelzoo.save_clips, some thousand in a file, and give the folder; docs/bulk.md shows how."
+            )
+        texts.append(os.fspath(path))
+    return texts
 
 
 def list_files(paths: Sequence[str], leave_out: str | Path | None = None) -> Iterator[str | Refusal]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from skelzoo import __version__
 from skelzoo.errors import MissingDependencyError, SkelzooError, StoreError
-from skelzoo.inference.files import Refusal, one_line
+from skelzoo.inference.files import Paths, Refusal, one_line, path_list
 from skelzoo.inference.job import SHARD, Job
 from skelzoo.inference.output import SPAN, ClipId, spans, texts
 from skelzoo.inference.plan import Part, identity, plan_of, written
@@ -255,22 +255,22 @@ class Store:
 
 
 @contextlib.contextmanager
-def open_store(folder: str | Path, job: Job, paths: Sequence[str], extend: bool = False) -> Iterator[Store]:
+def open_store(folder: str | Path, job: Job, paths: Paths, extend: bool = False) -> Iterator[Store]:
     """Begin a store, or go on with one; nobody else can until the block ends.
 
     Args:
         folder: a new one, or that of the same job on the same files.
-        paths: files, folders and globs.
+        paths: files, folders and globs, one or several.
         extend: go on with a store of other files too, for ``extend_store``.
 
     Raises:
-        StoreError: the folder holds something else or another run, or there are no files to begin one with.
+        StoreError: the folder holds something else or another run, there are no files to begin one with, or paths are none.
         LayoutError, AxesError, ClipError: what the job says of files is none, see ``ArrayForm``.
         WriteError: it cannot be written, or another process works on it.
         UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
         MissingDependencyError: parquet is asked for without pyarrow.
     """
-    folder = Path(folder)
+    folder, paths = Path(folder), path_list(paths)
     located = locate_weights(job.model)
     contract = located.config(located.read(CONFIG)).contract
     job = replace(job, model=located.source.name)

@@ -158,8 +158,9 @@ def clip_list(clips: Any) -> list[Clip]:
     items = [clips] if isinstance(clips, Clip) or not isinstance(clips, Iterable) else list(clips)
     wrong = [type(item).__name__ for item in items if not isinstance(item, Clip)]
     if wrong:
+        batches = "Give lists of clips, as a DataLoader makes them, one at a time; else use" if wrong[0] in ("list", "tuple") else "Use"
         raise ClipError(
-            f"a list must hold skelzoo.Clip objects, found {wrong[0]}. Use skelzoo.read(file), skelzoo.Clip(keypoints, layout=...) or skelzoo.clips_from_array(x, layout, axes=...)."
+            f"a list must hold skelzoo.Clip objects, found {wrong[0]}. {batches} skelzoo.read(file), skelzoo.Clip(keypoints, layout=...) or skelzoo.clips_from_array(x, layout, axes=...)."
         )
     return items
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 import shutil
@@ -18,6 +19,7 @@ import skelzoo
 from skelzoo.errors import ClipError, SkelzooError, StoreError
 from skelzoo.inference import bulk
 from skelzoo.inference.bulk import embed_store
+from skelzoo.inference.extend import extend_store
 from skelzoo.inference.job import Job
 from skelzoo.inference.store import open_store
 
@@ -86,6 +88,30 @@ def test_nothing_is_begun_that_could_not_be_done(model: str, tmp_path: Path, opt
         compile = options.pop("compile", False)
         embed_store(Job(model, **options), [str(tmp_path / "a.npz")], tmp_path / "store", devices=["cpu"], compile=compile)
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("given", [str, Path, lambda path: (p for p in [path])], ids=["text", "Path", "generator"])
+@pytest.mark.parametrize("extend", [False, True])
+def test_paths_are_one_or_several(model: str, tmp_path: Path, given: Any, extend: bool) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", [make_clip(0), make_clip(1)])
+    store = embed_store(Job(model), given(tmp_path / "a.npz"), tmp_path / "store", devices=["cpu"], extend=extend)
+    with open_store(store.folder, Job(model), given(tmp_path / "a.npz"), extend) as again:
+        assert extend_store(again, given(tmp_path / "a.npz")).clips == 2 and list(again.files()) == [str(tmp_path / "a.npz")]
+
+
+@pytest.mark.parametrize("given", [[make_clip()], (make_clip(s) for s in itertools.count()), make_clip(), 5, b"a.npz"], ids=lambda given: type(given).__name__)
+def test_paths_that_are_none(model: str, tmp_path: Path, given: Any) -> None:
+    with pytest.raises(StoreError, match=r"found (Clip|int)\. Save clips with skelzoo\.save_clips, some thousand in a file"):
+        embed_store(Job(model), given, tmp_path / "store", devices=["cpu"])
+    assert not (tmp_path / "store").exists()
+
+
+def test_clips_of_a_program_are_saved_as_the_page_says(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs/bulk.md").read_text()
+    (code,) = (block for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "stream = iter(clips)" in block)
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("1000", "2"), {"clips": (make_clip(s) for s in range(5))})
+    assert column(embed_store(Job(model), "clips", "store", devices=["cpu"]).folder / "ids.csv", "name") == [f"clip{s}" for s in range(5)]
 
 
 def test_a_log_file_gets_lines_about_progress(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
