@@ -25,7 +25,8 @@ from skelzoo.inference.files import FileClip, Paths, PreparedClip, Refusal, path
 from skelzoo.inference.job import Job
 from skelzoo.inference.plan import Part, size_and_date
 from skelzoo.inference.runner import ahead, pick_compile, pick_device
-from skelzoo.inference.store import REFUSED, Shard, Store, open_store, read_store, refusal_row
+from skelzoo.inference.shard import Shard, refusal_row
+from skelzoo.inference.store import REFUSED, Store, open_store, read_store
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.stream import BadClip, ClipStream, open_stream
 

@@ -14,22 +14,23 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skelzoo import __version__
 from skelzoo.errors import MissingDependencyError, SkelzooError, StoreError
-from skelzoo.inference.files import Paths, Refusal, one_line, path_list
+from skelzoo.inference.files import Paths, path_list
 from skelzoo.inference.job import SHARD, Job
-from skelzoo.inference.output import SPAN, ClipId, spans, texts
+from skelzoo.inference.output import SPAN, ClipId
 from skelzoo.inference.plan import Part, identity, plan_of, written
 from skelzoo.inference.same_run import check_same
+from skelzoo.inference.shard import DAMAGE, Shard, read_shard, write_shard
+from skelzoo.skeleton.io.files import ARRAY_ERRORS
 from skelzoo.skeleton.writing import alone, cannot_write, check_place, csv_bytes, whole_file
 from skelzoo.weights.files import CONFIG, MODEL, dump_json
 from skelzoo.weights.sources import locate_weights
@@ -37,20 +38,6 @@ from skelzoo.weights.sources import locate_weights
 STORE, VECTORS, IDS, REFUSED, FILES, PARQUET, PLAN, SHARDS, LOCK = (
     "store.json", "embeddings.npy", "ids.csv", "refused.csv", "files.csv", "embeddings.parquet", "plan", "shards", ".lock",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Shard:
-    """What became of the clips of a shard: (n, D) float32, whose row i is ``ids[i]``, and (file, clip, error) of those refused."""
-
-    vectors: NDArray[np.float32]
-    ids: Sequence[ClipId]
-    refused: Sequence[Sequence[str]]
-
-
-def refusal_row(refusal: Refusal) -> tuple[str, str, str]:
-    """A line of ``refused.csv``."""
-    return refusal.file, refusal.clip, one_line(refusal.error)
 
 
 @dataclass(frozen=True)
@@ -151,10 +138,7 @@ class Store:
         Raises:
             WriteError: it cannot be written.
         """
-        names, files, labels = (texts(shard.ids, field) for field in ("name", "file", "label"))
-        refused = np.array(shard.refused, np.str_).reshape(-1, 3)
-        with whole_file(self._path(number)) as file:
-            np.savez(file, vectors=shard.vectors, names=names, files=files, labels=labels, refused=refused, spans=spans(shard.ids))
+        write_shard(self._path(number), shard)
 
     def finish(self) -> Store:
         """Make one array and its tables of the shards, and remove them.
@@ -180,11 +164,19 @@ class Store:
     def _read(self) -> Iterator[Shard]:
         if self.held["shards"]:
             yield from self._read_held()
+        damaged = []
         for number in self.to_merge:
-            with np.load(self._path(number), allow_pickle=False) as z:
-                at = z["spans"] if "spans" in z else spans([ClipId("", "")] * len(z["names"]))  # of an earlier version
-                ids = [ClipId.of(*row) for row in zip(z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), at.tolist(), strict=True)]
-                yield Shard(z["vectors"], ids, z["refused"].tolist())
+            try:
+                shard = read_shard(self._path(number))
+            except DAMAGE as error:
+                damaged.append(f"{self._path(number)} ({error})")
+                self.drop(number)
+            else:
+                yield shard
+        if damaged:
+            raise StoreError(
+                f"{damaged[0]}: is damaged{f', and {len(damaged) - 1} more' * (len(damaged) > 1)}, and was removed. Give the same command again to make it anew."
+            )
 
     def _read_held(self) -> Iterator[Shard]:
         """What it held before it was extended; the same where its files are already those of an end that was not reached."""
@@ -196,8 +188,6 @@ class Store:
             chunk = [
                 ClipId.of(row["name"], row["file"], row["label"], [float(row.get(key) or "nan") for key in SPAN]) for row in itertools.islice(ids, stop - start)
             ]
-            if len(vectors[start:stop]) != stop - start or len(chunk) != stop - start:
-                raise StoreError(f"{self.folder}: {VECTORS} or {IDS} has fewer rows than the {clips} that {STORE} tells. Put them back; nothing was changed.")
             yield Shard(np.array(vectors[start:stop]), chunk, refused if start == 0 else [])
 
     def _merge(self) -> Store:
@@ -279,7 +269,7 @@ def open_store(folder: str | Path, job: Job, paths: Paths, extend: bool = False)
         check_pyarrow()
     check_place(folder / STORE)
     begun = (folder / STORE).is_file()
-    if not begun and folder.is_dir() and {p.name for p in folder.iterdir()} - {PLAN, LOCK}:
+    if not begun and folder.is_dir() and any(p.name not in (PLAN, LOCK) and not p.match(f".{STORE}.*.part") for p in folder.iterdir()):
         raise StoreError(f"{folder}: exists and is no store of embeddings. Choose another name; nothing was written.")
     new = not folder.exists()
     try:
@@ -320,7 +310,7 @@ def read_store(folder: str | Path) -> Store:
     """A store that was begun, for further processes of the same run or to look at.
 
     Raises:
-        StoreError: it is none, or files of a complete one are gone.
+        StoreError: it is none, or files of a complete one are gone or cut off.
     """
     path = Path(folder) / STORE
     try:
@@ -330,11 +320,37 @@ def read_store(folder: str | Path) -> Store:
     if not isinstance(row, dict) or row.get("format") != 1 or "shards" not in row:
         raise StoreError(f"{path}: no store of embeddings of format 1. They are written by skelzoo embed --out.")
     store = Store(Path(folder), row)
-    tables = (VECTORS, IDS, REFUSED, *([PARQUET] if store.job.parquet else []))
-    lost = [name for name in tables if (store.complete or store.held["shards"]) and not (store.folder / name).is_file()]
-    if lost:
-        raise StoreError(f"{path}: was complete, but {', '.join(lost)} is gone. Put it back, or remove the folder and embed the clips again.")
+    if store.complete or store.held["shards"]:
+        _check_tables(store)
     return store
+
+
+def _check_tables(store: Store) -> None:
+    """Raise StoreError where a table is gone, or does not hold as many rows as it should; those of an end that was not reached hold more."""
+    clips, refused = (store.clips, store.refused) if store.complete else (store.held["clips"], 0)
+    for name, rows in {VECTORS: clips, IDS: clips, REFUSED: refused, **({PARQUET: clips} if store.job.parquet else {})}.items():
+        problem = ""
+        try:
+            if not _holds(store.folder / name, rows):
+                problem = f"has fewer rows than the {rows} that {STORE} tells"
+        except FileNotFoundError:
+            problem = "is gone"
+        except (*ARRAY_ERRORS, csv.Error) as error:
+            problem = f"is cut off or damaged ({error})"
+        if problem:
+            raise StoreError(f"{store.folder / STORE}: was complete, but {name} {problem}. Put it back, or remove the folder and embed the clips again.")
+
+
+def _holds(path: Path, rows: int) -> bool:
+    """Whether a table has so many whole rows; Parquet, whose end says where all of it is, whether it has its end."""
+    if path.name == VECTORS:
+        return len(np.load(path, mmap_mode="r")) >= rows
+    if path.name == PARQUET:
+        with path.open("rb") as end:
+            end.seek(-4, os.SEEK_END)
+            return end.read() == b"PAR1"
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return sum(1 for _ in csv.reader(line for line in file if line[-1] in "\r\n")) > rows
 
 
 def check_pyarrow() -> None:

@@ -17,9 +17,11 @@ import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import StoreError, WriteError
 from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
+from skelzoo.inference.extend import extend_store
 from skelzoo.inference.job import Job
 from skelzoo.inference.output import ClipId
-from skelzoo.inference.store import Shard, open_store
+from skelzoo.inference.shard import Shard
+from skelzoo.inference.store import open_store, read_store
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -104,6 +106,64 @@ def test_a_disk_that_fills_up_is_said_of_the_file_that_it_stops(model: str, tmp_
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert {path.name for path in store.folder.iterdir()} == {".lock", "plan", "shards", "store.json"}
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "says", "extending"),
+    [
+        ("embeddings.npy", -1, "is cut off or damaged", False),
+        ("embeddings.npy", 60, "is cut off or damaged", True),
+        ("ids.csv", -1, "has fewer rows than the 2 that store.json tells", False),
+        ("ids.csv", 0, "has fewer rows than the 2", True),
+        ("refused.csv", -9, "has fewer rows than the 1", False),
+        ("embeddings.parquet", -1, "has fewer rows than the 2", True),
+        ("embeddings.parquet", 0, "is cut off or damaged", False),
+    ],
+)
+def test_a_store_whose_tables_were_cut_off_is_not_called_complete(model: str, tmp_path: Path, name: str, left: int, says: str, extending: bool) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    skelzoo.save_clips(tmp_path / "a/a.npz", [make_clip(0), make_clip(1), make_clip(2, persons=3)])
+    job, out = Job(model, parquet=True), tmp_path / "store"
+    embed_store(job, tmp_path / "a", out, devices=["cpu"])
+    if extending:
+        skelzoo.save_clips(tmp_path / "a/b.npz", make_clip(3))
+        with open_store(out, job, tmp_path / "a", extend=True) as store:
+            extend_store(store, tmp_path / "a")
+    os.truncate(out / name, left if left >= 0 else (out / name).stat().st_size + left)
+    for extend in (False, True):
+        with pytest.raises(StoreError, match=f"store.json: was complete, but {name} {says}.*Put it back"):
+            embed_store(job, tmp_path / "a", out, devices=["cpu"], extend=extend)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut off", "a byte", "a row"])
+def test_damaged_shards_are_made_again(model: str, tmp_path: Path, damage: str) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", [make_clip(s) for s in range(3)])
+    job, out = Job(model, shard_size=1), tmp_path / "store"
+    with open_store(out, job, tmp_path / "a.npz") as store, ShardEmbedder(store, Settings("cpu")) as embedder:
+        for i in range(3):
+            embedder.embed(i)
+    for file in sorted((out / "shards").iterdir())[1:]:
+        data = bytearray(file.read_bytes())
+        if damage == "a row":
+            with np.load(file) as z:
+                np.savez(file, **{**z, "vectors": z["vectors"][:0]})
+            continue
+        data[len(data) // 20] ^= 1
+        file.write_bytes({"empty": b"", "cut off": data[:-100], "a byte": data}[damage])
+    with pytest.raises(StoreError, match=r"00000001\.npz \(.*\): is damaged, and 1 more, and was removed\. Give the same command again"):
+        embed_store(job, tmp_path / "a.npz", out, devices=["cpu"])
+    assert embed_store(job, tmp_path / "a.npz", out, devices=["cpu"]).clips == 3
+    np.testing.assert_array_equal(
+        np.load(out / "embeddings.npy"), np.load(embed_store(job, tmp_path / "a.npz", tmp_path / "whole", devices=["cpu"]).folder / "embeddings.npy")
+    )
+
+
+def test_a_folder_in_which_a_run_was_killed_as_it_began_is_taken(model: str, tmp_path: Path) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", make_clip())
+    (tmp_path / "store/plan").mkdir(parents=True)
+    (tmp_path / "store/.store.json.12345678.part").touch()
+    store = embed_store(Job(model), tmp_path / "a.npz", tmp_path / "store", devices=["cpu"])
+    assert read_store(store.folder).clips == 1 and not list(store.folder.glob("*.part"))
 
 
 @pytest.mark.parametrize("complete", [True, False])

@@ -1,0 +1,49 @@
+"""A shard of a store of embeddings, and the file that holds it until the store is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelzoo.inference.files import Refusal, one_line
+from skelzoo.inference.output import ClipId, spans, texts
+from skelzoo.skeleton.io.files import ARRAY_ERRORS
+from skelzoo.skeleton.writing import whole_file
+
+DAMAGE = tuple(error for error in ARRAY_ERRORS if error not in (OSError, MemoryError))
+"""What reading a damaged shard raises, without what the system refuses, which may go well another time."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What became of the clips of a shard: (n, D) float32, whose row i is ``ids[i]``, and (file, clip, error) of those refused."""
+
+    vectors: NDArray[np.float32]
+    ids: Sequence[ClipId]
+    refused: Sequence[Sequence[str]]
+
+
+def refusal_row(refusal: Refusal) -> tuple[str, str, str]:
+    """A line of ``refused.csv``."""
+    return refusal.file, refusal.clip, one_line(refusal.error)
+
+
+def write_shard(path: Path, shard: Shard) -> None:
+    """Write a shard; errors as ``whole_file``."""
+    names, files, labels = (texts(shard.ids, field) for field in ("name", "file", "label"))
+    refused = np.array(shard.refused, np.str_).reshape(-1, 3)
+    with whole_file(path) as file:
+        np.savez(file, vectors=shard.vectors, names=names, files=files, labels=labels, refused=refused, spans=spans(shard.ids))
+
+
+def read_shard(path: Path) -> Shard:
+    """A shard as it was written; raises one of DAMAGE where the file is not as it was then."""
+    with np.load(path, allow_pickle=False) as z:
+        at = z["spans"] if "spans" in z else spans([ClipId("", "")] * len(z["names"]))  # of an earlier version
+        vectors = z["vectors"]
+        rows = zip(vectors, z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), at.tolist(), strict=True)
+        return Shard(vectors, [ClipId.of(*row) for _, *row in rows], z["refused"].tolist())
