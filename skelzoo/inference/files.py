@@ -13,7 +13,7 @@ from skelzoo.errors import ClipError, LayoutError, ReadError, SkelzooError, Stor
 from skelzoo.inference.output import ClipId
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
-from skelzoo.skeleton.io import PathLike, find_files, read_formed
+from skelzoo.skeleton.io import PathLike, add_files, read_formed
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.stream import BadClip, open_stream
 from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
@@ -110,19 +110,16 @@ def list_files(paths: Sequence[str], leave_out: str | Path | None = None) -> Ite
     Args:
         leave_out: the result, a file or folder, which may lie among the recordings and is not one; given as one it is refused.
     """
-    usable = []
+    found: dict[Path, Path] = {}  # of all paths together, so that a recording named twice is read once
     result = None if leave_out is None else Path(leave_out).resolve()
     for path in paths:
         try:
             if result is not None and os.path.isfile(path) and Path(path).resolve() == result:
                 raise ReadError(path, "is where the result goes", "Give the result another name.")
-            find_files(path)
+            add_files(found, path)
         except SkelzooError as error:
             yield Refusal(path, error)
-        else:
-            usable.append(path)
-    # Once more for all together, so that a recording named twice is read once.
-    yield from (str(p) for p in find_files(usable) if result is None or result not in (resolved := p.resolve(), *resolved.parents))
+    yield from (str(p) for p in found.values() if result is None or result not in (resolved := p.resolve(), *resolved.parents))
 
 
 def read_files(paths: Sequence[str], leave_out: str | Path | None = None, form: ArrayForm = NO_FORM) -> Iterator[FileClip | Refusal]:

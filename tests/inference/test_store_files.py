@@ -189,3 +189,18 @@ def test_the_first_file_that_is_not_as_it_was_is_named(model: str, tmp_path: Pat
         match=rf"holds another run: its files .*{named}\. Give the same command to go on with it, {'--extend to add files that are new, ' * (change == 'is new')}or another folder",
     ):
         embed_store(Job(model), [str(folder)], out, devices=["cpu"])
+
+
+@pytest.mark.parametrize("given", ["clips", "clips/*"])
+def test_a_store_beside_the_clips_is_no_recording(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    skelzoo.save_clips("clips/a.npz", [make_clip(0), make_clip(1)])
+    job, other = Job(model, shard_size=1), Job(model, shard_size=1, window=16)
+    with open_store("clips/begun", other, given) as begun, ShardEmbedder(begun, Settings("cpu")) as embedder:
+        embedder.embed(0)
+    for out, extend in (("clips/one", False), ("clips/begun", True), ("clips/one", True)):
+        store = embed_store(other if "begun" in out else job, given, out, devices=["cpu"], extend=extend)
+        assert (store.clips, store.refused) == (2 + 2 * ("begun" in out), 0), out
+    assert skelzoo.find_files(given) == [Path("clips/a.npz")] and skelzoo.find_files("clips/one") == [Path("clips/one/embeddings.npy")]
+    Path("clips/one/store.json").write_text("{}")
+    assert Path("clips/one/embeddings.npy") in skelzoo.find_files(given)

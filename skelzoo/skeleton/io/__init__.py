@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -65,6 +66,9 @@ READABLE = tuple(suffix for f in FORMATS for suffix in f.suffixes if suffix != "
 
 RESULT = frozenset(("embeddings", "names", "model"))
 """What an ``.npz`` of ``skelzoo embed`` holds, which is no recording."""
+
+STORED = frozenset(("format", "shards", "weights_sha256"))
+"""What the ``store.json`` of ``skelzoo embed --out`` says; nothing beside it is a recording."""
 
 _SUPPORTED = "Supported: " + ", ".join(f"{f.title} ({', '.join(f.suffixes)})" for f in FORMATS if f.suffixes != (".asf",)) + "."
 _BUILD = "Or load the numbers yourself (numpy) and build skelzoo.Clip(keypoints, layout)."
@@ -194,7 +198,8 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
         paths: one or several. A file is always listed, whatever its name. In folders, links to others followed, and of globs only files
             with the suffixes READABLE are; ``.txt`` only as part of a UI-PRMD pair or when it looks like another skeleton format, so
             that it is refused by name instead of passed over, ``.json`` only with skeletons or a pose estimator's joints in it,
-            tables only with columns of joints, either also when nothing is in it, so that it is refused by name, ``.npz`` only if it is no result of ``skelzoo embed``, and nothing whose name starts with a dot.
+            tables only with columns of joints, either also when nothing is in it, so that it is refused by name, ``.npz`` only if it is no result of ``skelzoo embed``, and nothing whose name starts with a dot
+            or that lies in a store of ``skelzoo embed --out`` below the folder.
 
     Returns:
         Files in the order given, those of a folder or glob sorted; each once, a UI-PRMD pair as one of its two files and
@@ -206,9 +211,14 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for given in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        for path in _expand(Path(given)):
-            found.setdefault(_recording(path), path)
+        add_files(found, given)
     return list(found.values())
+
+
+def add_files(found: dict[Path, Path], path: PathLike) -> None:
+    """Add what ``find_files`` finds for one path to what was found before; errors as there, and then nothing is added."""
+    for file in _expand(Path(path)):
+        found.setdefault(_recording(file), file)
 
 
 def _expand(path: Path) -> list[Path]:
@@ -227,7 +237,8 @@ def _expand(path: Path) -> list[Path]:
         except (OSError, ValueError) as error:
             problem = "no such file or folder" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error})"
         raise ReadError(path, problem, "Check the path; relative paths start at the current folder.")
-    found = {p for place in map(Path, glob.glob(os.fspath(path), recursive=True)) for p in ([place] if os.path.isfile(place) else _walk(place))}
+    places = map(Path, glob.glob(os.fspath(path), recursive=True))
+    found = {p for place in places for p in ([place] if os.path.isfile(place) else [] if _is_store(place) else _walk(place))}
     files = sorted(p for p in found if os.path.isfile(p) and _is_listed(p))
     if not files:
         raise ReadError(path, "the pattern fits no readable file", f"Put it in quotes so that the shell leaves it alone. {_SUPPORTED}")
@@ -244,7 +255,7 @@ def passed_over(paths: Iterable[PathLike]) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files in a folder and the folders below it, each folder once and by its own name before a link's, and folders that cannot be looked into; nothing hidden."""
+    """Files in a folder and the folders below it, each folder once and by its own name before a link's, and folders that cannot be looked into; nothing hidden, no store."""
     closed: list[Path] = []
     seen: set[str] = set()
     waiting = [folder]
@@ -252,11 +263,20 @@ def _walk(folder: Path) -> Iterator[Path]:
         for place, folders, files in os.walk(waiting.pop(0), onerror=lambda error: closed.append(Path(error.filename))):
             new = os.path.realpath(place) not in seen
             seen.add(os.path.realpath(place))
-            folders[:] = sorted(name for name in folders if new and not name.startswith("."))
+            folders[:] = sorted(name for name in folders if new and not name.startswith(".") and not _is_store(Path(place, name)))
             waiting += [Path(place, name) for name in folders if os.path.islink(Path(place, name))]
             here = [Path(place, name) for name in files if new and not name.startswith(".")]
             yield from (p for p in here if os.path.isfile(p) or not os.path.exists(p))  # no pipes, which never end
     yield from closed
+
+
+def _is_store(folder: Path) -> bool:
+    """Whether ``skelzoo embed --out`` made a folder, whose arrays and tables are no recordings."""
+    try:
+        row = json.loads((folder / "store.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(row, dict) and STORED.issubset(row)
 
 
 def _is_listed(path: Path) -> bool:
