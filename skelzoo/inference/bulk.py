@@ -6,9 +6,7 @@ import collections
 import contextlib
 import multiprocessing
 import os
-import sys
 import threading
-import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -16,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from skelzoo.errors import ReadError, SkelzooError, StoreError
 from skelzoo.inference.encoder import Encoder
@@ -24,6 +21,7 @@ from skelzoo.inference.extend import extend_store, leave_out_changed
 from skelzoo.inference.files import FileClip, Paths, PreparedClip, Refusal, path_list, prepare_items, read_files, warn_of
 from skelzoo.inference.job import Job
 from skelzoo.inference.plan import Part, size_and_date
+from skelzoo.inference.progress import followed, say
 from skelzoo.inference.runner import ahead, pick_compile, pick_device
 from skelzoo.inference.shard import Shard, refusal_row
 from skelzoo.inference.store import REFUSED, Store, open_store, read_store
@@ -35,9 +33,6 @@ CHUNK = 256
 
 TRIES = 3
 """How often a shard may kill its worker."""
-
-EVERY = 180
-"""Seconds from one line about progress to the next where there is no terminal."""
 
 PATIENCE = 10
 """Seconds for a worker to end by itself when its work is done."""
@@ -125,30 +120,14 @@ def _finished(store: Store, settings: Sequence[Settings]) -> Store:
         left = [i for i in range(store.shards) if not store.has(i)]
         run = _in_processes(store, settings, left) if len(settings) > 1 else _here(store, settings[0], left)
         with contextlib.closing(run):
-            for refused in _followed(run, store.shards - len(left), store.shards):
+            for refused in followed(run, "shard", store.shards - len(left), store.shards):
                 for line in refused:
-                    _say(f"error: {line}")
+                    say(f"error: {line}")
         changed: Sequence[str] = ()
         if settings[0].pass_over:
             store, changed = leave_out_changed(store, named=True)
         if not changed:
             return store.finish()
-
-
-def _followed(run: Iterator[list[str]], done: int, count: int) -> Iterator[list[str]]:
-    """The same, with a bar on a terminal; elsewhere, as in log files, with a line now and then."""
-    told = time.monotonic()
-    with tqdm(total=count, initial=done, unit="shard", delay=2, disable=None) as bar:
-        for number, item in enumerate(run, done + 1):
-            yield item
-            bar.update()
-            if bar.disable and time.monotonic() - told >= EVERY:
-                _say(f"shard {number} of {count}")
-                told = time.monotonic()
-
-
-def _say(line: str) -> None:
-    tqdm.write(line, file=sys.stderr)
 
 
 def _here(store: Store, settings: Settings, shards: Sequence[int]) -> Generator[list[str], None, None]:
@@ -331,7 +310,7 @@ def _report(store: Store, worker: _Worker, tries: int) -> None:
         parts = [part.file for part in store.parts(worker.shard)] or ["which has no files"]
         files = parts[0] if parts[0] == parts[-1] else f"{parts[0]} to {parts[-1]}"
         raise StoreError(f"{what}, {files}, {tries} times. Look there for a file or a lack of memory that kills it; the same command goes on.")
-    _say(f"{what}; the shard is tried again ({tries} of {TRIES - 1})")
+    say(f"{what}; the shard is tried again ({tries} of {TRIES - 1})")
 
 
 def _work(pipe: Connection, folder: str, settings: Settings) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from skelzoo.errors import ReadError, StoreError
 from skelzoo.inference.files import Refusal, list_files
+from skelzoo.inference.progress import followed
 from skelzoo.skeleton.io import files_of
 from skelzoo.skeleton.io.form import ArrayForm
 from skelzoo.skeleton.io.stream import checksums_fit, open_stream
@@ -58,14 +59,18 @@ def plan_of(paths: Sequence[str], size: int, folder: Path, form: ArrayForm, want
 
 def listed(paths: Sequence[str], folder: Path) -> Iterator[str]:
     """The files in order, and paths without any, those in the folder of the store left out."""
-    yield from (file.file if isinstance(file, Refusal) else file for file in list_files(paths, folder))
+    yield from (file.file if isinstance(file, Refusal) else file for file in _listing(paths, folder))
+
+
+def _listing(paths: Sequence[str], folder: Path) -> Iterator[str | Refusal]:
+    return followed(list_files(paths, folder), "file", doing="listing")
 
 
 def _parts_of(paths: Sequence[str], folder: Path, form: ArrayForm, wanted: Callable[[str], bool] | None) -> Iterator[Part]:
     """The files in order; errors as ``open_store``."""
     refused: list[Refusal] = []
     files = 0
-    for file in list_files(paths, folder):
+    for file in _listing(paths, folder):
         if isinstance(file, Refusal):  # reading says again what is wrong with it
             refused.append(file)
             if wanted is None or wanted(file.file):

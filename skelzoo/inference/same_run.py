@@ -23,10 +23,8 @@ def check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str] | N
     if "model" in other:  # weights and contract are others with it, and options that were left out may be meant
         given = {field.name for field in fields(store.job) if wanted[field.name] != field.default}
         other = [key for key in other if key in given]
-    # The plan also changes with the size of the shards, and their number with the plan.
     told = [f"its {key} is {_short(held.get(key))}, now it is {_short(wanted[key])}" for key in other if key not in ("shards", "plan_sha256")]
-    asked = "plan_sha256" in other or "extended" in store.row
-    changed = _changed_file(store, paths) if paths is not None and asked else ""
+    changed = "" if paths is None else _changed_file(store, paths)
     if changed or (other and not told):
         told.append(f"its files (plan_sha256) are not as they were: {changed or 'their order, size or date'}")
     if told:
@@ -35,7 +33,7 @@ def check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str] | N
 
 
 def _changed_file(store: Store, paths: Sequence[str]) -> str:
-    """The first file that is new, gone, or of another size or date; "" where none is found."""
+    """The first file that is new, gone, or of another size or date, or that their order is another; "" where all is as it was. No file is opened."""
     now, before = {file: size_and_date(file) for file in listed(paths, store.folder)}, store.files()
     for file in [*now, *before]:
         if file not in before or before[file][0] < 0 <= now.get(file, (-1,))[0]:
@@ -44,7 +42,8 @@ def _changed_file(store: Store, paths: Sequence[str]) -> str:
             return f"{file} is gone"
         if before[file] != now[file]:
             return f"{file} has changed"
-    return ""
+    # Of an extended store they are in the order in which they came.
+    return "" if "extended" in store.row or list(now) == list(before) else "their order"
 
 
 def _short(value: Any) -> str:

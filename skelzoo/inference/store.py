@@ -281,10 +281,9 @@ def open_store(folder: str | Path, job: Job, paths: Paths, extend: bool = False)
             scratch.unlink()
         if begun:
             store = read_store(folder)
-            # The plan of an extended store depends on what was there when.
-            planned = {} if extend or "extended" in store.row else identity(plan_of(paths, job.shard_size, folder, job.form))
-            unknown = extend or (store.complete and not (folder / FILES).is_file())  # of an earlier version
-            check_same(store, {**wanted, **planned}, None if unknown else paths)
+            unknown = store.complete and not (folder / FILES).is_file()  # of an earlier version, which only its plan tells
+            planned = identity(plan_of(paths, job.shard_size, folder, job.form)) if unknown and not extend and "extended" not in store.row else {}
+            check_same(store, {**wanted, **planned}, None if extend or unknown else paths)
             store = _renamed(store, job.model)
         else:
             shutil.rmtree(folder / PLAN, ignore_errors=True)

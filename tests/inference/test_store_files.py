@@ -16,6 +16,7 @@ from tiny import make_clip
 import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import StoreError, WriteError
+from skelzoo.inference import plan
 from skelzoo.inference.bulk import Settings, ShardEmbedder, embed_store
 from skelzoo.inference.extend import extend_store
 from skelzoo.inference.job import Job
@@ -164,6 +165,35 @@ def test_a_folder_in_which_a_run_was_killed_as_it_began_is_taken(model: str, tmp
     (tmp_path / "store/.store.json.12345678.part").touch()
     store = embed_store(Job(model), tmp_path / "a.npz", tmp_path / "store", devices=["cpu"])
     assert read_store(store.folder).clips == 1 and not list(store.folder.glob("*.part"))
+
+
+def test_a_file_that_is_damaged_while_it_keeps_size_and_date_is_refused_alone(model: str, tmp_path: Path) -> None:
+    for name in "ab":
+        skelzoo.save_clips(tmp_path / f"{name}.npz", [make_clip(ord(name)), make_clip(2)])
+    file, paths = tmp_path / "b.npz", [tmp_path / "a.npz", tmp_path / "b.npz"]
+    with open_store(tmp_path / "store", Job(model), paths):
+        pass
+    stat, data = file.stat(), file.read_bytes()
+    file.write_bytes(data[:100] + bytes(len(data) - 200) + data[-100:])
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    store = embed_store(Job(model), paths, tmp_path / "store", devices=["cpu"])
+    (refused,) = table(store.folder / "refused.csv")
+    assert store.clips == 2 and refused["file"] == str(file) and "changed while it was read" in refused["error"]
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_going_on_opens_no_file_to_look_at_it(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complete: bool) -> None:
+    for name in "ab":
+        skelzoo.save_clips(tmp_path / f"{name}.npz", [make_clip(ord(name))])
+    paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    with open_store(tmp_path / "store", Job(model), paths):
+        pass
+    if complete:
+        embed_store(Job(model), paths, tmp_path / "store", devices=["cpu"])
+    monkeypatch.setattr(plan, "open_stream", None)
+    assert embed_store(Job(model), paths, tmp_path / "store", devices=["cpu"]).clips == 2
+    with pytest.raises(StoreError, match=r"its files \(plan_sha256\) are not as they were: their order\. Give"):
+        embed_store(Job(model), paths[::-1], tmp_path / "store", devices=["cpu"])
 
 
 @pytest.mark.parametrize("complete", [True, False])

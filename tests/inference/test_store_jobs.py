@@ -17,7 +17,7 @@ from tiny import make_clip, make_encoder
 
 import skelzoo
 from skelzoo.errors import ClipError, SkelzooError, StoreError
-from skelzoo.inference import bulk
+from skelzoo.inference import bulk, progress
 from skelzoo.inference.bulk import embed_store
 from skelzoo.inference.extend import extend_store
 from skelzoo.inference.job import Job
@@ -119,9 +119,9 @@ def test_a_log_file_gets_lines_about_progress(model: str, tmp_path: Path, monkey
     job, paths = Job(model, shard_size=2), [str(tmp_path / "a.npz")]
     embed_store(job, paths, tmp_path / "seldom", devices=["cpu"])
     assert "shard" not in capsys.readouterr().err
-    monkeypatch.setattr(bulk, "EVERY", 0)
+    monkeypatch.setattr(progress, "EVERY", 0)
     embed_store(job, paths, tmp_path / "store", devices=["cpu"])
-    assert capsys.readouterr().err.splitlines() == ["shard 1 of 2", "shard 2 of 2"]
+    assert capsys.readouterr().err.splitlines() == ["listing: file 1", "shard 1 of 2", "shard 2 of 2"]
 
 
 def test_a_store_of_an_earlier_version_goes_on(model: str, tmp_path: Path) -> None:

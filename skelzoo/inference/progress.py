@@ -1,0 +1,39 @@
+"""How far a long run is: a bar on a terminal; elsewhere, as in log files, a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+EVERY = 180
+"""Seconds from one line to the next."""
+
+
+def followed(items: Iterable[T], unit: str, done: int = 0, count: int | None = None, doing: str = "") -> Iterator[T]:
+    """The same items.
+
+    Args:
+        unit: what an item is called.
+        done: items before these.
+        count: all items, where they are counted.
+        doing: what is done with them.
+    """
+    told = time.monotonic()
+    with tqdm(total=count, initial=done, unit=unit, delay=2, disable=None, desc=doing or None) as bar:
+        for number, item in enumerate(items, done + 1):
+            yield item
+            bar.update()
+            if bar.disable and time.monotonic() - told >= EVERY:
+                say(f"{f'{doing}: ' * bool(doing)}{unit} {number}{'' if count is None else f' of {count}'}")
+                told = time.monotonic()
+
+
+def say(line: str) -> None:
+    """A line on stderr, above a bar."""
+    tqdm.write(line, file=sys.stderr)
