@@ -87,11 +87,12 @@ def embed_store(
         The store, complete.
 
     Raises:
-        StoreError: as ``open_store`` and ``extend_store``; no devices or workers; without ``extend`` a file that changed meanwhile; or a worker failed, or died too often on the same shard.
+        StoreError: as ``open_store`` and ``extend_store``; no devices or workers; without ``extend`` a file that changed meanwhile; a worker failed, could not start, or died too often on the same shard; or processes cannot be started from this one.
         DeviceError: a device is not there, or another ``compile``.
         WriteError: the store cannot be written.
         UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
     """
+    _check_process(len(devices) * workers)
     paths = path_list(paths)  # at once, as a generator of them is used up by the first look
     pick_compile(compile)
     names = [str(pick_device(device)) for device in devices for _ in range(workers)]
@@ -101,6 +102,20 @@ def embed_store(
     settings = [Settings(name, compile, batch_size, threads, extend) for name in names]
     with open_store(out, job, paths, extend) as store:
         return _extended(store, paths, settings) if extend else _finished(store, settings)
+
+
+def _check_process(count: int) -> None:
+    """Raise StoreError where so many processes cannot be started from this one."""
+    here = multiprocessing.current_process()
+    if getattr(here, "_inheriting", False):  # set while a new process imports the script that started it, which then gets here as that did
+        raise StoreError(
+            'embed_store stands in a script that its own workers import, and cannot begin again there. Put the call below a line if __name__ == "__main__":'
+        )
+    if count > 1 and here.daemon:
+        raise StoreError(
+            f"{here.name}: {count} workers cannot be started from a process that is itself one of a pool. "
+            "Give one device and workers=1 there, or call embed_store from the main process."
+        )
 
 
 def _extended(store: Store, paths: Sequence[str], settings: Sequence[Settings]) -> Store:
@@ -246,7 +261,7 @@ class _Worker:
     def __init__(self, store: Store, settings: Settings) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.settings, self.shard = settings, -1
+        self.settings, self.shard, self.started = settings, -1, False
         self.process = context.Process(target=_work, args=(theirs, str(store.folder), settings), daemon=True)
         self.process.start()
         theirs.close()  # or its end would never be seen
@@ -285,13 +300,17 @@ def _in_processes(store: Store, settings: Sequence[Settings], shards: Sequence[i
             for worker in [w for w in busy if w.pipe in ready]:
                 busy.remove(worker)
                 try:
-                    answer: list[str] | str = worker.pipe.recv()
+                    answer: list[str] | str | None = worker.pipe.recv()
                 except (EOFError, OSError):
                     worker.kill()
                     tries[worker.shard] += 1
                     _report(store, worker, tries[worker.shard])
                     waiting.appendleft(worker.shard)
                     idle.append(_Worker(store, worker.settings))
+                    continue
+                if answer is None:
+                    worker.started = True
+                    busy.append(worker)
                     continue
                 idle.append(worker)
                 if isinstance(answer, str):
@@ -305,6 +324,11 @@ def _in_processes(store: Store, settings: Sequence[Settings], shards: Sequence[i
 
 
 def _report(store: Store, worker: _Worker, tries: int) -> None:
+    if not worker.started and worker.process.exitcode == 1:  # by an error, which would come again
+        raise StoreError(
+            f"worker on {worker.settings.device} could not start; what it said stands above. "
+            'Where a script calls embed_store, that must stand below a line if __name__ == "__main__":'
+        ) from None
     what = f"worker on {worker.settings.device} died (exit code {worker.process.exitcode}) at shard {worker.shard}"
     if tries == TRIES:
         parts = [part.file for part in store.parts(worker.shard)] or ["which has no files"]
@@ -314,10 +338,11 @@ def _report(store: Store, worker: _Worker, tries: int) -> None:
 
 
 def _work(pipe: Connection, folder: str, settings: Settings) -> None:
-    """Make shards as they are asked for; the answer is what was refused, or as a text what failed."""
+    """Make shards as they are asked for; the answer is what was refused, or as a text what failed. The first says that it has started, and is None."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     embedder: ShardEmbedder | None = None
-    with contextlib.suppress(EOFError, KeyboardInterrupt), contextlib.ExitStack() as stack:
+    with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt), contextlib.ExitStack() as stack:
+        pipe.send(None)
         while True:
             shard = pipe.recv()
             try:

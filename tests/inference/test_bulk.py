@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import current_process
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -262,7 +263,7 @@ def test_a_killed_worker_is_named_and_its_shard_made_again(
             time.sleep(0.001)
         os.kill(found[0].pid, signal.SIGKILL)
 
-    monkeypatch.setattr("skelzoo.inference.bulk.multiprocessing", SimpleNamespace(get_context=lambda _: forked))
+    monkeypatch.setattr("skelzoo.inference.bulk.multiprocessing", SimpleNamespace(get_context=lambda _: forked, current_process=current_process))
     killer = threading.Thread(target=kill_one, daemon=True)
     killer.start()
     embed_store(Job(model, shard_size=32), [str(many)], out, devices=["cpu"], workers=2)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import multiprocessing
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +116,37 @@ def test_clips_of_a_program_are_saved_as_the_page_says(model: str, tmp_path: Pat
     monkeypatch.chdir(tmp_path)
     exec(code.replace("1000", "2"), {"clips": (make_clip(s) for s in range(5))})
     assert column(embed_store(Job(model), "clips", "store", devices=["cpu"]).folder / "ids.csv", "name") == [f"clip{s}" for s in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("state", "workers", "says"),
+    [("_inheriting", 1, 'below a line if __name__ == "__main__":'), ("daemon", 2, "MainProcess: 2 workers cannot be started .*Give one device and workers=1")],
+)
+def test_processes_that_can_start_no_others(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, workers: int, says: str) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", make_clip())
+    process: Any = multiprocessing.current_process()
+    if state == "daemon":
+        monkeypatch.setitem(process._config, state, True)
+        assert embed_store(Job(model), tmp_path / "a.npz", tmp_path / "alone", devices=["cpu"]).clips == 1
+    else:
+        monkeypatch.setattr(process, state, True, raising=False)
+    with pytest.raises(StoreError, match=says):
+        embed_store(Job(model), tmp_path / "a.npz", tmp_path / "store", devices=["cpu"], workers=workers)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_ends_at_once_and_is_told(model: str, tmp_path: Path) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", [make_clip(0), make_clip(1)])
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from skelzoo.inference.bulk import embed_store\nfrom skelzoo.inference.job import Job\n"
+        f"embed_store(Job({model!r}, shard_size=1), {str(tmp_path / 'a.npz')!r}, {str(tmp_path / 'store')!r}, devices=['cpu'], workers=2)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(skelzoo.__file__).parents[1])}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1 and "embed_store stands in a script that its own workers import" in done.stderr
+    assert "worker on cpu could not start; what it said stands above" in done.stderr and "tried again" not in done.stderr and ".lock" not in done.stderr
 
 
 def test_a_log_file_gets_lines_about_progress(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
