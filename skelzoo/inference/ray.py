@@ -58,11 +58,13 @@ class EmbedActor:
             ``stop_s`` its seconds (NaN there, and where the rate is unknown), ``keypoints`` and ``scores`` are left out, and the rest is the clip's.
 
         Raises:
-            ClipError: there is no column ``keypoints`` or ``layout``.
+            ClipError: there is no column ``keypoints`` or ``layout``, or with windows no ``name``.
         """
         missing = [name for name in ("keypoints", "layout") if name not in batch]
         if missing:
             raise ClipError(f"the rows have no column {', '.join(missing)}; they have {', '.join(map(str, batch))}. docs/bulk.md lists the columns of clips.")
+        if self.window is not None and "name" not in batch:
+            raise ClipError("the rows have no column name, which tells windows of one clip from those of another. Add one, with another text for every clip.")
         count = len(batch["keypoints"])
         made = [self._prepare({key: values[i] for key, values in batch.items()}, f"row {i}") for i in range(count)]
         items = [item for row in made for item in row]

@@ -63,10 +63,9 @@ def test_an_actor_takes_nested_lists_as_ray_gives_them(model: str, axes: int) ->
     assert out["error"][:3].tolist() == [""] * 3 and "docs/bulk.md" in out["error"][3] and np.isnan(out["embedding"][3]).all()
 
 
-@pytest.mark.parametrize("named", [True, False])
-def test_an_actor_cuts_windows(model: str, named: bool) -> None:
+def test_an_actor_cuts_windows(model: str) -> None:
     clips = [make_clip(0, frames=40), make_clip(1, frames=10), make_clip(2), make_clip(3, persons=3, frames=20), make_clip(4, frames=35)]
-    batch = {key: np.array([*values, None], object)[:-1] for key, values in rows_of(clips).items() if named or key != "name"}
+    batch = {key: np.array([*values, None], object)[:-1] for key, values in rows_of(clips).items()}
     batch["keypoints"][2], batch["fps"] = np.zeros_like(batch["keypoints"][2]), np.full(5, 30.0)
     out = EmbedActor(model, device="cpu", window=16, step=12)(batch)
     cut = {i: skelzoo.windows(clips[i], 16, 12) for i in (0, 1, 3, 4)}
@@ -74,7 +73,7 @@ def test_an_actor_cuts_windows(model: str, named: bool) -> None:
     assert out["mine"].tolist() == [i for i, _ in windows] and out.keys() == (
         batch.keys() | {"name", "embedding", "error", "start", "stop", "start_s", "stop_s"}
     ) - {"keypoints"}
-    assert out["name"].tolist() == [window.name if named else window.name.replace(f"clip{i}", f"row {i}") for i, window in windows]
+    assert out["name"].tolist() == [window.name for _, window in windows]
     good = np.array([i not in (2, 3) for i, _ in windows])
     assert out["stop"].tolist() == [int(w.name.rpartition(":")[2][:-1]) if ok else -1 for (_, w), ok in zip(windows, good, strict=True)]
     assert np.array_equal(out["start_s"], np.where(good, np.round(out["start"] / 30, 4), np.nan), equal_nan=True)
@@ -98,6 +97,10 @@ def test_an_actor_refuses_windows_that_are_none(model: str, window: int | None, 
 
 
 def test_columns_that_are_not_there_are_named(model: str) -> None:
+    rows = {key: np.array(values) for key, values in rows_of([make_clip()]).items() if key != "name"}
+    assert EmbedActor(model, device="cpu")(rows)["error"] == [""]
+    with pytest.raises(ClipError, match=r"no column name, which tells windows .*\. Add one"):
+        EmbedActor(model, device="cpu", window=16)(rows)
     with pytest.raises(ClipError, match=r"no column keypoints; they have joints, layout\..*docs/bulk\.md"):
         EmbedActor(model, device="cpu")({"joints": np.zeros((2, 3)), "layout": np.array(["kinect20"] * 2)})
 
