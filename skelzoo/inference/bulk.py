@@ -92,12 +92,12 @@ def embed_store(
         WriteError: the store cannot be written.
         UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
     """
-    _check_process(len(devices) * workers)
     paths = path_list(paths)  # at once, as a generator of them is used up by the first look
     pick_compile(compile)
     names = [str(pick_device(device)) for device in devices for _ in range(workers)]
     if not names:
         raise StoreError(f"{out}: {len(devices)} devices and {workers} workers. Give at least one of each.")
+    _check_process(len(names))
     threads = max(1, torch.get_num_threads() // len(names)) if len(names) > 1 else None
     settings = [Settings(name, compile, batch_size, threads, extend) for name in names]
     with open_store(out, job, paths, extend) as store:

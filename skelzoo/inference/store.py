@@ -175,7 +175,7 @@ class Store:
                 yield shard
         if damaged:
             raise StoreError(
-                f"{damaged[0]}: is damaged{f', and {len(damaged) - 1} more' * (len(damaged) > 1)}, and was removed. Give the same command again to make it anew."
+                f"{damaged[0]}: is damaged and was removed{f', as were {len(damaged) - 1} more' * (len(damaged) > 1)}. Give the same command again to make them anew."
             )
 
     def _read_held(self) -> Iterator[Shard]:

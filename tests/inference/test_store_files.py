@@ -151,7 +151,7 @@ def test_damaged_shards_are_made_again(model: str, tmp_path: Path, damage: str) 
             continue
         data[len(data) // 20] ^= 1
         file.write_bytes({"empty": b"", "cut off": data[:-100], "a byte": data}[damage])
-    with pytest.raises(StoreError, match=r"00000001\.npz \(.*\): is damaged, and 1 more, and was removed\. Give the same command again"):
+    with pytest.raises(StoreError, match=r"00000001\.npz \(.*\): is damaged and was removed, as were 1 more\. Give the same command again"):
         embed_store(job, tmp_path / "a.npz", out, devices=["cpu"])
     assert embed_store(job, tmp_path / "a.npz", out, devices=["cpu"]).clips == 3
     np.testing.assert_array_equal(
