@@ -14,8 +14,9 @@ from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.benchmarks import Benchmark, Bools, ClipSplit, draw_labels
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.probe import CLASSIFIERS, Embedder, Split, average_precision, check_classifiers, embed_split, prepare_split, right
-from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, SHORTEST, is_drawn, labelled, vectors_of_copies
+from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, SHORTEST, SIDE, is_drawn, labelled, mirrored_classes, vectors_of_copies
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.prepare import prepare_batch
 
 ALL, WITHOUT_COPIES = "all test clips", "without the copied test clips"
@@ -185,10 +186,18 @@ def _known(trial: Trial, percent: float, seed: int) -> Sequence[Clip]:
 
 def _few(trial: Trial, clips: Sequence[Clip], seed: int) -> Bools:
     """Which test clips are right after learning from a few training clips and their copies: (test clips,) bool."""
-    vectors = vectors_of_copies(trial.encoder, clips, seed)
+    vectors, turned = vectors_of_copies(trial.encoder, clips, seed)
     ids = {str(clip.label): int(number) for clip, number in zip(trial.clips.train, trial.clips.train_labels, strict=True)}
-    labels = np.tile([ids[str(clip.label)] for clip in clips], len(vectors))
-    return right(dataclasses.replace(trial.vectors, train=np.concatenate(list(vectors)), train_labels=labels), "linear")
+    names = [str(clip.label) for clip in clips]
+    mirrors = mirrored_classes(set(names))
+    one_sided = ", ".join(sorted(repr(name) for name, mirror in mirrors.items() if name == mirror and SIDE.search(name)))
+    if one_sided:
+        noted_doubts().warn_of(
+            f"protocol semi learns mirror images of clips as of their class, also of {one_sided}, for which no class has left and right exchanged in its name. "
+            "If other classes move like these in the mirror, the number is too low: use protocol linear with the same labels."
+        )
+    labels = np.where(turned, [ids[mirrors[name]] for name in names], [ids[name] for name in names])
+    return right(dataclasses.replace(trial.vectors, train=np.concatenate(list(vectors)), train_labels=labels.ravel()), "linear")
 
 
 def _any_model(trial: Trial) -> bool:
@@ -245,7 +254,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
         f"5, 15, 30 or 40 labelled clips of each class for as many percent, drawn once (skelzoo/learn/labelled): the linear protocol on frozen vectors of these, of their "
         f"mirror images and of {COPIES} augmented copies of each",
         _semi, cheap=False, takes_labels=True, classifies=True,
-        on_drawn=f"the linear protocol on frozen vectors of the labelled clips, of their mirror images and of {COPIES} augmented copies of each",
+        on_drawn=f"the linear protocol on frozen vectors of the labelled clips, of their mirror images and of {COPIES} augmented copies of each; mirror images are of the class "
+        "that has left and right exchanged in its name, where there is one",
     ),
 }  # fmt: skip
 """Protocols by name."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from skelzoo.errors import TrainingError
 from skelzoo.learn.inputs import Inputs
@@ -30,6 +32,9 @@ AUGMENTATIONS = (
     {"op": "temporal_crop", "shortest": 0.6}, {"op": "rotate_yaw", "degrees": 30.0}, {"op": "shear", "amplitude": 0.2}, {"op": "scale", "amplitude": 0.1},
 )  # fmt: skip
 """Of labelled clips, 2-D ones without ``rotate_yaw``; docs/psp.md says what they brought on a validation part of the training views."""
+
+SIDE = re.compile("left|(?<!up)right", re.IGNORECASE)
+"""In the name of a class."""
 
 
 def draw(clips: Sequence[Clip], most: int, seed: int) -> Mapping[str, list[str]]:
@@ -76,14 +81,24 @@ def labelled(benchmark: str, per_class: float, seed: int) -> tuple[str, ...]:
     return tuple(name for names in classes.values() for name in names[: int(per_class)])
 
 
-def vectors_of_copies(encoder: Embedder, clips: Sequence[Clip], seed: int) -> FloatArray:
-    """Vectors of clips as they are, mirrored, and COPIES times augmented, mirrored or not by chance: (2 + COPIES, N, D).
+def mirrored_classes(names: Collection[str]) -> Mapping[str, str]:
+    """Class -> that of its mirror images: the one whose name is the same but for left and right exchanged, whatever their case; itself where there is none."""
+    known = {name.lower(): name for name in names}
+    return {name: known.get(SIDE.sub(lambda side: "right" if side[0] == "left" else "left", name.lower()), name) for name in names}
+
+
+def vectors_of_copies(encoder: Embedder, clips: Sequence[Clip], seed: int) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Vectors of clips as they are, mirrored, and COPIES times augmented, mirrored or not by chance: (2 + COPIES, N, D); and which are mirrored, (2 + COPIES, N).
 
     Raises:
         ClipError, CoverageError: a clip does not fit the encoder's contract; the message names it.
     """
     inputs = Inputs(encoder.contract, [row for row in AUGMENTATIONS if encoder.contract.channels == 3 or row["op"] != "rotate_yaw"])
     plain, other = inputs.keep(clips), inputs.keep([mirrored(clip) for clip in clips])
+    copies = [inputs.plain(plain), inputs.plain(other)]
+    turned = [torch.zeros(len(plain), dtype=torch.bool), torch.ones(len(plain), dtype=torch.bool)]
     with seeded(seed, torch.device("cpu")):
-        drawn = [inputs.augmented(torch.where(torch.rand(len(plain), 1, 1, 1, 1) < 0.5, plain, other)) for _ in range(COPIES)]
-    return np.stack([encoder.embed(x.numpy(), prepared=True, progress=False) for x in (inputs.plain(plain), inputs.plain(other), *drawn)])
+        for _ in range(COPIES):
+            turned.append(torch.rand(len(plain)) >= 0.5)
+            copies.append(inputs.augmented(torch.where(turned[-1][:, None, None, None, None], other, plain)))
+    return np.stack([encoder.embed(x.numpy(), prepared=True, progress=False) for x in copies]), torch.stack(turned).numpy()

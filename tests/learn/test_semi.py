@@ -15,7 +15,8 @@ from tiny import CONTRACT, SMALL, make_clip, make_encoder
 import skelzoo
 from skelzoo.errors import TrainingError
 from skelzoo.learn import protocols, semi
-from skelzoo.learn.benchmarks import draw_labels, find_benchmark, standard_clips
+from skelzoo.learn.baselines import BASELINES
+from skelzoo.learn.benchmarks import ClipSplit, draw_labels, find_benchmark, standard_clips
 from skelzoo.learn.evaluate import measure
 from skelzoo.learn.protocols import ALL, Trial
 from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, SHORTEST, draw, is_drawn, labelled, vectors_of_copies
@@ -48,14 +49,15 @@ def encoder_of(arch: str = "psp") -> skelzoo.Encoder:
 @pytest.mark.parametrize("arch", ["psp", "skeattnclr"])
 def test_copies_are_the_clips_their_mirror_images_and_augmented_ones(arch: str) -> None:
     encoder, clips = encoder_of(arch), clips_of(2)
-    vectors = vectors_of_copies(encoder, clips, 3)
+    vectors, turned = vectors_of_copies(encoder, clips, 3)
     assert vectors.shape == (2 + COPIES, len(clips), encoder.embedding_dim)
     np.testing.assert_allclose(vectors[0], encoder.embed(clips), atol=1e-5)
     np.testing.assert_allclose(vectors[1], encoder.embed([mirrored(clip) for clip in clips]), atol=1e-5)
     distances = np.abs(vectors[:, None] - vectors[None]).max((2, 3))
     assert (distances + np.eye(len(vectors)) > 1e-3).all()
     state = torch.random.get_rng_state()
-    assert np.array_equal(vectors_of_copies(encoder, clips, 3), vectors) and not np.allclose(vectors_of_copies(encoder, clips, 4)[2:], vectors[2:])
+    assert np.array_equal(vectors_of_copies(encoder, clips, 3)[0], vectors) and not np.allclose(vectors_of_copies(encoder, clips, 4)[0][2:], vectors[2:])
+    assert turned.shape == vectors.shape[:2] and not turned[0].any() and turned[1].all()
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
@@ -63,7 +65,7 @@ def test_the_protocol_goes_with_2_d_models(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(protocols, "SEEDS", (0,))
     clips = standard_clips("nwucla-2d", write_benchmarks(tmp_path, files=["nw_ucla.npz"]))
     encoder = skelzoo.load("skeattnclr-openskel-2d", device="cpu")
-    vectors = vectors_of_copies(encoder, clips.train[:2], 0)
+    vectors, _ = vectors_of_copies(encoder, clips.train[:2], 0)
     assert (np.abs(vectors[:, None] - vectors[None]).max((2, 3)) + np.eye(2 + COPIES) > 1e-4).all(), "every copy is another one"
     (row,) = measure(Trial(encoder, find_benchmark("nwucla-2d"), clips, labels=30), ["semi"])
     assert (row.benchmark, row.protocol, row.train_clips) == ("nwucla-2d", "semi", 8) and row.value > 40
@@ -71,10 +73,33 @@ def test_the_protocol_goes_with_2_d_models(tmp_path: Path, monkeypatch: pytest.M
 
 def test_every_augmented_copy_is_mirrored_or_not_by_chance_clip_by_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(semi, "AUGMENTATIONS", ())
-    plain, other, *copies = vectors_of_copies(encoder_of(), clips_of(4), 0)
-    for copy in copies:
+    (plain, other, *copies), (_, _, *which) = vectors_of_copies(encoder_of(), clips_of(4), 0)
+    for copy, said in zip(copies, which, strict=True):
         as_it_was, turned = (np.isclose(copy, kind, atol=1e-5).all(1) for kind in (plain, other))
-        assert (as_it_was ^ turned).all() and as_it_was.any() and turned.any()
+        assert (as_it_was ^ turned).all() and as_it_was.any() and turned.any() and (turned == said).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "one_sided", "right"),
+    [
+        (("turn-left", "Turn-Right"), "", (99, 100)),
+        (("LEFT hand to the right", "right hand to the LEFT"), "", (99, 100)),
+        (("bow", "stand upright"), "", (0, 80)),  # the same motions, of which no name tells
+        (("left arm", "wave"), "'left arm'", (0, 80)),
+    ],
+)
+def test_a_mirror_image_is_of_the_class_of_the_other_side(
+    names: tuple[str, str], one_sided: str, right: tuple[int, int], recwarn: pytest.WarningsRecorder
+) -> None:
+    clips, labels = [], np.repeat([0, 1], 8)
+    for i, label in enumerate(labels):
+        noisy = make_clip(0).replace(keypoints=make_clip(0).keypoints + 0.05 * np.random.default_rng(i).normal(size=(1, 1, 20, 3)))
+        clips.append((mirrored(noisy) if label else noisy).replace(name=f"clip{i}", label=names[label]))
+    split = ClipSplit(tuple(clips[::2]), labels[::2], tuple(clips[1::2]), labels[1::2], np.zeros(8, bool))
+    (row,) = measure(Trial(BASELINES["statistics"](3, 1), find_benchmark("utdmhad"), split, labels=50), ["semi"])
+    assert right[0] <= row.value <= right[1]
+    said = [str(w.message) for w in recwarn if "protocol semi learns mirror images" in str(w.message)]
+    assert len(said) == bool(one_sided) and all(f"also of {one_sided}, for which no class" in text for text in said)
 
 
 def test_a_draw_takes_as_many_of_every_class_whatever_the_order() -> None:
