@@ -63,7 +63,7 @@ TIME = ({"step": "drop_empty_frames"}, {"step": "resample", "frames": 16})
 
 @pytest.mark.parametrize(("steps", "fits"), [
     ((TIME[0], FILL, CENTER, SCALE, TIME[1]), True),
-    ((FILL, {**CENTER, "point": "hip_center"}, {**SCALE, "length": 1}, {"step": "streams"}, TIME[1]), True),
+    ((FILL, {**CENTER, "point": "hip_center"}, {**SCALE, "length": 1}, TIME[1], {"step": "streams"}), True),
     ((TIME[0], {"step": "normalize_image"}, TIME[1]), False),
     (TIME, False),
     ((FILL, {"step": "center"}, SCALE, TIME[1]), False),

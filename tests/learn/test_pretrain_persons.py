@@ -194,6 +194,9 @@ def test_frames_are_drawn_from_the_length_of_each_clip() -> None:
         assert drawn[0] == sorted([0, 1, 2] * 3) and drawn[1] == list(range(9)) and drawn[2] == sorted(set(drawn[2])) and max(drawn[2]) < 24
 
 
+TO_60 = {"step": "resample", "frames": 60}
+
+
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
@@ -203,6 +206,9 @@ def test_frames_are_drawn_from_the_length_of_each_clip() -> None:
         (recipe_of("skeattnclr", NTU, native_rate=True), "native_rate is for method psp"),
         (recipe_of("psp", PSP, native_rate=True, method_options={"augmentations": [{"op": "reverse"}]}), "Leave it out or reverse"),
         (recipe_of("psp", PSP.replace(steps=({"step": "resample", "frames": 50}, STREAMS_HERE)), native_rate=True), "no resample before it"),
+        (recipe_of("psp", PSP.replace(steps=(TO_60, *PSP.steps)), stored_frames=96), r"between 60 frames, the method between the 96 .*Set stored_frames to 60\."),
+        (recipe_of("psp", PSP.replace(steps=(PSP.steps[-1],)), stored_frames=96), r"Set stored_frames to 50\."),
+        (recipe_of("skeattnclr", NTU.replace(steps=(TO_60, *PSP.steps), streams=PSP.streams)), r"Take the step streams out of the contract\."),
     ],
 )
 def test_what_does_not_go_together_is_refused(data: Path, tmp_path: Path, recipe: Recipe, says: str) -> None:

@@ -22,7 +22,7 @@ from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLR
 from skelzoo.nets.strl import STRL
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.skeleton.prepare import Contract
+from skelzoo.skeleton.prepare import STREAMS_HERE, Contract
 
 T = TypeVar("T")
 
@@ -100,7 +100,8 @@ def build_method(net: nn.Module, recipe: Recipe) -> Method:
 
     Raises:
         TrainingError: no such method, options it does not take, a net it does not train, joints filmed for no contract of pictures or in some members
-            only, a contract that prepares clips otherwise than ``film_joints`` leaves them, or ``native_rate`` where frames do not stay as they are.
+            only, a contract that prepares clips otherwise than ``film_joints`` leaves them, ``native_rate`` where frames do not stay as they are, or motion
+            that ``embed`` computes at another rate.
     """
     if recipe.method not in METHODS:
         raise TrainingError(f"{recipe.name}: no pretraining method {recipe.method!r}. Known: {', '.join(METHODS)}.")
@@ -122,4 +123,26 @@ def build_method(net: nn.Module, recipe: Recipe) -> Method:
                 f"{recipe.name}: native_rate is for method psp, a contract with the step streams and no resample before it, and the augmentations "
                 f"{', '.join(KEEP_FRAMES)}. Leave it out{' or ' * bool(moved)}{', '.join(moved)}."
             )
+    _check_motion(recipe)
     return method
+
+
+def _check_motion(recipe: Recipe) -> None:
+    """Raise TrainingError where the net would be trained on motion between other frames than ``embed`` takes it between."""
+    steps, stored = recipe.contract.steps, recipe.stored_frames
+    before = steps[: steps.index(STREAMS_HERE)] if STREAMS_HERE in steps else steps
+    if "motion" not in recipe.contract.streams or recipe.native_rate:
+        return
+    if not recipe.method.startswith("psp"):
+        if len(before) + 1 < len(steps):
+            raise TrainingError(
+                f"{recipe.name}: method {recipe.method} computes motion between the frames that the net reads, the contract before it resamples to these, so the net "
+                "would be trained on motion at another rate than it reads later. Take the step streams out of the contract."
+            )
+        return
+    frames = next((step["frames"] for step in reversed(before) if step["step"] == "resample"), stored)
+    if frames != stored:
+        raise TrainingError(
+            f"{recipe.name}: the contract computes motion between {frames} frames, the method between the {stored} of stored_frames, so the net would be trained on "
+            f"motion at another rate than it reads later. Set stored_frames to {frames}."
+        )
