@@ -108,7 +108,7 @@ def made_up(encoder: Encoder, persons: int, count: int) -> list[Clip]:
     """Motions of that many persons, no two alike."""
     from skelzoo.inference.golden import golden_clip
 
-    golden = golden_clip(encoder)
+    golden = golden_clip(encoder.contract)
     sizes = 1 + 0.02 * np.arange(count * persons, dtype=np.float32).reshape(count, persons, 1, 1, 1) / (count * persons)
     return [golden.replace(keypoints=clip, name=str(i)) for i, clip in enumerate(golden.keypoints * sizes)]
 

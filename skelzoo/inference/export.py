@@ -84,7 +84,7 @@ def export(encoder: Encoder, path: str | os.PathLike[str]) -> Export:
     check_net(encoder.net, encoder.config, encoder.name)
     names = ["embedding", "logits"] if encoder.config.num_classes else ["embedding"]
     net = _Outputs(copy.deepcopy(encoder.net).eval(), names)  # the encoder's own may be in training
-    clip = prepare_golden(golden_clip(encoder), encoder)
+    clip = prepare_golden(golden_clip(encoder.contract), encoder.contract)
     clips = np.stack([clip, clip * 0.9, clip[:, ::-1]])
     with _quiet():
         data, run = (_onnx if kind == "onnx" else _pt2)(net, torch.from_numpy(clips), encoder.name)

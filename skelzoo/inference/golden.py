@@ -13,7 +13,7 @@ from skelzoo.errors import CheckpointError, ClipError, CoverageError, LayoutErro
 from skelzoo.inference.precision import own_precision
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.skeleton.prepare import prepare_doubtfully
+from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 
 if TYPE_CHECKING:
     from skelzoo.inference.encoder import Encoder
@@ -31,7 +31,7 @@ def make_golden(encoder: Encoder) -> dict[str, Tensor]:
     Raises:
         CheckpointError: what it computes is not finite.
     """
-    clip = golden_clip(encoder)
+    clip = golden_clip(encoder.contract)
     golden = {"keypoints": torch.from_numpy(clip.keypoints), **_outputs(encoder, clip)}
     lost = [name for name, tensor in golden.items() if not tensor.isfinite().all()]
     if lost:
@@ -39,19 +39,18 @@ def make_golden(encoder: Encoder) -> dict[str, Tensor]:
     return golden
 
 
-def golden_clip(encoder: Encoder) -> Clip:
-    """A smooth made-up motion in the encoder's layout: every joint on a circle of its own about a body-like rest pose."""
-    layout, c = get_layout(encoder.contract.layout), encoder.contract
-    joints, frames = len(layout), 50
-    phase = np.arange(joints)[None, :, None] * 0.7 + np.array([0.0, 1.3, 2.6])[None, None, : c.channels]
-    rest = np.stack([np.sin(np.arange(joints)), np.linspace(0, 1.7, joints), np.cos(np.arange(joints)) * 0.2], -1)[None, :, : c.channels]
+def golden_clip(contract: Contract) -> Clip:
+    """A smooth made-up motion in the contract's layout: every joint on a circle of its own about a body-like rest pose."""
+    joints, frames = len(get_layout(contract.layout)), 50
+    phase = np.arange(joints)[None, :, None] * 0.7 + np.array([0.0, 1.3, 2.6])[None, None, : contract.channels]
+    rest = np.stack([np.sin(np.arange(joints)), np.linspace(0, 1.7, joints), np.cos(np.arange(joints)) * 0.2], -1)[None, :, : contract.channels]
     swing = np.sin(np.linspace(0, 2 * np.pi, frames)[:, None, None] + phase) * 0.15
-    return _clip((rest + swing).astype(np.float32), encoder)
+    return _clip((rest + swing).astype(np.float32), contract)
 
 
-def prepare_golden(clip: Clip, encoder: Encoder) -> FloatArray:
+def prepare_golden(clip: Clip, contract: Contract) -> FloatArray:
     """(C, T, V, M) of a golden's clip: it is made up, so no user need be told that it does not stand."""
-    return prepare_doubtfully(clip, encoder.contract)[0]
+    return prepare_doubtfully(clip, contract)[0]
 
 
 def golden_differences(encoder: Encoder, golden: Mapping[str, Tensor]) -> dict[str, float]:
@@ -64,7 +63,7 @@ def golden_differences(encoder: Encoder, golden: Mapping[str, Tensor]) -> dict[s
         CheckpointError: it is not the golden of such an encoder.
     """
     try:
-        found = _outputs(encoder, _clip(golden["keypoints"].numpy(), encoder))
+        found = _outputs(encoder, _clip(golden["keypoints"].numpy(), encoder.contract))
     except (KeyError, ClipError, CoverageError, LayoutError) as error:
         raise CheckpointError(f"{encoder.name}: its golden has no keypoints of a clip that it takes ({error}).") from error
     odd = [n for n in {*found, *golden} - {"keypoints"} if n not in found or n not in golden or found[n].shape != golden[n].shape]
@@ -73,13 +72,12 @@ def golden_differences(encoder: Encoder, golden: Mapping[str, Tensor]) -> dict[s
     return {name: float((found[name] - golden[name]).abs().max() / golden[name].abs().max().clamp(min=1)) for name in golden if name != "keypoints"}
 
 
-def _clip(keypoints: FloatArray, encoder: Encoder) -> Clip:
-    contract = encoder.contract
+def _clip(keypoints: FloatArray, contract: Contract) -> Clip:
     return Clip(keypoints, contract.layout, fps=30, name="golden", image_size=IMAGE_SIZE if contract.channels == 2 else None)
 
 
 def _outputs(encoder: Encoder, clip: Clip) -> dict[str, Tensor]:
-    prepared = prepare_golden(clip, encoder)[None]
+    prepared = prepare_golden(clip, encoder.contract)[None]
     with own_precision(encoder.device, tf32=False):  # rounded to TF32 they would be further off than TOLERANCE
         embedding = torch.from_numpy(encoder.embed(prepared, prepared=True))
         rows = {"prepared": torch.from_numpy(prepared), "embedding": embedding}

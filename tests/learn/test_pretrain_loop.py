@@ -22,7 +22,7 @@ from forked import SERVER
 from tiny import CONTRACT, OPTIONS, make_clip, write_corpus
 
 import skelzoo
-from skelzoo.errors import TrainingError, UnknownArchError, WriteError
+from skelzoo.errors import ContractError, TrainingError, UnknownArchError, WriteError
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.loop import Run, pretrain
 from skelzoo.learn.pretrain.recipe import Optimiser, Recipe
@@ -292,6 +292,7 @@ def test_missing_data(tmp_path: Path) -> None:
         ({"precision": "16-true"}, TrainingError, "one of auto, 32-true, bf16-mixed"),
         ({"seed": 2**42}, TrainingError, "seed is 4398046511104. Give a whole number of at least 0 and below 4398046511104."),
         ({"stored_frames": 24, "method_options": {"queue": 16}}, TrainingError, "leave 24 frames, the contract says 16. Give temporal_crop these frames"),
+        ({"contract": CONTRACT.replace(persons=1, frames=12)}, ContractError, "the steps left 16 frames, the contract wants 12"),
         ({"monitor": "magic"}, TrainingError, "no benchmark 'magic'"),
         ({"monitor": "nwucla"}, TrainingError, "nw_ucla.npz"),
     ],
@@ -299,7 +300,7 @@ def test_missing_data(tmp_path: Path) -> None:
 def test_recipes_that_cannot_be_run(data: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error) as caught:
         run(data, tmp_path / "run", dataclasses.replace(RECIPE, **{"steps": 1, **changes}))
-    assert says in str(caught.value)
+    assert says in str(caught.value) and not (tmp_path / "run/recipe.json").exists()
 
 
 def test_readings_on_a_benchmark_do_not_change_the_run(data: Path, whole: Path, tmp_path: Path) -> None:

@@ -206,7 +206,10 @@ TO_60 = {"step": "resample", "frames": 60}
         (recipe_of("skeattnclr", NTU, native_rate=True), "native_rate is for method psp"),
         (recipe_of("psp", PSP, native_rate=True, method_options={"augmentations": [{"op": "reverse"}]}), "Leave it out or reverse"),
         (recipe_of("psp", PSP.replace(steps=({"step": "resample", "frames": 50}, STREAMS_HERE)), native_rate=True), "no resample before it"),
-        (recipe_of("psp", PSP.replace(steps=(TO_60, *PSP.steps)), stored_frames=96), r"between 60 frames, the method between the 96 .*Set stored_frames to 60\."),
+        (
+            recipe_of("psp", PSP.replace(steps=(TO_60, *PSP.steps)), stored_frames=96),
+            r"between 60 frames, the method between the 96 .*Set stored_frames to 60\.",
+        ),
         (recipe_of("psp", PSP.replace(steps=(PSP.steps[-1],)), stored_frames=96), r"Set stored_frames to 50\."),
         (recipe_of("skeattnclr", NTU.replace(steps=(TO_60, *PSP.steps), streams=PSP.streams)), r"Take the step streams out of the contract\."),
     ],

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
+from skelzoo.inference.golden import golden_clip, prepare_golden
 from skelzoo.inference.precision import without_autocast
 from skelzoo.learn import probe
 from skelzoo.learn.head import check_head, fit_head
@@ -75,7 +76,8 @@ def pretrain(
         stopped before the end.
 
     Raises:
-        TrainingError: data missing, a head that cannot be fitted, the loss is not finite, a batch that does not split over the devices, ``checkpoint.pt`` is damaged, ``start`` is another net or prepared in
+        ContractError: the contract's steps leave another number of frames or persons than it says.
+        TrainingError: data missing, fewer windows than a batch, a head that cannot be fitted, the loss is not finite, a batch that does not split over the devices, ``checkpoint.pt`` is damaged, ``start`` is another net or prepared in
             another way, or ``out`` holds a run of another recipe or on other data.
         WriteError: ``out`` cannot be written, or another process trains there.
         DeviceError: devices that are not on this machine.
@@ -216,6 +218,7 @@ class Run:
     def __init__(self, recipe: Recipe, folder: Path, data: str | Path, device: str, devices: int = 1, nodes: int = 1, compile: bool = False) -> None:
         self.recipe, self.folder, self.step = recipe, folder, 0
         self.config = ModelConfig(recipe.arch, recipe.options, recipe.contract)
+        prepare_golden(golden_clip(recipe.contract), recipe.contract)  # else only what is saved at the end tells that its steps do not give its shape
         torch.default_generator.manual_seed(recipe.seed)
         self.net = build_net(self.config)
         if recipe.start is not None and not (folder / CHECKPOINT).is_file():
@@ -234,6 +237,7 @@ class Run:
         self._resume()
         with self.fabric.rank_zero_first():
             self.clips = Batches(self._data(data), self.fabric.device)
+        self._views(self.clips[self._indices()])  # so that what cannot be trained is said before the folder is this recipe's
         self.readings = self._monitor(data)
 
     def _data(self, folder: str | Path) -> FloatArray:
