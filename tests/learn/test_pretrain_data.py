@@ -72,7 +72,7 @@ def test_a_held_out_share_goes_by_name_and_not_by_place(tmp_path: Path) -> None:
     assert found(tmp_path, held_out={"a.npz": {"share": 0.3}}) == kept
 
 
-def test_a_clip_is_held_out_if_any_entry_of_the_rule_names_it(tmp_path: Path, clips: list[Clip]) -> None:
+def test_a_clip_is_held_out_if_any_entry_of_the_rule_names_it(tmp_path: Path, clips: list[Clip], recwarn: pytest.WarningsRecorder) -> None:
     columns = {"subject": np.arange(12) % 4, "style": np.arange(12) // 3, "view": np.arange(12) % 3 + 1}
     table = read_table(write_corpus(tmp_path / "a.npz", clips, **columns))
     rule = {"subjects": [0], "style": [3, 9], "view": [2]}
@@ -80,6 +80,8 @@ def test_a_clip_is_held_out_if_any_entry_of_the_rule_names_it(tmp_path: Path, cl
     assert np.array_equal(held_out(table, rule), out) and 0 < out.sum() < 12
     assert np.array_equal(held_out(table, {**rule, "share": 0.4}), out | held_out(table, {"share": 0.4}))
     assert found(tmp_path, held_out={"a.npz": rule}) == rows_of([c for c, o in zip(table.clips, out, strict=True) if not o])
+    (said,) = (str(w.message) for w in recwarn if "no clip has" in str(w.message))
+    assert said == "a: no clip has these values, which held_out lists: style 9. Correct them, or take them out."
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,9 @@ SKEATTNCLR = Recipe(
     method_options={"queue": 16, "augmentations": [{"op": "temporal_crop", "frames": 16}, {"op": "shear"}], "span_range": [1, 2]},
     optimiser=Optimiser(learning_rate=1e-4), steps=STEPS, batch_size=8, precision="32-true",
 )  # fmt: skip
+OF_20 = CLIPS.replace(steps=(*CLIPS.steps[:-1], {"step": "resample", "frames": 20}, {"step": "streams"}, CLIPS.steps[-1]), streams=("joint", "motion"))
 PSP = dataclasses.replace(
-    SKEATTNCLR, method="psp", arch="psp", options={**SMALL["psp"], "num_frames": 16}, contract=CLIPS.replace(streams=("joint", "motion")),
+    SKEATTNCLR, method="psp", arch="psp", options={**SMALL["psp"], "num_frames": 16}, contract=OF_20,
     method_options={"augmentations": [{"op": "rotate_yaw"}]}, monitor="nwucla", monitor_every=2,
 )  # fmt: skip
 SKELETONMAE = dataclasses.replace(

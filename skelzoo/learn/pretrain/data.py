@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from skelzoo import __version__
 from skelzoo.errors import TrainingError
+from skelzoo.learn.benchmark_files import Rule
 from skelzoo.learn.benchmarks import Benchmark, check_test_clips, joints_hash, known_benchmarks
 from skelzoo.learn.cameras import SEEN
 from skelzoo.learn.ranges import COUNT, check_numbers
@@ -195,10 +196,20 @@ def training_windows(folder: str | Path, options: DataOptions, contract: Contrac
         kinds.setdefault(corpus.clips[0].channels, file)
         _check_coordinates(kinds, contract)
         out = held_out(corpus, options.held_out.get(file))
+        if file in options.held_out:
+            _warn_of_absent(corpus, options.held_out[file])
         check_test_clips(file, corpus, out)
         for i in np.flatnonzero(~out & ~(corpus.max_step > options.max_step)):
             if joints_hash(corpus.clips[i]) not in kept_back:
                 yield from (w for w in windows_of(corpus.clips[i], options) if w.frames >= options.shortest)
+
+
+def _warn_of_absent(corpus: Corpus, rule: Mapping[str, Any]) -> None:
+    """Warn of values that a rule lists, perhaps mistyped, and no clip has."""
+    listed = tuple((key, tuple(values)) for key, values in rule.items() if key not in ("share", "name"))
+    absent = Rule("held_out", "", listed).absent(corpus)
+    if absent:
+        warnings.warn(f"{corpus.name}: no clip has these values, which held_out lists: {', '.join(absent)}. Correct them, or take them out.", stacklevel=3)
 
 
 def _check_coordinates(kinds: Mapping[int, str], contract: Contract | None) -> None:
