@@ -24,7 +24,7 @@ from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clip_list, clips_from_
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.prepare import Contract, prepare_batch
 from skelzoo.weights.cards import plain_card
-from skelzoo.weights.checkpoint import check_net, fine_tuned_on, read_net, save_folder
+from skelzoo.weights.checkpoint import Pretrained, check_net, learned_from, read_net, save_folder
 from skelzoo.weights.files import CHECKSUMS, CONFIG, LISTED, MODEL, to_send
 from skelzoo.weights.hub import Hub, upload
 from skelzoo.weights.manifest import ModelConfig
@@ -64,7 +64,8 @@ class Encoder:
 
     ``embed``, ``classify`` and ``scores`` run a fused copy of the net, see ``skelzoo.nets.fused``, made at first use and again whenever weights of
     ``net`` have changed. It goes by PyTorch's version counters: after a change behind their back (``p.data.add_(1)``) call ``refresh``.
-    ``fine_tuned_on`` holds short hashes of the clips that ``finetune`` gave it, see ``skelzoo.learn.seen.person_hashes``; ``save`` keeps them.
+    ``fine_tuned_on`` holds short hashes of the clips that ``finetune`` gave it, see ``skelzoo.learn.seen.person_hashes``, and
+    ``pretrained_on`` says which clips pretraining took: name and data of the recipes, of a model that ships its name alone, () where nobody knows; ``save`` keeps both.
 
     Raises:
         CheckpointError: the config is none, or gives the net other channels or joints than it reads.
@@ -89,6 +90,7 @@ class Encoder:
         self._rooms: dict[Hashable, Room] = {}
         self._card: tuple[str, Hashable] = "", None
         self.fine_tuned_on: frozenset[str] = frozenset()
+        self.pretrained_on: Pretrained = ()
 
     @classmethod
     def from_pretrained(
@@ -111,7 +113,7 @@ class Encoder:
             config, net = read_net(located, located.read(CONFIG), data, num_classes)
         encoder = cls(net, config, located.source.name, device, dtype, compile)
         encoder._card = located.card(), state_of(encoder.net) if num_classes is None else None
-        encoder.fine_tuned_on = fine_tuned_on(data)
+        encoder.fine_tuned_on, encoder.pretrained_on = learned_from(data, located)
         return encoder
 
     @property
@@ -279,7 +281,7 @@ class Encoder:
         if self.dtype != torch.float32:
             raise CheckpointError(f"{self.name} computes in {self.dtype}, weights are stored in float32. {TO_FLOAT32}")
         check_net(self.net, self.config, self.name)
-        save_folder(Path(folder), self.net, self.config, make_golden(self), card or self.card, self.fine_tuned_on)
+        save_folder(Path(folder), self.net, self.config, make_golden(self), card or self.card, self.fine_tuned_on, self.pretrained_on)
         return Path(folder)
 
     def push_to_hub(self, repo: str, *, card: str | None = None, private: bool = False, endpoint: str | None = None, token: str | None = None) -> str:

@@ -20,6 +20,7 @@ from skelzoo.errors import ReadError, TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, benchmark_file, find_benchmark, standard_clips
+from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Measured, Trial, check_protocols, describe, find_protocol, run
@@ -126,6 +127,7 @@ def evaluate(
     if isinstance(encoder, Encoder) and not random_weights:
         check_card(model, encoder.card, found)
         check_not_learned(model, encoder, found, data)
+        _check_pretrained(model, encoder, found, data)
     trial = Trial(encoder, found, clips, labels)
     return measure(trial.select_persons() if select_persons else trial, wanted, done)
 
@@ -233,7 +235,27 @@ def check_recipe(model: str, benchmark: str | Benchmark, data: str | Path) -> No
         if recipe.start is not None:
             check_recipe(recipe.start, found, data)
             if recipe.start.startswith("local:"):
-                check_not_learned(recipe.start, Encoder.from_pretrained(recipe.start, device="cpu"), found, data)
+                start = Encoder.from_pretrained(recipe.start, device="cpu")
+                check_not_learned(recipe.start, start, found, data)
+                _check_pretrained(recipe.start, start, found, data)
+
+
+def _check_pretrained(model: str, encoder: Encoder, benchmark: Benchmark, data: str | Path) -> None:
+    """Check what weights themselves note of their pretraining as ``check_recipe`` checks recipes, and warn where neither is there."""
+    for row in encoder.pretrained_on:
+        if "data" not in row:
+            check_recipe(row["name"], benchmark, data)
+            continue
+        try:
+            options = DataOptions(**row["data"])
+        except (TypeError, AttributeError, TrainingError) as error:
+            raise TrainingError(f"{model}: its weights note the clips of pretraining in another way than this skelzoo ({error}). Upgrade skelzoo.") from error
+        check_unseen(benchmark, data, f"{model}, pretrained as {row['name']}", options)
+    if not encoder.pretrained_on and not _recipes(model):
+        warnings.warn(
+            f"{model}: nothing tells what it was pretrained on, so its numbers count only if you know that no test clip of {benchmark.name} was among it.",
+            stacklevel=3,
+        )
 
 
 def _recipes(model: str) -> list[Recipe]:

@@ -108,7 +108,7 @@ def finetune(
     counts = {name: (int((parts.train.y == i).sum()), int((parts.valid.y == i).sum())) for i, name in enumerate(names)}
     result = FinetuneResult(tuned, counts, history, best, confusion, parts.groups, calibration, crossed, tuple(seen), parts.own, parts.learned_before)
     tuned.card = card(result, encoder.name, _call(mode, o), encoder.card)
-    tuned.fine_tuned_on = encoder.fine_tuned_on | person_hashes([*parts.clips, *unlabelled])
+    tuned.fine_tuned_on, tuned.pretrained_on = encoder.fine_tuned_on | person_hashes([*parts.clips, *unlabelled]), encoder.pretrained_on
     return result
 
 

@@ -23,7 +23,7 @@ from skelzoo.nets.archs import ARCHS, build
 from skelzoo.nets.net import SETTINGS, Net, layers_of
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.weights.files import CARD, CONFIG, GET_AGAIN, GOLDEN, MODEL, FileInfo, dump_json, new_folder, write_checksums
-from skelzoo.weights.manifest import ModelConfig
+from skelzoo.weights.manifest import ModelConfig, manifest
 from skelzoo.weights.sources import Located
 
 MAX_HEADER = 16 << 20
@@ -38,8 +38,11 @@ UNREADABLE = (
 MAX_NUMBER = 1 << 13
 """Largest whole number and longest list among the options of a net: a config must not keep a machine busy."""
 
-LEARNED = "fine_tuned_on"
-"""Entry of a safetensors file's metadata: short hashes of what the weights were fine-tuned on, with blanks between."""
+LEARNED = "learned_from"
+"""The one entry of a safetensors file's metadata, as more are written in any order: JSON of what ``Encoder`` calls fine_tuned_on and pretrained_on."""
+
+Pretrained = tuple[Mapping[str, Any], ...]
+"""Of each pretraining ``name`` and ``data`` of its recipe; of a model that ships its name alone."""
 
 COMPILED = "_orig_mod."
 """What ``torch.compile`` puts before the names of a module's tensors."""
@@ -63,11 +66,22 @@ def parse_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: not a safetensors file ({error}). {GET_AGAIN}") from error
 
 
-def fine_tuned_on(data: bytes) -> frozenset[str]:
-    """The short hashes that a safetensors file, which ``parse_tensors`` took, holds of the clips that its weights were fine-tuned on; none where nobody noted any."""
+def learned_from(data: bytes, located: Located) -> tuple[frozenset[str], Pretrained]:
+    """What a safetensors file, which ``parse_tensors`` took, notes of the clips that its weights were fine-tuned and pretrained on.
+
+    Weights that ship have no note, and are known by their sha256, wherever they lie.
+    """
     header = data[8 : 8 + int.from_bytes(data[:8], "little")]
     metadata = json.loads(header).get("__metadata__") if LEARNED.encode() in header else None
-    return frozenset(re.findall(r"\b[0-9a-f]{16}\b", (metadata or {}).get(LEARNED, "")))
+    try:
+        row = json.loads((metadata or {}).get(LEARNED, "{}"))
+    except (ValueError, RecursionError):  # of strangers
+        row = {}
+    noted = row if isinstance(row, dict) else {}
+    tuned, before = (value if isinstance(value, list) else [] for value in (noted.get("fine_tuned_on"), noted.get("pretrained_on")))
+    ships = [{"name": name} for name, entry in manifest().models.items() if entry.weights and located.files[MODEL] == entry.weights.files.get(MODEL)]
+    hashes = frozenset(short for short in tuned if isinstance(short, str) and re.fullmatch("[0-9a-f]{16}", short))
+    return hashes, tuple(item for item in before if isinstance(item, dict) and isinstance(item.get("name"), str)) or tuple(ships)
 
 
 @torch.inference_mode(False)
@@ -201,12 +215,12 @@ def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
 
 
 def save_folder(
-    target: Path, net: nn.Module, config: ModelConfig, golden: Mapping[str, Tensor], card: str, learned: Collection[str] = ()
+    target: Path, net: nn.Module, config: ModelConfig, golden: Mapping[str, Tensor], card: str, learned: Collection[str] = (), pretrained: Pretrained = ()
 ) -> dict[str, FileInfo]:
     """Write a complete weights folder: model, config, golden, card and their checksums.
 
     Args:
-        learned: short hashes of what the net was fine-tuned on, see ``fine_tuned_on``.
+        learned, pretrained: what ``learned_from`` is to give.
 
     Returns:
         Size and sha256 of each file.
@@ -216,7 +230,8 @@ def save_folder(
         WriteError: it cannot be written.
     """
     with new_folder(target) as folder:
-        noted = {LEARNED: " ".join(sorted(learned))} if learned else None
+        row = {key: value for key, value in (("fine_tuned_on", sorted(learned)), ("pretrained_on", pretrained)) if value}
+        noted = {LEARNED: json.dumps(row)} if row else None
         for name, tensors, metadata in ((MODEL, tensors_of(net), noted), (GOLDEN, golden, None)):
             try:
                 save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, folder / name, metadata)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmark_files import write_benchmarks
 from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
 from test_finetune import psp_encoder
-from tiny import make_clip, make_encoder, write_corpus, write_json
+from tiny import CONTRACT, OPTIONS, make_clip, make_encoder, write_corpus, write_json
 
 import skelzoo
 from skelzoo.cli import main
@@ -22,9 +25,11 @@ from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.evaluate import check_recipe, evaluate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.finetune_result import report
+from skelzoo.learn.pretrain.loop import pretrain
 from skelzoo.learn.pretrain.recipe import load_recipe
 from skelzoo.learn.seen import learned_before
-from skelzoo.weights.files import read_checksums
+from skelzoo.weights.files import read_checksums, write_checksums
+from skelzoo.weights.sources import find
 
 ONCE = FinetuneOptions(epochs=1, precision="32-true")
 
@@ -130,3 +135,44 @@ def test_what_is_filmed_or_begun_with_is_refused_too(corpus: Path, tmp_path: Pat
     write_json(tmp_path / "run/recipe.json", recipe)
     with pytest.raises(TrainingError, match="first: was fine-tuned on 4 of the 4 test clips"):
         check_recipe(f"local:{tmp_path / 'run/weights'}", by_subjects(corpus.name, [1]), corpus.parent)
+
+
+def test_a_shipped_model_is_known_in_copies_and_in_what_comes_of_it(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    data = write_benchmarks(tmp_path / "data", files=["uiprmd_kinect.npz"])
+    shutil.copytree(find("skeletonmae-openskel-free").folder, tmp_path / "copy")
+    encoder = skelzoo.load(f"local:{tmp_path / 'copy'}", device="cpu")
+    finetune(encoder, clips_of(0), mode="linear", options=ONCE).encoder.save(tmp_path / "tuned")
+    skelzoo.load(f"local:{tmp_path / 'tuned'}", device="cpu", num_classes=3).save(tmp_path / "again")
+    for name in ("copy", "again"):
+        with pytest.raises(TrainingError, match="skeletonmae-openskel-free: its recipe trains on 4 of the 4 test clips"):
+            evaluate(f"local:{tmp_path / name}", by_subjects("uiprmd_kinect.npz", [1]), data, ["knn"], device="cpu")
+    assert evaluate(f"local:{tmp_path / 'again'}", by_subjects("uiprmd_kinect.npz", [9]), data, ["knn"], device="cpu")
+    assert not [w for w in recwarn if "nothing tells" in str(w.message)]
+
+
+def test_weights_away_from_their_run_know_its_recipe_and_what_it_began_with(tuned: str, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "mine.npz", [make_clip(300 + i) for i in range(16)], [i % 2 for i in range(16)], subject=np.repeat([1, 2, 3, 4], 4))
+    row = {
+        "name": "mine", "method": "skeattnclr", "arch": "skeattnclr-stgcn", "options": OPTIONS, "contract": CONTRACT.to_dict(), "start": tuned, "steps": 1,
+        "data": {"files": ["mine.npz"], "max_step": 100, "held_out": {"mine.npz": {"subjects": [4]}}}, "stored_frames": 16, "batch_size": 4, "method_options": {"queue": 4},
+    }  # fmt: skip
+    pretrain(row, tmp_path, tmp_path / "run", device="cpu").rename(tmp_path / "moved")
+    model, more = (f"local:{tmp_path / name}" for name in ("moved", "more"))
+    finetune(skelzoo.load(model, device="cpu"), clips_of(200), mode="linear", options=ONCE).encoder.save(tmp_path / "more")
+    for name in (model, more):
+        assert skelzoo.load(name, device="cpu").fine_tuned_on >= skelzoo.load(tuned, device="cpu").fine_tuned_on
+        with pytest.raises(TrainingError, match=f"{name}, pretrained as mine: its recipe trains on 4 of the 4 test clips"):
+            evaluate(name, by_subjects("mine.npz", [2]), tmp_path, ["knn"], device="cpu")
+        assert evaluate(name, by_subjects("mine.npz", [4]), tmp_path, ["knn"], device="cpu")
+    second = {**row, "name": "second", "start": model}
+    again = skelzoo.load(f"local:{pretrain(second, tmp_path, tmp_path / 'second', device='cpu')}", device="cpu")
+    assert [each["name"] for each in again.pretrained_on] == ["mine", "second"]
+
+
+@pytest.mark.parametrize("note", ["", "[", "[1]", '{"pretrained_on": 3}', '{"pretrained_on": [{"data": {}}], "fine_tuned_on": [1, "x"]}'])
+def test_of_weights_that_note_nothing_eval_says_so(corpus: Path, tmp_path: Path, note: str) -> None:
+    folder = make_encoder(labels=None).save(tmp_path / "plain")
+    save_file(load_file(folder / "model.safetensors"), folder / "model.safetensors", {"learned_from": note})
+    write_checksums(folder)
+    with pytest.warns(UserWarning, match=r"plain: nothing tells what it was pretrained on, so .* no test clip of own\.npz subjects 1 was among it"):
+        evaluate(f"local:{folder}", by_subjects(corpus.name, [1]), corpus.parent, ["knn"], device="cpu")

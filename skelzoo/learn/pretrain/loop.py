@@ -27,7 +27,7 @@ from skelzoo.learn.pretrain import processes
 from skelzoo.learn.pretrain.batches import Batches
 from skelzoo.learn.pretrain.data import check_files, file_hashes, pretraining_array
 from skelzoo.learn.pretrain.methods import build_method, stored
-from skelzoo.learn.pretrain.recipe import Recipe, RecipeSource, load_recipe
+from skelzoo.learn.pretrain.recipe import Recipe, RecipeSource, is_there, load_recipe
 from skelzoo.learn.training import begin_at, seeded
 from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.clip import FloatArray
@@ -72,8 +72,7 @@ def pretrain(
         compile: run the net and its losses through ``torch.compile``.
 
     Returns:
-        The weights folder, for ``skelzoo.load("local:...")``. ``out`` itself when
-        stopped before the end.
+        The weights folder, for ``skelzoo.load("local:...")``; ``out`` itself when stopped before the end.
 
     Raises:
         ContractError: the contract's steps leave another number of frames or persons than it says.
@@ -111,6 +110,10 @@ def _finish(encoder: Encoder, recipe: Recipe, folder: Path, data: str | Path) ->
     if recipe.head is not None:
         encoder, result = fit_head(encoder, recipe.head, recipe.data, data)
         _write(folder / HEAD, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
+    if recipe.start is not None and is_there(recipe.start):
+        start = Encoder.from_pretrained(recipe.start, device="cpu")
+        encoder.fine_tuned_on, encoder.pretrained_on = start.fine_tuned_on, start.pretrained_on
+    encoder.pretrained_on += ({"name": recipe.name, "data": dataclasses.asdict(recipe.data)},)
     encoder.save(folder / RESULT)
 
 
