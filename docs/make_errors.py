@@ -211,6 +211,7 @@ ODD: dict[str, Callable[[], object]] = {
     "shares of a picture with a depth": lambda: walk(lambda x: np.dstack([x / [1920, 1080], x[..., :1] / 1920 - 0.5]), "coco17"),
     "2-D joints at (-1, -1)": lambda: walk(lambda x: put(x, (slice(10, 30), 9), -1), "coco17"),
     "guesses with a score of 0": guess,
+    "a poster found in place of the person": lambda: walk(lambda x: put(x, slice(30, 33), x[30] / 2), "coco17"),
     "y of a picture that points up": lambda: walk(lambda x: [0, 1080] + x * [1, -1], "coco17"),
     "an array that does not say its layout": lambda: (np.save("take.npy", body(30, 25, 3)), skelzoo.read("take.npy")),
 }  # fmt: skip

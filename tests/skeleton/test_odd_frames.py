@@ -48,6 +48,33 @@ def test_nothing_is_said_of_a_person_who_moves_or_is_not_there_at_the_ends(given
     assert not told(clip.replace(keypoints=np.concatenate([absent, clip.keypoints, absent], 1), scores=None), contract)
 
 
+@pytest.mark.parametrize("at", [[20], [20, 21, 22], range(5, 40, 10), range(20, 40)], ids=["a frame", "some", "now and then", "from there on"])
+@pytest.mark.parametrize("lost", [0, 0.3])
+def test_a_body_that_jumps_in_the_picture_is_warned_of_and_filled_as_advised(at: list[int], lost: float) -> None:
+    """Also where joints are lost; the frame is told."""
+    clip = film(make("walk", frames=40), 0)
+    keypoints = clip.keypoints * (np.random.default_rng(0).random((1, 40, 17, 1)) >= lost)
+    jumping = keypoints.copy()
+    jumping[0, list(at)] = (keypoints[0, list(at)] * 0.5 + [700, 0]) * keypoints[0, list(at)].any(-1, keepdims=True)
+    (text,) = told(clip.replace(keypoints=jumping), PICTURE)
+    assert "the whole body jumps by more than its size" in text and text.endswith(f"in frame {at[0]}.")
+    jumping[0, list(at)] = np.nan
+    advice = text[text.index("skelzoo.fill_missing") :].split(", or")[0]
+    assert not told(clip.replace(keypoints=eval(advice, {"skelzoo": skelzoo, "keypoints": jumping})).take(frames=slice(20)), PICTURE)
+
+
+@pytest.mark.parametrize("step", [1, 6])
+@pytest.mark.parametrize("hole", [0, 12])
+def test_a_body_that_runs_does_not_jump(step: int, hole: int) -> None:
+    """To and fro once in two seconds, at up to six trunks a second, at 30 and 5 fps; also lost on the way."""
+    clip = film(make("walk", frames=120), 0)
+    trunk = np.linalg.norm(clip.keypoints[0, 0, 5] - clip.keypoints[0, 0, 11])
+    way = 6 * trunk / np.pi * np.sin(np.pi * np.arange(120) / 30)
+    running = clip.keypoints + (way[:, None, None] * [1, 0]).astype(np.float32) * clip.keypoints.any(-1, keepdims=True)
+    running[:, 50 : 50 + hole] = 0
+    assert not [text for text in told(clip.replace(keypoints=running[:, ::step], scores=None), PICTURE) if "jumps by" in text]
+
+
 @pytest.mark.parametrize("point", ["HipCenter", "Spine", "ShoulderCenter"])
 def test_a_point_taken_off_in_every_frame_is_warned_of_where_travel_counts(point: str) -> None:
     clip, _ = space(make("walk", frames=40))
