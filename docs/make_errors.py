@@ -183,6 +183,13 @@ def guess() -> None:
     skelzoo.prepare(clip.replace(name="take 3"), Contract("coco17", 2, 1, 32, ({"step": "fill_gaps"}, {"step": "resample", "frames": 32})))
 
 
+def legs() -> None:
+    """Prepare a filmed walk whose knees and ankles score low."""
+    clip = film(make("walk", 60), 0).replace(name="take 3")
+    clip.scores[:, :, 13:] *= 0.2
+    skelzoo.prepare(clip, Contract("coco17", 2, 1, 32, ({"step": "fill_gaps"}, {"step": "resample", "frames": 32})))
+
+
 def swap() -> None:
     """Choose one of two persons who stand in every fifth frame in the other's place."""
     clip = make("walk", 60)
@@ -211,6 +218,7 @@ ODD: dict[str, Callable[[], object]] = {
     "shares of a picture with a depth": lambda: walk(lambda x: np.dstack([x / [1920, 1080], x[..., :1] / 1920 - 0.5]), "coco17"),
     "2-D joints at (-1, -1)": lambda: walk(lambda x: put(x, (slice(10, 30), 9), -1), "coco17"),
     "guesses with a score of 0": guess,
+    "legs outside of the picture": legs,
     "a poster found in place of the person": lambda: walk(lambda x: put(x, slice(30, 33), x[30] / 2), "coco17"),
     "y of a picture that points up": lambda: walk(lambda x: [0, 1080] + x * [1, -1], "coco17"),
     "an array that does not say its layout": lambda: (np.save("take.npy", body(30, 25, 3)), skelzoo.read("take.npy")),

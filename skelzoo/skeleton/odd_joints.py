@@ -39,6 +39,12 @@ DEPTH = 12
 UNSURE = 0.01
 """Score up to which a joint has not been found, but for a guess."""
 
+UNLIKE = 0.1
+"""Median score of the joints that were found below which scores are on a scale of their own, where UNSURE tells nothing; so are those below 0."""
+
+CUT_OFF = 0.3
+"""Share of the shoulders' median score below which a joint is rather outside of the picture; of filmed clips both sides' have at least 0.49."""
+
 GUESSED = 0.02
 """Share of the joints from which on guesses are too many."""
 
@@ -49,8 +55,10 @@ FAR = 20
 """Times as far from the middle of a body as half of its joints are, from which on a joint is none of it; in the 7909 clips of the corpora and benchmarks none is 10 times as far."""
 
 HIPS = ("left_hip", "right_hip", "hip_center", "shoulder_center")
+LEGS = (("left_hip", "right_hip"), ("left_knee", "right_knee"), ("left_ankle", "right_ankle"))
 FEET = ("left_ankle", "left_foot", "right_ankle", "right_foot")
-TRUNK = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
+SHOULDERS = ("left_shoulder", "right_shoulder")
+TRUNK = ("left_hip", "right_hip", *SHOULDERS)
 
 
 def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool, filled: bool) -> tuple[Doubt, ...]:
@@ -64,12 +72,11 @@ def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool
     """
     bodies = clip.keypoints[is_present(clip.keypoints)]
     order, screen = _order(bodies, clip.layout), _screen(bodies, clip.layout) or _flat(bodies, clip.layout)
-    found = [(order, ""), (screen, ""), (None if filled else _lost(clip), ""), (_pictures(clip), ""), (_minus(clip), ""), (_guessed(clip), "")]
+    found = [(order, ""), (screen, ""), (None if filled else _lost(clip), ""), (_pictures(clip), ""), (_minus(clip), "")]
     if not (order or screen):  # joints in another order or space are no spine and no feet: what these tell would mislead
         spine = None if any_axis else _spine(keypoints[is_present(keypoints)], layout, clip)
         found += [(spine, "spine"), (_mirrored(bodies, clip.layout), "feet")]
-    far = _far(clip)
-    return (*(Doubt(text, topic=topic) for text, topic in found if text), *([far] if far else []))
+    return (*(Doubt(text, topic=topic) for text, topic in found if text), *filter(None, (_far(clip), _cut_off(clip) or _guessed(clip))))
 
 
 def _order(bodies: FloatArray, layout: Layout) -> str | None:
@@ -160,20 +167,50 @@ def _minus(clip: Clip) -> str | None:
     )
 
 
-def _guessed(clip: Clip) -> str | None:
+def _cut_off(clip: Clip) -> Doubt | None:
+    """Whether hips, knees or ankles of a person in pictures have places in most frames, and low scores on both sides; those of one side may be hidden by the other."""
+    at = {point: clip.layout.index(joint) for joint, point in clip.layout.own.items()}
+    if clip.channels == 3 or clip.scores is None or clip.frames < 3 or not set(SHOULDERS) <= set(at):
+        return None
+    shoulders = [at[point] for point in SHOULDERS]
+    guessable, placed = _unfilled(clip.keypoints), np.asarray(clip.keypoints[:, 1:-1].any(axis=3))
+    for m, scores in enumerate(clip.scores[:, 1:-1]):
+        sure = scores[:, shoulders][placed[m][:, shoulders]]
+        if not len(sure) or np.median(sure) <= 0:
+            continue
+        often = 2 * (guessable[m] & (scores < CUT_OFF * np.median(sure))).sum(axis=0) > placed[m].any(axis=1).sum()
+        cut = [at[point] for pair in LEGS if set(pair) <= set(at) and often[[at[point] for point in pair]].all() for point in pair]
+        if cut:
+            return Doubt(
+                f"hips, knees or ankles of both sides have places and, in most frames, scores below {CUT_OFF:g} of the shoulders', as where they are outside of the picture and an estimator "
+                "guesses; the models read places and not scores. Set them to (0, 0), not found; if they are there, all is well.",
+                f"Here it is keypoints[{m}, :, {cut}] = 0, {', '.join(clip.layout.joints[joint] for joint in cut)}.",
+            )
+    return None
+
+
+def _guessed(clip: Clip) -> Doubt | None:
     """Whether many 2-D joints with a score of nearly 0 have a place, which is no mean of those in the frames around."""
     if clip.channels == 3 or clip.scores is None or clip.frames < 3:
         return None
-    places = clip.keypoints
-    bend = np.abs(places[:, 2:] + places[:, :-2] - 2 * places[:, 1:-1]).max(axis=3)
-    guesses = (clip.scores[:, 1:-1] <= UNSURE) & places[:, 1:-1].any(axis=3) & (bend > LINE * np.abs(places).max())
-    joints = is_present(places)[:, 1:-1].sum() * places.shape[2]
-    if guesses.sum() <= GUESSED * joints or (clip.scores <= UNSURE).all():
+    scores = clip.scores[np.asarray(clip.keypoints.any(axis=3))]
+    sure = scores[scores > UNSURE]
+    if not len(sure) or np.median(sure) < UNLIKE or scores.min() < 0:
         return None
-    return (
+    guesses = (clip.scores[:, 1:-1] <= UNSURE) & _unfilled(clip.keypoints)
+    joints = is_present(clip.keypoints)[:, 1:-1].sum() * len(clip.layout)
+    if guesses.sum() <= GUESSED * joints:
+        return None
+    return Doubt(
         f"more than {GUESSED:.0%} of the joints have a score of nearly 0 and a place all the same, as where an estimator guesses; the models read places and not scores. "
         "Fill them: skelzoo.fill_missing(clip.keypoints, clip.scores, 0.1); if they are there, all is well."
     )
+
+
+def _unfilled(places: FloatArray) -> NDArray[np.bool_]:
+    """(M, T - 2, V) which 2-D joints, but in the first and last frame, have places that are no mean of those in the frames around."""
+    bend = np.abs(places[:, 2:] + places[:, :-2] - 2 * places[:, 1:-1]).max(axis=3)
+    return np.asarray(places[:, 1:-1].any(axis=3) & (bend > LINE * np.abs(places).max()))
 
 
 def _screen(bodies: FloatArray, layout: Layout) -> str | None:

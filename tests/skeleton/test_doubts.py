@@ -212,6 +212,33 @@ def test_guessed_joints_of_pictures_are_warned_of_and_filled_as_advised(share: f
         assert not told(filled, PICTURE) and not filled.keypoints[:, :, list(never)].any()
 
 
+@pytest.mark.parametrize(("score", "of", "says"), [
+    (0.2, ("knee", "ankle"), True), (0.2, ("hip", "knee", "ankle"), True), (0.05, ("ankle",), True), (0.02, ("knee",), True),
+    (0.2, ("left_knee", "left_ankle"), False), (0.6, ("knee", "ankle"), False), (0.1, ("wrist",), False),
+])  # fmt: skip
+@pytest.mark.parametrize("scale", [1, 0.05, 6])
+def test_legs_outside_of_the_picture_are_warned_of_and_set_to_zero_as_advised(score: float, of: tuple[str, ...], says: bool, scale: float) -> None:
+    """On any scale of scores; and not those of one side, which the other hides."""
+    clip = film(make("wave", frames=60), 0)
+    cut = [i for i, joint in enumerate(clip.layout.joints) if joint.endswith(of)]
+    scores = np.full(clip.keypoints.shape[:3], 0.9 * scale)
+    scores[:, 3:, cut] = score * scale
+    given = clip.replace(scores=scores)
+    texts = told(given, PICTURE)
+    assert ["scores below 0.3 of the shoulders'" in text for text in texts] == [True] * says
+    if says:
+        keypoints = given.keypoints.copy()
+        exec(texts[0][texts[0].index("keypoints[") :].split(", left")[0], {"keypoints": keypoints})
+        assert np.array_equal(np.flatnonzero(~keypoints.any((0, 1, 3))), cut)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.002, 0.06), (-0.5, 6)], ids=["maxima of heatmaps", "logits"])
+def test_scores_on_a_scale_of_their_own_are_no_guesses(low: float, high: float) -> None:
+    clip = film(make("wave", frames=60), 0)
+    scores = np.random.default_rng(0).uniform(low, high, clip.keypoints.shape[:3])
+    assert (scores <= 0.01).mean() > 0.05 and not told(clip.replace(scores=scores), PICTURE)
+
+
 @pytest.mark.parametrize(("f", "scale"), [(285, 1), (285, 4), (580, 1)], ids=["320 x 240", "MSR-Action3D", "640 x 480"])
 def test_pixels_beside_a_depth_are_warned_of_and_unprojected_as_advised(f: float, scale: int) -> None:
     """And nothing else is said of them: what space they are in comes before its axes."""
