@@ -147,12 +147,20 @@ def _of_body(layout: Layout) -> NDArray[np.intp]:
     return np.array(sorted({layout.index(joint) for mix in layout.points.values() for joint in mix}), np.intp)
 
 
+def in_shares(joints: FloatArray) -> bool:
+    """Whether 2-D joints (..., 2) are shares of a picture: all are near to it, or most of those that were found in it."""
+    if max(-joints.min(), joints.max()) <= SHARES:
+        return True
+    found = joints[np.asarray(joints.any(axis=-1))]
+    return bool(2 * ((found >= 0) & (found <= 1)).all(axis=1).sum() > len(found))
+
+
 def _pictures(clip: Clip) -> str | None:
     """Whether 2-D joints are shares of a picture."""
-    if clip.channels == 3 or max(-clip.keypoints.min(), clip.keypoints.max()) > SHARES:
+    if clip.channels == 3 or not in_shares(clip.keypoints):
         return None
     return (
-        f"the 2-D coordinates are all within -{SHARES} to {SHARES}, as shares of a picture are. {_PIXELS}, or give keypoints * (width, height), "
+        f"the 2-D coordinates are all within -{SHARES} to {SHARES}, or most within 0 to 1, as shares of a picture are. {_PIXELS}, or give keypoints * (width, height), "
         "so that x and y have one unit; if they have, all is well."
     )
 

@@ -158,8 +158,10 @@ def test_joints_in_another_order_are_warned_of_and_not_their_axes(order: str) ->
 def test_shares_of_a_picture_are_warned_of(beyond: float) -> None:
     """Also where joints lie outside of it."""
     clip = film(make("squat", frames=40), 0)
+    shares = clip.keypoints / np.float32([1920, 1080]) + np.float32([0, beyond])
+    shares[0, 5, 16, 1] += 2 * (beyond == 0)  # one far below it
     with pytest.warns(UserWarning, match=r"keypoints \* \(width, height\)"):
-        prepare(clip.replace(keypoints=clip.keypoints / np.float32([1920, 1080]) + np.float32([0, beyond])), PICTURE)
+        prepare(clip.replace(keypoints=shares), PICTURE)
     assert not told(clip.replace(keypoints=clip.keypoints - clip.keypoints.max((0, 1, 2)) + 1), PICTURE), "pixels from the opposite corner, up to 1"
 
 

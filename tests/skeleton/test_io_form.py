@@ -202,16 +202,29 @@ def test_shares_of_a_picture_become_pixels_of_the_size_that_is_said(tmp_path: Pa
     model, clip = "skeletonmae-openskel-2d", film(make("wave", frames=30), 0).replace(scores=None)
     size, (height, width) = "1920x1080", clip.image_size or (0, 0)
     shares = clip.keypoints[0] / [width, height]
+    noted = {"px": f"taken as pixels of a picture of {size}"} | dict.fromkeys(("xy", "xyz"), f"shares of a picture of {size}")
     for name, places in (("px", clip.keypoints[0]), ("xy", shares), ("xyz", np.dstack([shares, shares.mean(2) / 9 - 0.05]))):
         header = [f"{joint.upper()}_{axis}" for joint in clip.layout.joints for axis in "xyz"[: places.shape[2]]]
         np.savetxt(tmp_path / f"{name}.csv", places.reshape(30, -1), delimiter=",", header=",".join(header), comments="")
         (read,) = skelzoo.read(tmp_path / f"{name}.csv", image_size=size)
-        assert np.allclose(read.keypoints, clip.keypoints, atol=1e-2) and (read.image_size, bool(read.notes)) == ((1080, 1920), name != "px")
+        assert np.allclose(read.keypoints, clip.keypoints, atol=1e-2) and (read.image_size, read.notes) == ((1080, 1920), (noted[name],))
         assert ("--image-size 1280x720" in run("embed", model, tmp_path / f"{name}.csv", "-o", tmp_path / "v.npy").stderr) == (name != "px")
         assert run("embed", model, tmp_path / f"{name}.csv", "-o", tmp_path / f"{name}.npy", "--image-size", size).stderr == ""
         assert np.allclose(np.load(tmp_path / f"{name}.npy"), np.load(tmp_path / "px.npy"), atol=1e-3)
     store = ("embed", model, tmp_path / "xyz.csv", "--out", tmp_path / "store")
     assert run(*store, "--image-size", size).exit_code == 0 and 'its image_size is "1920x1080", now it is null' in run(*store).stderr
+
+
+@pytest.mark.parametrize("depth", [False, True])
+def test_shares_become_pixels_though_a_joint_is_far_outside_and_some_are_not_found(tmp_path: Path, depth: bool) -> None:
+    clip = film(make("wave", frames=30), 0)
+    pixels = clip.keypoints.copy()
+    pixels[0, 5, 16, 1] = 2.02 * 1080
+    shares = pixels / np.float32([1920, 1080])
+    pixels[0, 10:14], shares[0, 10:14], pixels[0, 20:, 9], shares[0, 20:, 9] = 0, -1, 0, -1
+    np.savez(tmp_path / "a.npz", keypoints=np.concatenate([shares, np.full((1, 30, 17, 1), -0.1)], -1) if depth else shares, layout="coco17")
+    (read,) = skelzoo.read(tmp_path / "a.npz", image_size="1920x1080")
+    assert np.allclose(read.keypoints, pixels, atol=1e-2) and read.notes == ("shares of a picture of 1920x1080", "joints at (-1, -1) not found")
 
 
 @pytest.mark.parametrize(("joints", "size", "message"), [

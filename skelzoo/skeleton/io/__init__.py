@@ -95,7 +95,7 @@ def read(
         up: axis of a 3-D file of any format that points up: ``"y"``, ``"z"``, ``"x"``, ``"-y"``, ``"-z"`` or ``"-x"``. The joints are rotated so that it becomes y, and nothing
             else turns them; None takes what is known of the format, and y of arrays and tables.
         image_size: width and height in pixels of the picture that a pose estimator's joints were found in, ``"1280x720"``. Where x and y are shares of it, as MediaPipe's landmarks
-            are, they become pixels, and z is left out.
+            are, they become pixels, z is left out, and those at (-1, -1) are not found.
 
     Returns:
         The clips of the file, most often one; 3-D in metres with y up, a pose estimator's in pixels with y down. Named after the file, labelled where its name or

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import AxesError, ClipError
 from skelzoo.skeleton.clip import TURNED, UPS, Clip, axis_names, is_rate
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.skeleton.odd_joints import SHARES, are_shares
+from skelzoo.skeleton.odd_joints import are_shares, in_shares
 from skelzoo.skeleton.points import is_present
 
 
@@ -27,7 +27,7 @@ class ArrayForm:
         fps: of clips whose file gives no frame rate, or nearly this one, see ``SAME_RATE``.
         fill_missing: fill joints that are NaN in numpy and parquet files, or empty cells of tables, as ``skelzoo.fill_missing``; of one person those of empty frames too.
         up: axis of 3-D files that points up, one of ``UPS``, whatever a file's format or rest pose say of it; None leaves that to the reader.
-        image_size: width and height in pixels of the picture that joints of pose estimators were found in, such as ``"1280x720"``; x and y that are shares of it become pixels, without z.
+        image_size: width and height in pixels of the picture that joints of pose estimators were found in, such as ``"1280x720"``; x and y that are shares of it become pixels, without z, and (0, 0) where they are -1.
 
     Raises:
         LayoutError: no such layout.
@@ -92,15 +92,15 @@ def _in_pixels(clip: Clip, size: str) -> Clip:
     width, height = map(int, size.split("x"))
     if clip.image_size not in (None, (height, width)):
         raise ClipError(f"{clip.name}: its file says a picture of {clip.image_size[1]}x{clip.image_size[0]}, and you say {size}. {_LEAVE.format('image_size')}")
-    if clip.channels == 3 and not are_shares(clip.keypoints[is_present(clip.keypoints)], clip.layout):
+    lost = (clip.keypoints[..., :2] == -1).all(axis=3, keepdims=True)
+    keypoints = np.where(lost, 0, clip.keypoints)
+    if clip.channels == 3 and not are_shares(keypoints[is_present(keypoints)], clip.layout):
         problem = f"its joints are 3-D and no shares of a picture, and image_size={size} is of these"
         raise ClipError(f"{clip.name}: {problem}. Leave image_size out for 3-D files, and read the others apart.")
-    places = clip.keypoints[..., :2]
-    if clip.channels == 2 and np.abs(places).max() > SHARES:  # pixels
-        return clip.replace(image_size=(height, width))
-    return clip.replace(
-        keypoints=places * np.array([width, height], np.float32), image_size=(height, width), notes=(*clip.notes, f"shares of a picture of {size}")
-    )
+    if clip.channels == 2 and not in_shares(keypoints):
+        return clip.replace(image_size=(height, width), notes=(*clip.notes, f"taken as pixels of a picture of {size}"))
+    notes = (*clip.notes, f"shares of a picture of {size}", *["joints at (-1, -1) not found"] * bool(lost.any()))
+    return clip.replace(keypoints=keypoints[..., :2] * np.array([width, height], np.float32), image_size=(height, width), notes=notes)
 
 
 SAME_RATE = 0.0011
