@@ -178,6 +178,17 @@ def test_untracked_crowds_keep_those_in_most_frames(tmp_path: Path) -> None:
     assert the_clip(alphapose(tmp_path / "a.json", [[p[:17] for p in persons] for persons in frames], ids)).persons == MOST + 3
 
 
+def test_shares_of_a_picture_are_read_with_its_size(tmp_path: Path) -> None:
+    """Of every estimator; and pixels stay."""
+    person, size = walk(25), [1280, 720, 1]
+    for frames, path in ((person, tmp_path / "pixels"), (person / size, tmp_path / "shares")):
+        (clip,) = read(openpose(path, [[p] for p in frames]), image_size="1280x720")
+        check(clip, person)
+    (clip,) = read(alphapose(tmp_path / "a.json", [[p] for p in person[:, :17] / size]), image_size="1280x720")
+    check(clip, person[:, :17])
+    assert clip.image_size == (720, 1280)
+
+
 def rows(n: int = 2, **changes: Any) -> list[dict[str, Any]]:
     return [{"image_id": f"{t}.jpg", "category_id": 1, "keypoints": walk(17, 1).ravel().tolist(), "score": 1.0, **changes} for t in range(n)]
 
@@ -188,7 +199,7 @@ def rows(n: int = 2, **changes: Any) -> list[dict[str, Any]]:
         ({"people": []}, "nobody was found"),
         ([], "nobody was found"),
         (rows(keypoints=[1.0, 2.0, 0.5] * 15), "have 15 joints.*17 .coco17."),
-        (rows(keypoints=[0.1, 0.2, 0.5] * 17), "shares of the picture.*keypoint_scale"),
+        (rows(keypoints=[0.1, 0.2, 0.5] * 17), "shares of the picture.*--image-size 1280x720.*keypoint_scale"),
         (rows(keypoints=[1.0, 2.0]), "joints of a person are"),
         (rows(keypoints=None), "joints of a person are"),
         (rows(keypoints=["a"] * 51), "joints of a person are"),

@@ -27,8 +27,10 @@ from skelzoo.errors import DoubtWarning, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import nwucla
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_video, is_json, load_json, read_head
+from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.tracks import Person, tracks_of
 from skelzoo.skeleton.layouts import Layout, get_layout
+from skelzoo.skeleton.odd_joints import in_shares
 
 LAYOUTS: Mapping[int, str] = {17: "coco17", 18: "openpose18", 25: "body25", 26: "halpe26", 133: "coco17", 136: "halpe26"}
 """Layouts by the number of joints. COCO-WholeBody (133) and Halpe (136) begin with a body; face, hands and feet after it are left out."""
@@ -62,7 +64,7 @@ def frame_of(path: Path) -> Path | None:
     return path.with_name(f"{name['name']}_keypoints.json")
 
 
-def read(path: PathLike) -> list[Clip]:
+def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     """Read one recording.
 
     Persons are told apart by the ids of the estimator's tracker (AlphaPose's ``idx``, ``track_id``, ``person_id``), or, without them, by
@@ -72,10 +74,10 @@ def read(path: PathLike) -> list[Clip]:
     nobody was found before.
 
     Returns:
-        One clip (M, T, V, 2) with scores, in pixels, y down; fps and picture size, which these files do not state, are None.
+        One clip (M, T, V, 2) with scores, in pixels, or shares where ``form`` has the size of the picture, y down; fps and picture size, which these files do not state, are None.
 
     Raises:
-        ReadError: not such JSON, cut off, joints of no known layout, coordinates that are not pixels, pictures that are no video, nobody in any.
+        ReadError: not such JSON, cut off, joints of no known layout, shares of a picture whose size is not said, pictures that are no video, nobody in any.
         ClipError: NaN.
     """
     path = Path(path)
@@ -86,7 +88,7 @@ def read(path: PathLike) -> list[Clip]:
     people = [person for persons in frames.values() for person in persons]
     if not people:
         raise ReadError(path, f"nobody was found in it ({len(frames)} pictures)", "Leave this recording out.")
-    layout = _layout(people, path)
+    layout = _layout(people, path, form)
     tracks = tracks_of(frames, path)
     shape = (len(tracks), max(frames) + 1, len(layout))
     keypoints, scores = np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
@@ -96,14 +98,14 @@ def read(path: PathLike) -> list[Clip]:
     return [build_clip(keypoints, layout, fps=None, scores=scores, name=name)]
 
 
-def _layout(people: Sequence[Person], path: Path) -> Layout:
-    """What the joints are, by their number; or a ReadError, also where they are not in pixels."""
+def _layout(people: Sequence[Person], path: Path, form: ArrayForm) -> Layout:
+    """What the joints are, by their number; or a ReadError, also where they are shares of a picture of which no size is said."""
     joints = {len(person.joints) for person in people}
     if len(joints) > 1 or min(joints) not in LAYOUTS:
         told = ", ".join(f"{count} ({layout})" for count, layout in LAYOUTS.items())
         raise ReadError(path, f"its people have {' and '.join(map(str, sorted(joints)))} joints", f"Known are {told}. {_BUILD}")
-    if max(float(np.abs(person.joints).max()) for person in people) <= 2:
-        how = "Save pixels (OpenPose: --keypoint_scale 0), so that x and y have one unit."
+    if form.image_size is None and in_shares(np.stack([person.joints for person in people])):
+        how = "Read it with --image-size 1280x720, the picture's width and height in pixels (image_size='1280x720' in skelzoo.read), or save pixels (OpenPose: --keypoint_scale 0)."
         raise ReadError(path, "its coordinates are shares of the picture and no pixels", how)
     return get_layout(LAYOUTS[min(joints)])
 
