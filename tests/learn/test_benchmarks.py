@@ -271,10 +271,12 @@ def test_no_clip_is_in_two_parts(tmp_path: Path, changes: dict[str, Any], read: 
 
 @pytest.mark.needs_shared
 def test_the_recipes_that_ship_hold_out_every_test_clip(shared: Path) -> None:
+    """Of all benchmarks that ship, also of those that docs/results has no table of, as pretraining refuses the clips of every one of them."""
+    there = [b for b in known_benchmarks() if (shared / "data" / b.file).is_file()]
     for name in shipped_recipes():
-        for benchmark in BENCHMARKS:
+        for benchmark in there:
             check_recipe(name, benchmark, shared / "data")
-    assert "skeattnclr-openskel" in shipped_recipes()
+    assert "skeattnclr-openskel" in shipped_recipes() and {b.removesuffix("-2d") for b in BENCHMARKS} <= {b.name for b in there}
 
 
 @pytest.mark.needs_shared
