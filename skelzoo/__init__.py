@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from skelzoo.converting import Conversion, convert
     from skelzoo.inference.encoder import Classification, Encoder
     from skelzoo.loading import Verification, create, load, verify
+    from skelzoo.nets.archs import Arch, register_arch
     from skelzoo.skeleton.clip import Clip, clips_from_array
     from skelzoo.skeleton.io import find_files, read
     from skelzoo.skeleton.io.array import save as save_clips
@@ -28,7 +29,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Conversion": "converting", "convert": "converting", "Classification": "inference.encoder", "Encoder": "inference.encoder", "create": "loading", "load": "loading",
-    "verify": "loading", "Verification": "loading",
+    "verify": "loading", "Verification": "loading", "Arch": "nets.archs", "register_arch": "nets.archs",
     "Clip": "skeleton.clip", "clips_from_array": "skeleton.clip", "find_files": "skeleton.io", "read": "skeleton.io",
     "Layout": "skeleton.layouts", "get_layout": "skeleton.layouts", "list_layouts": "skeleton.layouts", "make_layout": "skeleton.layouts",
     "Contract": "skeleton.prepare", "fill_missing": "skeleton.prepare", "prepare": "skeleton.prepare", "select_persons": "skeleton.prepare",
@@ -37,8 +38,8 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
-    "Classification", "Clip", "Contract", "Conversion", "Coverage", "Encoder", "Layout", "Verification", "clips_from_array", "convert", "coverage", "create", "fill_missing", "find_files",
-    "get_layout", "info", "layout_from_names", "list_layouts", "list_models", "load", "make_layout", "prepare", "read", "remap", "save_clips", "select_persons", "verify", "windows",
+    "Arch", "Classification", "Clip", "Contract", "Conversion", "Coverage", "Encoder", "Layout", "Verification", "clips_from_array", "convert", "coverage", "create", "fill_missing", "find_files",
+    "get_layout", "info", "layout_from_names", "list_layouts", "list_models", "load", "make_layout", "prepare", "read", "register_arch", "remap", "save_clips", "select_persons", "verify", "windows",
 ]  # fmt: skip
 
 

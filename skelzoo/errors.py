@@ -57,7 +57,7 @@ class UnknownModelError(SkelzooError, LookupError):
 
 
 class UnknownArchError(SkelzooError, LookupError):
-    """An architecture name that is not in ``skelzoo.nets.archs``."""
+    """An architecture name that is not in ``skelzoo.nets.archs``, and that ``skelzoo.register_arch`` was not given."""
 
 
 class WeightsUnavailableError(SkelzooError, LookupError):

@@ -104,6 +104,7 @@ def create(arch: str, *, layout: str | Layout, num_classes: int = 0, in_channels
 
 
 NOT_CHECKED = "not checked, as the files it needs are not what they must be"
+NOT_LOADED = "not checked, as the weights become no net"
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def verify(
         with torch.random.fork_rng([]):
             config, net = read_net(located, data[CONFIG], data[MODEL])
     except (CheckpointError, UnknownArchError) as error:
-        return replace(result, load=str(error))
+        return replace(result, load=str(error), golden=NOT_LOADED)
     encoder = Encoder(net, config, result.name, device)
     result = replace(result, load="", device=str(encoder.device))
     if GOLDEN not in data:

@@ -54,3 +54,14 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def own_archs() -> Iterator[None]:
+    """Architectures that a test registers are gone after it."""
+    from skelzoo.nets.archs import ARCHS
+
+    before = dict(ARCHS)
+    yield
+    ARCHS.clear()
+    ARCHS.update(before)

@@ -59,7 +59,7 @@ class Arch:
         return self.ensemble(lambda channels: self.net(layout, num_classes=0, in_channels=channels, **rest), num_classes, in_channels, **own)
 
 
-ARCHS: Mapping[str, Arch] = {
+ARCHS: dict[str, Arch] = {
     "skeattnclr-stgcn": Arch(SkeAttnCLRSTGCN, "head.", "SkeAttnCLR: ST-GCN backbone with the multi-head attention-mask neck"),
     "skeattnclr-bigru": Arch(SkeAttnCLRBiGRU, "head.", "SkeAttnCLR: BiGRU backbone, attention mask over time steps"),
     "skeattnclr-dsta": Arch(SkeAttnCLRDSTA, "head.", "SkeAttnCLR: DSTA-Net transformer backbone with the attention-mask neck"),
@@ -69,6 +69,57 @@ ARCHS: Mapping[str, Arch] = {
     "stgcn": Arch(STGCNClassifier, "head.", "ST-GCN alone: the encoder of SkeletonCLR, CrosSCLR and AimCLR"),
     "skeletonmae-strl": Arch(STRL, "head.", "SkeletonMAE: STRL, spatial modelling by pretrained GIN encoders and multi-scale temporal convolution"),
 }
+SHIPPED = frozenset(ARCHS)
+
+
+def register_arch(name: str, arch: Arch) -> None:
+    """Give a net of one's own a name, so that all that saves, loads, exports and fine-tunes nets does so with it too.
+
+    A process that loads what was saved has to call this first: let the module of the net do so where it is imported. A class that is defined anew, as by a notebook's cell
+    that runs again, takes the place of the earlier one.
+
+    Args:
+        name: of the architecture, as configs have it.
+        arch: its net, a subclass of ``skelzoo.nets.net.Net``.
+
+    Raises:
+        CheckpointError: another net has the name, its constructor does not take layout, num_classes and in_channels, or an option has no default of a type that JSON has.
+    """
+    check_arch(name, arch)
+    if name in SHIPPED or (name in ARCHS and _home(ARCHS[name]) != _home(arch)):
+        raise CheckpointError(f"{name}: is the name of another architecture, {'.'.join(_home(ARCHS[name]))}. Choose another name; nothing was registered.")
+    ARCHS[name] = arch
+
+
+def check_arch(name: str, arch: Arch) -> None:
+    """Check that nets of an arch can be built from a config.
+
+    Raises:
+        CheckpointError: its constructor does not take layout, num_classes and in_channels, or an option has no default that JSON can hold and values can be compared to.
+    """
+    if not isinstance(arch, Arch) or not callable(arch.net):
+        raise CheckpointError(f'{name}: an architecture is skelzoo.Arch(net, "head.", summary) of a class of nets, got {arch!r}.')
+    missing = {"layout", "num_classes", "in_channels"} - inspect.signature(arch.net).parameters.keys()
+    if missing:
+        raise CheckpointError(
+            f"{name}: its net takes no {', '.join(sorted(missing))}. Let the constructor be __init__(self, layout, num_classes=0, in_channels=3, ...)."
+        )
+    wrong = [option for option, default in arch.options.items() if not _can_be_compared(default)]
+    if wrong:
+        raise CheckpointError(
+            f"{name}: options {', '.join(wrong)} have no default by which values are checked. Give each a number, a text, true or false, or a tuple of these that is not empty."
+        )
+
+
+def _can_be_compared(default: Any) -> bool:
+    if isinstance(default, tuple):
+        return len(default) > 0 and all(map(_can_be_compared, default))
+    return type(default) in (bool, int, float, str)
+
+
+def _home(arch: Arch) -> tuple[str, str]:
+    """Module and name of the net, which stay where a class is defined anew."""
+    return arch.net.__module__, getattr(arch.net, "__qualname__", repr(arch.net))
 
 
 @torch.inference_mode(False)  # whose tensors have no version counters, by which changed weights are seen
@@ -118,7 +169,9 @@ def find_arch(arch: str) -> Arch:
     """
     if arch not in ARCHS:
         near = difflib.get_close_matches(arch, ARCHS, 3, 0.4)
-        raise UnknownArchError(f"no architecture {arch!r}. {'Did you mean ' + ' or '.join(near) + '? ' if near else ''}Known: {', '.join(ARCHS)}.")
+        raise UnknownArchError(
+            f"no architecture {arch!r}. {'Did you mean ' + ' or '.join(near) + '? ' if near else ''}Known: {', '.join(ARCHS)}; skelzoo.register_arch adds a net of your own."
+        )
     return ARCHS[arch]
 
 

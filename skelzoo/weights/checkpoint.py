@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from skelzoo.errors import CheckpointError
+from skelzoo.errors import CheckpointError, UnknownArchError
 from skelzoo.nets.archs import ARCHS, build
 from skelzoo.nets.net import SETTINGS, Net, layers_of
 from skelzoo.skeleton.layouts import get_layout
@@ -146,6 +146,10 @@ def read_net(located: Located, config: bytes, model: bytes, num_classes: int | N
     """
     stored = located.config(config)
     wanted = stored if num_classes is None else replace(stored, num_classes=num_classes, labels=None)
+    if wanted.arch not in ARCHS:
+        raise UnknownArchError(
+            f"{located.folder / CONFIG}: was saved with a net, {wanted.arch!r}, that this skelzoo does not have. Import the package that adds it first, or update skelzoo."
+        )
     path, tensors = located.folder / MODEL, parse_tensors(model, located.folder / MODEL)
     with Shapes():
         shapes = build_net(wanted).state_dict()
