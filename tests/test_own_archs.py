@@ -13,7 +13,7 @@ from tiny import CONTRACT, make_clip
 from torch import Tensor, nn
 
 import skelzoo
-from skelzoo.errors import CheckpointError, UnknownArchError
+from skelzoo.errors import CheckpointError, TrainingError, UnknownArchError
 from skelzoo.learn.finetune import finetune
 from skelzoo.learn.finetune_options import FinetuneOptions
 from skelzoo.nets.archs import ARCHS, check_arch
@@ -115,3 +115,22 @@ def test_a_class_alone_is_no_arch() -> None:
 @pytest.mark.parametrize("arch", ARCHS)
 def test_the_archs_that_ship_could_be_registered(arch: str) -> None:
     check_arch(arch, ARCHS[arch])
+
+
+def test_blocks_of_a_list_of_another_name_are_not_counted() -> None:
+    class Stages(Mean):
+        def __init__(self, layout: Layout, num_classes: int = 0, in_channels: int = 3) -> None:
+            super().__init__(layout, num_classes, in_channels)
+            self.stages = self._modules.pop("blocks")
+
+        def forward_features(self, x: Tensor) -> Tensor:
+            return torch.as_tensor(self.stages[0](x.mean((2, 4)).flatten(1)))
+
+    skelzoo.register_arch("lab-stages", skelzoo.Arch(Stages, "head.", ""))
+    net = skelzoo.create("lab-stages", layout="kinect20", num_classes=3)
+    encoder, clips = skelzoo.Encoder(net, ModelConfig("lab-stages", {}, CONTRACT, 3, ("a", "b", "c")), "mine", device="cpu"), [make_clip(i) for i in range(6)]
+    for count in (0, 1):
+        with pytest.raises(TrainingError, match=f"freeze is {count}, and the net has no blocks.*called blocks, layers or encoders"):
+            finetune(encoder, clips, list("abcabc"), validation=0, options=FinetuneOptions(epochs=1, freeze=count))
+    tuned = finetune(encoder, clips, list("abcabc"), validation=0, options=FinetuneOptions(epochs=1, freeze="body")).encoder
+    assert torch.equal(tuned.net.state_dict()["stages.0.weight"], net.state_dict()["stages.0.weight"])

@@ -29,6 +29,9 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """Options of a small net of every architecture."""
 
+WITHOUT_FORM = {"skeattnclr-bigru"}
+"""Archs that have no fused form."""
+
 UNUSED = {"skeattnclr": r"(members\.\w+\.)?neck\..+", "psp": r"(members\.\d\.)?(pyramid|projector)\..+"}
 """Family -> parameters that classification does not reach: neck, pyramid and projectors serve the contrast alone."""
 

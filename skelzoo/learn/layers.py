@@ -21,7 +21,7 @@ def depths(net: nn.Module, head: str) -> dict[str, int]:
     What comes after the last block but is not the head (a neck, a final norm) counts to the last block.
 
     Args:
-        net: with its blocks in lists called ``blocks``, ``layers`` or ``encoders``; of nested lists the outermost counts.
+        net: with its blocks in lists called ``blocks``, ``layers`` or ``encoders``; of nested lists the outermost counts. Without them all but the head is 0.
         head: prefix of the head's parameters, ``ARCHS[arch].head``.
     """
     names = [name for name, _ in net.named_parameters()]
@@ -47,11 +47,15 @@ def freeze(net: nn.Module, what: str | int, head: str) -> None:
         head: see ``depths``.
 
     Raises:
-        TrainingError: neither of these, or more blocks than the net has.
+        TrainingError: neither of these, more blocks than the net has, or a number for a net without lists of blocks.
     """
     depth = depths(net, head)
     blocks = max((d for name, d in depth.items() if not name.startswith(head)), default=0)
     numbered = isinstance(what, int) and not isinstance(what, bool)
+    if numbered and not blocks:
+        raise TrainingError(
+            f"freeze is {what!r}, and the net has no blocks that could be counted: lists of layers called blocks, layers or encoders. Give none or body, or call them so."
+        )
     if what not in ("none", "body") and not (numbered and 0 <= int(what) <= blocks):
         raise TrainingError(f"freeze is {what!r}. Give none, body, or a number of first blocks from 0 to {blocks}.")
     limit = -1 if what == "none" else blocks if what == "body" else int(what)

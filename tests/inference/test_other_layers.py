@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import SMALL, encoder_of, make_clip, same
+from tiny import SMALL, WITHOUT_FORM, encoder_of, make_clip, same
 from torch import nn
 
 import skelzoo
@@ -77,7 +77,7 @@ def test_synchronised_batch_norm_is_batch_norm(arch: str, tmp_path: Path) -> Non
     assert np.array_equal(again.embed(CLIPS), before) and not any(isinstance(m, nn.SyncBatchNorm) for m in again.net.modules())
 
 
-@pytest.mark.parametrize("arch", sorted(SMALL.keys() - {"skeattnclr-bigru"}))
+@pytest.mark.parametrize("arch", sorted(SMALL.keys() - WITHOUT_FORM))
 def test_copies_and_a_head_or_no_dropout_of_ones_own_keep_the_fused_form(arch: str) -> None:
     net = copy.deepcopy(encoder_of(arch).net)
     for name, module in list(net.named_modules()):

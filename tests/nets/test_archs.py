@@ -90,7 +90,7 @@ def test_by_default_nets_read_their_papers_streams_of_the_layouts_coordinates(va
 
 
 def test_small_options_are_known_for_every_arch() -> None:
-    assert set(SMALL) == set(VARIANTS) == set(ARCHS)
+    assert set(SMALL) == set(VARIANTS) == set(ARCHS), "SMALL of tests/tiny.py and VARIANTS have a row of every arch"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

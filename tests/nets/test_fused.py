@@ -10,6 +10,7 @@ import pytest
 import torch
 from one_device import one_device
 from test_archs import VARIANTS, inputs, net_for
+from tiny import WITHOUT_FORM
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -34,10 +35,7 @@ MORE: dict[str, list[dict[str, Any]]] = {
     "skeletonmae-strl": [{"embed_layers": [1, 0], "embed_groups": "parts", "embed_statistics": ["mean", "max"]}, {"embed_input": 2, "embed_path": 3}],
 }
 EVERY = [(arch, options) for arch in ARCHS for options in VARIANTS[arch] + MORE.get(arch, [])]
-WITHOUT = {"skeattnclr-bigru"}
-"""Archs that have no fused form."""
-
-FUSED = [arch for arch in ARCHS if arch not in WITHOUT]
+FUSED = [arch for arch in ARCHS if arch not in WITHOUT_FORM]
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +69,7 @@ def watch(form: nn.Module) -> list[int]:
 def test_the_fused_form_gives_what_the_net_gives(arch: str, options: dict[str, Any]) -> None:
     net, x = net_for(arch, options=options).eval(), inputs(arch)
     form, expected = fuse(net), net.forward_features(x)
-    assert (form is net) == (arch in WITHOUT)
+    assert (form is net) == (arch in WITHOUT_FORM), "WITHOUT_FORM of tests/tiny.py names the archs without a fused form"
     assert (form.forward_features(x) - expected).abs().max() <= 1e-4 * expected.abs().max()
     # In double precision rounding hides nothing, also not of persons that are not there.
     net, x = net.double(), clips_with_absent_persons(arch).double()
