@@ -287,6 +287,15 @@ def test_every_option_has_a_range_with_its_default() -> None:
     check_operations([{"op": "temporal_crop", "shortest": 1, "frames": 1}, {"op": "reverse", "probability": 0}, {"op": "scale", "amplitude": 0.0}])
 
 
+def test_an_option_without_a_range_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drop(x: Tensor, share: float = 0.2) -> Tensor:
+        return x
+
+    monkeypatch.setitem(OPERATIONS, "drop", drop)
+    with pytest.raises(TrainingError, match=r"^augmentation 'drop': nothing says which values share may have\. Give RANGES a row\.$"):
+        check_operations([{"op": "drop", "share": 0.5}])
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_part_swap_takes_one_region_from_one_partner(x: Tensor, seed: int) -> None:
     torch.manual_seed(seed)

@@ -27,7 +27,7 @@ from skelzoo.learn.pretrain import processes
 from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.loop import Run, pretrain
 from skelzoo.learn.pretrain.method import Method
-from skelzoo.learn.pretrain.methods import build_method, stored
+from skelzoo.learn.pretrain.methods import METHODS, build_method, stored
 from skelzoo.learn.pretrain.recipe import Optimiser, Recipe, load_recipe, shipped_recipes
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
@@ -144,6 +144,10 @@ def check_losses(run: Path, expected: Path) -> None:
         np.testing.assert_allclose(column(run, n), column(expected, n), rtol=1e-4, atol=1e-6, err_msg=n)
 
 
+def test_every_method_is_trained_here() -> None:
+    assert set(RECIPES) == METHODS.keys() - {"psp-ensemble"}, "RECIPES has a small recipe of each method; an ensemble trains members by psp"
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_two_processes_have_the_losses_of_one(one: Path, two: Two, name: str) -> None:
     """To a relative 1e-4: the same sums in another order, whose rounding (1e-7) four steps through BatchNorm over few rows magnify."""
@@ -158,12 +162,13 @@ def test_two_processes_have_the_gradients_and_weights_of_one(one: Path, two: Two
     """
     expected, found = moments(one / name), moments(two.out / name)
     largest = max(float(g.abs().max()) for g in expected)
-    assert len(found) == len(expected) > 10
+    assert len(found) == len(expected) > 0
     assert max(float((f - e).abs().max()) for e, f in zip(expected, found, strict=True)) < 1e-2 * largest
     start = Run(RECIPES[name], tmp_path, data, "cpu").net.state_dict()
     alone, together = (load_file(folder / name / "weights/model.safetensors") for folder in (one, two.out))
-    moved = [key for key, value in alone.items() if value.ndim > 1 and not torch.equal(value, start[key])]
-    assert len(moved) > 10
+    matrices = [key for key, value in alone.items() if value.ndim > 1]
+    moved = [key for key in matrices if not torch.equal(alone[key], start[key])]
+    assert 2 * len(moved) > len(matrices)
     assert {key: off for key in moved if (off := float((together[key] - alone[key]).norm() / (alone[key] - start[key]).norm())) > 0.01} == {}
 
 

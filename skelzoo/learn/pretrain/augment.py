@@ -159,6 +159,10 @@ def check_operations(operations: Sequence[Mapping[str, Any]]) -> None:
             raise TrainingError(
                 f"augmentation {row['op']!r} has no option {', '.join(sorted(set(row) - {'op'} - allowed))}. Its options: {', '.join(sorted(allowed))}."
             )
+        if allowed - RANGES.keys():
+            raise TrainingError(
+                f"augmentation {row['op']!r}: nothing says which values {', '.join(sorted(allowed - RANGES.keys()))} may have. Give RANGES a row."
+            )
         wrong = [name for name, value in row.items() if name != "op" and value not in RANGES[name]]
         if wrong:
             raise TrainingError(f"augmentation {row['op']!r}: {wrong[0]} is {row[wrong[0]]!r}. Give {RANGES[wrong[0]]}.")
