@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 # A standing person in centimetres, x to the person's left, y up, z forward: body point -> (parent, place).
 PERSON = {
@@ -61,3 +63,21 @@ def ntu_frames(seed: int = 0) -> list[dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
     one, two, three = "72057594037931101", "72057594037931102", "72057594037931103"
     return [{b: rng.normal(size=(25, 3)) for b in ids} for ids in ([two], [one, two], [], [one, two], [one], [one, three])]
+
+
+def write_of_a_data_set(path: Path) -> None:
+    """Of a form that its name tells: poses.json, kinetics.json, stgcn.npy, ctrgcn.npz or clips.parquet."""
+    rng = np.random.default_rng(0)
+    if path.name == "poses.json":
+        rows = [{"image_id": f"{t}.jpg", "keypoints": rng.uniform(1, 99, 51).round(2).tolist(), "score": 2.5, "idx": 1} for t in range(6)]
+        path.write_text(json.dumps(rows))
+    elif path.name == "kinetics.json":
+        poses = [{"pose": rng.uniform(0.1, 0.9, 36).round(3).tolist(), "score": [0.5] * 18} for _ in range(6)]
+        path.write_text(json.dumps({"data": [{"frame_index": t + 1, "skeleton": [p]} for t, p in enumerate(poses)], "label": "x", "label_index": 0}))
+    elif path.name == "stgcn.npy":
+        np.save(path, rng.normal(size=(2, 3, 6, 25, 2)).astype(np.float32))
+    elif path.name == "ctrgcn.npz":
+        np.savez(path, x_train=rng.normal(size=(2, 6, 150)).astype(np.float32), y_train=np.eye(60)[:2])
+    else:
+        columns = {"keypoints": [rng.normal(size=6 * 60).tolist()], "layout": ["kinect20"], "frames": [6]}
+        pytest.importorskip("pyarrow.parquet").write_table(pytest.importorskip("pyarrow").table(columns), path)

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from skeleton_samples import PERSON, ntu_frames, write_bvh, write_ntu
+from skeleton_samples import PERSON, ntu_frames, write_bvh, write_ntu, write_of_a_data_set
+from tiny import make_clip
 
 from skelzoo.errors import ClipError, ReadError, SkelzooError
 from skelzoo.skeleton import io
 from skelzoo.skeleton.io import array
+from skelzoo.skeleton.io.files import read_head
 from skelzoo.skeleton.layouts import get_layout
 
 needs_shared = pytest.mark.needs_shared
@@ -33,7 +35,10 @@ REAL = {
     "utd.mat": (["utd_mhad/a1_s1_t1_skeleton.mat"], None),
     "prmd.txt.gz": (["uiprmd/m01_s01_e01_angles.txt.gz", "uiprmd/m01_s01_e01_positions.txt.gz"], None),
 }
-MADE = ("ntu.skeleton", "rig.bvh", "plain.mat", "prmd.txt", "clips.npz", "bare.npy", "corpus.npz", "joints.csv", "joints.tsv.gz")
+MADE = (
+    "ntu.skeleton", "rig.bvh", "plain.mat", "prmd.txt", "clips.npz", "bare.npy", "corpus.npz", "joints.csv", "joints.tsv.gz", "poses.json", "kinetics.json",
+    "stgcn.npy", "ctrgcn.npz", "clips.parquet",
+)  # fmt: skip
 LINES = ("cmu.amc", "cmu.asf", "prmd.txt", "joints.csv")
 """Formats that end wherever a frame (or a last section that is not needed) ends: cut there they are whole files."""
 
@@ -67,8 +72,10 @@ def sample(kind: str, shared: Path, folder: Path) -> tuple[Path, Path]:
         split = "," if kind.endswith(".csv") else "\t"
         header = split.join(f"{joint}_{axis}" for joint in get_layout("kinect20").joints for axis in "xyz")
         np.savetxt(path, np.random.default_rng(0).normal(size=(8, 60)), fmt="%.6f", delimiter=split, header=header, comments="")
-    else:
+    elif kind == "corpus.npz":
         write_corpus(path)
+    else:
+        write_of_a_data_set(path)
     return path, path
 
 
@@ -87,6 +94,24 @@ def write_corpus(path: Path, **changes: object) -> Path:
 
 def marked(kinds: tuple[str, ...]) -> list[object]:
     return [pytest.param(k, marks=needs_shared) if k in REAL else k for k in kinds]
+
+
+@needs_shared
+def test_every_format_has_a_sample(shared: Path, tmp_path: Path) -> None:
+    """So that the tests below cut and flip it."""
+    found = {next(f.title for f in io.FORMATS if f.sniff(read_head(sample(kind, shared, tmp_path)[0]))) for kind in (*REAL, *MADE)}
+    assert [f.title for f in io.FORMATS if f.title not in found] == [], "give these a sample in REAL or MADE"
+
+
+def test_files_of_every_suffix_are_found_in_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also twofold ones, of a format that is new."""
+    new = io.Format("joints text", (".joints", ".joints.gz"), lambda head: head.startswith(b"# joints"), lambda path: [make_clip().replace(name=path.name)])
+    monkeypatch.setattr(io, "FORMATS", (*io.FORMATS, new))
+    monkeypatch.setattr(io, "READABLE", (*io.READABLE, *new.suffixes))
+    (tmp_path / "a.joints").write_bytes(b"# joints")
+    (tmp_path / "b.JOINTS.gz").write_bytes(gzip.compress(b"# joints"))
+    files = io.find_files(tmp_path)
+    assert [clip.name for file in files for clip in io.read(file)] == ["a.joints", "b.JOINTS.gz"] and io.passed_over([tmp_path]) == []
 
 
 def outcome(path: Path) -> list[object] | SkelzooError:

@@ -144,7 +144,7 @@ def _read(path: Path, form: ArrayForm) -> list[Clip]:
     if by_name and by_content not in by_name:
         problem = f"is named {_suffix(path)}, but its content looks like {by_content.title}"
         raise ReadError(path, problem, f"Rename it to {by_content.suffixes[0]}, or give the right file.")
-    if by_content.read not in (uiprmd.read, table.read) and path.suffix.lower() == ".gz":
+    if path.suffix.lower() == ".gz" and not any(suffix.endswith(".gz") for suffix in by_content.suffixes):
         raise ReadError(path, f"is a gzip file of what looks like {by_content.title}", "Unpack it first (gunzip).")
     return _clips(by_content, path, form)
 
@@ -156,7 +156,7 @@ def _clips(found: Format, path: Path, form: ArrayForm) -> list[Clip]:
 
 def _suffix(path: Path) -> str:
     twofold = "".join(path.suffixes[-2:]).lower()
-    return twofold if twofold in (".txt.gz", ".csv.gz", ".tsv.gz") else path.suffix.lower()
+    return twofold if any(twofold in f.suffixes for f in FORMATS) else path.suffix.lower()
 
 
 def _foreign(head: bytes) -> str | None:

@@ -183,7 +183,8 @@ def load_npz(path: PathLike) -> dict[str, NDArray[Any]]:
     """
     check_file(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, as numpy leaves a file open that is no zip file.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {key: np.asarray(archive[key]) for key in archive.files}
     except ARRAY_ERRORS as error:
         raise array_error(path, error) from None
