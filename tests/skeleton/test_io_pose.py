@@ -189,6 +189,20 @@ def test_shares_of_a_picture_are_read_with_its_size(tmp_path: Path) -> None:
     assert clip.image_size == (720, 1280)
 
 
+def test_of_many_ids_in_a_long_video_those_in_most_frames_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, two frames each and the last three: a clip has room for each in every frame."""
+    count, kept = MOST + 3, MOST + 1
+    monkeypatch.setattr("skelzoo.skeleton.io.tracks.ROOM", kept * (2 * count + 1))
+    who = [t // 2 for t in range(2 * count)] + [count - 1]
+    path = alphapose(tmp_path / "a.json", [[walk(17, 1)[0]] for _ in who], [[i] for i in who])
+    with pytest.warns(
+        DoubtWarning, match=f"{count} persons in {len(who)} frames .* The {kept} in most .* in {2 * kept + 1} of the {len(who)} frames .* into 2 or more parts"
+    ):
+        clip = read(path)[0]
+    np.testing.assert_array_equal(clip.keypoints.any((2, 3)).sum(1), [3] + [2] * (kept - 1))
+    assert clip.keypoints[1, :2].any() and clip.keypoints[0, -3:].any()
+
+
 def rows(n: int = 2, **changes: Any) -> list[dict[str, Any]]:
     return [{"image_id": f"{t}.jpg", "category_id": 1, "keypoints": walk(17, 1).ravel().tolist(), "score": 1.0, **changes} for t in range(n)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,9 @@ NEAR, PATIENCE = 0.5, 30
 
 MOST = 20
 """Persons kept of those who were not tracked by the estimator."""
+
+ROOM = 2_000_000
+"""Persons times frames of one clip, unless ``MOST`` persons are more: a clip has room for each person in every frame, here 0.4 GB of 17 joints."""
 
 DOUBLE = 0.1
 """Of two persons in one picture who are nearer than this, in the same unit, the one with fewer joints is the other one found twice, in part or whole."""
@@ -37,7 +41,7 @@ Track = dict[int, Person]
 
 
 def tracks_of(frames: Frames, path: Path) -> list[Track]:
-    """Everyone in a video, who is in most frames first, then who came first.
+    """Everyone in a video, or as many as there is room for, who is in most frames first, then who came first.
 
     Persons with an id are told apart by it, those without by where they were in the frames before; one alone in every picture is one and the same.
 
@@ -57,7 +61,24 @@ def tracks_of(frames: Frames, path: Path) -> list[Track]:
         warnings.warn(
             f"{path.name}: {len(untracked)} persons, of whom the {MOST} in most frames are kept. Have the estimator track them.", DoubtWarning, stacklevel=3
         )
-    return _in_order([*named, *_in_order(untracked)[:MOST]])
+    return _within_room(_in_order([*named, *_in_order(untracked)[:MOST]]), frames, path)
+
+
+def _within_room(tracks: list[Track], frames: Frames, path: Path) -> list[Track]:
+    """As many of the first tracks as memory is taken for."""
+    length = max(frames) - min(frames) + 1
+    most = max(MOST, ROOM // length)
+    if len(tracks) <= most:
+        return tracks
+    left, there = len({number for track in tracks[:most] for number in track}), sum(map(bool, frames.values()))
+    parts = math.ceil(math.sqrt(len(tracks) / most))  # each has fewer frames, and fewer persons
+    warnings.warn(
+        f"{path.name}: {len(tracks)} persons in {length} frames take too much memory. The {most} in most frames are kept, who are in {left} of the {there} frames with anyone. "
+        f"Cut the video into {parts} or more parts, each a file of its own.",
+        DoubtWarning,
+        stacklevel=4,
+    )
+    return tracks[:most]
 
 
 def _in_order(tracks: Sequence[Track]) -> list[Track]:
