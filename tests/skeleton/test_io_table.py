@@ -279,6 +279,24 @@ def changed(path: Path, line: int, old: str, new: str) -> Path:
     return path
 
 
+def test_a_second_x_and_y_of_each_joint_is_left_out_of_long_tables(tmp_path: Path) -> None:
+    """MediaPipe's world landmarks beside those of the picture, as columns named twice of other tables too."""
+    path = long(tmp_path / "a.csv", clip := filmed(), scores=True)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0] + ",world_x,world_y,world_z,box_x,box.x", *(line + ",0.1,0.2,,7,8" for line in lines[1:])]))
+    (found,) = read(path)
+    same(found, clip)
+    assert found.notes == ("left out beside x and y of each joint: those of world, box",)
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_joints_that_are_there_twice_are_named_by_how_they_begin(tmp_path: Path, numbers: bool) -> None:
+    joints = list(map(str, range(33))) if numbers else get_layout("mediapipe33").joints
+    path = write(tmp_path / "a.csv", [[f"{kind}_{joint}_{axis}" for joint in joints for kind in ("norm", "world") for axis in "xyz"]], [[1.5] * 198] * 3)
+    with pytest.raises(ReadError, match=r"has every joint 2 times, as norm_ and world_\. Keep the columns of one"):
+        read(path)
+
+
 @pytest.mark.parametrize(("line", "old", "new", "says"), [
     (1, "Spine_x", "Spine_y", r"two columns are y of Spine"),
     (1, "Spine_x", "Spain_x", r"no column is x of 'Spine', which has y, z\."),

@@ -31,7 +31,7 @@ from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import LARGEST, UTF16_MARKS, Floats, PathLike, build_clip, read_text
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.joint_names import known_layout, known_part, layout_from_names, numbered
-from skelzoo.skeleton.io.table_columns import AXES, Columns, columns_of, joints_of, unique
+from skelzoo.skeleton.io.table_columns import AXES, Columns, columns_of, joints_of, kinds_of, unique
 from skelzoo.skeleton.io.table_times import by_coming, by_number, by_time, clocks, rate
 from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with
 
@@ -169,6 +169,9 @@ def _layout(joints: Sequence[str], given: str | None, path: Path) -> tuple[Layou
     try:
         return layout_from_names(joints), joints
     except LayoutError as error:
+        kinds = kinds_of(joints)
+        if any(known_layout(names) or numbered(names) for names in kinds.values()):
+            raise ReadError(path, f"has every joint {len(kinds)} times, as {' and '.join(kinds)}", "Keep the columns of one of them alone.") from None
         raise ReadError(
             path, f"its joints are not understood: {str(error)[:-1]}", "With that layout skelzoo.Clip(keypoints, layout) takes them as an array."
         ) from None
@@ -188,7 +191,8 @@ class _Body:
     """The rows below the header, by person and frame."""
 
     def __init__(self, path: Path, columns: Columns, rows: Sequence[Sequence[str]]) -> None:
-        self.path, self.columns, self.notes = path, columns, list[str]()
+        self.path, self.columns = path, columns
+        self.notes = [f"left out beside x and y of each joint: those of {', '.join(columns.beside)}"] if columns.beside else []
         named = rows[1 : columns.header] or rows[:1]
         self.header = [" ".join(cell.strip() for cell in cells) for cells in zip(*named, strict=False)]
         below = [(i, row) for i, row in enumerate(rows, 1) if i > columns.header]

@@ -32,7 +32,7 @@ WORDS = {
 """What a column of its own may be called, in small letters alone; of times see ``time_unit``."""
 
 FEW = 10
-"""Fewer points with numbers for names than this are no body, but the corners of boxes (x1, y1, x2, y2) and their like."""
+"""Fewer points with numbers for names than this are no body, but the corners of boxes (x1, y1, x2, y2) and their like; nor are fewer points beside x and y of a joint."""
 
 VIDEOS = re.compile(r"(video|file|clip|recording|session|sequence|seq|take|trial)(id|name|number|no|num|index|idx)?")
 """What a column may be called that names the video of a row, in small letters alone."""
@@ -63,6 +63,7 @@ class Columns:
         glued: columns whose names are told by a capital X, Y or Z at their end alone.
         twice: a joint's coordinate that two columns are, "" for none.
         videos: columns that may name the video of a row.
+        beside: what a long table has a second x, y and z of, ``world`` of world_x; left out.
     """
 
     named: dict[str, int] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Columns:
     glued: set[int] = field(default_factory=set)
     twice: str = ""
     videos: list[int] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
 
     @property
     def long(self) -> bool:
@@ -92,6 +94,8 @@ class Columns:
             self.joints = {key: row for key, row in self.joints.items() if not key[1].isdecimal()}
         if any("z" in row for row in self.joints.values()):
             self.joints = {(person, joint): row for (person, joint), row in self.joints.items() if "z" in row or not _PICTURE.fullmatch(joint)}
+        if len(self.joints) < FEW and {"joint", "x", "y"} <= set(self.named):
+            self.beside, self.joints, self.twice = joints_of(self), {}, ""
         return self
 
     def with_persons(self) -> None:
@@ -174,6 +178,15 @@ def _coordinate(cell: str) -> tuple[str, str] | None:
 def joints_of(columns: Columns) -> list[str]:
     """The joints of a wide table, each once, in its order."""
     return unique(joint for _, joint in columns.joints)
+
+
+def kinds_of(joints: Sequence[str]) -> dict[str, list[str]]:
+    """Joints that are there more than once, ``norm_NOSE`` and ``world_NOSE``: what they begin with -> their names without it; empty for others."""
+    kinds: dict[str, list[str]] = {}
+    for joint in joints:
+        *kind, name = re.split(r"(?<=[\W_])(?=[^\W_])", joint, maxsplit=1)
+        kinds.setdefault("".join(kind), []).append(name)
+    return kinds if len(kinds) > 1 and len({frozenset(names) for names in kinds.values()}) == 1 else {}
 
 
 def unique(values: Iterable[str]) -> list[str]:
