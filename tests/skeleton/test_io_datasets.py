@@ -144,24 +144,28 @@ def test_what_is_not_kinetics(tmp_path: Path, change: Any, message: str) -> None
 
 
 def test_pyskl_is_not_loaded_and_its_line_converts_it(tmp_path: Path, bodies: np.ndarray) -> None:
+    """All annotations of a data set, a list of them, or the one that mmaction2's ``ntu_pose_extraction.py`` writes."""
     three = {"frame_dir": "S001C001P001R001A004", "total_frames": 15, "label": 3, "keypoint": bodies[1, :15].transpose(1, 0, 2, 3).astype(np.float16)}
     flat = {**three, "keypoint": 100 * three["keypoint"][..., :2][:, :, :17], "keypoint_score": np.ones((2, 15, 17), np.float16), "img_shape": (1080, 1920)}
-    for name, row, layout in (("ntu60_3danno", three, "ntu25"), ("ntu60_hrnet", flat, "coco17")):
-        path = tmp_path / f"{name}.pkl"
-        path.write_bytes(
-            pickle.dumps(
-                {
-                    "split": {"xsub_train": ["S001C001P001R001A004"]},
-                    "annotations": [{**row, "keypoint": 0 * row["keypoint"]}, {**row, "keypoint": row["keypoint"][:0]}, row],
-                }
-            )
-        )
+    rows = [{**three, "keypoint": 0 * three["keypoint"]}, {**three, "keypoint": three["keypoint"][:0]}, three]
+    kinds: dict[str, Any] = {"ntu60_3danno": {"split": {"xsub_train": [three["frame_dir"]]}, "annotations": rows}, "list": rows, "one": flat}
+    codes = []
+    for name, data in kinds.items():
+        (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(data))
         with pytest.raises(ReadError, match="PYSKL or mmaction2, which is not loaded for safety") as caught:
-            skelzoo.read(path)
-        (code,) = re.findall(r'python -c "(.*)"', str(caught.value))
-        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+            skelzoo.read(tmp_path / f"{name}.pkl")
+        codes += re.findall(r'python -c "(.*)"', str(caught.value))
+    subprocess.run([sys.executable, "-c", "\n".join(codes)], cwd=tmp_path, check=True)
+    for name in kinds:
         (clip,) = skelzoo.read(tmp_path / f"{name}.npz")
-        assert (clip.layout.name, clip.label, clip.name, clip.persons, clip.frames) == (layout, "3", "S001C001P001R001A004", 2, 15)
+        row = flat if name == "one" else three
+        assert (clip.layout.name, clip.label, clip.name, clip.persons, clip.frames) == (
+            "coco17" if row is flat else "ntu25",
+            "3",
+            "S001C001P001R001A004",
+            2,
+            15,
+        )
         np.testing.assert_array_equal(clip.keypoints, np.float32(row["keypoint"]))
 
 

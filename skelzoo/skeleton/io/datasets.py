@@ -6,7 +6,7 @@ CTR-GCN ``.npz``       ``x_train``, ``x_test`` (N, T, 150), two bodies of 25 joi
 ST-GCN ``.npy``        (N, 3, T, 25, 2), metres; its labels are a pickle beside it, which is not read
 Kinetics-skeleton      ``{"data": [{"frame_index": 1, "skeleton": [{"pose": [x, y, ...], "score": [...]}]}], "label": ...}``, 18
                        joints of OpenPose as shares of a picture of 340 x 256, 30 pictures a second
-PYSKL, mmaction2       a pickle, which is never loaded here
+PYSKL, mmaction2       a pickle, which is never loaded here: ``annotations`` of clips, a list of them, or one clip
 PKU-MMD                text, 150 numbers a frame: two bodies of 25 joints in metres
 C3D, TRC, CSV          markers and bones as motion capture exports them, of Motive and Vicon Nexus as CSV
 MSR-Action3D           text, 20 rows of x, y, z and confidence a frame; x and y are real or in pixels of 320 x 240, by the version
@@ -49,9 +49,9 @@ _PYSKL_MARKS = (b"annotations", b"frame_dir", b"xsub_train")
 
 _PYSKL = (
     "If you trust its source, which could have put any program into it, convert it once: "
-    "python -c \"import pickle, skelzoo; skelzoo.save_clips('{stem}.npz', [skelzoo.Clip(a['keypoint'], "
+    "python -c \"import pickle, skelzoo; d = pickle.load(open('{path}', 'rb')); skelzoo.save_clips('{stem}.npz', [skelzoo.Clip(a['keypoint'], "
     "{{2: 'coco17', 3: 'ntu25'}}[a['keypoint'].shape[-1]], scores=a.get('keypoint_score'), image_size=a.get('img_shape'), label=str(a['label']), "
-    "name=a['frame_dir']) for a in pickle.load(open('{path}', 'rb'))['annotations'] if a['keypoint'].any()])\""
+    "name=a['frame_dir']) for a in (d.get('annotations', [d]) if isinstance(d, dict) else d) if a['keypoint'].any()])\""
 )
 _PKU = (
     "Read it so, and cut the actions that its label file lists: "
