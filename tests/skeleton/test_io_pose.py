@@ -332,6 +332,30 @@ def test_folders_of_frames_are_recordings_in_patterns_and_for_read(tmp_path: Pat
             read(tmp_path / folder)
 
 
+@pytest.mark.parametrize("kind", ["mmpose", "alphapose"])
+def test_numbered_files_of_a_picture_each_are_one_recording(tmp_path: Path, kind: str) -> None:
+    """Of every fifth frame, beside whole videos whose names end in numbers too; the first picture and another have nobody."""
+    folder, person = tmp_path / "street", walk(17 if kind == "mmpose" else 18, 12)
+    folder.mkdir()
+    person[[0, 5]] = 0
+    for t, p in enumerate(person, 7):
+        rows = [{"keypoints": p[:, :2].tolist(), "keypoint_scores": p[:, 2].tolist()}] if p.any() else []
+        data = rows if kind == "mmpose" else {"version": "v0.3", "people": [{"pose_keypoints_2d": p.ravel().tolist()}] if p.any() else []}
+        (folder / f"{5 * t}.json").write_text(json.dumps(data))
+    check(read(folder)[0], person)
+    check(read(folder / "60.json")[0], person)
+    mmpose(folder / "101.json", [[p] for p in walk(17)], around=False)
+    alphapose(folder / "102.json", [[p] for p in walk(17)])
+    files = find_files(folder)
+    assert [file.name for file in files] == ["101.json", "102.json", "35.json"] and len(files_of(files[2])) == 12
+    assert [(c.name, c.frames) for file in files for c in read(file)] == [("101", 6), ("102", 6), ("street", 12)]
+
+
+def test_a_single_numbered_picture_keeps_its_name(tmp_path: Path) -> None:
+    (tmp_path / "take7.json").write_text(json.dumps([{"keypoints": [[1, 200]] * 17, "keypoint_scores": [1] * 17}]))
+    assert [(c.name, c.frames) for c in read(tmp_path / "take7.json")] == [("take7", 1)]
+
+
 def test_json_of_other_kinds_is_counted_among_what_is_passed_over(tmp_path: Path) -> None:
     openpose(tmp_path, [[p] for p in walk(25, 3)])
     (tmp_path / "notes.json").write_text('{"fps": 30}')

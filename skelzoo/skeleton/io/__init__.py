@@ -203,7 +203,7 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
 
     Returns:
         Files in the order given, those of a folder or glob sorted; each once, a UI-PRMD pair as one of its two files and
-        OpenPose's frames as the first. What may not be
+        files of a frame each as the first. What may not be
         looked at is listed too, so that reading it says so.
 
     Raises:
@@ -307,7 +307,7 @@ def _skeletons(folder: Path, changed: int) -> tuple[Path, ...]:
 
 
 def files_of(path: PathLike) -> list[Path]:
-    """All files that reading one reads: of a UI-PRMD pair both, all frames of OpenPose's, the skeleton of an ``.amc``."""
+    """All files that reading one reads: of a UI-PRMD pair both, all frames that are a file each, the skeleton of an ``.amc``."""
     path = Path(path)
     partner = uiprmd.find_partner(path)
     try:

@@ -1,10 +1,11 @@
 """What pose estimators save of a video as JSON: OpenPose, AlphaPose and other COCO results, MMPose.
 
 ============================================================  =====================================================================
-``{"people": [{"pose_keypoints_2d": [x, y, score, ...]}]}``   OpenPose, a file per frame, ``NAME_000000000012_keypoints.json``; any of
-                                                              them stands for all of that folder and name
+``{"people": [{"pose_keypoints_2d": [x, y, score, ...]}]}``   OpenPose, a file per frame, ``NAME_000000000012_keypoints.json``, or of AlphaPose
+                                                              ``12.json``; any of them stands for all of that folder and name
 ``[{"image_id": ..., "keypoints": [x, y, score, ...]}]``      AlphaPose and COCO results, a row per person and frame
 ``[{"instances": [{"keypoints": [[x, y], ...]}]}]``           MMPose, a row per frame; or ``{"instance_info": [...]}`` around it
+``[{"keypoints": [[x, y], ...]}]``                            MMPose of pictures, a file per frame, ``NAME_000012.json``
 ============================================================  =====================================================================
 """
 
@@ -44,7 +45,7 @@ SETTLED = 2_000_000_000
 HOLE = 100
 """Frames in a row without a picture that one video may have, where nobody is found; or as many as it has pictures, if these are more."""
 
-_FRAME = re.compile(r"(?P<name>.*?)(?P<number>\d+)_keypoints\.json", re.IGNORECASE)
+_FRAME = re.compile(r"(?P<name>.*?)(?P<number>\d+)(?P<end>_keypoints|)\.json", re.IGNORECASE)
 _MARKS = (b'"people"', b'"bodies"', b'"instances"', b'"instance_info"', b'"keypoint_scores"')
 _BUILD = "Load the numbers yourself and build skelzoo.Clip(keypoints, layout, scores=scores)."
 
@@ -57,11 +58,25 @@ def sniff(head: bytes) -> bool:
 
 
 def frame_of(path: Path) -> Path | None:
-    """One path for all of OpenPose's frames of a recording; None for what is not named like such a frame, or is another estimator's."""
+    """One path for all frames of a recording that has a file per frame; None for what is not named like such a frame, or is no single picture."""
     name = _FRAME.fullmatch(path.name)
-    if name is None or (b'"people"' not in (head := read_head(path)) and (sniff(head) or nwucla.sniff(head))):
+    if name is None:
         return None
-    return path.with_name(f"{name['name']}_keypoints.json")
+    head = read_head(path)
+    picture = (b'"people"' in head or not (sniff(head) or nwucla.sniff(head))) if name["end"] else _is_picture(head)
+    return path.with_name(_recording(name)) if picture else None
+
+
+def _recording(name: re.Match[str]) -> str:
+    """What the files of all its frames are called."""
+    return f"{name['name']}*{name['end']}.json"
+
+
+def _is_picture(head: bytes) -> bool:
+    """Whether JSON that starts with these bytes holds the people of one picture, or nobody."""
+    if re.match(rb'\s*\{\s*("version"\s*:[^{\[]*)?"people"', head):
+        return True
+    return re.match(rb"\s*\[\s*[{\]]", head) is not None and sniff(head) and not any(mark in head for mark in (b'"image_id"', b'"instances"'))
 
 
 def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
@@ -82,9 +97,10 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     """
     path = Path(path)
     data = load_json(path)
-    name, pictures = _openpose(path) if isinstance(data, dict) and "people" in data else (path.stem, _pictures(data, path))
+    single = frame_of(path) is not None or (isinstance(data, dict) and "people" in data)
+    name, pictures = _files(path) if single else (path.stem, _pictures(data, path))
     # AlphaPose and COCO results have nothing of pictures without anyone.
-    frames = _renumbered(pictures, path, whole=isinstance(data, dict) or any("instances" in row for row in data))
+    frames = _renumbered(pictures, path, whole=single or isinstance(data, dict) or any("instances" in row for row in data))
     people = [person for persons in frames.values() for person in persons]
     if not people:
         raise ReadError(path, f"nobody was found in it ({len(frames)} pictures)", "Leave this recording out.")
@@ -110,26 +126,34 @@ def _layout(people: Sequence[Person], path: Path, form: ArrayForm) -> Layout:
     return get_layout(LAYOUTS[min(joints)])
 
 
-def _openpose(path: Path) -> tuple[str, dict[int, list[Person]]]:
+def _files(path: Path) -> tuple[str, dict[int, list[Person]]]:
     """Name of a recording, and the people of each frame, from the files of its frames."""
+    named, files = _FRAME.fullmatch(path.name), _frames(path)
+    if named is None or (len(files) < 2 and not named["end"]):
+        return path.stem, {0: _picture(path)}
+    return named["name"].rstrip("_-. ") or path.parent.name, {number: _picture(file) for number, file in files.items()}
+
+
+def _picture(path: Path) -> list[Person]:
+    """The people of a file of one picture."""
+    data = load_json(path)
+    people = data.get("people") if isinstance(data, dict) else None if path.stem.casefold().endswith("_keypoints") else data
+    if people is None:
+        raise ReadError(path, "has no people, unlike the other frames of its recording", "Move it elsewhere, or save the recording again.")
+    return _people(people, path)
+
+
+def _frames(path: Path) -> dict[int, Path]:
+    """The frames of a recording by their numbers, of its folder; none if the file is not named like one."""
     named = _FRAME.fullmatch(path.name)
     if named is None:
-        return path.stem, {0: _people(load_json(path)["people"], path)}
-    pictures: dict[int, list[Person]] = {}
-    for number, file in _frames(path, named["name"]).items():
-        data = load_json(file)
-        if not isinstance(data, dict) or "people" not in data:
-            raise ReadError(file, "has no people, unlike the other frames of its recording", "Move it elsewhere, or save the recording again.")
-        pictures[number] = _people(data["people"], file)
-    return named["name"].rstrip("_-. ") or path.parent.name, pictures
-
-
-def _frames(path: Path, name: str) -> dict[int, Path]:
-    """The frames of a recording by their numbers, of its folder."""
+        return {}
     changed = path.parent.stat().st_mtime_ns
     # One that changes just now may change again within a tick of its clock.
     listing = _listing if time.time_ns() - changed > SETTLED else _listing.__wrapped__
-    return {number: path.with_name(file) for number, file in listing(path.parent, changed).get(name, {}).items()}
+    files = {number: path.with_name(file) for number, file in listing(path.parent, changed).get(_recording(named), {}).items()}
+    # Whole videos may have such names too.
+    return files if named["end"] else {number: file for number, file in files.items() if frame_of(file) is not None}
 
 
 @lru_cache(maxsize=2)
@@ -138,24 +162,24 @@ def _listing(folder: Path, changed: int) -> dict[str, dict[int, str]]:
     recordings: dict[str, dict[int, str]] = {}
     with os.scandir(folder) as entries:
         for match in filter(None, map(_FRAME.fullmatch, sorted(entry.name for entry in entries))):
-            recordings.setdefault(match["name"], {})[int(match["number"])] = match.string
+            recordings.setdefault(_recording(match), {})[int(match["number"])] = match.string
     return recordings
 
 
 def frames_of(path: Path) -> list[Path]:
-    """All frames of OpenPose's recording that a file is one of; none if it is no such frame."""
-    named = None if frame_of(path) is None else _FRAME.fullmatch(path.name)
-    return [] if named is None else list(_frames(path, named["name"]).values())
+    """All frames of the recording that a file is one of; none if it is no such frame."""
+    return [] if frame_of(path) is None else list(_frames(path).values())
 
 
 def one_recording(folder: Path) -> Path | None:
-    """A frame of OpenPose's recording in a folder; None where there is none, or more than one."""
+    """A frame of the recording in a folder that has a file per frame; None where there is none, or more than one."""
     try:
         names = [match for match in map(_FRAME.fullmatch, sorted(os.listdir(folder))) if match and not match.string.startswith(".")]
     except OSError:
         return None
-    first = folder / names[0].string if names and len({match["name"] for match in names}) == 1 else None
-    return None if first is None or frame_of(first) is None else first
+    firsts = [folder / name.string for name in {_recording(match): match for match in reversed(names)}.values()]
+    firsts = [first for first in firsts if frame_of(first) is not None]
+    return firsts[0] if len(firsts) == 1 else None
 
 
 def _pictures(data: Any, path: Path) -> dict[int, list[Person]]:
