@@ -48,7 +48,7 @@ FORMATS = (
     Format("AMC motion (with its .asf skeleton)", (".amc",), asf_amc.sniff, asf_amc.read, formed=True),
     Format("an ASF skeleton", (".asf",), asf_amc.sniff_asf, asf_amc.read),
     Format("NTU RGB+D skeletons", (".skeleton",), ntu.sniff, ntu.read),
-    Format("pose estimators' JSON: OpenPose, AlphaPose, COCO results, MMPose", (".json",), pose.sniff, pose.read, formed=True),
+    Format("pose estimators' JSON: OpenPose, AlphaPose, COCO, MMPose, Ultralytics", (".json",), pose.sniff, pose.read, formed=True),
     Format("Kinetics-skeleton JSON", (".json",), datasets.sniff_kinetics, datasets.read_kinetics),
     Format("NW-UCLA JSON", (".json",), nwucla.sniff, nwucla.read),
     Format("UTD-MHAD MATLAB file", (".mat",), utdmhad.sniff, utdmhad.read),

@@ -1,11 +1,13 @@
-"""What pose estimators save of a video as JSON: OpenPose, AlphaPose and other COCO results, MMPose.
+"""What pose estimators save of a video as JSON: OpenPose, AlphaPose and other COCO results, COCO annotations, MMPose, Ultralytics.
 
 ============================================================  =====================================================================
 ``{"people": [{"pose_keypoints_2d": [x, y, score, ...]}]}``   OpenPose, a file per frame, ``NAME_000000000012_keypoints.json``, or of AlphaPose
                                                               ``12.json``; any of them stands for all of that folder and name
 ``[{"image_id": ..., "keypoints": [x, y, score, ...]}]``      AlphaPose and COCO results, a row per person and frame
 ``[{"instances": [{"keypoints": [[x, y], ...]}]}]``           MMPose, a row per frame; or ``{"instance_info": [...]}`` around it
-``[{"keypoints": [[x, y], ...]}]``                            MMPose of pictures, a file per frame, ``NAME_000012.json``
+``[{"keypoints": [[x, y], ...]}]``                            MMPose of pictures, Ultralytics, a file per frame, ``NAME_000012.json``; of all
+                                                              frames in a list, or in ``{"predictions": [...]}``
+``{"images": [...], "annotations": [{"keypoints": ...}]}``    COCO annotations, a row per person and picture
 ============================================================  =====================================================================
 """
 
@@ -16,7 +18,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +31,7 @@ from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import nwucla
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_video, is_json, load_json, read_head
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
+from skelzoo.skeleton.io.joint_names import known_layout
 from skelzoo.skeleton.io.tracks import Person, tracks_of
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.odd_joints import in_shares
@@ -47,6 +50,7 @@ HOLE = 100
 
 _FRAME = re.compile(r"(?P<name>.*?)(?P<number>\d+)(?P<end>_keypoints|)\.json", re.IGNORECASE)
 _MARKS = (b'"people"', b'"bodies"', b'"instances"', b'"instance_info"', b'"keypoint_scores"')
+_OF_ULTRALYTICS = re.compile(rb'"keypoints"\s*:\s*\{\s*"x"')
 _BUILD = "Load the numbers yourself and build skelzoo.Clip(keypoints, layout, scores=scores)."
 
 
@@ -54,7 +58,9 @@ def sniff(head: bytes) -> bool:
     """Whether JSON that starts with these bytes looks like a pose estimator's."""
     if not is_json(head):
         return False
-    return head.split() == [b"[]"] or any(mark in head for mark in _MARKS) or (b'"keypoints"' in head and b'"image_id"' in head)
+    # Of COCO annotations all images may come first.
+    of_coco = (b'"keypoints"' in head and b'"image_id"' in head) or (b'"images"' in head and b'"file_name"' in head)
+    return of_coco or head.split() == [b"[]"] or any(mark in head for mark in _MARKS) or _OF_ULTRALYTICS.search(head) is not None
 
 
 def frame_of(path: Path) -> Path | None:
@@ -190,7 +196,11 @@ def _pictures(data: Any, path: Path) -> dict[int, list[Person]]:
         if made_of not in DATASETS:
             what = "Its joints are 3-D ones of layout h36m17." if made_of.startswith("h36m") else _BUILD
             raise ReadError(path, f"its joints are those of the data set {made_of!r}", f"Read are {', '.join(DATASETS)}. {what}")
-        data = data.get("instance_info")
+        if "annotations" in data:
+            return _annotated(data, path)
+        data = data.get("instance_info", data.get("predictions"))
+    if isinstance(data, list) and data and all(isinstance(row, list) for row in data):
+        return {i: _people(row, path) for i, row in enumerate(data)}
     rows = _rows(data, path)
     if rows and all("instances" in row for row in rows):
         numbers = [row.get("frame_id", i) for i, row in enumerate(rows)]
@@ -200,18 +210,36 @@ def _pictures(data: Any, path: Path) -> dict[int, list[Person]]:
     if all("image_id" not in row for row in rows):
         return {0: _people(rows, path)}
     pictures: dict[int, list[Person]] = {}
-    videos = {re.sub(r"\d+(?=\D*$)", "", os.path.splitext(str(row.get("image_id")))[0]) for row in rows}
-    if len(videos) > 1:
-        raise ReadError(path, f"its pictures are of several videos, such as {' and '.join(sorted(videos)[:2])}", "Save each video to a file of its own.")
+    _check_one_video((row.get("image_id") for row in rows), path)
     for row in rows:
         pictures.setdefault(_number(row.get("image_id"), path), []).extend(_people([row], path))
     return pictures
 
 
+def _annotated(data: Mapping[str, Any], path: Path) -> dict[int, list[Person]]:
+    """People of each picture by the number in its name, of COCO annotations."""
+    for joints in (kind.get("keypoints") for kind in _rows(data.get("categories", []), path)):
+        layout = get_layout(LAYOUTS[len(joints)]) if isinstance(joints, list) and len(joints) in LAYOUTS else None
+        if layout is not None and known_layout(list(map(str, joints[: len(layout)]))) != (layout, layout.joints):
+            raise ReadError(path, f"its {len(joints)} joints are {', '.join(map(str, joints[:4]))} and so on, not those of {layout.name} in its order", _BUILD)
+    names = {str(image.get("id")): image.get("file_name", image.get("id")) for image in _rows(data.get("images", []), path)}
+    rows = [{**row, "image_id": names.get(str(row.get("image_id")), row.get("image_id"))} for row in _rows(data["annotations"], path) if "keypoints" in row]
+    _check_one_video(names.values(), path)
+    return {**{_number(name, path): [] for name in names.values()}, **(_pictures(rows, path) if rows else {})}
+
+
+def _check_one_video(names: Iterable[Any], path: Path) -> None:
+    videos = {re.sub(r"\d+(?=\D*$)", "", os.path.splitext(str(name))[0]) for name in names}
+    if len(videos) > 1:
+        raise ReadError(path, f"its pictures are of several videos, such as {' and '.join(sorted(videos)[:2])}", "Save each video to a file of its own.")
+
+
 def _rows(data: Any, path: Path) -> list[Any]:
     if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
         raise ReadError(
-            path, "is JSON, but not a list of people or pictures", f"Read are OpenPose, AlphaPose (not its format cmu), COCO results and MMPose. {_BUILD}"
+            path,
+            "is JSON, but not a list of people or pictures",
+            f"Read are OpenPose, AlphaPose (not its format cmu), COCO results and annotations, MMPose and Ultralytics. {_BUILD}",
         )
     return data
 
@@ -251,6 +279,8 @@ def _person(row: Mapping[str, Any], path: Path) -> Person | None:
     if values == []:  # a face or a hand alone
         return None
     try:
+        if isinstance(values, dict):  # Ultralytics
+            values = np.stack([values[key] for key in ("x", "y", "visible") if key in values], 1)
         table = np.asarray(values, dtype=np.float64)
         given = row.get("keypoint_scores")
         if table.ndim == 1:
