@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,65 @@ def test_annotations_of_other_joints_or_videos_are_refused(tmp_path: Path, perso
     (tmp_path / "a.json").write_text(json.dumps(annotations(person, **changes)))
     with pytest.raises(ReadError, match=message):
         read(tmp_path / "a.json")
+
+
+def easy_vitpose(path: Path, person: np.ndarray) -> None:
+    """With a neck behind the ears, as of its 25 joints."""
+    joints = np.insert(person[..., [1, 0, 2]], 5, 1, axis=1)
+    names = ["nose", "left_eye", "right_eye", "left_ear", "right_ear", "neck", *get_layout("coco17").joints[5:]]
+    data = {"keypoints": [{"4": p.tolist()} if p.any() else {} for p in joints], "skeleton": dict(enumerate(names))}
+    path.with_suffix(".json").write_text(json.dumps(data))
+
+
+def landmarks(person: np.ndarray) -> list[list[dict[str, float]]]:
+    found = np.concatenate([person, person[:, :16]], 1) / (1280, 720, 1)
+    return [[{"x": x, "y": y, "z": -0.1, "visibility": v} for x, y, v in p.tolist()] if p.any() else [] for p in found]
+
+
+def mediapipe(path: Path, person: np.ndarray) -> None:
+    path.with_suffix(".json").write_text(json.dumps([{"timestamp": t, "pose_landmarks": [p] if p else []} for t, p in enumerate(landmarks(person))]))
+
+
+def mediapipe_alone(path: Path, person: np.ndarray) -> None:
+    path.with_suffix(".json").write_text(json.dumps(landmarks(person)))
+
+
+def json_lines(path: Path, person: np.ndarray) -> None:
+    """Of MediaPipe's landmarks, which then are named in their turn."""
+    path.with_suffix(".json").write_text("".join(json.dumps({"frame": t, "landmarks": p}) + "\n" for t, p in enumerate(landmarks(person))))
+
+
+def yolo(path: Path, person: np.ndarray, behind: str = "") -> None:
+    for t, p in enumerate(person):
+        if p.any():
+            row = " ".join(f"{value:g}" for value in (p / (1280, 720, 1)).ravel())
+            path.with_name(f"a_{t + 1}.txt").write_text(f"0 0.5 0.5 0.2 0.8 {row}{behind}\n")
+    path.with_name("classes.txt").write_text("person\n")
+
+
+def yolo_tracked(path: Path, person: np.ndarray) -> None:
+    yolo(path, person, " 0.9 12")
+
+
+@pytest.mark.parametrize("save", [easy_vitpose, mediapipe, mediapipe_alone, json_lines, yolo, yolo_tracked])
+def test_the_lines_for_kinds_that_are_not_read_convert_them(tmp_path: Path, person: np.ndarray, monkeypatch: pytest.MonkeyPatch, save: Any) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    save(tmp_path / "in/take", person)
+    (path,) = find_files(tmp_path / "in")
+    for _ in range(2 if save is json_lines else 1):
+        with pytest.raises(ReadError, match="not read") as caught:
+            read(path)
+        (code,) = re.findall(r'python -c "(.*)"', str(caught.value))
+        exec(code, {})
+        path = max((tmp_path / "out").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    (clip,) = read(path)
+    assert (clip.layout.name, clip.frames) == ("mediapipe33" if path.suffix == ".npz" else "coco17", 6)
+    np.testing.assert_allclose(clip.keypoints[0, :, :17], person[..., :2], rtol=1e-4, atol=0.01)
+
+
+def test_a_numbered_file_that_is_gone_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "a1.json").symlink_to("gone.json")
+    (tmp_path / "a2.json").write_text("[]")
+    assert [file.name for file in find_files(tmp_path)] == ["a1.json", "a2.json"]

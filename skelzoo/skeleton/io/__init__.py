@@ -16,7 +16,7 @@ from pathlib import Path
 
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, datasets, ntu, nwucla, parquet, pose, table, uiprmd, utdmhad
+from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, datasets, ntu, nwucla, parquet, pose, pose_others, table, uiprmd, utdmhad
 from skelzoo.skeleton.io.files import check_file, npz_keys, read_head
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 
@@ -285,7 +285,7 @@ def _is_listed(path: Path) -> bool:
         if suffix in (".txt", ".txt.gz"):
             return uiprmd.is_pair_name(path) or (suffix == ".txt" and (_foreign(head := read_head(path)) or datasets.recognise(head, path)) is not None)
         if suffix == ".json":
-            return pose.frame_of(path) is not None or not (head := read_head(path)) or _is_skeletons(head)
+            return pose.frame_of(path) is not None or not (head := read_head(path)) or _is_skeletons(head) or datasets.recognise(head, path) is not None
         if suffix in TABLES:
             return not (head := read_head(path)) or table.sniff(head)
         if suffix == ".npz":
@@ -320,7 +320,7 @@ def files_of(path: PathLike) -> list[Path]:
 def _recording(path: Path) -> Path:
     """One path for all files of a recording, to list it once."""
     path = path.resolve()
-    if (frames := pose.frame_of(path)) is not None:
+    if (frames := pose.frame_of(path) or pose_others.labels_of(path)) is not None:
         return frames
     partner = uiprmd.find_partner(path)
     return path if partner is None else min(path, partner.resolve())

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.io import pose_others
 from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, build_clip, check_video, is_json, load_json, load_npz
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.tracks import Person, tracks_of
@@ -87,7 +88,7 @@ def recognise(head: bytes, path: Path) -> tuple[str, str] | None:
         return "looks like an MSR-Action3D text file (20 rows of x y z confidence a frame), which is not read", _MSR.format(path=path)
     if widths == {BODIES * JOINTS * 3}:
         return f"looks like a PKU-MMD skeleton file ({BODIES * JOINTS * 3} numbers a row), which is not read", _PKU.format(path=path)
-    return None
+    return pose_others.recognise(head, path)
 
 
 def sniff_ctrgcn(head: bytes) -> bool:

@@ -7,6 +7,7 @@ import gzip
 import json
 import math
 import os
+import re
 import tokenize
 import zipfile
 import zlib
@@ -95,7 +96,12 @@ def read_head(path: Path, size: int = 65536) -> bytes:
 
 def is_json(head: bytes) -> bool:
     """Whether a file that starts with these bytes looks like a JSON table or list."""
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") and not is_json_lines(head)
+
+
+def is_json_lines(head: bytes) -> bool:
+    """Whether a file that starts with these bytes has a JSON table in each line, which no JSON has."""
+    return re.match(rb"\s*\{.*\}\s*\n\s*\{", head) is not None
 
 
 def load_json(path: PathLike) -> Any:

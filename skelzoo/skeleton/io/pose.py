@@ -68,7 +68,10 @@ def frame_of(path: Path) -> Path | None:
     name = _FRAME.fullmatch(path.name)
     if name is None:
         return None
-    head = read_head(path)
+    try:
+        head = read_head(path)
+    except ReadError:  # reading it says so
+        return None
     picture = (b'"people"' in head or not (sniff(head) or nwucla.sniff(head))) if name["end"] else _is_picture(head)
     return path.with_name(_recording(name)) if picture else None
 
