@@ -128,6 +128,13 @@ def test_the_lines_for_kinds_that_are_not_read_convert_them(tmp_path: Path, pers
     np.testing.assert_allclose(clip.keypoints[0, :, :17], person[..., :2], rtol=1e-4, atol=0.01)
 
 
+@pytest.mark.parametrize("row", [[1, *[0.5] * 4, "0.1.2", *[0.5] * 50], [1, 2, *[0.5] * 54], [0.5] * 56, [1, *[0.5] * 50]])
+def test_text_that_is_no_labels_is_not_named_so(tmp_path: Path, row: list[Any]) -> None:
+    (tmp_path / "a_1.txt").write_text(" ".join(map(str, row)) + "\n")
+    with pytest.raises(ReadError, match="is text of no known format"):
+        read(find_files(tmp_path / "a_1.txt")[0])
+
+
 def test_a_numbered_file_that_is_gone_is_listed(tmp_path: Path) -> None:
     (tmp_path / "a1.json").symlink_to("gone.json")
     (tmp_path / "a2.json").write_text("[]")

@@ -18,7 +18,7 @@ from skelzoo.skeleton.io.files import is_json, is_json_lines, read_head
 
 _JOINTS = re.compile(rb'"(keypoints|landmarks|pose_?[lL]andmarks|skeletons?|people|instances)"')
 _VITPOSE = re.compile(rb'\s*\{\s*"keypoints"\s*:\s*\[\s*\{\s*("\d+"\s*:\s*\[\s*\[|\})')
-_LANDMARK, _LANDMARKS = re.compile(rb'\{\s*"x"\s*:[^{}]*"visibility"'), re.compile(rb'"(landmarks|pose_?[lL]andmarks)"\s*:\s*\[|\s*\[\s*\[')
+_LANDMARK, _LANDMARKS = re.compile(rb'\{\s*"x"\s*:[^{}]*"visibility"'), re.compile(rb'"(landmarks|pose_?[lL]andmarks)"\s*:\s*\[|\A\s*\[\s*\[')
 
 _LINES = "Make a list of it, and give that: python -c \"import json; json.dump([json.loads(line) for line in open('{path}') if line.strip()], open('{stem}_list.json', 'w'))\""
 _FROM_VITPOSE = (
@@ -64,7 +64,7 @@ def labels_of(path: Path) -> Path | None:
 def _yolo(head: bytes, path: Path) -> tuple[str, str] | None:
     """Likewise of the labels of one picture; behind the joints the score of the person or an id, or both."""
     rows = [line.split() for line in head.splitlines() if line.strip()]
-    widths = {len(row) if all(re.fullmatch(rb"[-+.eE\d]*\d", word) for word in row) else 0 for row in rows}
+    widths = {len(row) if all(re.fullmatch(rb"[-+]?\d*\.?\d+(e[-+]?\d+)?", word) for word in row) else 0 for row in rows}
     if not (len(widths) == 1 and widths <= {56, 57, 58}) or not all(row[0].isdigit() and all(0 <= float(word) <= 1 for word in row[1:5]) for row in rows):
         return None
     tracked = widths == {58} or (widths == {57} and all(row[-1].isdigit() for row in rows))
