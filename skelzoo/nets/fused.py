@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cache
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -124,7 +126,7 @@ def fuse(net: nn.Module) -> nn.Module:
 
     Returns:
         The net itself where there is no such form: for BiGRU, which reads persons side by side and has nothing to fold, and for nets
-        that are not, in all their parts but the head, as ``archs.build`` made them (other layers or settings of layers, adapters, hooks).
+        that are not, in all their parts but the head, as ``archs.build`` made them (other layers or settings of layers, adapters, hooks, methods of one's own).
     """
     if not has_form(net):
         return net
@@ -174,9 +176,16 @@ def vectors_of(net: nn.Module, compile: str = "") -> Callable[[Tensor], Tensor]:
     return forward_features if person_wise else torch.compile(forward_features, mode=compile)
 
 
-def _hooks(module: nn.Module) -> int:
-    """How many functions run beside the forward of a module's class, or in its place."""
-    return len(module._forward_hooks) + len(module._forward_pre_hooks) + ("forward" in vars(module))
+def _hooks(module: nn.Module) -> tuple[Any, ...]:
+    """The functions that run beside the methods of a module's class, or in their place."""
+    own = vars(module)
+    replaced = sorted(own.keys() & _methods(type(module)))  # type: ignore[arg-type]  # mypy takes classes of modules for unhashable
+    return *module._forward_hooks.values(), *module._forward_pre_hooks.values(), *(own[name] for name in replaced)
+
+
+@cache
+def _methods(kind: type[nn.Module]) -> frozenset[str]:
+    return frozenset(name for name in dir(kind) if callable(getattr(kind, name, None)))
 
 
 def _as_made(net: nn.Module) -> bool:
