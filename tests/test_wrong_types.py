@@ -55,6 +55,10 @@ ONE = r"takes one skelzoo\.Clip, found (list|ndarray)\. Give the clips of a list
         (lambda: load_recipe([{"name": "mine"}]), r"no recipe .*or its dict"),  # type: ignore[arg-type]
         (lambda: load_recipe(json.dumps(load_recipe(RECIPE).to_dict())), r"no recipe '\{\"name\".{,80}\. Recipes that ship: .* or its dict"),
         (lambda: load_recipe(Path("nowhere.json")), r"no recipe 'nowhere\.json'\. Recipes that ship"),
+        (
+            lambda: skelzoo.Encoder(torch.nn.Sequential(torch.nn.Flatten()), make_config()),  # type: ignore[arg-type]
+            r"net is of type Sequential, which has no forward_features.*Give what skelzoo\.create makes.*skelzoo\.nets\.net\.Net",
+        ),
         (lambda: skelzoo.Encoder(build_net(make_config()), CONTRACT), r"config is of type Contract\. Give skelzoo\.weights\.manifest\.ModelConfig"),  # type: ignore[arg-type]
         (
             lambda: skelzoo.Encoder(build_net(make_config()), make_config(contract=CONTRACT.replace(layout="ntu25"))),

@@ -24,7 +24,7 @@ from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clip_list, clips_from_
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.prepare import Contract, prepare_batch
 from skelzoo.weights.cards import plain_card
-from skelzoo.weights.checkpoint import Pretrained, check_net, learned_from, read_net, save_folder
+from skelzoo.weights.checkpoint import Pretrained, check_fit, learned_from, read_net, save_folder
 from skelzoo.weights.files import CHECKSUMS, CONFIG, LISTED, MODEL, to_send
 from skelzoo.weights.hub import Hub, upload
 from skelzoo.weights.manifest import ModelConfig
@@ -68,7 +68,7 @@ class Encoder:
     ``pretrained_on`` says which clips pretraining took: name and data of the recipes, of a model that ships its name alone, () where nobody knows; ``save`` keeps both.
 
     Raises:
-        CheckpointError: the config is none, or gives the net other channels or joints than it reads.
+        CheckpointError: the net or the config is none, or the config gives the net other channels or joints than it reads.
         DeviceError: the device is not there; another dtype or mode.
     """
 
@@ -82,7 +82,7 @@ class Encoder:
         dtype: str | torch.dtype = "auto",
         compile: bool | str = False,
     ) -> None:
-        _check_fit(net, config)
+        check_fit(net, config)
         self.net = net.to(pick_device(device), pick_dtype(dtype)).eval()
         self.config, self.name = config, name
         self._compile, self._tf32 = pick_compile(compile), dtype == TF32
@@ -273,14 +273,14 @@ class Encoder:
 
         Raises:
             CheckpointError: the folder exists and is something else; or the encoder does not compute in float32, in which weights
-                are stored, gives NaN, or has other layers than its config says.
+                are stored, gives NaN, or has other layers than its config says, or hooks or methods of one's own that change what it gives.
             WriteError: the folder cannot be written.
         """
-        from skelzoo.inference.golden import make_golden
+        from skelzoo.inference.golden import check_kept, make_golden
 
         if self.dtype != torch.float32:
             raise CheckpointError(f"{self.name} computes in {self.dtype}, weights are stored in float32. {TO_FLOAT32}")
-        check_net(self.net, self.config, self.name)
+        check_kept(self)
         save_folder(Path(folder), self.net, self.config, make_golden(self), card or self.card, self.fine_tuned_on, self.pretrained_on)
         return Path(folder)
 
@@ -380,18 +380,3 @@ class Encoder:
         if not np.isfinite(array).all():
             raise ClipError("prepared clips hold NaN or infinite values. Use skelzoo.fill_missing before preparing.")
         return np.ascontiguousarray(array)
-
-
-def _check_fit(net: Any, config: Any) -> None:
-    """Raise CheckpointError unless clips as the config has them prepared are such as the net reads."""
-    if not isinstance(config, ModelConfig):
-        raise CheckpointError(
-            f"config is of type {type(config).__name__}. Give skelzoo.weights.manifest.ModelConfig(arch, options, contract), with those that the net was made with."
-        )
-    c, reads = config.contract, getattr(net, "reads", None)
-    given = c.input_channels, c.shape[2]
-    if reads not in (None, given):
-        raise CheckpointError(
-            f"{config.arch}: the net reads {reads[0]} channels of {reads[1]} joints, its config gives it {given[0]} of {given[1]} ({c.layout}; {', '.join(c.streams)}). "
-            "Give it the config that it was made with, or make it with skelzoo.create(arch, layout=contract.layout, in_channels=contract.input_channels)."
-        )

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from skelzoo.errors import CheckpointError, ClipError, CoverageError, LayoutError
+from skelzoo.inference.mode import evaluating
 from skelzoo.inference.precision import own_precision
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
+from skelzoo.weights.checkpoint import check_net
 
 if TYPE_CHECKING:
     from skelzoo.inference.encoder import Encoder
@@ -51,6 +53,30 @@ def golden_clip(contract: Contract) -> Clip:
 def prepare_golden(clip: Clip, contract: Contract) -> FloatArray:
     """(C, T, V, M) of a golden's clip: it is made up, so no user need be told that it does not stand."""
     return prepare_doubtfully(clip, contract)[0]
+
+
+def check_kept(encoder: Encoder, head: bool = True) -> None:
+    """Check that config and tensors are all that makes an encoder's vectors and logits: what was put on its net beside them would be lost without a word.
+
+    Args:
+        head: see ``check_net``.
+
+    Raises:
+        CheckpointError: as ``check_net``, or the net made again from both gives others. Hooks that only look pass.
+    """
+    again, device = check_net(encoder.net, encoder.config, encoder.name, head).to(encoder.device), encoder.device
+    x = torch.from_numpy(prepare_golden(golden_clip(encoder.contract), encoder.contract)[None]).to(device, encoder.dtype)
+    with torch.inference_mode(), evaluating(encoder.net), own_precision(device, tf32=False):
+        z = again.forward_features(x)
+        pairs = {"vectors": (encoder.net.forward_features(x), z)}
+        if head:
+            pairs["logits"] = encoder.net.forward_head(z), again.forward_head(z)
+    other = [what for what, (a, b) in pairs.items() if a.shape != b.shape or not torch.allclose(a, b, TOLERANCE, TOLERANCE, equal_nan=True)]
+    if other:
+        raise CheckpointError(
+            f"{encoder.name}: its net gives other {' and '.join(other)} than one made again from its config and tensors, in which hooks, replaced methods and changed settings "
+            "of its layers are not. Take them off (handle.remove(), del layer.forward), or do what they do to what embed gives. Nothing was written."
+        )
 
 
 def golden_differences(encoder: Encoder, golden: Mapping[str, Tensor]) -> dict[str, float]:

@@ -50,7 +50,7 @@ def cross_validate(
         checkpoint: as for ``finetune``, but fold N, from 1, is kept in ``CHECKPOINT.foldN``; folds that are done are not trained again.
 
     Raises:
-        TrainingError, WriteError: as ``finetune``, a number of folds that there cannot be, or a fold without which fewer than two classes are left.
+        TrainingError, CheckpointError, WriteError: as ``finetune``, a number of folds that there cannot be, or a fold without which fewer than two classes are left.
         ClipError, CoverageError: a clip does not fit the encoder's contract; the message names it.
     """
     o, clips, unlabelled = check_call(encoder, options), clip_list(clips), clip_list(unlabelled)

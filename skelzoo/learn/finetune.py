@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
+from skelzoo.inference.golden import check_kept
 from skelzoo.inference.precision import without_autocast
 from skelzoo.learn.calibration import Calibration, calibrate
 from skelzoo.learn.finetune_checkpoint import Checkpoint, Stateful, call_of, kept_in
@@ -90,6 +91,7 @@ def finetune(
 
     Raises:
         TrainingError: labels, classes, groups or options that cannot be trained with, a loss that is not finite, or a checkpoint that is damaged or of another call.
+        CheckpointError: the encoder's net has other layers than its config says, or hooks or methods of one's own that change what it gives, so that it cannot be copied.
         WriteError: the checkpoint cannot be written, or another process trains with it.
         ClipError, CoverageError: a clip does not fit the encoder's contract; the message names it.
     """
@@ -97,6 +99,8 @@ def finetune(
     groups = None if groups is None else one_per_clip(groups, "groups")
     check_mode(encoder, mode, unlabelled, o)
     names, truth = class_ids(clips, labels, encoder.labels)
+    if encoder.labels == names:  # and the head is kept
+        check_kept(encoder)
     crossed = None
     if isinstance(validation, CrossValidation):
         validation.check(names, truth)
@@ -117,12 +121,14 @@ def check_call(encoder: Any, options: Any) -> FinetuneOptions:
 
     Raises:
         TrainingError: the encoder is none, or the options are none.
+        CheckpointError: see ``check_kept``, of all but the head, which is kept for the same classes alone.
     """
     o = FinetuneOptions() if options is None else options
     if not isinstance(encoder, Encoder):
         raise TrainingError(f"encoder is of type {type(encoder).__name__}. Give skelzoo.load(NAME).")
     if not isinstance(o, FinetuneOptions):
         raise TrainingError(f"options are of type {type(o).__name__}. Give skelzoo.learn.finetune.FinetuneOptions(...).")
+    check_kept(encoder, head=False)
     return o
 
 

@@ -154,6 +154,7 @@ def finetune_recordings(
     Raises:
         TrainingError: no clip that can be used, arguments that do not go together, and as ``finetune`` and ``labelled_files``.
         ClipError: windows that cannot be cut.
+        CheckpointError: as ``finetune``.
         WriteError: as ``write_report`` and ``finetune``.
     """
     o, refused = check_call(encoder, options), list[Refusal]()

@@ -163,40 +163,68 @@ def read_net(located: Located, config: bytes, model: bytes, num_classes: int | N
     return wanted, net
 
 
+def check_fit(net: Any, config: Any) -> None:
+    """Raise CheckpointError unless a net is one, and reads such clips as the config has them prepared."""
+    if not (hasattr(net, "forward_features") and hasattr(net, "embedding_dim")):
+        raise CheckpointError(
+            f"net is of type {type(net).__name__}, which has no forward_features or no embedding_dim. "
+            "Give what skelzoo.create makes, or a net of your own that is a subclass of skelzoo.nets.net.Net and sets embedding_dim."
+        )
+    if not isinstance(config, ModelConfig):
+        raise CheckpointError(
+            f"config is of type {type(config).__name__}. Give skelzoo.weights.manifest.ModelConfig(arch, options, contract), with those that the net was made with."
+        )
+    c, reads = config.contract, getattr(net, "reads", None)
+    given = c.input_channels, c.shape[2]
+    if reads not in (None, given):
+        raise CheckpointError(
+            f"{config.arch}: the net reads {reads[0]} channels of {reads[1]} joints, its config gives it {given[0]} of {given[1]} ({c.layout}; {', '.join(c.streams)}). "
+            "Give it the config that it was made with, or make it with skelzoo.create(arch, layout=contract.layout, in_channels=contract.input_channels)."
+        )
+
+
 def tensors_of(net: nn.Module) -> dict[str, Tensor]:
     """The tensors of a net under the names that they have where no part of it runs through ``torch.compile``."""
     return {name.replace(COMPILED, ""): tensor for name, tensor in net.state_dict().items()}
 
 
-def check_net(net: nn.Module, config: ModelConfig, name: str) -> None:
-    """Check that a net's tensors and layers are those of its config, so that what is saved can be loaded again.
+def check_net(net: nn.Module, config: ModelConfig, name: str, head: bool = True) -> Net:
+    """Check that a net's tensors and layers are those of its config, so that it can be made again from both.
 
     Args:
         name: of the encoder, for the message.
+        head: with False any head will do, as for one that is to be replaced.
+
+    Returns:
+        The net made again, on the CPU and in the net's type; with ``head=False`` without a head.
 
     Raises:
         CheckpointError: they are not; the message says which differ.
     """
-    with Shapes(), torch.random.fork_rng([]):
-        fresh = build_net(config)
-    problems = _differences(fresh.state_dict(), tensors_of(net)) or _other_layers(fresh, net)
+    with torch.random.fork_rng([]):
+        again = build_net(config if head else replace(config, num_classes=0, labels=None)).to(next(net.parameters()).dtype)
+    left_out = () if head else (ARCHS[config.arch].head,)
+    tensors = {key: tensor for key, tensor in tensors_of(net).items() if not key.startswith(left_out)}
+    problems = _differences(again.state_dict(), tensors) or _other_layers(again, net, left_out)
     if problems:
         raise CheckpointError(
-            f"{name}: its net is no longer that of its config ({config.arch}, {config.num_classes} classes), so it could not be loaded again: {problems}. "
+            f"{name}: its net is no longer that of its config ({config.arch}, {config.num_classes} classes), so it could not be made again: {problems}. "
             "Give it the layers it was made with: skelzoo.load(NAME, num_classes=N) makes a head of another size, torch.nn.utils.parametrize.remove_parametrizations "
             "and the merging of adapters bring weights back under their own names. Nothing was written."
         )
+    again.load_state_dict(tensors)
+    return again.eval()
 
 
-def _other_layers(expected: nn.Module, found: nn.Module) -> str:
+def _other_layers(expected: nn.Module, found: nn.Module, left_out: tuple[str, ...]) -> str:
     """Which layers differ between nets of equal tensors; "" for none."""
-    layers = layers_of(expected)
     # What torch.compile puts around a module is named before that module.
-    others = {f"{name}.".replace(COMPILED, "").rstrip("."): layer for name, layer in layers_of(found).items()}
+    named = ({f"{name}.".replace(COMPILED, ""): layer for name, layer in layers_of(net).items()} for net in (expected, found))
+    layers, others = ({name.rstrip("."): layer for name, layer in each.items() if not name.startswith(left_out)} for each in named)
     problems = [f"missing layer {name}" for name in layers if name not in others] + [f"unexpected layer {name}" for name in others if name not in layers]
     for name in layers.keys() & others.keys():
         values = zip(("class", *SETTINGS), layers[name], others[name], strict=False)
-        problems += [f"{name} has {what} {_name(b)}, the net needs {_name(a)}" for what, a, b in values if a != b][:1]
+        problems += [f"{name or 'the net'} has {what} {_name(b)}, the net needs {_name(a)}" for what, a, b in values if a != b][:1]
     return _listed(sorted(problems))
 
 

@@ -66,6 +66,51 @@ def test_other_layers_are_run_and_not_saved(arch: str, layer: str, new: Callable
         encoder.save(tmp_path / "mine")
 
 
+def hook(net: nn.Module) -> None:
+    net.backbone.blocks[2].register_forward_hook(lambda _, __, out: 3 * out)
+
+
+def own_forward(net: nn.Module) -> None:
+    block: nn.Module = net.backbone.blocks[2]
+    plain = block.forward
+    block.forward = lambda *x: 3 * plain(*x)
+
+
+def own_features(net: nn.Module) -> None:
+    net.forward_features = lambda x: x.new_full((len(x), 16), 7.0)
+
+
+def setting(net: nn.Module) -> None:
+    net.embed_blocks = [3]
+
+
+@pytest.mark.parametrize(("change", "moved"), [(hook, "vectors"), (own_forward, "vectors"), (own_features, "vectors"), (setting, "vectors"), (None, "logits")])
+def test_what_is_neither_tensor_nor_layer_is_run_and_not_saved(change: Callable[[nn.Module], None] | None, moved: str, tmp_path: Path) -> None:
+    encoder = encoder_of("skeattnclr-stgcn")
+    encoder.net.train()
+    seen: list[torch.Size] = []
+    encoder.net.backbone.blocks[0].register_forward_hook(lambda _, __, out: seen.append(out.shape))
+    looked_at = skelzoo.load(f"local:{encoder.save(tmp_path / 'looked at')}", device="cpu")
+    assert encoder.net.training and seen
+    same(looked_at.embed(CLIPS), encoder.embed(CLIPS))
+    if change is None:
+        encoder.net.forward_head = lambda z: z[:, :3]
+    else:
+        change(encoder.net)
+    encoder.net.eval()
+    same(encoder.embed(CLIPS), of_the_net(encoder))
+    with pytest.raises(CheckpointError, match=rf"its net gives other {moved}.* than one made again.*handle\.remove\(\)"):
+        encoder.save(tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_method_that_is_replaced_again_is_seen() -> None:
+    encoder = encoder_of("stgcn")
+    for value in (1, 2):
+        encoder.net.forward_features = lambda x, value=value: x.new_full((len(x), 16), value)
+        assert (encoder.embed(CLIPS) == value).all()
+
+
 @pytest.mark.parametrize("arch", SMALL)
 def test_synchronised_batch_norm_is_batch_norm(arch: str, tmp_path: Path) -> None:
     encoder = encoder_of(arch)
