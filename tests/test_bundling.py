@@ -7,12 +7,14 @@ import importlib
 import shutil
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from tiny import write_json
 
 from skelzoo.learn.benchmarks import find_benchmark
 from skelzoo.learn.evaluate import Row, merge_rows
-from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
+from skelzoo.learn.pretrain.recipe import Recipe, load_recipe, shipped_recipes
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES
 from skelzoo.publishing import known_provenance
 from skelzoo.weights.manifest import Metric, manifest
@@ -92,6 +94,59 @@ def test_the_licence_follows_from_the_data(bundle: ModuleType, name: str) -> Non
     published = manifest().models.get(name)
     if published and published.weights:
         assert (published.weights.license, published.weights.commercial_use) == (about.license, about.commercial_use)
+
+
+def free_recipe(**changed: Any) -> Recipe:
+    """The shipped one of data that is free for any use, with other entries."""
+    return load_recipe({**load_recipe("skeattnclr-openskel-free").to_dict(), "name": "mine", **changed})
+
+
+def free_data(**changed: Any) -> dict[str, Any]:
+    return {**dataclasses.asdict(load_recipe("skeattnclr-openskel-free").data), **changed}
+
+
+@pytest.mark.parametrize(("start", "licence"), [("skeattnclr-openskel-free", "Apache-2.0"), ("skeattnclr-openskel", "CC-BY-NC-4.0")])
+def test_the_licence_follows_from_the_weights_that_training_starts_from(bundle: ModuleType, start: str, licence: str) -> None:
+    before = manifest().models[start].weights
+    about = bundle.provenance(free_recipe(start=start))
+    assert before is not None and (about.license, about.commercial_use) == (licence, licence == "Apache-2.0") == (before.license, before.commercial_use)
+    assert set(before.trained_on) == set(about.trained_on) and f"Training started from the weights of `{start}`." in about.notes
+    assert ("free for any use" in about.summary) is about.commercial_use and "exercises and locomotion" in about.summary
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"start": "local:mine"}, r"mine starts from local:mine, whose licence the manifest does not know"),
+        ({"start": "skeattnclr-ntu60"}, r"mine starts from skeattnclr-ntu60, whose licence"),
+        ({"method": "simsiam"}, r"mine: nobody has said what a card tells of simsiam with skeattnclr-stgcn\. Add a row to DESCRIBED in tools/provenance\.py"),
+        ({"arch": "skeattnclr-bigru", "options": {}}, "what a card tells of skeattnclr with skeattnclr-bigru"),
+        ({"data": free_data(held_out={})}, r"mine holds out \{\}, and openskel-free .*'subjects': \[9, 10\]"),
+        ({"data": free_data(files=["uiprmd_kinect.npz"], held_out={})}, r"mine trains on uiprmd_kinect\.npz, neither all of openskel nor of openskel-free"),
+    ],
+)
+def test_what_the_tool_has_no_words_for_is_said_before_anything_is_measured(
+    bundle: ModuleType, changed: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(tmp_path / "recipe.json", free_recipe(**changed).to_dict())
+    monkeypatch.setattr(bundle.skelzoo, "load", lambda *_: pytest.fail("the weights were loaded"))
+    with pytest.raises(SystemExit, match=says):
+        bundle.bundle_run(tmp_path, "data")
+
+
+def test_options_at_their_defaults_are_described_too(bundle: ModuleType) -> None:
+    notes = bundle.provenance(free_recipe(options={})).notes
+    assert any("the vector is mean over time of the features after blocks 9" in note for note in notes)
+    assert not any("Narrower" in note or "four stretches" in note for note in notes)
+
+
+@pytest.mark.parametrize("name", ["mine", "mine-free"])
+@pytest.mark.parametrize("shipped", ["skeattnclr-openskel", "skeattnclr-openskel-free"])
+def test_numbers_of_the_head_name_the_corpus_and_not_the_model(bundle: ModuleType, shipped: str, name: str, tmp_path: Path) -> None:
+    scores = dict.fromkeys(("accuracy", "top3", "balanced_accuracy"), 50.0)
+    write_json(tmp_path / "head.json", {**scores, "test_clips": 7, "classes": 2, "calibration_error": 0.1, "kinds": {}, "confusions": []})
+    metrics = bundle.head_metrics(tmp_path, dataclasses.replace(load_recipe(shipped), name=name))
+    assert {m.dataset for m in metrics} == {f"{shipped.removeprefix('skeattnclr-')}, 7 held-out clips, 2 classes"}
 
 
 @pytest.mark.parametrize("name", manifest().pretrained)

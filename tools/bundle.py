@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from provenance import provenance
+from provenance import corpus_of, provenance
 
 import skelzoo
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, find_benchmark, standard_clips
 from skelzoo.learn.evaluate import CHEAP, Row, check_recipe, measure, merge_rows, read_rows
-from skelzoo.learn.pretrain.recipe import load_recipe
+from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES, Trial
 from skelzoo.loading import RANDOM
 from skelzoo.publishing import known_provenance
@@ -65,6 +65,7 @@ def main() -> None:
 def bundle_run(run: Path, data: str) -> None:
     """Measure a run's weights on the benchmarks of their dimension, and bundle them."""
     recipe = load_recipe(str(run / "recipe.json"))
+    about, heads = provenance(recipe), head_metrics(run, recipe)  # before what takes long and writes
     trained = skelzoo.load(f"local:{run / 'weights'}")
     torch.manual_seed(0)  # as skelzoo eval --random-weights
     encoder, twin = (
@@ -77,17 +78,17 @@ def bundle_run(run: Path, data: str) -> None:
             clips = standard_clips(name, data)
             for each in (encoder, twin, *(baseline(benchmark.dimension) for baseline in BASELINES.values())):
                 merge_rows(RESULTS / f"{name}.csv", measure(Trial(each, benchmark, clips), CHEAP))
-    write_model(recipe.name, run / "weights", provenance(recipe), head_metrics(run, recipe.name))
+    write_model(recipe.name, run / "weights", about, heads)
 
 
-def head_metrics(run: Path, name: str) -> list[Metric]:
+def head_metrics(run: Path, recipe: Recipe) -> list[Metric]:
     """How a run's head does on the clips held out of everything, by kind of holding out, and which of them it confuses."""
     path = run / "head.json"
     if not path.is_file():
         return []
     head = json.loads(path.read_text(encoding="utf-8"))
-    corpus = "openskel-free" if "-free" in name else "openskel"
-    where, command = f"{corpus}, {head['test_clips']} held-out clips, {head['classes']} classes", f"skelzoo pretrain {name} --data DATA --out RUN"
+    corpus = corpus_of(recipe)
+    where, command = f"{corpus}, {head['test_clips']} held-out clips, {head['classes']} classes", f"skelzoo pretrain {recipe.name} --data DATA --out RUN"
     labels = {"accuracy": "head, top-1", "top3": "head, top-3", "balanced_accuracy": "head, mean over classes"}
     values = [(where, label, head[key]) for key, label in labels.items()]
     values.append((where, ERROR, 100 * head["calibration_error"]))
