@@ -13,9 +13,11 @@ from skelzoo.errors import CheckpointError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.weights.author_config import Wanted
 from skelzoo.weights.author_keys import Translation, translate
+from skelzoo.weights.cards import UNKNOWN
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.convert import AuthorFile, check_constants, check_state, read_author_file
 from skelzoo.weights.files import check_target, file_info
+from skelzoo.weights.hub import card_metadata
 from skelzoo.weights.infer_options import infer
 from skelzoo.weights.manifest import manifest
 from skelzoo.weights.places import models_folder
@@ -76,7 +78,7 @@ def convert(
     options: Mapping[str, Any] | None = None,
     layout: str | None = None,
     head: bool | None = None,
-    licence: str = "unknown",
+    licence: str = UNKNOWN,
     register: str | None = None,
     overwrite: bool = False,
 ) -> Conversion:
@@ -186,15 +188,20 @@ def _member_key(stream: str, key: str) -> str:
 def _card(done: Conversion, name: str | None, paths: Sequence[Path], licence: str) -> str:
     """The model card of a converted checkpoint."""
     rows = ((path.name, file_info(path)) for path in paths)
+    title, licence = f"{name or done.arch}, converted", licence.strip() or UNKNOWN
     return f"""---
-license: {licence.lower()}
-library_name: skelzoo
-tags: [skeleton, action-recognition]
+{card_metadata(title, licence.lower(), ("skeleton", "action-recognition"), (), ()).strip()}
 ---
 
-# {name or done.arch}, converted
+# {title}
 
-Converted by skelzoo from a checkpoint in the format of the authors' code. The weights are by whoever trained them. Licence: {licence}.
+Converted by skelzoo from a checkpoint in the format of the authors' code. The weights are by whoever trained them.
+
+## Licence
+
+{licence}
+
+## Files
 
 | file | bytes | sha256 |
 | --- | --- | --- |

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from author_files import author_net, author_state, pretraining_state, saved
 from click.testing import CliRunner
 from golden_files import BACKBONES, close, read_golden_file, skeattnclr_net, under
@@ -297,22 +298,17 @@ def test_what_dsta_nets_own_data_are(tmp_path: Path, pyramid: bool) -> None:
     assert ("150 frames of a clip, cropped to 128" in report) != pyramid and ("streams joint, motion" in report) == pyramid
 
 
-def test_the_card_says_where_the_weights_come_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize("licence", ["CC-BY-4.0", "research only: ask the authors # x", "[see paper]", ""])
+def test_the_card_says_where_the_weights_come_from(tmp_path: Path, licence: str) -> None:
     path = saved(tmp_path / "epoch300_model.pt", author_state("psp", author_net("psp")))
-    skelzoo.convert(path, arch="psp", to=tmp_path / "mine")
-    card = (tmp_path / "mine/README.md").read_text()
-    for part in (
-        "epoch300_model.pt",
-        f"{path.stat().st_size}",
-        "Licence: unknown.",
-        "assumed: coefficients",
-        "dropped: 6, constants",
-        "by whoever trained them",
-    ):
-        assert part in card
-    assert str(tmp_path) not in card
-    skelzoo_convert(path, "--arch", "psp", "--to", tmp_path / "mine", "--licence", "MIT", "--overwrite")
-    assert "license: mit" in (tmp_path / "mine/README.md").read_text()
+    skelzoo_convert(path, "--arch", "psp", "--to", tmp_path / "mine", "--licence", licence)
+    encoder = load(tmp_path / "mine")
+    for part in ("epoch300_model.pt", f"{path.stat().st_size}", "assumed: coefficients", "dropped: 6, constants", "by whoever trained them"):
+        assert part in encoder.card
+    assert str(tmp_path) not in encoder.card and f"## Licence\n\n{licence or 'unknown'}\n" in encoder.card
+    assert yaml.safe_load(encoder.card.split("---\n")[1])["license"] == (licence.lower() or "unknown")
+    encoder.refresh()  # as after a change of its weights
+    assert encoder.card.partition("## Licence")[2].strip() == licence
 
 
 @pytest.fixture(scope="module")

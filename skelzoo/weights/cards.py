@@ -6,12 +6,16 @@ import re
 
 from skelzoo.weights.manifest import ModelConfig
 
+UNKNOWN = "unknown"
+"""Licence of weights that nobody named one of."""
+
 
 def licence_of(card: str) -> str:
     """What a card says under Licence, else the licence of its metadata; "" where it names none."""
     said = re.search(r"^## Licence\n+(.+?)\s*(?=^## |\Z)", card, re.M | re.S)
     named = re.match(r"---\n(?:.*\n)*?license: *(.+)\n", card)
-    return said[1] if said else named[1] if named and named[1] != "unknown" else ""
+    licence = said[1] if said else named[1] if named else ""
+    return "" if licence == UNKNOWN else licence
 
 
 def plain_card(name: str, config: ModelConfig, start: str) -> str:

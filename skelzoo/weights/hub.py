@@ -396,4 +396,5 @@ def card_metadata(name: str, license: str, tags: Sequence[str], datasets: Sequen
     from huggingface_hub import EvalResult, ModelCardData
 
     rows = [EvalResult("action-recognition", known, data, "accuracy", value, metric_name=protocol) for data, known, protocol, value in results]
-    return str(ModelCardData(license=license, library_name="skelzoo", tags=list(tags), datasets=list(datasets), model_name=name, eval_results=rows).to_yaml())
+    data = ModelCardData(model_name=name, license=license, library_name="skelzoo", tags=list(tags), datasets=list(datasets) or None, eval_results=rows or None)
+    return str(data.to_yaml())
