@@ -86,7 +86,7 @@ class Encoder:
         self.net = net.to(pick_device(device), pick_dtype(dtype)).eval()
         self.config, self.name = config, name
         self._compile, self._tf32 = pick_compile(compile), dtype == TF32
-        self._fused: tuple[Hashable, Callable[[Tensor], Tensor], bool] | None = None
+        self._fused: tuple[Hashable, Callable[[Tensor], Tensor]] | None = None
         self._rooms: dict[Hashable, Room] = {}
         self._card: tuple[str, Hashable] = "", None
         self.fine_tuned_on: frozenset[str] = frozenset()
@@ -200,7 +200,7 @@ class Encoder:
             AxesError, ClipError, CoverageError: a clip that does not fit; the message names it.
         """
         vectors = self._vectors()
-        return self._run(lambda x: {"z": vectors(x)}, clips, axes, prepared, self._batch_size() if batch_size is None else batch_size, progress)["z"]
+        return self._run(lambda x: {"z": vectors(x)}, clips, axes, prepared, batch_size, progress)["z"]
 
     def classify(
         self, clips: Clips, top_k: int = 5, *, axes: str = AXES, prepared: bool = False, batch_size: int | None = None, progress: bool | None = None
@@ -212,7 +212,7 @@ class Encoder:
         """
         if not isinstance(top_k, numbers.Integral) or top_k < 1:
             raise ContractError(f"top_k is {top_k!r}. Give a whole number of at least 1; the axes of an array go into axes=.")
-        p = self._run(self._scored(), clips, axes, prepared, self._batch_size() if batch_size is None else batch_size, progress)["p"]
+        p = self._run(self._scored(), clips, axes, prepared, batch_size, progress)["p"]
         indices = np.argsort(-p, axis=1, kind="stable")[:, : int(top_k)].astype(np.int64)
         names = np.array(self.labels or [f"class_{i}" for i in range(self.config.num_classes)])
         return Classification(names[indices], np.take_along_axis(p, indices, 1), indices)
@@ -226,7 +226,7 @@ class Encoder:
         Raises:
             ContractError: the encoder has no classification head, or one of another number of classes than its config.
         """
-        return self._run(self._scored(), clips, axes, prepared, self._batch_size() if batch_size is None else batch_size, progress)["p"]
+        return self._run(self._scored(), clips, axes, prepared, batch_size, progress)["p"]
 
     def features(
         self,
@@ -308,12 +308,8 @@ class Encoder:
         state = state_of(self.net)
         if self._fused is None or self._fused[0] != state:
             with own_precision(self.device, tf32=False):
-                self._fused = state, vectors_of(self.net, self._compile), has_form(self.net)
+                self._fused = state, vectors_of(self.net, self._compile)
         return self._fused[1]
-
-    def _batch_size(self) -> int | None:
-        """Clips per batch of what ``_vectors`` gave when nobody says; None for the device's default. Compiled nets would fill up few clips to that many."""
-        return SPLIT if self.device.type == "cpu" and not self._compile and self._fused and self._fused[2] else None
 
     def _scored(self) -> Callable[[Tensor], dict[str, Tensor]]:
         """Softmax of the head on the vectors, as ``p``."""
@@ -343,6 +339,8 @@ class Encoder:
         all_maps: bool = False,
     ) -> dict[str, NDArray[np.float32]]:
         doubts = noted_doubts()
+        if batch_size is None and not all_maps and self.device.type == "cpu" and not self._compile and has_form(self.net):
+            batch_size = SPLIT  # compiled nets would fill up few clips to that many
         room = self._rooms.setdefault((self.device, self.dtype, all_maps), Room())  # features take more memory than vectors
         if prepared:
             array = self._check_prepared(clips)
