@@ -54,7 +54,7 @@ def contrast(a: Tensor, b: Tensor, temperature: float = TEMPERATURE) -> Tensor:
 
 
 def coarse_to_fine(net: PSP, maps: Sequence[Sequence[Tensor]], persons: int, temperature: float = TEMPERATURE) -> Losses:
-    """The contrast of joint and motion on every level (PSP, coarse-to-fine contrastive loss).
+    """The contrast of joint and motion on every level, as the authors' code of PSP has it; see docs/psp.md.
 
     Args:
         maps: of the joint and the motion stream, see ``PSP.maps``.

@@ -66,7 +66,7 @@ class STGCNBlock(nn.Module):
 
 
 class STGCN(nn.Module):
-    """ST-GCN backbone (SkeAttnCLR, section "backbone"; ST-GCN, Yan et al. 2018).
+    """ST-GCN backbone (Yan et al. 2018), as the code of SkeAttnCLR's authors has it; see docs/skeattnclr.md.
 
     Args:
         layout: its joints are V and its edges the graph.

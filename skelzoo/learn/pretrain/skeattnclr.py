@@ -94,7 +94,7 @@ class SkeAttnCLRPretraining(Method):
         return tuple(torch.cat([stream_of(view, s, self.parents) for s in self.streams], 1) for view in (query, key, swapped))
 
     def losses(self, query: Tensor, key: Tensor, swapped: Tensor) -> Losses:
-        """The losses of two views and the swapped first one (paper, local and global contrast).
+        """The losses of two views and the swapped first one, as the authors' code has them; see docs/skeattnclr.md.
 
         L = L_z + mu L_s + (1 - mu) L_ns. All three take the queue of global keys as negatives; each local one
         also the other local feature of the same clip. The mask of the swapped query is applied to the key.
