@@ -7,14 +7,14 @@ import sys
 import numpy as np
 
 import skelzoo
-from skelzoo.inference.files import Refusal, prepare_files
+from skelzoo.inference.files import Refusal, prepare_items, read_files
 
 
 def main(folder: str, out: str, model: str = "skeattnclr-openskel") -> None:
     """Read what can be read, say what cannot and why, embed the rest, write names and vectors. Of several persons those who move most are kept."""
     encoder = skelzoo.load(model)
     names, prepared = [], []
-    for item in prepare_files([folder], encoder.contract, select_persons=True):
+    for item in prepare_items(read_files([folder]), encoder.contract, select_persons=True):
         if isinstance(item, Refusal):
             print(f"left out: {item}", file=sys.stderr)
         else:

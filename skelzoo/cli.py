@@ -145,9 +145,10 @@ def embed_command(
         from skelzoo.inference.job import SHARD, Job
 
         job = Job(
-            model, dtype, select_persons, shard_size or SHARD, parquet, form.layout, form.axes, form.fps, window, step, form.fill_missing, form.up, form.image_size,
+            model, dtype=dtype, select_persons=select_persons, shard_size=shard_size or SHARD, parquet=parquet, array_layout=form.layout, array_axes=form.axes,
+            array_fps=form.fps, window=window, step=step, fill_missing=form.fill_missing, up=form.up, image_size=form.image_size,
         )  # fmt: skip
-        embed_to_store(job, paths, out, devices or device, workers, compile, batch_size, extend)
+        embed_to_store(job, paths, out, devices=devices or device, workers=workers, compile=compile, batch_size=batch_size, extend=extend)
         return
     if output is None or out is not None or devices or workers or shard_size or parquet or extend:
         raise click.UsageError("Give either -o FILE or --out STORE; --devices, --workers, --shard-size, --parquet and --extend go with --out.")
@@ -235,7 +236,10 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
     from skelzoo.learn.pretrain.loop import pretrain, refit
     from skelzoo.learn.pretrain.processes import rank
 
-    folder = refit(recipe, data, out, device) if only_head else pretrain(recipe, data, out, device, stop_after, devices, nodes, compiled)
+    if only_head:
+        folder = refit(recipe, data, out, device=device)
+    else:
+        folder = pretrain(recipe, data, out, device=device, stop_after=stop_after, devices=devices, nodes=nodes, compile=compiled)
     if rank() == 0:
         click.echo(f"stopped; the same command goes on: {folder}" if folder == Path(out) else f"weights, to be loaded as local:{folder}")
 

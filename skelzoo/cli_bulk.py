@@ -27,7 +27,9 @@ def store_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def embed_to_store(job: Job, paths: tuple[str, ...], out: str, devices: str, workers: int | None, compile: str, batch_size: int | None, extend: bool) -> None:
+def embed_to_store(
+    job: Job, paths: tuple[str, ...], out: str, *, devices: str, workers: int | None, compile: str, batch_size: int | None, extend: bool
+) -> None:
     """What ``embed --out`` does."""
     from skelzoo.inference.bulk import embed_store
 

@@ -44,7 +44,8 @@ def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[
         ) -> None:
             from skelzoo.skeleton.io.form import ArrayForm
 
-            verb(*args, form=ArrayForm(array_layout, array_axes, array_fps, fill_missing, up, image_size), **others)
+            form = ArrayForm(layout=array_layout, axes=array_axes, fps=array_fps, fill_missing=fill_missing, up=up, image_size=image_size)
+            verb(*args, form=form, **others)
 
         for option in (
             click.option(

@@ -160,30 +160,20 @@ def _one_by_one(file: str, error: SkelzooError, form: ArrayForm) -> Iterator[Fil
         stream.close()
 
 
-def prepare_files(
-    paths: Sequence[str], contract: Contract, select_persons: bool = False, leave_out: str | Path | None = None, form: ArrayForm = NO_FORM
-) -> Iterator[PreparedClip | Refusal]:
-    """Read and prepare files, folders and globs.
-
-    Args:
-        contract: what the encoder expects.
-        select_persons: where a clip has more persons than the contract takes, keep those that move most.
-        leave_out: see ``list_files``.
-        form: see ``read_files``.
-
-    Yields:
-        Every clip in order; a Refusal for every file that cannot be read and every clip the contract does not take.
-    """
-    yield from prepare_items(read_files(paths, leave_out, form), contract, select_persons)
-
-
 def prepare_items(
     items: Iterable[FileClip | Refusal], contract: Contract, select_persons: bool = False, window: Length | None = None, step: Length | None = None,
     doubts: Doubts | None = None,
 ) -> Iterator[PreparedClip | Refusal]:  # fmt: skip
-    """Prepare clips that were read, or their windows where a length is given, see ``skelzoo.windows``; else as ``prepare_files``.
+    """Prepare clips that were read.
 
-    Persons are chosen of the whole clip, so that all its windows are of the same. ``doubts`` are those of calls before, see ``Doubts.cut``.
+    Args:
+        contract: what the encoder expects.
+        select_persons: where a clip has more persons than the contract takes, keep those that move most, in all its windows the same.
+        window, step: cut every clip as ``skelzoo.windows`` does; None for whole clips.
+        doubts: those of calls before, see ``Doubts.cut``.
+
+    Yields:
+        Every clip in order, or its windows; a Refusal for every file that could not be read and every clip the contract does not take.
     """
     items = (_chosen(item, contract.persons) for item in items) if select_persons else items
     for item in items if window is None else _cut(items, window, step, doubts or noted_doubts()):

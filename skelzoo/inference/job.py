@@ -56,4 +56,6 @@ class Job:
     @property
     def form(self) -> ArrayForm:
         """What files may leave open, in one; errors as ``ArrayForm``."""
-        return ArrayForm(self.array_layout, self.array_axes, self.array_fps, self.fill_missing, self.up, self.image_size)
+        return ArrayForm(
+            layout=self.array_layout, axes=self.array_axes, fps=self.array_fps, fill_missing=self.fill_missing, up=self.up, image_size=self.image_size
+        )

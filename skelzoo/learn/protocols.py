@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -114,15 +114,7 @@ def accuracies(trial: Trial, rights: Sequence[Bools], train_clips: int, seeds: S
     ]
 
 
-def _linear(trial: Trial) -> list[Measured]:
-    return _classified(trial, "linear")
-
-
-def _knn(trial: Trial) -> list[Measured]:
-    return _classified(trial, "knn")
-
-
-def _classified(trial: Trial, classifier: str) -> list[Measured]:
+def _classified(classifier: str, trial: Trial) -> list[Measured]:
     vectors = trial.vectors
     if trial.labels is None:
         return accuracies(trial, [right(vectors, classifier)], len(vectors.train))
@@ -240,8 +232,8 @@ class Protocol:
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
-    "linear": Protocol(CLASSIFIERS["linear"], _linear, takes_labels=True, classifies=True),
-    "knn": Protocol(CLASSIFIERS["knn"], _knn, takes_labels=True, classifies=True),
+    "linear": Protocol(CLASSIFIERS["linear"], partial(_classified, "linear"), takes_labels=True, classifies=True),
+    "knn": Protocol(CLASSIFIERS["knn"], partial(_classified, "knn"), takes_labels=True, classifies=True),
     "retrieval": Protocol(
         "mean average precision of each test clip as a query for the other test clips of its class, cosine similarity of frozen vectors, standardised on the training clips",
         _retrieval, _has_pairs, "two test clips of a class, of one subject where each subject tests alone",

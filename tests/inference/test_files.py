@@ -11,7 +11,7 @@ from tiny import CONTRACT, make_clip
 
 import skelzoo
 from skelzoo.errors import ClipError, ReadError
-from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_files, prepare_items, read_files
+from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_items, read_files
 from skelzoo.skeleton.procedural import make
 
 
@@ -33,9 +33,9 @@ def test_one_bad_clip_of_a_file_is_left_out_alone(tmp_path: Path, kind: str) -> 
 def test_a_result_among_the_recordings_is_no_recording(tmp_path: Path) -> None:
     skelzoo.save_clips(tmp_path / "a.npz", make_clip())
     np.savez(tmp_path / "vectors.npz", embeddings=np.zeros((1, 4)))
-    (item,) = prepare_files([str(tmp_path)], CONTRACT, leave_out=tmp_path / "vectors.npz")
-    assert isinstance(item, PreparedClip) and len(list(prepare_files([str(tmp_path)], CONTRACT))) == 2
-    (refused,) = prepare_files([str(tmp_path / "a.npz")], CONTRACT, leave_out=tmp_path / "a.npz")
+    (item,) = read_files([str(tmp_path)], leave_out=tmp_path / "vectors.npz")
+    assert isinstance(item, FileClip) and len(list(read_files([str(tmp_path)]))) == 2
+    (refused,) = read_files([str(tmp_path / "a.npz")], leave_out=tmp_path / "a.npz")
     assert "is where the result goes" in str(refused)
 
 

@@ -138,8 +138,8 @@ def load_recipe(recipe: RecipeSource) -> Recipe:
         if "data" not in row and "test" in row:
             raise ValueError("has no 'data'; it looks like a benchmark for `skelzoo eval --on`")
         row.setdefault("optimiser", {})
-        for what, given, kind in (("the recipe", row, Recipe), ("data", row["data"], DataOptions), ("optimiser", row["optimiser"], Optimiser)):
-            _check_keys(what, given, kind)
+        for what, entries, kind in (("the recipe", row, Recipe), ("data", row["data"], DataOptions), ("optimiser", row["optimiser"], Optimiser)):
+            _check_keys(what, entries, kind)
         row["contract"], row["data"], row["optimiser"] = Contract.from_dict(row["contract"]), DataOptions(**row["data"]), Optimiser(**row["optimiser"])
         row["head"] = head_options(row["head"]) if row.get("head") else None
         return Recipe(**row)
@@ -147,8 +147,8 @@ def load_recipe(recipe: RecipeSource) -> Recipe:
         raise TrainingError(f"{name}: not a recipe ({error}). Copy a shipped one from skelzoo/learn/pretrain/recipes and change it.") from error
 
 
-def _check_keys(what: str, given: Mapping[str, Any], kind: type) -> None:
+def _check_keys(what: str, entries: Mapping[str, Any], kind: type) -> None:
     known = [f.name for f in dataclasses.fields(kind)]
-    unknown = [key for key in given if key not in known]
+    unknown = [key for key in entries if key not in known]
     if unknown:
         raise TrainingError(f"{what} has no entry {', '.join(unknown)}; known: {', '.join(known)}")
