@@ -9,7 +9,7 @@ import shutil
 from skelzoo.errors import SkelzooError, StoreError
 from skelzoo.inference.files import Paths, path_list
 from skelzoo.inference.plan import identity, plan_of, size_and_date, written
-from skelzoo.inference.store import IDS, PLAN, Store, write_row
+from skelzoo.inference.store import COUNTED, IDS, PLAN, Store, write_row
 
 
 def extend_store(store: Store, paths: Paths) -> Store:
@@ -25,7 +25,7 @@ def extend_store(store: Store, paths: Paths) -> Store:
         The store with the new shards to be made; as it was where no file is new.
 
     Raises:
-        StoreError: a file that it holds vectors of has changed or is gone, it does not say what it is made of, the paths have no files, or are none.
+        StoreError: a file that it holds vectors of has changed or is gone, the paths have no files, or are none.
         WriteError: it cannot be written.
     """
     paths, held = path_list(paths), store.files()
@@ -41,7 +41,7 @@ def extend_store(store: Store, paths: Paths) -> Store:
         raise
     if not more["shards"]:
         return store
-    row = {key: value for key, value in store.row.items() if key not in ("clips", "dim", "refused")}
+    row = {key: value for key, value in store.row.items() if key not in COUNTED}
     return write_row(
         store.folder,
         {
@@ -49,7 +49,7 @@ def extend_store(store: Store, paths: Paths) -> Store:
             "shards": store.shards + more["shards"],
             "plan_sha256": hashlib.sha256((store.row["plan_sha256"] + more["plan_sha256"]).encode()).hexdigest(),
             "extended": store.row.get("extended", 0) + 1,
-            "held": {"shards": store.shards, "clips": store.clips},
+            "held": {"shards": store.shards, "clips": store.clips, "files": len(held)},
         },
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from skelzoo.errors import StoreError
@@ -16,17 +16,16 @@ if TYPE_CHECKING:
 
 def check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str] | None) -> None:
     """Raise StoreError where a store is of another job, or given paths of other files. The same weights with the same contract are the same model, whatever its name."""
-    held = {**store.row, **asdict(store.job)}
-    other = [key for key, value in wanted.items() if held.get(key) != value]
+    other = [key for key, value in wanted.items() if store.row.get(key) != value]
     if "model" in other and not {"weights_sha256", "contract"} & set(other):
         other.remove("model")
     if "model" in other:  # weights and contract are others with it, and options that were left out may be meant
         given = {field.name for field in fields(store.job) if wanted[field.name] != field.default}
         other = [key for key in other if key in given]
-    told = [f"its {key} is {_short(held.get(key))}, now it is {_short(wanted[key])}" for key in other if key not in ("shards", "plan_sha256")]
+    told = [f"its {key} is {_short(store.row.get(key))}, now it is {_short(wanted[key])}" for key in other]
     changed = "" if paths is None else _changed_file(store, paths)
-    if changed or (other and not told):
-        told.append(f"its files (plan_sha256) are not as they were: {changed or 'their order, size or date'}")
+    if changed:
+        told.append(f"its files (plan_sha256) are not as they were: {changed}")
     if told:
         more = "--extend to add files that are new, " if changed.endswith(" is new") else ""
         raise StoreError(f"{store.folder}: holds another run: {'; '.join(told)}. Give the same command to go on with it, {more}or another folder.")

@@ -43,7 +43,6 @@ def write_shard(path: Path, shard: Shard) -> None:
 def read_shard(path: Path) -> Shard:
     """A shard as it was written; raises one of DAMAGE where the file is not as it was then."""
     with np.load(path, allow_pickle=False) as z:
-        at = z["spans"] if "spans" in z else spans([ClipId("", "")] * len(z["names"]))  # of an earlier version
         vectors = z["vectors"]
-        rows = zip(vectors, z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), at.tolist(), strict=True)
+        rows = zip(vectors, z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), z["spans"].tolist(), strict=True)
         return Shard(vectors, [ClipId.of(*row) for _, *row in rows], z["refused"].tolist())

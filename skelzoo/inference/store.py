@@ -39,6 +39,10 @@ STORE, VECTORS, IDS, REFUSED, FILES, PARQUET, PLAN, SHARDS, LOCK = (
     "store.json", "embeddings.npy", "ids.csv", "refused.csv", "files.csv", "embeddings.parquet", "plan", "shards", ".lock",
 )  # fmt: skip
 
+_ASKED = tuple(field.name for field in fields(Job))
+COUNTED = ("clips", "dim", "refused", "files")
+"""What ``store.json`` says of a store once it is complete."""
+
 
 @dataclass(frozen=True)
 class Store:
@@ -54,8 +58,8 @@ class Store:
 
     @cached_property
     def job(self) -> Job:
-        """What was asked for; what an older version did not know yet is as it then was."""
-        return Job(**{field.name: self.row[field.name] for field in fields(Job) if field.name in self.row})
+        """What was asked for."""
+        return Job(**{name: self.row[name] for name in _ASKED})
 
     @property
     def shards(self) -> int:
@@ -69,8 +73,8 @@ class Store:
 
     @property
     def held(self) -> Mapping[str, int]:
-        """How many ``shards`` and ``clips`` a store had that is being extended; else none."""
-        return dict(self.row.get("held", {"shards": 0, "clips": 0}))
+        """How many ``shards``, ``clips`` and ``files`` a store had that is being extended; else none."""
+        return dict(self.row.get("held", {"shards": 0, "clips": 0, "files": 0}))
 
     @property
     def clips(self) -> int:
@@ -109,20 +113,10 @@ class Store:
         return self.complete or shard < self.held["shards"] or self._path(shard).is_file()
 
     def files(self) -> dict[str, tuple[int, int]]:
-        """Bytes and time of the last change in ns of every file that it is made of, see ``size_and_date``.
-
-        Raises:
-            StoreError: it is complete and does not say.
-        """
+        """Bytes and time of the last change in ns of every file that it is made of, see ``size_and_date``."""
         files: dict[str, tuple[int, int]] = {}
         if self.complete or self.held["shards"]:
-            try:
-                files = {row["file"]: (int(row["size"]), int(row["modified"])) for row in self.rows(FILES)}
-            except (OSError, ValueError, KeyError) as error:
-                raise StoreError(
-                    f"{self.folder / FILES}: does not say what the store is made of ({error}): it is lost, or of an earlier version. "
-                    "Give further files a store of their own; docs/bulk.md says how to read two together."
-                ) from error
+            files = {row["file"]: (int(row["size"]), int(row["modified"])) for row in self.rows(FILES)}
         if not self.complete:
             files |= {part.file: (part.size, part.modified) for i in self.to_merge for part in self.parts(i)}
         return files
@@ -216,7 +210,7 @@ class Store:
         with whole_file(self.folder / FILES) as file:
             file.write(csv_bytes([["file", "size", "modified"], *made_of]))
         row_of = {key: value for key, value in self.row.items() if key != "held"}
-        return write_row(self.folder, {**row_of, "clips": clips, "dim": dim, "refused": refused})
+        return write_row(self.folder, {**row_of, "clips": clips, "dim": dim, "refused": refused, "files": len(made_of)})
 
     def _put(self, files: Mapping[str, IO[bytes]], data: Mapping[str, bytes]) -> None:
         """Write to several files at once, naming the one that cannot be written."""
@@ -281,9 +275,7 @@ def open_store(folder: str | Path, job: Job, paths: Paths, extend: bool = False)
             scratch.unlink()
         if begun:
             store = read_store(folder)
-            unknown = store.complete and not (folder / FILES).is_file()  # of an earlier version, which only its plan tells
-            planned = identity(plan_of(paths, job.shard_size, folder, job.form)) if unknown and not extend and "extended" not in store.row else {}
-            check_same(store, {**wanted, **planned}, None if extend or unknown else paths)
+            check_same(store, wanted, None if extend else paths)
             store = _renamed(store, job.model)
         else:
             shutil.rmtree(folder / PLAN, ignore_errors=True)
@@ -316,7 +308,7 @@ def read_store(folder: str | Path) -> Store:
         row = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: no store of embeddings ({error}). They are written by skelzoo embed --out.") from error
-    if not isinstance(row, dict) or row.get("format") != 1 or "shards" not in row:
+    if not isinstance(row, dict) or row.get("format") != 1 or not row.keys() >= {"shards", *_ASKED, *(COUNTED if "clips" in row else ())}:
         raise StoreError(f"{path}: no store of embeddings of format 1. They are written by skelzoo embed --out.")
     store = Store(Path(folder), row)
     if store.complete or store.held["shards"]:
@@ -327,7 +319,8 @@ def read_store(folder: str | Path) -> Store:
 def _check_tables(store: Store) -> None:
     """Raise StoreError where a table is gone, or does not hold as many rows as it should; those of an end that was not reached hold more."""
     clips, refused = (store.clips, store.refused) if store.complete else (store.held["clips"], 0)
-    for name, rows in {VECTORS: clips, IDS: clips, REFUSED: refused, **({PARQUET: clips} if store.job.parquet else {})}.items():
+    files = int((store.row if store.complete else store.held)["files"])
+    for name, rows in {VECTORS: clips, IDS: clips, REFUSED: refused, FILES: files, **({PARQUET: clips} if store.job.parquet else {})}.items():
         problem = ""
         try:
             if not _holds(store.folder / name, rows):

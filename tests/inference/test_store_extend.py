@@ -181,7 +181,7 @@ def test_a_store_without_a_vector_is_extended_too(model: str, clips: Path, tmp_p
         ("both", r"b\.npz: is not there any more .*, and of 1 more"),
         ("window", "its window is null, now it is 16"),
         ("weights", "its model is"),
-        ("files.csv", r"files\.csv: does not say what .* read two together"),
+        ("files.csv", r"was complete, but files\.csv is gone\. Put it back"),
         ("rows", r"has fewer rows than the 5 that store\.json tells"),
     ],
 )

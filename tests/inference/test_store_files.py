@@ -117,6 +117,8 @@ def test_a_disk_that_fills_up_is_said_of_the_file_that_it_stops(model: str, tmp_
         ("ids.csv", -1, "has fewer rows than the 2 that store.json tells", False),
         ("ids.csv", 0, "has fewer rows than the 2", True),
         ("refused.csv", -9, "has fewer rows than the 1", False),
+        ("files.csv", -1, "has fewer rows than the 1", False),
+        ("files.csv", -1, "has fewer rows than the 1", True),
         ("embeddings.parquet", -1, "has fewer rows than the 2", True),
         ("embeddings.parquet", 0, "is cut off or damaged", False),
     ],

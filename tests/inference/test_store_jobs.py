@@ -21,14 +21,11 @@ from tiny import make_clip, make_encoder
 
 import skelzoo
 from skelzoo.errors import ClipError, SkelzooError, StoreError
-from skelzoo.inference import bulk, progress
+from skelzoo.inference import progress
 from skelzoo.inference.bulk import embed_store
 from skelzoo.inference.extend import extend_store
 from skelzoo.inference.job import Job
 from skelzoo.inference.store import open_store
-
-ADDED = ("window", "step", "fill_missing", "up", "image_size")
-"""What stores of earlier versions do not say."""
 
 
 def column(path: Path, name: str) -> list[str]:
@@ -159,32 +156,25 @@ def test_a_log_file_gets_lines_about_progress(model: str, tmp_path: Path, monkey
     assert capsys.readouterr().err.splitlines() == ["listing: file 1", "shard 1 of 2", "shard 2 of 2"]
 
 
-def test_a_store_of_an_earlier_version_goes_on(model: str, tmp_path: Path) -> None:
-    skelzoo.save_clips(tmp_path / "a.npz", [make_clip(0), make_clip(1)])
+def test_windows_have_times_where_the_frame_rate_is_known(model: str, tmp_path: Path) -> None:
+    """Those of clips that a store takes on later too, and another extension keeps them."""
+    out = tmp_path / "store"
+    for name, fps in (("a", 30), ("b", None), ("c", 30)):
+        skelzoo.save_clips(tmp_path / f"{name}.npz", make_clip(1, frames=16).replace(fps=fps))
+        embed_store(Job(model, window=16), [str(tmp_path / f"{name}.npz")], out, devices=["cpu"], extend=True)
+    assert column(out / "ids.csv", "stop") == ["16", "16", "16"]
+    assert column(out / "ids.csv", "stop_s") == ["0.5333", "", "0.5333"]
+
+
+@pytest.mark.parametrize("lost", ["window", "files"])
+def test_what_lacks_an_entry_is_no_store(model: str, tmp_path: Path, lost: str) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", make_clip())
     out, paths = tmp_path / "store", [str(tmp_path / "a.npz")]
     embed_store(Job(model), paths, out, devices=["cpu"])
     row = json.loads((out / "store.json").read_text())
-    (out / "store.json").write_text(json.dumps({key: value for key, value in row.items() if key not in ADDED}))
-    assert embed_store(Job(model), paths, out, devices=["cpu"]).clips == 2
-    with pytest.raises(StoreError, match="its window is null, now it is 16"):
-        embed_store(Job(model, window=16), paths, out, devices=["cpu"])
-
-
-def test_windows_of_a_store_that_an_earlier_version_began_have_no_times(model: str, tmp_path: Path) -> None:
-    """Nor have they where the frame rate is unknown; what it takes on later has them, and another extension keeps them."""
-    skelzoo.save_clips(tmp_path / "a.npz", make_clip(0, frames=32))
-    job, out = Job(model, window=16, shard_size=1), tmp_path / "store"
-    with open_store(out, job, [str(tmp_path / "a.npz")]) as store, bulk.ShardEmbedder(store, bulk.Settings("cpu")) as embedder:
-        embedder.embed(0)
-    with np.load(out / "shards/00000000.npz") as z:
-        older = {key: z[key] for key in z.files if key != "spans"}
-    np.savez(out / "shards/00000000.npz", **older)
-    embed_store(job, [str(tmp_path / "a.npz")], out, devices=["cpu"])
-    for name, fps in (("b", None), ("c", 30), ("d", 30)):
-        skelzoo.save_clips(tmp_path / f"{name}.npz", make_clip(1, frames=16).replace(fps=fps))
-        embed_store(job, [str(tmp_path / f"{name}.npz")], out, devices=["cpu"], extend=True)
-    assert column(out / "ids.csv", "stop") == ["", "", "16", "16", "16"]
-    assert column(out / "ids.csv", "stop_s") == ["", "", "", "0.5333", "0.5333"]
+    (out / "store.json").write_text(json.dumps({key: value for key, value in row.items() if key != lost}))
+    with pytest.raises(StoreError, match=r"store\.json: no store of embeddings of format 1"):
+        embed_store(Job(model), paths, out, devices=["cpu"])
 
 
 def test_the_stores_of_a_collection_that_grew_are_read_as_the_page_says(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
