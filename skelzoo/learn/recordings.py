@@ -163,7 +163,8 @@ def finetune_recordings(
     if report is not None:
         check_report(report, inputs=[str(recordings), *unlabelled, *(str(path) for path in (own, table) if path)])
     check_resumable(checkpoint, encoder, mode, o)
-    cut = _checked_window(window, step)
+    check_window(window, step)
+    cut: dict[str, Any] = {"window": window, "step": step}
 
     def usable(items: Iterator[T | Refusal]) -> list[T]:
         done, bad = _part(items, on_left_out)
@@ -213,15 +214,6 @@ def _check_found(own: str) -> None:
         raise TrainingError(
             f"{own}: no clip to validate on could be used, nor is it a share of the clips from 0 to below 1. Nothing was read. {one_line(error)}"
         ) from error
-
-
-def _checked_window(window: Length | None, step: Length | None) -> dict[str, Any]:
-    """How clips are cut."""
-    if window is None and step is not None:
-        raise TrainingError(f"step is {step!r} and window is not given. Give both, or leave step out.")
-    if window is not None:
-        check_window(window, step)
-    return {"window": window, "step": step}
 
 
 def _groups(clips: Sequence[LabelledClip]) -> list[str] | None:

@@ -43,11 +43,13 @@ def windows(clip: Clip, frames: Length, step: Length | None = None) -> list[Clip
 
 def check_window(window: Length | None, step: Length | None) -> None:
     """Raise ClipError unless clips can be cut so, see ``windows``, or stay whole, as they do where both are None."""
-    if window is not None or step is not None:
+    if window is not None:
         _check(window, step)
+    elif step is not None:
+        raise ClipError("step is given without a window. Give both, or leave step out.")
 
 
-def _check(frames: Length | None, step: Length | None, whose: str = "") -> None:
+def _check(frames: Length, step: Length | None, whose: str = "") -> None:
     for name, value in (("frames", frames), ("step", frames if step is None else step)):
         if isinstance(value, bool) or not (_seconds(value) if isinstance(value, str) else isinstance(value, (int, np.integer)) and value >= 1):
             raise ClipError(f"{whose}{name} of a window is {value!r}. Give a whole number of at least 1, or seconds such as '3s'.")

@@ -90,9 +90,9 @@ def test_an_actor_keeps_a_row_without_windows(model: str) -> None:
     assert np.isnan(out["embedding"]).all() and "nobody is there in any of its windows" in out["error"][0] and list(out["name"]) == ["clip0"]
 
 
-@pytest.mark.parametrize(("window", "step"), [(0, None), (None, 16)])
-def test_an_actor_refuses_windows_that_are_none(model: str, window: int | None, step: int | None) -> None:
-    with pytest.raises(ClipError, match="of a window is"):
+@pytest.mark.parametrize(("window", "step", "says"), [(0, None, "of a window is 0"), (None, 16, "step is given without a window")])
+def test_an_actor_refuses_windows_that_are_none(model: str, window: int | None, step: int | None, says: str) -> None:
+    with pytest.raises(ClipError, match=says):
         EmbedActor(model, device="cpu", window=window, step=step)
 
 

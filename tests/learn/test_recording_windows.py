@@ -69,7 +69,7 @@ def test_recordings_to_validate_on_are_cut_too_and_whole_ones_known_again(takes:
 @pytest.mark.parametrize(
     ("settings", "error", "match"),
     [
-        ({"step": 5}, TrainingError, "step is 5 and window is not given"), ({"window": 0}, ClipError, "frames of a window is 0"),
+        ({"step": 5}, ClipError, "step is given without a window"), ({"window": 0}, ClipError, "frames of a window is 0"),
         ({"validation": "nowhere"}, TrainingError, "nowhere: no clip to validate on could be used, nor is it a share of the clips.*no such file"),
         ({"validation": 1.5}, TrainingError, "validation is 1.5. Give a share"),
     ],
