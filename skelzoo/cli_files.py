@@ -18,19 +18,11 @@ T = TypeVar("T")
 
 def go_through(items: Iterator[T | Refusal], paths: Sequence[str], result: str = "") -> tuple[list[T], int]:
     """Collect what is usable of the paths, name the rest on stderr as it comes, but for an earlier result."""
-    from tqdm import tqdm
+    from skelzoo.inference.files import collected
 
-    from skelzoo.inference.files import Refusal
-
-    done, refused = [], 0
-    for item in tqdm(items, desc="reading", unit="clip", delay=2, disable=None, leave=False):
-        if isinstance(item, Refusal):
-            refused += 1
-            name_refusal(item)
-        else:
-            done.append(item)
+    done, refused = collected(items, name_refusal)
     note_passed_over(paths, result)
-    return done, refused
+    return done, len(refused)
 
 
 def name_refusal(item: Refusal) -> None:

@@ -18,15 +18,15 @@ import torch
 from skelzoo.errors import ReadError, SkelzooError, StoreError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.extend import extend_store, leave_out_changed
-from skelzoo.inference.files import FileClip, Paths, PreparedClip, Refusal, path_list, prepare_items, read_files, warn_of
+from skelzoo.inference.files import FileClip, Paths, PreparedClip, Refusal, path_list, prepare_items, read_files, streamed, warn_of
 from skelzoo.inference.job import Job
-from skelzoo.inference.plan import Part, size_and_date
+from skelzoo.inference.plan import Part, change_of, size_and_date
 from skelzoo.inference.progress import followed, say
 from skelzoo.inference.runner import ahead, pick_compile, pick_device
 from skelzoo.inference.shard import Shard, refusal_row
 from skelzoo.inference.store import REFUSED, Store, open_store, read_store
 from skelzoo.skeleton.doubts import noted_doubts
-from skelzoo.skeleton.io.stream import BadClip, ClipStream, open_stream
+from skelzoo.skeleton.io.stream import ClipStream, open_stream
 
 CHUNK = 256
 """Clips that are prepared and embedded together, unless the batch is larger."""
@@ -205,9 +205,8 @@ class ShardEmbedder:
             if not part.left_out and size_and_date(part.file) != (part.size, part.modified):
                 if self.pass_over:
                     return False
-                what = "it or another file of its recording has changed" if os.path.exists(part.file) else "is not there any more"
                 raise StoreError(
-                    f"{part.file}: {what} since the store {self.store.folder} was begun. "
+                    f"{part.file}: {change_of(part.file)} since the store {self.store.folder} was begun. "
                     "Put it back and give the same command to go on; or give --extend, or another folder, to take the files as they are."
                 )
         return True
@@ -243,7 +242,7 @@ class ShardEmbedder:
             if stream is None:
                 raise ReadError(part.file, "changed while it was read", "Leave the files alone, and begin a new store.")
             for clip in stream.clips(part.first, part.last):
-                yield Refusal(part.file, clip.error, clip.name) if isinstance(clip, BadClip) else FileClip(clip, part.file)
+                yield streamed(clip, part.file)
         except ReadError as error:
             yield Refusal(part.file, error)
             self.close()

@@ -8,7 +8,7 @@ import shutil
 
 from skelzoo.errors import SkelzooError, StoreError
 from skelzoo.inference.files import Paths, path_list
-from skelzoo.inference.plan import identity, plan_of, size_and_date, written
+from skelzoo.inference.plan import change_of, identity, plan_of, size_and_date, written
 from skelzoo.inference.store import COUNTED, IDS, PLAN, Store, write_row
 
 
@@ -87,9 +87,8 @@ def _check_unchanged(store: Store, changed: set[str]) -> None:
     held = dict.fromkeys(row["file"] for row in store.rows(IDS) if row["file"] in changed)
     if held:
         file = next(iter(held))
-        what = "it or another file of its recording has changed" if os.path.exists(file) else "is not there any more"
         others = f", and of {len(held) - 1} more files it holds" if len(held) > 1 else ""
         raise StoreError(
-            f"{file}: {what} since {store.folder} was made, which holds its vectors{others}. Put it back to extend the store, "
+            f"{file}: {change_of(file)} since {store.folder} was made, which holds its vectors{others}. Put it back to extend the store, "
             "from the folder where it was begun; or give the new files a store of their own. Nothing was changed."
         )

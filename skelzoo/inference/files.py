@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from tqdm import tqdm
 
 from skelzoo.errors import ClipError, LayoutError, ReadError, SkelzooError, StoreError
 from skelzoo.inference.output import ClipId
@@ -19,6 +21,8 @@ from skelzoo.skeleton.io.stream import BadClip, open_stream
 from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 from skelzoo.skeleton.prepare import select_persons as keep_most_moving
 from skelzoo.skeleton.windows import Length, windows
+
+T = TypeVar("T")
 
 Paths = PathLike | Iterable[PathLike]
 
@@ -153,11 +157,29 @@ def _one_by_one(file: str, error: SkelzooError, form: ArrayForm) -> Iterator[Fil
         return
     try:
         for clip in stream.clips(0, stream.count):
-            yield Refusal(file, clip.error, clip.name) if isinstance(clip, BadClip) else FileClip(clip, file)
+            yield streamed(clip, file)
     except ReadError as damage:
         yield Refusal(file, damage)
     finally:
         stream.close()
+
+
+def streamed(clip: Clip | BadClip, file: str) -> FileClip | Refusal:
+    """What a stream of a file gave, with that file."""
+    return Refusal(file, clip.error, clip.name) if isinstance(clip, BadClip) else FileClip(clip, file)
+
+
+def collected(items: Iterable[T | Refusal], on_refusal: Callable[[Refusal], None]) -> tuple[list[T], list[Refusal]]:
+    """What can be used and what cannot, which is also told as it comes; with a bar on a terminal."""
+    done: list[T] = []
+    refused: list[Refusal] = []
+    for item in tqdm(items, desc="reading", unit="clip", delay=2, disable=None, leave=False):
+        if isinstance(item, Refusal):
+            refused.append(item)
+            on_refusal(item)
+        else:
+            done.append(item)
+    return done, refused
 
 
 def prepare_items(

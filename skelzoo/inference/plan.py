@@ -100,6 +100,11 @@ def size_and_date(file: str) -> tuple[int, int]:
     return (sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)) if stats else (-1, -1)
 
 
+def change_of(file: str) -> str:
+    """What became of a file that is not as it was, for a message."""
+    return "it or another file of its recording has changed" if os.path.exists(file) else "is not there any more"
+
+
 def _data(shard: Sequence[Part]) -> bytes:
     return json.dumps([asdict(part) for part in shard]).encode()
 

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
 from skelzoo.errors import SkelzooError, TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.files import FileClip, Refusal, one_line, prepare_items, read_files
+from skelzoo.inference.files import FileClip, Refusal, collected, one_line, prepare_items, read_files
 from skelzoo.inference.output import ClipId
 from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.finetune import FinetuneOptions, check_call, finetune
@@ -167,7 +165,7 @@ def finetune_recordings(
     cut: dict[str, Any] = {"window": window, "step": step}
 
     def usable(items: Iterator[T | Refusal]) -> list[T]:
-        done, bad = _part(items, on_left_out)
+        done, bad = collected(items, on_left_out or _warn_left_out)
         refused.extend(bad)
         return done
 
@@ -222,20 +220,8 @@ def _groups(clips: Sequence[LabelledClip]) -> list[str] | None:
     return groups if any(groups) else None
 
 
-def _part(items: Iterator[T | Refusal], on_left_out: Callable[[Refusal], None] | None) -> tuple[list[T], list[Refusal]]:
-    """What can be used and what cannot, which is told as it comes."""
-    done: list[T] = []
-    refused: list[Refusal] = []
-    for item in tqdm(items, desc="reading", unit="clip", delay=2, disable=None, leave=False):
-        if not isinstance(item, Refusal):
-            done.append(item)
-            continue
-        refused.append(item)
-        if on_left_out is None:
-            warnings.warn(f"left out: {item}", stacklevel=4)
-        else:
-            on_left_out(item)
-    return done, refused
+def _warn_left_out(item: Refusal) -> None:
+    warnings.warn(f"left out: {item}", stacklevel=5)  # where finetune_recordings is called
 
 
 def with_classes(ids: Sequence[ClipId], paths: Sequence[str], classes: Sequence[str]) -> list[ClipId]:

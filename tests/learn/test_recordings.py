@@ -312,8 +312,9 @@ def test_recordings_in_python_give_what_the_command_gives(model: str, recordings
     (recordings / "walk/broken.bvh").write_text("HIERARCHY")
     run(model, recordings, "--out", tmp_path / "mine", "--mode", "linear", "--epochs", 1, "--group", r"person(\d)", "--device", "cpu")
     start, settings = skelzoo.load(model, device="cpu"), {"mode": "linear", "group": r"person(\d)", "options": FinetuneOptions(epochs=1)}
-    with pytest.warns(UserWarning, match="left out: .*broken.bvh"):
+    with pytest.warns(UserWarning, match="left out: .*broken.bvh") as told:
         done = finetune_recordings(start, recordings, **settings)
+    assert [warning.filename for warning in told if "left out" in str(warning.message)] == [__file__]
     assert [Path(bad.file).name for bad in done.left_out] == ["broken.bvh"] and len(done.clips) == 12 and done.result.held_out and not done.report
     clips = [c.clip for c in done.clips]
     assert np.array_equal(skelzoo.load(f"local:{tmp_path / 'mine'}", device="cpu").classify(clips).scores, done.result.encoder.classify(clips).scores)
