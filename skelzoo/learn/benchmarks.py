@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmark_files import SUFFIX, load_rules, shipped_rules, warn_of_gaps
 from skelzoo.learn.cameras import film
 from skelzoo.learn.splits import hold_out, in_several
+from skelzoo.skeleton.arrays import Bools, Int32s
 from skelzoo.skeleton.clip import Clip, FloatArray
-from skelzoo.skeleton.io.corpus import MILLIMETRE, Corpus, Ints, read_table
+from skelzoo.skeleton.io.corpus import MILLIMETRE, Corpus, read_table
 from skelzoo.skeleton.prepare import select_persons
 
 COPY_FLAG = 64
@@ -28,7 +28,6 @@ EACH = "each"
 FILMED = "-2d"
 """Ends the name of a shipped benchmark whose 3-D clips are filmed."""
 
-Bools = NDArray[np.bool_]
 Part = Callable[[Corpus], Bools]
 
 
@@ -83,11 +82,11 @@ class ClipSplit:
     """
 
     train: tuple[Clip, ...]
-    train_labels: Ints
+    train_labels: Int32s
     test: tuple[Clip, ...]
-    test_labels: Ints
+    test_labels: Int32s
     copies: Bools
-    subjects: Ints | None = None
+    subjects: Int32s | None = None
 
     @property
     def classes(self) -> int:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from skelzoo.learn.head_result import TEMPERATURES, Floats, Ints, calibration_error, surprise
+from skelzoo.learn.head_result import TEMPERATURES, calibration_error, surprise
+from skelzoo.skeleton.arrays import Float64s, Int64s
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Calibration:
     error: float
 
 
-def best_temperature(logits: Floats, truth: Ints) -> float:
+def best_temperature(logits: Float64s, truth: Int64s) -> float:
     """The one of TEMPERATURES at which the true classes surprise least.
 
     Each truth counts N + 1 of N + 2, the rest is spread over all classes (Platt 1999, for two): few clips that are all right prove no certainty.
@@ -38,7 +39,7 @@ def best_temperature(logits: Floats, truth: Ints) -> float:
 
 
 @torch.no_grad()
-def calibrate(net: nn.Module, head: str, logits: Callable[[], Floats], truth: Ints, unseen: Floats | None = None) -> Calibration | None:
+def calibrate(net: nn.Module, head: str, logits: Callable[[], Float64s], truth: Int64s, unseen: Float64s | None = None) -> Calibration | None:
     """Fit a temperature and divide the head's last linear layers by it; a head whose logits do not follow stays as it was.
 
     Args:

@@ -16,7 +16,8 @@ from skelzoo.learn.finetune import FinetuneOptions, check_call, check_mode, fine
 from skelzoo.learn.finetune_checkpoint import fold_file
 from skelzoo.learn.finetune_result import CrossValidation as CrossValidation
 from skelzoo.learn.seen import warn_of_learned
-from skelzoo.learn.splits import Ints, class_ids, fold_numbers, one_per_clip, same_clips, warn_of_leaks, warn_of_spellings
+from skelzoo.learn.splits import class_ids, fold_numbers, one_per_clip, same_clips, warn_of_leaks, warn_of_spellings
+from skelzoo.skeleton.arrays import Int64s
 from skelzoo.skeleton.clip import Clip, clip_list, label_of
 from skelzoo.skeleton.doubts import warned_once
 from skelzoo.skeleton.prepare import prepare_batch
@@ -97,7 +98,7 @@ def _check_folds(result: CrossValidation) -> None:
         )
 
 
-def _described(result: CrossValidation, clips: Ints) -> str:
+def _described(result: CrossValidation, clips: Int64s) -> str:
     """The fold of some clips, and where it has only a number, a few of the groups, or clips, that they are."""
     fold, of = result.fold_name(int(result.folds[clips[0]])), result.names if result.groups is None else result.groups
     inside = list(dict.fromkeys(of[i] for i in clips))

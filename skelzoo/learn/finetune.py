@@ -27,16 +27,16 @@ from skelzoo.learn.finetune_options import FEW, check_used
 from skelzoo.learn.finetune_options import FinetuneOptions as FinetuneOptions
 from skelzoo.learn.finetune_result import CrossValidation, Epoch, card, confusion_of
 from skelzoo.learn.finetune_result import FinetuneResult as FinetuneResult
-from skelzoo.learn.head_result import Floats
 from skelzoo.learn.inputs import Inputs
 from skelzoo.learn.layers import freeze, freeze_unused, norms_with_statistics, parameter_groups, set_train
 from skelzoo.learn.losses import semi_supervised_losses
 from skelzoo.learn.seen import person_hashes, warn_of_learned
-from skelzoo.learn.splits import Ints, class_ids, hold_out, hold_out_groups, known_ids, one_per_clip, same_clips, warn_of_leaks, warn_of_spellings
+from skelzoo.learn.splits import class_ids, hold_out, hold_out_groups, known_ids, one_per_clip, same_clips, warn_of_leaks, warn_of_spellings
 from skelzoo.learn.training import Standardised, computes_bf16, seeded, warmup_cosine
 from skelzoo.nets.archs import ARCHS
 from skelzoo.nets.net import Net
 from skelzoo.nets.psp import PSP
+from skelzoo.skeleton.arrays import Float64s, Int64s
 from skelzoo.skeleton.clip import Clip, clip_list
 from skelzoo.weights.checkpoint import build_net, tensors_of
 from skelzoo.weights.manifest import ModelConfig
@@ -187,7 +187,7 @@ def _parts(
     inputs: Inputs,
     encoder: Encoder,
     clips: Sequence[Clip],
-    truth: Ints,
+    truth: Int64s,
     names: Sequence[str],
     validation: float | Sequence[Clip],
     groups: Sequence[str] | None,
@@ -233,7 +233,7 @@ def _copy_with_head(encoder: Encoder, names: tuple[str, ...]) -> tuple[Net, Mode
 def _trained(
     encoder: Encoder, names: tuple[str, ...], inputs: Inputs, parts: _Parts, unlabelled: Tensor, mode: str, options: FinetuneOptions,
     crossed: CrossValidation | None, checkpoint: str | Path | None,
-) -> tuple[Encoder, tuple[Epoch, ...], int, Ints, Calibration | None]:  # fmt: skip
+) -> tuple[Encoder, tuple[Epoch, ...], int, Int64s, Calibration | None]:  # fmt: skip
     """The copy of the encoder that has learned, all epochs run, the number of the best, the confusion and the calibration."""
     device, (train, valid) = encoder.device, (parts.train, parts.valid)
     held: dict[str, Sequence[Tensor | str]] = {"classes": names, "training clips": (train.x, train.y), "validation clips": (valid.x, valid.y), "unlabelled clips": (unlabelled,)}  # fmt: skip
@@ -315,7 +315,7 @@ class _Run:
                 )
         return Epoch(epoch, float(np.mean(losses)), *self._validate())
 
-    def finish(self, crossed: CrossValidation | None) -> tuple[Ints, Calibration | None]:
+    def finish(self, crossed: CrossValidation | None) -> tuple[Int64s, Calibration | None]:
         """Calibrate the head, and bring one that learned in standardised units back to those of the vectors.
 
         Returns:
@@ -328,7 +328,7 @@ class _Run:
             self.standardised.fold()
         return confusion_of(truth, logits.argmax(1), logits.shape[1]), calibration
 
-    def logits(self, part: _Part) -> Floats:
+    def logits(self, part: _Part) -> Float64s:
         """(clips, classes) of ``valid`` or ``training``."""
         return self._logits(part.x).double().cpu().numpy()
 

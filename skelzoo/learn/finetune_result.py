@@ -13,9 +13,9 @@ from skelzoo.inference.earlier import check_replaced, with_columns
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.output import check_output, table
 from skelzoo.learn.calibration import Calibration
-from skelzoo.learn.head_result import Floats, log_scores
+from skelzoo.learn.head_result import log_scores
 from skelzoo.learn.seen import seen_in_card
-from skelzoo.learn.splits import Ints
+from skelzoo.skeleton.arrays import Float64s, Int64s
 from skelzoo.skeleton.writing import check_place, csv_bytes, whole_file
 from skelzoo.weights.cards import licence_of
 from skelzoo.weights.manifest import manifest
@@ -65,25 +65,25 @@ class CrossValidation:
 
     labels: tuple[str, ...]
     names: tuple[str, ...]
-    truth: Ints
-    folds: Ints
+    truth: Int64s
+    folds: Int64s
     groups: tuple[str, ...] | None
-    logits: Floats
+    logits: Float64s
     temperature: float
     learned_before: str = ""
 
     @property
-    def scores(self) -> Floats:
+    def scores(self) -> Float64s:
         """(N, classes) out of fold: softmax of the logits, divided by the temperature."""
         return np.exp(log_scores(self.logits / self.temperature))
 
     @property
-    def predicted(self) -> Ints:
+    def predicted(self) -> Int64s:
         """(N,) best class of each clip."""
         return np.asarray(self.logits.argmax(1))
 
     @property
-    def confusion(self) -> Ints:
+    def confusion(self) -> Int64s:
         """(classes, classes) clips, row the true class, column the one given."""
         return confusion_of(self.truth, self.predicted, len(self.labels))
 
@@ -115,12 +115,12 @@ class CrossValidation:
         alone = self.groups is not None and len(set(self.groups)) == self.folds.max() + 1
         return min(inside) if alone else str(number + 1)
 
-    def judged(self) -> tuple[Ints, Floats]:
+    def judged(self) -> tuple[Int64s, Float64s]:
         """Classes and logits of the clips whose fold's net knew all classes, for the temperature."""
         known = np.isfinite(self.logits).all(1)
         return self.truth[known], self.logits[known]
 
-    def check(self, labels: tuple[str, ...], truth: Ints) -> None:
+    def check(self, labels: tuple[str, ...], truth: Int64s) -> None:
         """Raises TrainingError: clips of other classes, or other clips."""
         if labels != self.labels or not np.array_equal(truth, self.truth):
             raise TrainingError("the cross-validation is of other clips or labels. Give validation= what cross_validate gave for these, with the same encoder.")
@@ -149,7 +149,7 @@ class FinetuneResult:
     clips: Mapping[str, tuple[int, int]]
     history: tuple[Epoch, ...]
     best_epoch: int
-    confusion: Ints
+    confusion: Int64s
     held_out: tuple[str, ...]
     calibration: Calibration | None = None
     cross_validation: CrossValidation | None = None
@@ -178,14 +178,14 @@ class FinetuneResult:
         return _mean_of_known(self.per_class)
 
 
-def confusion_of(truth: Ints, given: Ints, classes: int) -> Ints:
+def confusion_of(truth: Int64s, given: Int64s, classes: int) -> Int64s:
     """(classes, classes) clips, row the true class, column the one given."""
     out = np.zeros((classes, classes), np.int64)
     np.add.at(out, (truth, given), 1)
     return out
 
 
-def _per_class(labels: Sequence[str], confusion: Ints) -> Mapping[str, float]:
+def _per_class(labels: Sequence[str], confusion: Int64s) -> Mapping[str, float]:
     rows = zip(labels, confusion.diagonal(), confusion.sum(1), strict=True)
     return {name: 100 * float(right / count) if count else float("nan") for name, right, count in rows}
 
@@ -259,7 +259,7 @@ def _calibrated(c: Calibration | None, fitted_on: str, accuracy: float) -> list[
     return [f"calibration error of the scores {c.error:.2f} ({folded if c.temperature != 1 else 'the head takes in no temperature, or needs none'}{few})"]
 
 
-def _pairs(labels: Sequence[str], confusion: Ints) -> list[str]:
+def _pairs(labels: Sequence[str], confusion: Int64s) -> list[str]:
     wrong = confusion * (1 - np.eye(len(labels), dtype=np.int64))
     worst = [divmod(int(i), len(labels)) for i in np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]]
     return [f"{wrong[i, j]} of {confusion[i].sum()} clips of {labels[i]!r} taken for {labels[j]!r}" for i, j in worst if wrong[i, j]]

@@ -14,12 +14,11 @@ from torch import nn
 from skelzoo.errors import MissingDependencyError, TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.head_clips import CHECK, FOLDS, HeadOptions, LabelledClips, LabelTable, label_table, labelled_clips
-from skelzoo.learn.head_result import TEMPERATURES, Floats, HeadResult, HeadScore, Ints, calibration_error, confusions, per_class, score, surprise
+from skelzoo.learn.head_result import TEMPERATURES, HeadResult, HeadScore, calibration_error, confusions, per_class, score, surprise
 from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.skeleton.arrays import Bools, Float64s, Int64s
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
-
-Bools = NDArray[np.bool_]
 
 
 def check_head(config: ModelConfig, options: HeadOptions, data: DataOptions, folder: str | Path) -> None:
@@ -112,8 +111,8 @@ def _linear_head(config: ModelConfig) -> nn.Linear:
 
 @dataclass(frozen=True, eq=False)
 class _Head:
-    weight: Floats
-    bias: Floats
+    weight: Float64s
+    bias: Float64s
     names: NDArray[np.str_]
 
     def divided(self, temperature: float) -> _Head:
@@ -148,12 +147,12 @@ class _Task:
     def known(self, head: _Head, mask: Bools) -> Bools:
         return mask & np.isin(self.clips.labels, head.names)
 
-    def measured(self, head: _Head, mask: Bools) -> tuple[Floats, Ints]:
+    def measured(self, head: _Head, mask: Bools) -> tuple[Float64s, Int64s]:
         """Logits and true classes of the clips whose class the head knows."""
         chosen = self.known(head, mask)
         return self.z[chosen] @ head.weight.T + head.bias, np.searchsorted(head.names, self.clips.labels[chosen])
 
-    def cross_validated(self, train: Bools, names: NDArray[np.str_]) -> list[tuple[Floats, Ints]]:
+    def cross_validated(self, train: Bools, names: NDArray[np.str_]) -> list[tuple[Float64s, Int64s]]:
         """Per fold logits of the classes and true classes of its training clips, by a head of the other folds; -inf for classes that it did not see."""
         parts = []
         for fold in range(FOLDS):

@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from skelzoo.skeleton.arrays import Float64s, Int64s
 
 BINS = 15
 TEMPERATURES = np.geomspace(0.1, 10, 181)
@@ -56,7 +54,7 @@ class HeadResult(HeadScore):
     confusions: Sequence[tuple[str, str, int]]
 
 
-def score(logits: Floats, truth: Ints) -> HeadScore:
+def score(logits: Float64s, truth: Int64s) -> HeadScore:
     """Score logits (N, classes) against class indices (N,)."""
     right = logits.argmax(1) == truth
     better = (logits > logits[np.arange(len(truth)), truth][:, None]).sum(1)
@@ -64,7 +62,7 @@ def score(logits: Floats, truth: Ints) -> HeadScore:
     return HeadScore(len(truth), 100 * float(right.mean()), 100 * balanced, 100 * float((better < 3).mean()), calibration_error(logits, truth))
 
 
-def calibration_error(logits: Floats, truth: Ints) -> float:
+def calibration_error(logits: Float64s, truth: Int64s) -> float:
     """Expected calibration error: |mean score - share right| of the best class, averaged over clips in BINS equally wide bins of score (Guo et al. 2017)."""
     best = np.exp(log_scores(logits)).max(1)
     right = logits.argmax(1) == truth
@@ -72,25 +70,25 @@ def calibration_error(logits: Floats, truth: Ints) -> float:
     return float(sum(abs((best - right)[bins == b].sum()) for b in np.unique(bins)) / len(truth))
 
 
-def surprise(logits: Floats, truth: Ints) -> Floats:
+def surprise(logits: Float64s, truth: Int64s) -> Float64s:
     """Summed negative log score of the true class at each of TEMPERATURES."""
     return np.array([-log_scores(logits / t)[np.arange(len(truth)), truth].sum() for t in TEMPERATURES])
 
 
-def log_scores(logits: Floats) -> Floats:
+def log_scores(logits: Float64s) -> Float64s:
     """Logarithm of the softmax over the last axis of (N, classes)."""
     shifted = logits - logits.max(1, keepdims=True)
-    scores: Floats = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    scores: Float64s = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     return scores
 
 
-def per_class(logits: Floats, truth: Ints, names: Sequence[str]) -> dict[str, tuple[int, float]]:
+def per_class(logits: Float64s, truth: Int64s, names: Sequence[str]) -> dict[str, tuple[int, float]]:
     """Class -> (clips, percent right), of the classes that have clips."""
     right = logits.argmax(1) == truth
     return {n: (int((truth == i).sum()), 100 * float(right[truth == i].mean())) for i, n in enumerate(names) if (truth == i).any()}
 
 
-def confusions(logits: Floats, truth: Ints, names: Sequence[str]) -> list[tuple[str, str, int]]:
+def confusions(logits: Float64s, truth: Int64s, names: Sequence[str]) -> list[tuple[str, str, int]]:
     """(class, what it was taken for, clips), most clips first."""
     pairs = Counter((names[t], names[p]) for t, p in zip(truth, logits.argmax(1), strict=True) if t != p)
     return [(true, taken, count) for (true, taken), count in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))]

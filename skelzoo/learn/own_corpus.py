@@ -14,9 +14,10 @@ from skelzoo.inference.files import Refusal, read_files
 from skelzoo.learn.labels import Labels, inside
 from skelzoo.learn.originals import FPS, flags_of, longest_step
 from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.skeleton.arrays import Int32s
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import noted_doubts
-from skelzoo.skeleton.io.corpus import PICTURE, SPAN, Corpus, Ints, write_table
+from skelzoo.skeleton.io.corpus import PICTURE, SPAN, Corpus, write_table
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts
 from skelzoo.skeleton.odd_frames import odd_recording
@@ -286,7 +287,7 @@ def _corpus(name: str, clips: Sequence[_Own], layout: Layout, licence: str, fps:
     ), subjects  # fmt: skip
 
 
-def _subjects(found: Sequence[str]) -> tuple[Ints, dict[int, str]]:
+def _subjects(found: Sequence[str]) -> tuple[Int32s, dict[int, str]]:
     """An id for each clip, and the name of each id; -1 and none where no subject was asked for."""
     if not any(found):
         return np.full(len(found), -1, np.int32), {}

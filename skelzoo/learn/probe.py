@@ -9,12 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from skelzoo.errors import MissingDependencyError, TrainingError
-from skelzoo.learn.benchmarks import Benchmark, Bools, ClipSplit, standard_clips, validation_clips
+from skelzoo.learn.benchmarks import Benchmark, ClipSplit, standard_clips, validation_clips
+from skelzoo.skeleton.arrays import Bools, Float64s, Int32s
 from skelzoo.skeleton.clip import FloatArray
-from skelzoo.skeleton.io.corpus import Ints
 from skelzoo.skeleton.prepare import Contract, prepare_batch
 
 
@@ -47,9 +46,9 @@ class Split:
     """
 
     train: FloatArray
-    train_labels: Ints
+    train_labels: Int32s
     test: FloatArray
-    test_labels: Ints
+    test_labels: Int32s
     copies: Bools
 
 
@@ -93,7 +92,7 @@ def right(vectors: Split, classifier: str) -> Bools:
     return np.asarray(predicted(vectors, classifier) == vectors.test_labels)
 
 
-def predicted(vectors: Split, classifier: str) -> Ints:
+def predicted(vectors: Split, classifier: str) -> Int32s:
     """Classes that a classifier fitted on the training clips' vectors gives the test clips: (test clips,).
 
     Args:
@@ -138,7 +137,7 @@ def score(encoder: Embedder, split: Split, classifier: str) -> float:
     return 100 * float(right(embed_split(encoder, split), classifier).mean())
 
 
-def average_precision(vectors: Split) -> NDArray[np.float64]:
+def average_precision(vectors: Split) -> Float64s:
     """Average precision of every test clip as a query for the other test clips of its class, ranked by cosine similarity.
 
     Vectors are standardised with mean and standard deviation of the training clips first.

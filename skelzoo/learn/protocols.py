@@ -11,10 +11,11 @@ import numpy as np
 
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.learn.benchmarks import Benchmark, Bools, ClipSplit, draw_labels
+from skelzoo.learn.benchmarks import Benchmark, ClipSplit, draw_labels
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.probe import CLASSIFIERS, Embedder, Split, average_precision, check_classifiers, embed_split, prepare_split, right
 from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, SHORTEST, SIDE, is_drawn, labelled, mirrored_classes, vectors_of_copies
+from skelzoo.skeleton.arrays import Bools
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.prepare import prepare_batch

@@ -9,13 +9,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skelzoo.errors import TrainingError
+from skelzoo.skeleton.arrays import Bools, Int64s
 from skelzoo.skeleton.clip import Clip, FloatArray, label_of
 from skelzoo.skeleton.doubts import noted_doubts
-
-Ints = NDArray[np.int64]
 
 NUMBER = r"-?\d+(\.\d+)?"
 """A class name that is one."""
@@ -34,7 +32,7 @@ def one_per_clip(values: Any, what: str) -> list[Any]:
     return list(values)
 
 
-def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None, known: Sequence[str] | None = None) -> tuple[tuple[str, ...], Ints]:
+def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None, known: Sequence[str] | None = None) -> tuple[tuple[str, ...], Int64s]:
     """Class names in alphabetical order, or that of numbers where all are, and the class of each clip as an index into them, (clips,).
 
     Args:
@@ -65,7 +63,7 @@ def class_ids(clips: Sequence[Clip], labels: Sequence[str] | None = None, known:
     return ordered, np.array([index[str(name)] for name in found], np.int64)
 
 
-def known_ids(clips: Sequence[Clip], names: Sequence[str]) -> Ints:
+def known_ids(clips: Sequence[Clip], names: Sequence[str]) -> Int64s:
     """The class of each clip as an index into ``names``, (clips,).
 
     Raises:
@@ -78,7 +76,7 @@ def known_ids(clips: Sequence[Clip], names: Sequence[str]) -> Ints:
     return np.array([index[str(c.label)] for c in clips], np.int64)
 
 
-def same_clips(prepared: FloatArray, truth: Ints) -> Ints:
+def same_clips(prepared: FloatArray, truth: Int64s) -> Int64s:
     """Which clips are copies: for each the number of the first one with the same joints and class, (clips,).
 
     Args:
@@ -91,7 +89,7 @@ def same_clips(prepared: FloatArray, truth: Ints) -> Ints:
     )
 
 
-def warn_of_leaks(clips: Sequence[Clip], same: Ints, parts: Sequence[Any], grouped: bool, stacklevel: int) -> None:
+def warn_of_leaks(clips: Sequence[Clip], same: Int64s, parts: Sequence[Any], grouped: bool, stacklevel: int) -> None:
     """Warn where clips that a part is judged by are known from another part: as copies, or as windows of one recording.
 
     Args:
@@ -136,7 +134,7 @@ def in_several(keys: Sequence[Hashable], parts: Sequence[Any]) -> list[int]:
     return [i for i, key in enumerate(keys) if len(there[key]) > 1]
 
 
-def hold_out(truth: Ints, names: Sequence[str], clips: Sequence[str], share: float, seed: int, same: Ints | None = None) -> NDArray[np.bool_]:
+def hold_out(truth: Int64s, names: Sequence[str], clips: Sequence[str], share: float, seed: int, same: Int64s | None = None) -> Bools:
     """Hold out a share of every class, at least one clip and never all of them; 0 holds out none: (clips,) bool.
 
     Args:
@@ -166,7 +164,7 @@ def hold_out(truth: Ints, names: Sequence[str], clips: Sequence[str], share: flo
     return out
 
 
-def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int, names: Sequence[str] | None = None) -> NDArray[np.bool_]:
+def hold_out_groups(truth: Int64s, groups: Sequence[str], share: float, seed: int, names: Sequence[str] | None = None) -> Bools:
     """Hold out whole groups, such as persons: (clips,) bool.
 
     Drawn one after the other, a group is taken if that brings the clips held out nearer to the share and every class keeps a clip;
@@ -187,7 +185,7 @@ def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int,
         return hold_out(truth, names or [str(i) for i in range(int(truth.max()) + 1)], of_clip.tolist(), share, seed, first[unit])
     wanted, out = share * len(truth), np.zeros(len(truth), bool)
 
-    def learnable(held: NDArray[np.bool_]) -> bool:
+    def learnable(held: Bools) -> bool:
         return set(truth[~held]) == set(truth)
 
     drawn = [of_clip == group for group in np.random.default_rng(seed).permutation(known)] if share else []
@@ -207,7 +205,7 @@ def hold_out_groups(truth: Ints, groups: Sequence[str], share: float, seed: int,
     return out
 
 
-def fold_numbers(truth: Ints, folds: int | str, groups: Sequence[str] | None, same: Ints, seed: int) -> Ints:
+def fold_numbers(truth: Int64s, folds: int | str, groups: Sequence[str] | None, same: Int64s, seed: int) -> Int64s:
     """Deal clips out to folds of nearly equal size, in each as many of a class as can be: (clips,), from 0.
 
     Args:

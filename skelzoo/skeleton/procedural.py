@@ -12,15 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError
+from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.kinematics import euler
 from skelzoo.skeleton.layouts import get_layout
 
-Floats = NDArray[np.float64]
-Number = Floats | float
+Number = Float64s | float
 
 LAYOUT = "kinect20"
 
@@ -65,10 +64,10 @@ class _Pose:
     Joints without a turn go on straight. ``ankles`` are where each foot must be and ``feet`` how it lies in the world.
     """
 
-    root: Floats
-    turns: Mapping[str, Floats]
-    ankles: Mapping[str, Floats]
-    feet: Mapping[str, Floats]
+    root: Float64s
+    turns: Mapping[str, Float64s]
+    ankles: Mapping[str, Float64s]
+    feet: Mapping[str, Float64s]
     toe_out: float = 0.0
 
 
@@ -99,12 +98,12 @@ def make(name: str, frames: int = 90, fps: float = 30.0, seed: int = 0, noise: f
     return Clip(joints + noise * rng.standard_normal(joints.shape), LAYOUT, fps=fps, label=name, name=f"{name}-{seed}")
 
 
-def motions() -> dict[str, Callable[[Floats, Style], Floats]]:
+def motions() -> dict[str, Callable[[Float64s, Style], Float64s]]:
     """Motions by name: functions of time (T,) in seconds and a Style, giving joints (T, 20, 3) in metres."""
     return {"walk": walk, "squat": squat, "wave": wave, "kick": kick}
 
 
-def walk(t: Floats, style: Style) -> Floats:
+def walk(t: Float64s, style: Style) -> Float64s:
     """Walking along +z at about 1.15 m/s, arms against legs, knees bent in swing, the foot rolling from heel to toe."""
     stride, p = 1.25 * style.amplitude, t * style.speed / 1.1 + style.phase
     wide = np.zeros_like(t)
@@ -121,7 +120,7 @@ def walk(t: Floats, style: Style) -> Floats:
     return _forward(_Pose(root, turns, ankles, {"Right": _turn("x", right[2]), "Left": _turn("x", left[2])}, toe_out=6))
 
 
-def squat(t: Floats, style: Style) -> Floats:
+def squat(t: Float64s, style: Style) -> Float64s:
     """Squats with planted feet: hips down and back, trunk leaning forward, arms raised to the front, about 2.6 s each."""
     down = 0.5 - 0.5 * np.cos(2 * np.pi * t * style.speed / 2.6)
     depth = style.amplitude * down
@@ -135,7 +134,7 @@ def squat(t: Floats, style: Style) -> Floats:
     return _forward(_Pose(root, turns, _stand(t, 0.15), _flat(t), toe_out=18))
 
 
-def wave(t: Floats, style: Style) -> Floats:
+def wave(t: Float64s, style: Style) -> Float64s:
     """Standing, the right hand raised above the shoulder within a second and the forearm swung from side to side."""
     up = _keyed(t * style.speed, (0.15, 0.95), (0.0, 1.0))
     swing = 26 * style.amplitude * up**2 * np.sin(2 * np.pi * 1.9 * style.speed * t)
@@ -150,7 +149,7 @@ def wave(t: Floats, style: Style) -> Floats:
     return _forward(_Pose(root, turns, _stand(t, 0.11), _flat(t), toe_out=8))
 
 
-def kick(t: Floats, style: Style) -> Floats:
+def kick(t: Float64s, style: Style) -> Float64s:
     """From standing a kick to the front with the right leg: wind up, strike, back to the floor, about 2.2 s each; the arms balance."""
     u = (t * style.speed) % 2.2
     lift = _keyed(u, (0.25, 0.55, 1.5, 1.85), (0, 1, 1, 0))
@@ -174,7 +173,7 @@ def kick(t: Floats, style: Style) -> Floats:
     return _forward(_Pose(root, turns, ankles, feet, toe_out=6))
 
 
-def _foot_cycle(p: Floats, stride: float) -> tuple[Floats, Floats, Floats]:
+def _foot_cycle(p: Float64s, stride: float) -> tuple[Float64s, Float64s, Float64s]:
     """One foot in walking, p counting its landings: ankle z and y, and pitch in degrees (heel up is positive)."""
     landing = np.floor(p)
     u, lift_off = p - landing, 0.62
@@ -190,11 +189,11 @@ def _foot_cycle(p: Floats, stride: float) -> tuple[Floats, Floats, Floats]:
     return (landing + 0.26) * stride + np.where(stance, z, swing_z), np.where(stance, y, swing_y), pitch
 
 
-def _foot_pitch(u: Floats) -> Floats:
+def _foot_pitch(u: Float64s) -> Float64s:
     return _keyed(u, (0.0, 0.12, 0.36, 0.66, 0.86, 1.0), (-16, 0, 0, 56, -4, -16))
 
 
-def _rolling(pitch: Floats) -> tuple[Floats, Floats]:
+def _rolling(pitch: Float64s) -> tuple[Float64s, Float64s]:
     """Ankle z and y of a foot that rolls over its planted heel (pitch below 0) or its planted ball, from where it lies flat."""
     z, y = np.zeros_like(pitch), np.full_like(pitch, ANKLE_HEIGHT)
     for (_, py, pz), touching in ((HEEL, pitch < 0), (RIG["LeftFoot"], pitch > 0)):
@@ -203,21 +202,21 @@ def _rolling(pitch: Floats) -> tuple[Floats, Floats]:
     return z, y
 
 
-def _stand(t: Floats, half_width: float) -> dict[str, Floats]:
+def _stand(t: Float64s, half_width: float) -> dict[str, Float64s]:
     """Ankles of planted feet."""
     return {side: np.tile([x, ANKLE_HEIGHT, 0.0], (len(t), 1)) for side, x in (("Left", half_width), ("Right", -half_width))}
 
 
-def _flat(t: Floats) -> dict[str, Floats]:
+def _flat(t: Float64s) -> dict[str, Float64s]:
     return {side: _turn("x", 0 * t) for side in ("Left", "Right")}
 
 
-def _arm(side: str, forward: Number, out: Number) -> Floats:
+def _arm(side: str, forward: Number, out: Number) -> Float64s:
     """Turn of the upper arm: raised to the front and held away from the body, degrees."""
     return _turn("z", out if side == "Left" else -np.asarray(out)) @ _turn("x", -np.asarray(forward))
 
 
-def _forward(pose: _Pose) -> Floats:
+def _forward(pose: _Pose) -> Float64s:
     """Forward kinematics: (T, 20, 3). Legs are bent so that the ankles are where the pose wants them."""
     layout = get_layout(LAYOUT)
     turns = dict(pose.turns)
@@ -235,7 +234,7 @@ def _forward(pose: _Pose) -> Floats:
     return np.stack(places, 1)
 
 
-def _bend_leg(way: Floats, toe_out: float) -> tuple[Floats, Floats]:
+def _bend_leg(way: Float64s, toe_out: float) -> tuple[Float64s, Float64s]:
     """Turns of thigh and shank that bring the ankle ``way`` (T, 3) from the hip, both in the pelvis' frame, knee to the front."""
     outward = _turn("y", np.full(len(way), toe_out))
     x, y, z = np.einsum("tji,tj->ti", outward, way).T
@@ -247,19 +246,19 @@ def _bend_leg(way: Floats, toe_out: float) -> tuple[Floats, Floats]:
     return outward @ _turn("z", aside) @ _turn("x", -(ahead + at_hip)), _turn("x", 180 - at_knee)
 
 
-def _turn(axis: str, degrees: Number) -> Floats:
+def _turn(axis: str, degrees: Number) -> Float64s:
     """Rotation matrices (T, 3, 3) about a world axis, right-handed."""
     return euler(np.atleast_1d(np.asarray(degrees, float))[:, None], axis)
 
 
-def _hermite(s: Floats, start: Number, end: Number, start_speed: Number, end_speed: Number) -> Floats:
+def _hermite(s: Float64s, start: Number, end: Number, start_speed: Number, end_speed: Number) -> Float64s:
     """Cubic from start to end for s in 0 to 1."""
     return np.asarray(
         (2 * s**3 - 3 * s**2 + 1) * start + (s**3 - 2 * s**2 + s) * start_speed + (3 * s**2 - 2 * s**3) * end + (s**3 - s**2) * end_speed, dtype=float
     )
 
 
-def _keyed(t: Floats, times: Sequence[float], values: Sequence[float]) -> Floats:
+def _keyed(t: Float64s, times: Sequence[float], values: Sequence[float]) -> Float64s:
     """Smooth curve through values at times: cubic, without overshoot, level before the first and after the last."""
     x, v = np.asarray(times, float), np.asarray(values, float)
     slope = np.diff(v) / np.diff(x)

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from skelzoo.errors import DoubtWarning, ReadError
+from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text, whole_number
+from skelzoo.skeleton.io.files import PathLike, build_clip, numbers, read_text, whole_number
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.kinematics import UNITS, euler, find_unit
 from skelzoo.skeleton.layouts import get_layout
@@ -34,9 +35,9 @@ class Bone:
     """One bone: a unit ``direction``, ``length`` in file units, its ``axis`` angles with their order, and what can turn."""
 
     name: str
-    direction: Floats = field(default_factory=lambda: np.zeros(3))
+    direction: Float64s = field(default_factory=lambda: np.zeros(3))
     length: float = 0.0
-    axis: Floats = field(default_factory=lambda: np.zeros(3))
+    axis: Float64s = field(default_factory=lambda: np.zeros(3))
     axis_order: str = "xyz"
     dof: tuple[str, ...] = ()
 
@@ -49,7 +50,7 @@ class Asf:
     parent: dict[str, str]
     length_unit: float
     radians: bool
-    root_position: Floats
+    root_position: Float64s
 
 
 def sniff_asf(head: bytes) -> bool:
@@ -239,7 +240,7 @@ def _hierarchy(rows: list[list[str]], bones: dict[str, Bone], path: PathLike) ->
     return parent
 
 
-def _motion(text: str, asf: Asf, path: Path) -> dict[str, Floats]:
+def _motion(text: str, asf: Asf, path: Path) -> dict[str, Float64s]:
     """Bone -> (T, degrees of freedom), angles in degrees."""
     expected = {name: len(bone.dof) for name, bone in asf.bones.items() if bone.dof}
     tokens: dict[str, list[str]] = {name: [] for name in expected}
@@ -269,7 +270,7 @@ def _motion(text: str, asf: Asf, path: Path) -> dict[str, Floats]:
     if frames == 0:
         raise ReadError(path, "holds no frames, so it is no AMC motion or cut off", "Check that this is the right file.")
     _check_frame(tokens, expected, frames, path)
-    motion: dict[str, Floats] = {name: numbers(values, path, f"motion of {name!r}").reshape(frames, -1) for name, values in tokens.items()}
+    motion: dict[str, Float64s] = {name: numbers(values, path, f"motion of {name!r}").reshape(frames, -1) for name, values in tokens.items()}
     if radians:
         for name, values in motion.items():
             turns = [k for k, d in enumerate(asf.bones[name].dof) if d[0] == "r"]
@@ -283,11 +284,11 @@ def _check_frame(tokens: dict[str, list[str]], expected: dict[str, int], frames:
         raise ReadError(path, f"the {frames}. frame does not give bone {wrong!r} exactly once", _AGAIN)
 
 
-def _positions(asf: Asf, motion: dict[str, Floats]) -> dict[str, Floats]:
+def _positions(asf: Asf, motion: dict[str, Float64s]) -> dict[str, Float64s]:
     """Bone -> (T, 3) place of its end, in file units."""
     root = dict(zip(asf.bones["root"].dof, motion["root"].T, strict=True))
     ends = {"root": asf.root_position + np.stack([root["tx"], root["ty"], root["tz"]], axis=1)}
-    world: dict[str, Floats] = {}
+    world: dict[str, Float64s] = {}
     still = np.zeros((len(ends["root"]), 0))
     for name, bone in asf.bones.items():
         turns = [k for k, d in enumerate(bone.dof) if d[0] == "r"]

@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from skelzoo.errors import LayoutError, ReadError
+from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.bvh_rigs import KnownRig, are_apart, find_rig, frames_at_rest, label_from_name, repair_cmu
-from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text, whole_number
+from skelzoo.skeleton.io.files import PathLike, build_clip, numbers, read_text, whole_number
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm, turned
 from skelzoo.skeleton.io.kinematics import UNITS, distance_along, euler, find_unit, forward, is_usual, longest_path, path_to_root
 from skelzoo.skeleton.io.rig_names import body_points, guess_layout
@@ -60,9 +61,9 @@ class Bvh:
 
     names: tuple[str, ...]
     parents: tuple[int, ...]
-    offsets: Floats
+    offsets: Float64s
     channels: tuple[tuple[str, ...], ...]
-    motion: Floats
+    motion: Float64s
     frame_time: float
 
     @property
@@ -137,7 +138,7 @@ def _own_layout(bvh: Bvh, keep: list[int], lengths: list[float], path: Path) -> 
         raise ReadError(path, f"its joints cannot be used: {error}", "Give every joint a name of its own.") from None
 
 
-def _t_pose(bvh: Bvh, positions: Floats, rig: KnownRig | None) -> tuple[int, bool]:
+def _t_pose(bvh: Bvh, positions: Float64s, rig: KnownRig | None) -> tuple[int, bool]:
     """How many frames of a T-pose before the motion are left out, and whether such frames are kept from which the pose goes farther than between any others."""
     turns = [k for k, c in enumerate(c for channels in bvh.channels for c in channels) if c.endswith("rotation")]
     angles = bvh.motion[:, turns[sum(c.endswith("rotation") for c in bvh.channels[0]) :]]
@@ -178,12 +179,12 @@ class _Hierarchy:
         self.path = path
         self.names: list[str] = []
         self.parents: list[int] = []
-        self.offsets: list[Floats | None] = []
+        self.offsets: list[Float64s | None] = []
         self.channels: list[tuple[str, ...]] = []
         self.stack: list[int] = []
         self.opened = 0  # joints whose { has been met
 
-    def parse(self, header: str) -> tuple[list[str], list[int], list[Floats], list[tuple[str, ...]]]:
+    def parse(self, header: str) -> tuple[list[str], list[int], list[Float64s], list[tuple[str, ...]]]:
         body = header.lstrip("\ufeff \t\r\n").removeprefix(header.split(maxsplit=1)[0].lstrip("\ufeff"))
         for line in body.replace("{", "\n{\n").replace("}", "\n}\n").splitlines():
             if words := line.split():
@@ -253,7 +254,7 @@ class _Hierarchy:
         return ReadError(self.path, problem, f"The header is damaged. {_AGAIN}.")
 
 
-def _motion(text: str, count: int, path: PathLike) -> tuple[float, Floats]:
+def _motion(text: str, count: int, path: PathLike) -> tuple[float, Float64s]:
     """Frame time in seconds and the (T, count) channel values of the MOTION section."""
     lines = [line for line in text.splitlines() if line.strip()]
     head = [re.fullmatch(r"\s*(Frames|Frame\s*Time)\s*:\s*(\S+)\s*", line, re.IGNORECASE) for line in lines[:2]]
@@ -280,14 +281,14 @@ def _motion(text: str, count: int, path: PathLike) -> tuple[float, Floats]:
     return frame_time, values.reshape(promised, count)
 
 
-def _local(bvh: Bvh, offsets: Floats) -> tuple[Floats, Floats]:
+def _local(bvh: Bvh, offsets: Float64s) -> tuple[Float64s, Float64s]:
     """(T, V, 3) places and (T, V, 3, 3) rotations of all joints in their parents' frames, with ``offsets`` (V, 3) for the file's own."""
     frames, joints = len(bvh.motion), len(bvh.names)
     local = np.broadcast_to(offsets, (frames, joints, 3)).copy()
     rotations = np.broadcast_to(np.eye(3), (frames, joints, 3, 3)).copy()
     starts = np.cumsum([0, *map(len, bvh.channels)])
     by_order: dict[str, list[tuple[int, list[int]]]] = {}
-    moved: dict[int, dict[int, Floats]] = {}
+    moved: dict[int, dict[int, Float64s]] = {}
     for v, channels in enumerate(bvh.channels):
         turns = [starts[v] + k for k, c in enumerate(channels) if c.endswith("rotation")]
         by_order.setdefault("".join(c[0] for c in channels if c.endswith("rotation")), []).append((v, turns))
@@ -305,7 +306,7 @@ def _local(bvh: Bvh, offsets: Floats) -> tuple[Floats, Floats]:
     return local, rotations
 
 
-def _positions_replace_offsets(moved: dict[int, dict[int, Floats]], bvh: Bvh) -> dict[int, bool]:
+def _positions_replace_offsets(moved: dict[int, dict[int, Float64s]], bvh: Bvh) -> dict[int, bool]:
     """Per joint with position channels whether these replace its OFFSET; the rule is at the top of the file."""
     along = {v: float(np.median(sum(values * bvh.offsets[v, axis] for axis, values in places.items()))) for v, places in moved.items()}
     squared = {v: float(sum(bvh.offsets[v, axis] ** 2 for axis in places)) for v, places in moved.items()}
@@ -316,7 +317,7 @@ def _positions_replace_offsets(moved: dict[int, dict[int, Floats]], bvh: Bvh) ->
     return {v: 2 * sum(replaces[u] for u in voters) > len(voters) for v in moved} if voters else replaces
 
 
-def _height(bvh: Bvh, local: Floats) -> tuple[float, list[float]]:
+def _height(bvh: Bvh, local: Float64s) -> tuple[float, list[float]]:
     """Body height in the file's unit, whatever the pose, and the bone lengths.
 
     1.15 times the way along the bones from the head to the farther ankle when the names tell both; of a body without

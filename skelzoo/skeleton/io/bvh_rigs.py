@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from skelzoo.skeleton.io.files import Floats
+from skelzoo.skeleton.arrays import Bools, Float64s
 from skelzoo.skeleton.io.kinematics import CMU_INCHES
 from skelzoo.skeleton.layouts import get_layout
 
@@ -65,7 +64,7 @@ def find_rig(names: Sequence[str]) -> KnownRig | None:
     return next((rig for rig in known_rigs() if have.issuperset(rig.joints) and have.issuperset(rig.marks)), None)
 
 
-def repair_cmu(names: Sequence[str], offsets: Floats) -> Floats:
+def repair_cmu(names: Sequence[str], offsets: Float64s) -> Float64s:
     """Put back the bones that the BVH conversion of the CMU data lost.
 
     That conversion writes a zero OFFSET for every child of a branching bone, and so loses the thorax and the wrist
@@ -95,12 +94,12 @@ def repair_cmu(names: Sequence[str], offsets: Floats) -> Floats:
     return fixed
 
 
-def are_apart(angles: Floats, pose: Floats) -> NDArray[np.bool_]:
+def are_apart(angles: Float64s, pose: Float64s) -> Bools:
     """Per frame of angles (T, K) in degrees whether any is another than in a pose (K,) or poses (T, K)."""
     return np.asarray((np.abs(angles - pose) >= WHOLE).any(axis=1))
 
 
-def frames_at_rest(rotations: Floats) -> int:
+def frames_at_rest(rotations: Float64s) -> int:
     """How many frames stand in a T-pose before the motion, as the CMU conversion and many exports put one there.
 
     Args:

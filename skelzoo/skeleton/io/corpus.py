@@ -48,13 +48,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, ReadError
+from skelzoo.skeleton.arrays import Float64s, Int32s
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io.files import PathLike, load_npz
 from skelzoo.skeleton.layouts import Layout, find_layout
 from skelzoo.skeleton.points import is_present
 from skelzoo.skeleton.writing import whole_file
-
-Ints = NDArray[np.int32]
 
 MARK = "joints_delta"
 """The key that tells a corpus from other ``.npz`` files."""
@@ -104,12 +103,12 @@ class Corpus:
     name: str
     layout: Layout
     clips: tuple[Clip, ...]
-    label: Ints
+    label: Int32s
     label_names: tuple[str, ...]
     clip_names: tuple[str, ...]
-    subject: Ints
-    split: Ints
-    view: Ints
+    subject: Int32s
+    split: Int32s
+    view: Int32s
     flags: NDArray[np.uint8]
     max_step: NDArray[np.float32]
     extra: Mapping[str, NDArray[Any]]
@@ -188,7 +187,7 @@ def _read_too(arrays: Mapping[str, NDArray[Any]]) -> list[str]:
     return [key for key in OPTIONAL if key in arrays and (many if key == "persons" else flat)]
 
 
-def _ints(arrays: Mapping[str, NDArray[Any]], key: str, count: int) -> Ints:
+def _ints(arrays: Mapping[str, NDArray[Any]], key: str, count: int) -> Int32s:
     return arrays[key].astype(np.int32) if key in arrays else np.full(count, -1, np.int32)
 
 
@@ -287,7 +286,7 @@ def _joint_arrays(corpus: Corpus, origins: NDArray[np.float32], fine: bool) -> d
     return found
 
 
-def _parts(points: FloatArray, parts: int) -> NDArray[np.float64]:
+def _parts(points: FloatArray, parts: int) -> Float64s:
     """Metres as whole numbers of an odd part of a millimetre.
 
     What is nearest to a millimetre stays nearest to the same one, so that ``joints_hash`` knows a clip in whatever file it is.

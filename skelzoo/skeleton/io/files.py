@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, ReadError
+from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.layouts import Layout
 from skelzoo.skeleton.prepare import fill_missing
 
 PathLike = str | os.PathLike[str]
-Floats = NDArray[np.float64]
 
 GZIP_MAGIC = b"\x1f\x8b"
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -117,7 +117,7 @@ def load_json(path: PathLike) -> Any:
         raise ReadError(path, f"is no complete JSON ({str(error)[:120]})", "The file is cut off or damaged; copy or download it again.") from None
 
 
-def numbers(tokens: Sequence[str], path: PathLike, what: str) -> Floats:
+def numbers(tokens: Sequence[str], path: PathLike, what: str) -> Float64s:
     """Texts as a flat float64 array.
 
     Args:

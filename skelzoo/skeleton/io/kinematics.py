@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skelzoo.skeleton.io.files import Floats
+from skelzoo.skeleton.arrays import Float64s
 
 CMU_INCHES = 0.0254 / 0.45
 """Metres per unit of CMU and HDM05 files: inches, divided by the `length 0.45` of their ASF headers."""
@@ -24,7 +24,7 @@ USUAL = (1.4, 2.1)
 """How tall bodies are whose files have inches or CMU units, metres; those of others are rather in decimetres, or of children in other units."""
 
 
-def euler(degrees: Floats, axes: str) -> Floats:
+def euler(degrees: Float64s, axes: str) -> Float64s:
     """Rotation matrices of intrinsic Euler angles.
 
     Args:
@@ -46,7 +46,7 @@ def euler(degrees: Floats, axes: str) -> Floats:
     return result
 
 
-def forward(parents: Sequence[int], rotations: Floats, offsets: Floats) -> Floats:
+def forward(parents: Sequence[int], rotations: Float64s, offsets: Float64s) -> Float64s:
     """Positions of the joints of a tree.
 
     Args:

@@ -27,8 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import DoubtWarning, LayoutError, ReadError
+from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.files import LARGEST, UTF16_MARKS, Floats, PathLike, build_clip, read_text
+from skelzoo.skeleton.io.files import LARGEST, UTF16_MARKS, PathLike, build_clip, read_text
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.joint_names import known_layout, known_part, layout_from_names, numbered
 from skelzoo.skeleton.io.table_columns import AXES, Columns, columns_of, joints_of, kinds_of, unique
@@ -56,10 +57,10 @@ class _Table:
         notes: what was decided of it, for people.
     """
 
-    keypoints: Floats
+    keypoints: Float64s
     layout: Layout
     fps: float | None
-    scores: Floats | None
+    scores: Float64s | None
     lost: str
     notes: tuple[str, ...]
 
@@ -264,7 +265,7 @@ class _Body:
                 problem = f"its column {self.header[column]!r} tells {len(videos)} recordings, such as {videos[0][:40]!r} and {videos[1][:40]!r}"
                 raise ReadError(self.path, problem, "Save each of them to a file of its own.")
 
-    def _times(self) -> Floats | None:
+    def _times(self) -> Float64s | None:
         """The time of each row in the table's unit, NaN where empty; None where they are neither numbers nor times of day or dates."""
         texts = self.texts("time")
         if any(math.isfinite(self._number(text)) for text in texts):
@@ -306,7 +307,7 @@ class _Body:
         line, cells = self.rows[row]
         return ReadError(self.path, f"line {line}, column {self.header[column] or column + 1!r}: {cells[column].strip()[:40]!r} is not a usable {what}", how)
 
-    def numbers(self, column: int, largest: float = LARGEST, empty: bool = True) -> Floats:
+    def numbers(self, column: int, largest: float = LARGEST, empty: bool = True) -> Float64s:
         """The cells of a column as numbers, NaN where empty."""
         values = np.full(len(self.rows), np.nan)
         for n, (_, row) in enumerate(self.rows):
@@ -318,7 +319,7 @@ class _Body:
                 raise self._unusable(n, column, "number", "Correct it, or leave the cell empty where a joint was not found." if empty else "Correct it.")
         return values
 
-    def wide(self, joints: Sequence[str], axes: str) -> Floats:
+    def wide(self, joints: Sequence[str], axes: str) -> Float64s:
         """(persons, frames, joints, axes and score), NaN where empty."""
         named = unique(person for person, _ in self.columns.joints)
         if len(named) > 1 and len(self.people) > 1:
@@ -333,7 +334,7 @@ class _Body:
                     places[who, self.frame, at[joint], k] = self.numbers(row[what])
         return places
 
-    def long(self, joints: Sequence[str], axes: str) -> Floats:
+    def long(self, joints: Sequence[str], axes: str) -> Float64s:
         """Likewise of a table with a row per joint."""
         at = {joint: v for v, joint in enumerate(joints)}
         joint = [at[name] for name in self.texts("joint")]
@@ -356,7 +357,7 @@ class _Body:
         if len(first) < len(self.rows):
             self.notes.append(f"left out rows that repeat the joints of another of their {self.key}: {len(self.rows) - len(first)}")
 
-    def lost(self, keypoints: Floats, joints: Sequence[str], axes: str) -> str:
+    def lost(self, keypoints: Float64s, joints: Sequence[str], axes: str) -> str:
         """The first empty cell of somebody who is there, for messages."""
         empty = np.isnan(keypoints)
         found = np.argwhere(empty & ~empty.all((-1, -2), keepdims=True))

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.skeleton.io.files import Floats, check_video
+from skelzoo.skeleton.arrays import Float64s, Int64s
+from skelzoo.skeleton.io.files import check_video
 from skelzoo.skeleton.io.table_columns import TIME_UNITS
 
 RATES = (5.0, 500.0)
@@ -40,7 +41,7 @@ _CLOCK = re.compile(
 )
 
 
-def clocks(texts: Sequence[str]) -> Floats:
+def clocks(texts: Sequence[str]) -> Float64s:
     """Texts such as 9:59:59.500, 2024-03-02T09:59:59.5+01:00, 0 days 00:00:00.033 and 1:02.5 (minutes, seconds) in seconds, NaN for others.
 
     Times of day without a date are in the order of the texts: those after midnight are a day later.
@@ -65,19 +66,19 @@ def _seconds(match: re.Match[str]) -> float:
     return DAY * days + 60 * minutes + float(match["second"].replace(",", "."))
 
 
-def _past_midnight(seconds: Floats) -> Floats:
+def _past_midnight(seconds: Float64s) -> Float64s:
     """Times of day in the order of their rows, those after midnight a day later."""
     steps = np.diff(seconds, prepend=seconds[:1])
     return np.asarray(seconds + DAY * np.cumsum(np.where(steps < -DAY / 2, 1, np.where(steps > DAY / 2, -1, 0))), np.float64)
 
 
-def by_coming(texts: Sequence[str]) -> Floats:
+def by_coming(texts: Sequence[str]) -> Float64s:
     """Texts numbered as they first appear."""
     number = {text: float(i) for i, text in enumerate(dict.fromkeys(texts))}
     return np.array([number[text] for text in texts])
 
 
-def by_number(keys: Floats, path: Path) -> NDArray[np.intp]:
+def by_number(keys: Float64s, path: Path) -> NDArray[np.intp]:
     """The place of every row by the number of its frame, the first at 0; every fifth frame of a video is a video of its own.
 
     Raises:
@@ -92,7 +93,7 @@ def by_number(keys: Floats, path: Path) -> NDArray[np.intp]:
     return np.array([offset // step for offset in offsets], np.intp)
 
 
-def by_time(keys: Floats, what: str, path: Path) -> NDArray[np.intp]:
+def by_time(keys: Float64s, what: str, path: Path) -> NDArray[np.intp]:
     """The place of every row by its time, in steps of the recording. From one frame to the next, so that a rate that is not quite even moves none.
 
     Args:
@@ -111,14 +112,14 @@ def by_time(keys: Floats, what: str, path: Path) -> NDArray[np.intp]:
     return np.asarray(places, np.intp)[row]
 
 
-def _units(steps: Floats) -> NDArray[np.int64] | None:
+def _units(steps: Float64s) -> Int64s | None:
     """Steps in the smallest of them, where that is also the usual one and all are whole multiples, as where times are rounded to it."""
     units = steps / steps.min()
     whole = np.rint(units)
     return whole.astype(np.int64) if np.median(whole) == 1 and np.abs(units - whole).max() < 0.01 and whole.max() < 1e9 else None
 
 
-def _rounded_frames(steps: Floats) -> NDArray[np.int64] | None:
+def _rounded_frames(steps: Float64s) -> Int64s | None:
     """The frames that each step takes where the times of an even rate are rounded to nearly its step; None where they are not.
 
     At 90 fps, times in hundredths of a second are one unit apart, and every ninth two, in a rhythm that frames lost by chance have not.
@@ -135,7 +136,7 @@ def _rounded_frames(steps: Floats) -> NDArray[np.int64] | None:
     return None
 
 
-def _on_grid(units: NDArray[np.int64], rate: int) -> NDArray[np.int64] | None:
+def _on_grid(units: Int64s, rate: int) -> Int64s | None:
     """The frames that each step takes if there are ``rate`` in 100 units and the times are rounded to units; None where they do not fit."""
     phases = np.concatenate([[0], np.cumsum(units)]) * rate
     # Whole periods of the rhythm, and not so many that a clock that is a little fast or slow leaves it.
@@ -155,12 +156,12 @@ def _on_grid(units: NDArray[np.int64], rate: int) -> NDArray[np.int64] | None:
     return frames
 
 
-def _step(steps: Floats) -> float:
+def _step(steps: Float64s) -> float:
     """The time from a frame to the next, by the steps that are no gaps."""
     return float(steps[steps < 1.5 * np.median(steps)].mean())
 
 
-def rate(times: Floats, places: NDArray[np.intp], unit: float) -> float | None:
+def rate(times: Float64s, places: NDArray[np.intp], unit: float) -> float | None:
     """Frames per second by the times of frames at these places.
 
     Args:

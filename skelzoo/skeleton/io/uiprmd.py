@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from skelzoo.errors import ReadError
+from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.files import Floats, PathLike, build_clip, numbers, read_text
+from skelzoo.skeleton.io.files import PathLike, build_clip, numbers, read_text
 from skelzoo.skeleton.io.kinematics import euler, forward
 from skelzoo.skeleton.layouts import get_layout
 
@@ -99,7 +100,7 @@ def read(path: PathLike) -> list[Clip]:
     return [build_clip(positions[None], layout, fps=FPS, label=label, name=name)]
 
 
-def _table(path: Path) -> Floats:
+def _table(path: Path) -> Float64s:
     rows = [line.replace(",", " ").split() for line in read_text(path).splitlines() if line.strip(" \t,\r")]
     if not rows:
         raise ReadError(path, "holds no frames", "Copy or download the file again.")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from skelzoo.skeleton.io.files import Floats
+from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.io.kinematics import forward
 from skelzoo.skeleton.io.rig_names import body_points
 
@@ -28,7 +28,7 @@ LEAVES = 0.3
 """Body heights that it moves along the other axis to tell it alone; of the 288 clips of HDM05 2, hops, do so along y while it is steadier along x or z."""
 
 
-def up_axis(names: Sequence[str], parents: Sequence[int], offsets: Floats, positions: Floats) -> tuple[str, bool] | None:
+def up_axis(names: Sequence[str], parents: Sequence[int], offsets: Float64s, positions: Float64s) -> tuple[str, bool] | None:
     """The axis that points up, ``"y"`` or ``"z"``, and whether that is sure; None where the rest pose does not stand along z, or is no body's.
 
     Args:
@@ -54,25 +54,25 @@ def up_axis(names: Sequence[str], parents: Sequence[int], offsets: Floats, posit
     return floor or ("y" if stands["y"] > stands["z"] else "z"), False
 
 
-def _spines(places: Floats, found: Mapping[str, int]) -> Floats:
+def _spines(places: Float64s, found: Mapping[str, int]) -> Float64s:
     """(T, 3) from the ankles to the head."""
     return np.asarray(places[:, found["head"]] - 0.5 * (places[:, found["left_ankle"]] + places[:, found["right_ankle"]]))
 
 
-def _along(axis: str, spines: Floats) -> float:
+def _along(axis: str, spines: Float64s) -> float:
     """The share of spines (T, 3) that stand along an axis."""
     k = "xyz".index(axis)
     return float((spines[:, k] > 2 * np.abs(np.delete(spines, k, axis=1)).max(axis=1)).mean())
 
 
-def _arms_up(rest: Floats, found: Mapping[str, int]) -> bool:
+def _arms_up(rest: Float64s, found: Mapping[str, int]) -> bool:
     """Whether a wrist rests above its shoulder by half an arm, as where each bone is drawn along an axis of its own, and no body is."""
     sides = [(found.get(f"{side}_shoulder"), found.get(f"{side}_wrist")) for side in ("left", "right")]
     arms = [rest[wrist] - rest[shoulder] for shoulder, wrist in sides if shoulder is not None and wrist is not None]
     return any(arm[2] > 0.5 * np.linalg.norm(arm) for arm in arms)
 
 
-def _moves(positions: Floats, found: Mapping[str, int], size: float) -> list[dict[str, float]]:
+def _moves(positions: Float64s, found: Mapping[str, int], size: float) -> list[dict[str, float]]:
     """How far the lowest joint of each frame goes along y and along z, but for a few frames, and how far the highest; in body heights."""
     body = positions[:, [v for point, v in found.items() if point != "hip_center"]] / size  # a root on the floor may be called so
     spans = [np.subtract(*np.quantile(ends, (0.95, 0.05), axis=0)) for ends in (body.min(axis=1), body.max(axis=1))]
