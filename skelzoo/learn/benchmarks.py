@@ -16,11 +16,8 @@ from skelzoo.learn.cameras import film
 from skelzoo.learn.splits import hold_out, in_several
 from skelzoo.skeleton.arrays import Bools, Int32s
 from skelzoo.skeleton.clip import Clip, FloatArray
-from skelzoo.skeleton.io.corpus import MILLIMETRE, Corpus, read_table
+from skelzoo.skeleton.io.corpus import MILLIMETRE, Corpus, Flag, read_table
 from skelzoo.skeleton.prepare import select_persons
-
-COPY_FLAG = 64
-"""Flag of a test clip that is an exact copy of a training clip."""
 
 EACH = "each"
 """Stands for all subjects, one after the other, in ``--test-subjects``."""
@@ -257,7 +254,7 @@ def _clips(benchmark: Benchmark, corpus: Corpus, train: Bools, test: Bools) -> C
         raise TrainingError(f"{corpus.name}: {_some(corpus, train & test)} of both the training and the test part. Give each clip to one of them.")
     _check_labels(corpus, train | test)
     _check_classes(corpus, train, test)
-    copies = copies_of_training(corpus.clips, train, test) | ((corpus.flags & COPY_FLAG) > 0)
+    copies = copies_of_training(corpus.clips, train, test) | ((corpus.flags & Flag.COPY) > 0)
     return ClipSplit(_part(benchmark, corpus, train), corpus.label[train], _part(benchmark, corpus, test), corpus.label[test], copies[test])
 
 
@@ -265,7 +262,7 @@ def _subject_clips(benchmark: Benchmark, corpus: Corpus, chosen: Bools) -> ClipS
     _check_labels(corpus, chosen)
     _check_subjects(corpus, chosen)
     clips, subjects, labels = _part(benchmark, corpus, chosen), corpus.subject[chosen], corpus.label[chosen]
-    copies = (corpus.flags[chosen] & COPY_FLAG) > 0
+    copies = (corpus.flags[chosen] & Flag.COPY) > 0
     copies[in_several([joints_hash(corpus.clips[i]) for i in np.flatnonzero(chosen)], subjects.tolist())] = True
     return ClipSplit((), labels[:0], clips, labels, copies, subjects)
 

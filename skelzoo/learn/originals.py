@@ -12,19 +12,16 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ReadError, SkelzooError
 from skelzoo.inference.files import Refusal
-from skelzoo.learn.benchmarks import COPY_FLAG, copies_of_training
+from skelzoo.learn.benchmarks import copies_of_training
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io import nwucla, read, utdmhad
-from skelzoo.skeleton.io.corpus import Corpus
+from skelzoo.skeleton.io.corpus import Corpus, Flag
 from skelzoo.skeleton.io.files import load_npz
 from skelzoo.skeleton.io.uiprmd import EXERCISES
 from skelzoo.skeleton.layouts import get_layout
 
 FPS = 30.0
 """Of every corpus file; faster recordings keep every n-th frame."""
-
-SHORT, STILL, AT_ORIGIN = 4, 8, 32
-"""Flags: fewer than 8 frames; more than one and nothing moves; a joint at exactly (0, 0, 0) in some frame."""
 
 
 @dataclass(frozen=True)
@@ -219,12 +216,12 @@ def make_corpus(name: str, source: Source, recordings: Sequence[Recording]) -> t
         else:
             extra[key] = np.array(values, np.int32)
     split = np.array([o.split for o in originals], np.int32)
-    copies = copies_of_training(clips, split == 0, split == 1).astype(np.uint8)
-    flags = np.array([flags_of(c.keypoints, r.max_step) for c, r in zip(clips, recordings, strict=True)], np.uint8)
+    copies = copies_of_training(clips, split == 0, split == 1)
+    flags = [flags_of(c.keypoints, r.max_step) | (Flag.COPY if copy else 0) for c, r, copy in zip(clips, recordings, copies, strict=True)]
     corpus = Corpus(
         name=name, layout=get_layout(source.layout), clips=clips, label=label, label_names=labels, clip_names=tuple(c.name for c in clips),
         subject=np.array([o.subject for o in originals], np.int32), split=split,
-        view=np.array([o.view for o in originals], np.int32), flags=flags | COPY_FLAG * copies,
+        view=np.array([o.view for o in originals], np.int32), flags=np.array(flags, np.uint8),
         max_step=np.array([r.max_step for r in recordings], np.float32), extra=extra, licence=source.licence, citation=source.citation,
         origin=f"{source.title}; original files, by `skelzoo corpus build`", notes=source.notes,
     )  # fmt: skip
@@ -266,5 +263,5 @@ def _ids(known: Sequence[str], found: Sequence[str]) -> tuple[tuple[str, ...], N
 def flags_of(keypoints: FloatArray, max_step: float) -> int:
     """The sum of the flags of a clip, joints (1, T, V, 3)."""
     frames = keypoints.shape[1]
-    true_of = {SHORT: frames < 8, STILL: frames > 1 and max_step == 0, AT_ORIGIN: not keypoints.any(axis=-1).all()}
+    true_of = {Flag.SHORT: frames < 8, Flag.STILL: frames > 1 and max_step == 0, Flag.AT_ORIGIN: not keypoints.any(axis=-1).all()}
     return sum(flag for flag, true in true_of.items() if true)

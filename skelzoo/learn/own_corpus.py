@@ -17,7 +17,7 @@ from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.skeleton.arrays import Int32s
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import noted_doubts
-from skelzoo.skeleton.io.corpus import PICTURE, SPAN, Corpus, write_table
+from skelzoo.skeleton.io.corpus import Corpus, check_extent, write_table
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts
 from skelzoo.skeleton.odd_frames import odd_recording
@@ -249,12 +249,7 @@ def _fitted(clip: Clip, target: Layout, dimension: int) -> Clip:
             f"{clip.name}: its joints are {clip.channels}-D, and those of the file {dimension}-D. Make a file of {clip.channels}-D recordings alone."
         )
     clip = remap(clip, target)
-    points = clip.keypoints[is_present(clip.keypoints)]
-    span = float(np.ptp(points, axis=(0, 1)).max())
-    if dimension == 3 and span > SPAN:
-        raise ClipError(f"{clip.name}: spans {span:.1f}, and a corpus file holds {SPAN:g} m. Check that its unit is the metre, or cut it.")
-    if dimension == 2 and np.abs(points).max() > PICTURE:
-        raise ClipError(f"{clip.name}: has joints at {np.abs(points).max():.0f}, and a picture ends by {PICTURE:g}. Check that its unit is the pixel.")
+    check_extent(clip.keypoints[is_present(clip.keypoints)], clip.name)
     return clip.replace(layout=target)
 
 

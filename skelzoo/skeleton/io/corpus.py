@@ -16,29 +16,18 @@
 ``persons``        int32 (clips,), how many of the M persons a clip has, where joints have that axis; who is absent from a frame is all zero there
 ``image_size``     int32 (clips, 2) of 2-D clips, height and width of the picture in pixels, 0 unknown
 ``scores``         optional float32, as ``joints_delta`` without the last axis, confidences of 2-D joints; NaN in clips that have none
-``flags``          optional uint8 (clips,), a sum of the flags below
+``flags``          optional uint8 (clips,), a sum of ``Flag``
 ``max_step``       optional float32 (clips,), longest way of any joint between two frames, metres; NaN in 2-D
 ``licence``        optional text, and so ``citation``, ``origin`` and ``notes``
 any other          optional, one entry per clip, such as ``is_correct``, ``style`` and ``zero_frames`` (frames that are all zero)
 =================  ==============================================================================================
 
 Metres are ``np.cumsum(joints_delta, axis=0, dtype=np.int16) * scale``, and on those of clip i ``clip_origin[i]`` (with several persons, only where one is there).
-
-====  ===========================================
-flag  what it says of a clip
-====  ===========================================
-1     joints were not finite
-2     all joints were zero
-4     fewer than 8 frames
-8     nothing moves
-16    a body of implausible height
-32    a joint of a person who is there at exactly the origin in some frame; in 2-D one that was not found
-64    a test clip that is a copy of a training clip
-====  ===========================================
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,14 +61,36 @@ MILLIMETRE = np.float32(0.001)
 _REACH = 32.0
 """Metres from the origin that int16 millimetres hold, with room for rounding."""
 
-SPAN = 2 * _REACH
+_SPAN = 2 * _REACH
 """Metres along an axis that the joints of a clip may lie apart."""
 
-PICTURE = 16384.0
+_PICTURE = 16384.0
 """Pixels from the corner of a picture beyond which no joint is."""
 
 _STEPS = 32000
 """Steps to the farthest joint of 2-D clips, and at most of 3-D ones."""
+
+
+class Flag(enum.IntFlag):
+    """What the flags of a file say of a clip.
+
+    Attributes:
+        NOT_FINITE: joints were not finite.
+        ALL_ZERO: all joints were zero.
+        SHORT: fewer than 8 frames.
+        STILL: nothing moves in more than one frame.
+        HEIGHT: a body of implausible height.
+        AT_ORIGIN: a joint of a person who is there at exactly the origin in some frame; in 2-D one that was not found.
+        COPY: a test clip that is a copy of a training clip.
+    """
+
+    NOT_FINITE = 1
+    ALL_ZERO = 2
+    SHORT = 4
+    STILL = 8
+    HEIGHT = 16
+    AT_ORIGIN = 32
+    COPY = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +105,7 @@ class Corpus:
         label_names: class names.
         clip_names: names in the source.
         subject, split, view: -1 where the source has none; split is 0 for training and 1 for test.
-        flags: sums of the module's flags.
+        flags: sums of ``Flag``.
         max_step: longest way of any joint between two frames, metres; NaN in 2-D, or where the file has none.
         extra: further arrays of the file with one entry per clip, e.g. ``is_correct``, ``style``.
         licence, citation, origin, notes: texts of the file, "" where it has none.
@@ -303,17 +314,26 @@ def _over_time(values: NDArray[Any], persons: int) -> NDArray[Any]:
     return np.pad(values, [(0, persons - len(values)), *[(0, 0)] * (values.ndim - 1)]).swapaxes(0, 1)
 
 
+def check_extent(points: FloatArray, name: str) -> None:
+    """Raise ClipError where joints (..., C) of a clip are farther apart, or from the corner of their picture, than a file holds."""
+    if points.shape[-1] == 2:
+        if np.abs(points).max() > _PICTURE:
+            raise ClipError(f"{name}: has joints at {np.abs(points).max():.0f}, and a picture ends by {_PICTURE:g}. Check that its unit is the pixel.")
+        return
+    span = np.ptp(points.reshape(-1, 3), axis=0).max()
+    if span > _SPAN:
+        raise ClipError(f"{name}: spans {span:.1f}, and a corpus file holds {_SPAN:g} m. Check that its unit is the metre, or cut it.")
+
+
 def _origin(clip: Clip, corpus: Corpus) -> NDArray[np.float32]:
     """What is taken off a clip so that its joints fit into int16 millimetres: nothing, unless it goes far."""
     first = corpus.clips[0]
     if clip.channels != first.channels or clip.layout != corpus.layout or clip.fps is None or clip.fps != first.fps:
         raise ClipError(f"{clip.name}: is {clip!r}; a corpus file holds clips of one layout and frame rate, all 2-D or all 3-D. Write it to another file.")
     if clip.channels == 2:
-        if np.abs(clip.keypoints).max() > PICTURE:
-            raise ClipError(f"{clip.name}: has joints {np.abs(clip.keypoints).max():.0f} pixels away, more than a picture has. Check its unit.")
+        check_extent(clip.keypoints, clip.name)
         return np.zeros(2, np.float32)
     points = clip.keypoints if clip.persons == 1 else clip.keypoints[is_present(clip.keypoints)]
+    check_extent(points, clip.name)
     low, high = points.reshape(-1, 3).min(axis=0), points.reshape(-1, 3).max(axis=0)
-    if (high - low).max() > SPAN:
-        raise ClipError(f"{clip.name}: spans {(high - low).max():.1f} m, more than a corpus file holds. Check its unit, or cut it.")
     return np.zeros(3, np.float32) if max(-low.min(), high.max()) <= _REACH else (low + high) / 2
