@@ -238,7 +238,7 @@ def _value(text: str) -> Any:
 def publish_command(folder: str, repo: str, name: str | None, about: str | None, private: bool, dry_run: bool) -> None:
     """Check a weights FOLDER, write its card, upload it in one commit, and pin commit and hashes in the manifest."""
     from skelzoo.publishing import publish
-    from skelzoo.weights.publish import ENTRY
+    from skelzoo.weights.entries import ENTRY
 
     done = publish(folder, repo, name=name, about=about, dry_run=dry_run, private=private)
     if dry_run:

@@ -12,17 +12,17 @@ from typing import Any
 from skelzoo.errors import CheckpointError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.weights.author_config import Wanted
+from skelzoo.weights.author_files import AuthorFile, check_constants, check_state, read_author_file
 from skelzoo.weights.author_keys import Translation, translate
 from skelzoo.weights.cards import UNKNOWN
 from skelzoo.weights.checkpoint import build_net
-from skelzoo.weights.convert import AuthorFile, check_constants, check_state, read_author_file
+from skelzoo.weights.entries import check_name
+from skelzoo.weights.entries import register as register_folder
 from skelzoo.weights.files import check_target, file_info
 from skelzoo.weights.hub import card_metadata
 from skelzoo.weights.infer_options import infer
 from skelzoo.weights.manifest import manifest
 from skelzoo.weights.places import models_folder
-from skelzoo.weights.publish import check_name
-from skelzoo.weights.publish import register as register_folder
 
 UNTRAINED_HEAD = (
     "THE HEAD NEVER LEARNED: in a pretraining file the classification layer has its random start, so logits and classify() mean nothing. "

@@ -14,11 +14,12 @@ from skelzoo.inference.earlier import about_models, check_replaced
 from skelzoo.inference.encoder import Encoder
 from skelzoo.loading import verify
 from skelzoo.skeleton.writing import check_place, whole_file
+from skelzoo.weights.cards import Provenance, card
+from skelzoo.weights.entries import check_entry, entry_file, entry_row, write_entry
 from skelzoo.weights.files import CHECKSUMS, LISTED, copy_folder, dump_json, parse_json, read_checksums, to_send
 from skelzoo.weights.hub import HUB, Hub, check_repo, upload
 from skelzoo.weights.manifest import Metric, ModelEntry, manifest, manifest_path
 from skelzoo.weights.places import NAME_PATTERN
-from skelzoo.weights.publish import Provenance, card, check_entry, entry_file, entry_row, write_entry
 
 UNPUBLISHED = "0" * 40
 """Stands for the commit while there is none."""

@@ -17,8 +17,8 @@ from skelzoo.learn.evaluate import Row, merge_rows
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe, shipped_recipes
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES
 from skelzoo.publishing import known_provenance
+from skelzoo.weights.cards import card
 from skelzoo.weights.manifest import Metric, manifest
-from skelzoo.weights.publish import card
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -16,7 +16,7 @@ from torch import nn
 import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import CheckpointError, ContractError, IntegrityError, UnknownModelError, WeightsUnavailableError
-from skelzoo.weights.publish import register
+from skelzoo.weights.entries import register
 
 FULL = {"hidden_channels": 64, "hidden_dim": 256, "feature_dim": 128, "heads": 8}
 

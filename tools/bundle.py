@@ -27,9 +27,10 @@ from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES, Trial
 from skelzoo.loading import RANDOM
 from skelzoo.publishing import known_provenance
+from skelzoo.weights.cards import CONFUSED, Provenance
 from skelzoo.weights.checkpoint import build_net
+from skelzoo.weights.entries import bundle
 from skelzoo.weights.manifest import Metric, ModelEntry, manifest
-from skelzoo.weights.publish import CONFUSED, Provenance, bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs/results"

@@ -16,7 +16,7 @@ import numpy as np
 import skelzoo
 from skelzoo import Clip
 from skelzoo.learn.cameras import SEEN, film
-from skelzoo.skeleton.io.corpus import read_table
+from skelzoo.skeleton.io.corpus import read_corpus
 
 COCO = skelzoo.get_layout(SEEN)
 FACE, BODY = COCO.joints[:5], COCO.joints[5:]
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=16, help="take every n-th clip")
     a = parser.parse_args()
     warnings.simplefilter("ignore")
-    whole = [film(clip, seed) for seed, clip in enumerate(read_table(a.file).clips[:: a.every]) if clip.frames > 1]
+    whole = [film(clip, seed) for seed, clip in enumerate(read_corpus(a.file).clips[:: a.every]) if clip.frames > 1]
     faces = {
         **{point: [one_point(clip, point) for clip in whole] for point in ONE_POINT},
         "ears_lost": [without(clip, slice(1, 5)) for clip in whole], "face_lost": [without(clip, slice(0, 5)) for clip in whole],

@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 
 import skelzoo
-from skelzoo.skeleton.io.corpus import read_table
+from skelzoo.skeleton.io.corpus import read_corpus
 from skelzoo.skeleton.prepare import prepare_doubtfully
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--degrees", type=float, nargs="+", default=[10, 20, 30, 45])
     a = parser.parse_args()
     warnings.simplefilter("ignore")
-    clips = [clip for clip in read_table(a.file).clips[:: a.every] if clip.frames > 1]
+    clips = [clip for clip in read_corpus(a.file).clips[:: a.every] if clip.frames > 1]
     encoder = skelzoo.load(a.model, device="cpu")
     level = encoder.classify(clips).indices[:, 0]
     print("model,file,clips,degrees,labels_kept,warned")

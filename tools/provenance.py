@@ -12,8 +12,8 @@ from skelzoo.learn.pretrain.methods import members_options
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.nets.archs import ARCHS
 from skelzoo.publishing import known_provenance
+from skelzoo.weights.cards import Provenance
 from skelzoo.weights.manifest import manifest
-from skelzoo.weights.publish import Provenance
 
 CMU = (
     "CMU Graphics Lab Motion Capture Database, a subset (free use, no resale of the data), without subjects 7 and 16. "

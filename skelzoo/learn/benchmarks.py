@@ -16,7 +16,7 @@ from skelzoo.learn.cameras import film
 from skelzoo.learn.splits import hold_out, in_several
 from skelzoo.skeleton.arrays import Bools, Int32s
 from skelzoo.skeleton.clip import Clip, FloatArray
-from skelzoo.skeleton.io.corpus import MILLIMETRE, Corpus, Flag, read_table
+from skelzoo.skeleton.io.corpus import MILLIMETRE, Corpus, Flag, read_corpus
 from skelzoo.skeleton.prepare import select_persons
 
 EACH = "each"
@@ -207,13 +207,13 @@ def benchmark_file(benchmark: str | Benchmark, data: str | Path) -> Path:
     return path
 
 
-def read_corpus(benchmark: str | Benchmark, data: str | Path) -> Corpus:
+def benchmark_corpus(benchmark: str | Benchmark, data: str | Path) -> Corpus:
     """The corpus file of a benchmark, its clips as they are stored.
 
     Raises:
         TrainingError: unknown benchmark or missing file.
     """
-    return read_table(benchmark_file(benchmark, data))
+    return read_corpus(benchmark_file(benchmark, data))
 
 
 def standard_clips(benchmark: str | Benchmark, data: str | Path) -> ClipSplit:
@@ -222,7 +222,7 @@ def standard_clips(benchmark: str | Benchmark, data: str | Path) -> ClipSplit:
     Raises:
         TrainingError: unknown benchmark, missing file, a clip that both trains and tests, an empty part, clips without a label, training clips of one class, or fewer than two subjects to leave out.
     """
-    b, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
+    b, corpus = find_benchmark(benchmark), benchmark_corpus(benchmark, data)
     if b.each_subject:
         return _subject_clips(b, corpus, b.test(corpus))
     train, test = b.train(corpus), b.test(corpus)
@@ -236,7 +236,7 @@ def validation_clips(benchmark: str | Benchmark, data: str | Path) -> ClipSplit:
     Raises:
         TrainingError: as ``standard_clips``, no validation split, or a test clip in it.
     """
-    b, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
+    b, corpus = find_benchmark(benchmark), benchmark_corpus(benchmark, data)
     if b.validation_train is None or b.validation_test is None:
         raise TrainingError(f"{b.name}: has no validation parts. Give it validation_train and validation_test, two parts of its training part.")
     train, test, kept = b.validation_train(corpus), b.validation_test(corpus), b.test(corpus)

@@ -21,7 +21,7 @@ from skelzoo.learn.originals import Original, Recording, Skipped, Source, identi
 from skelzoo.learn.pretrain.data import named_by
 from skelzoo.learn.pretrain.recipe import load_recipe
 from skelzoo.skeleton.io import PathLike, find_files
-from skelzoo.skeleton.io.corpus import Corpus, read_table, write_table
+from skelzoo.skeleton.io.corpus import Corpus, read_corpus, save_corpus
 from skelzoo.skeleton.writing import whole_file, write_csv
 
 TABLE = "clips.csv"
@@ -58,7 +58,7 @@ class CorpusDefinition:
 
 @dataclass(frozen=True)
 class ClipRow:
-    """A row of ``clips.csv``; ``sha256`` is that of the clip's joints as ``read_table`` gives them."""
+    """A row of ``clips.csv``; ``sha256`` is that of the clip's joints as ``read_corpus`` gives them."""
 
     corpus: str
     file: str
@@ -168,7 +168,7 @@ def build_corpus(name: str, sources: Sequence[PathLike], to: PathLike) -> Corpus
                 if recordings:
                     earlier = _earlier(folder / file, source, recordings)
                     together = sorted([*recordings, *earlier], key=lambda r: place(r.original))
-                    write_table(folder / file, *make_corpus(Path(file).stem, source, together))
+                    save_corpus(folder / file, *make_corpus(Path(file).stem, source, together))
                     how[file] = f"made of {len(recordings)} recordings" + (f" and {len(earlier)} clips that were there" if earlier else "")
         except (ReadError, ClipError) as error:
             refused.append(Refusal(str(ready.get(file, folder / file)), error))
@@ -236,7 +236,7 @@ def _copy(path: Path, to: Path, source: Source) -> None:
 
 def _checked(path: Path, source: Source) -> Corpus:
     """A corpus file that is what its name says, so that nothing under another licence comes in under that name."""
-    table = read_table(path)
+    table = read_corpus(path)
     for what, found, expected in (("layout", table.layout.name, source.layout), ("licence", table.licence, source.licence)):
         if found != expected:
             raise ReadError(path, f"its {what} is {found!r}, and that of {path.name} is {expected!r}", "It is another file under this name; take it away.")

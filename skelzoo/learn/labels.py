@@ -57,7 +57,7 @@ class Labels:
         if self.source not in SOURCES:
             raise TrainingError(f"labels cannot be taken from {self.source!r}. Give {', '.join(SOURCES)}.")
         self.find_group, self.find_label = (finder(pattern) if pattern else None for pattern in (self.group, self.pattern))
-        self.rows = {} if self.table is None else read_table(self.table)
+        self.rows = {} if self.table is None else read_labels(self.table)
 
     def of(self, file: str, clip: str, own: str | None) -> tuple[str, str, str]:
         """Label and group of a clip, and what is wrong with them, "" for nothing.
@@ -134,7 +134,7 @@ class Labels:
         return f"{len(unused)} of its rows name no recording that was read, the first {unused[0]!r}. Paths start below RECORDINGS." if unused else ""
 
 
-def read_table(path: str | Path) -> dict[str, Row]:
+def read_labels(path: str | Path) -> dict[str, Row]:
     """A table with the columns file, label and, if wanted, group: file -> row. ``FILE/CLIP`` stands for one clip of a file.
 
     Cells stand between commas, semicolons or tabs; text is read as ``skelzoo.skeleton.io.files.read_text`` does; \\ in paths is /.

@@ -199,7 +199,7 @@ def longest_step(keypoints: FloatArray) -> float:
 
 
 def make_corpus(name: str, source: Source, recordings: Sequence[Recording]) -> tuple[Corpus, dict[str, tuple[str, ...]]]:
-    """A corpus of recordings, and the lists of names that its columns count into, for ``write_table``.
+    """A corpus of recordings, and the lists of names that its columns count into, for ``save_corpus``.
 
     Args:
         name: stem of the corpus file.

@@ -17,7 +17,7 @@ from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.skeleton.arrays import Int32s
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import noted_doubts
-from skelzoo.skeleton.io.corpus import Corpus, check_extent, write_table
+from skelzoo.skeleton.io.corpus import Corpus, check_extent, save_corpus
 from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts
 from skelzoo.skeleton.odd_frames import odd_recording
@@ -160,7 +160,7 @@ def make_own_corpus(
         raise TrainingError(f"no clip could be used; nothing was written. {refused[0]}{f' And {len(refused) - 1} more.' if refused[1:] else ''}")
     corpus, subjects = _corpus(path.stem, kept, target, licence, fps)
     corpus = replace(corpus, origin=f"{corpus.origin}{_said(form)}")
-    write_table(path, corpus, {"subject_names": list(subjects.values())} if list(subjects) == list(range(len(subjects))) else None, fine=True)
+    save_corpus(path, corpus, {"subject_names": list(subjects.values())} if list(subjects) == list(range(len(subjects))) else None, fine=True)
     labels_of = Counter(clip.label or "" for clip in corpus.clips)
     return OwnCorpus(
         path, len(corpus), target.name, fps, dimension, sum(c.persons > 1 for c in corpus.clips), Counter(c.layout.name for c in sources if c.layout != target), dict(sorted(labels_of.items())), subjects,

@@ -78,7 +78,7 @@ def labelled_files(
         label: regular expression that finds the class there in the same way, instead of ``label_from``.
         label_from: ``folder``, the name of the first folder; ``file``, the label that the file gives its clip; ``auto``, whichever there
             is, as long as no clip has two that differ.
-        table: CSV with the columns file, label and, if wanted, group, instead of all these, see ``skelzoo.learn.labels.read_table``; paths are below the folder.
+        table: CSV with the columns file, label and, if wanted, group, instead of all these, see ``skelzoo.learn.labels.read_labels``; paths are below the folder.
         leave_out: file or folder among the recordings that is passed over.
         form, window, step: see ``fitting_files``; all windows have the label and the group of their recording.
 
@@ -152,8 +152,7 @@ def finetune_recordings(
     Raises:
         TrainingError: no clip that can be used, arguments that do not go together, and as ``finetune`` and ``labelled_files``.
         ClipError: windows that cannot be cut.
-        CheckpointError: as ``finetune``.
-        WriteError: as ``write_report`` and ``finetune``.
+        CheckpointError, WriteError: as ``finetune`` and ``write_report``.
     """
     o, refused = check_call(encoder, options), list[Refusal]()
     own, share = (str(validation), 0.0) if isinstance(validation, (str, Path)) else (None, 0.2 if validation is None else validation)

@@ -16,10 +16,10 @@ import numpy as np
 
 from skelzoo.errors import SkelzooError, TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.learn.benchmarks import Benchmark, Part, array_hash, benchmark_file, find_benchmark, joints_hash, known_benchmarks, read_corpus
+from skelzoo.learn.benchmarks import Benchmark, Part, array_hash, benchmark_corpus, benchmark_file, find_benchmark, joints_hash, known_benchmarks
 from skelzoo.learn.pretrain.data import DataOptions, named_by
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.corpus import read_table
+from skelzoo.skeleton.io.corpus import read_corpus
 
 SEEN = "The recordings hold"
 """Begins what a card says of test clips that a model was fine-tuned on."""
@@ -149,7 +149,7 @@ def check_not_learned(model: str, encoder: Encoder, benchmark: str | Benchmark, 
     """
     if not encoder.fine_tuned_on:
         return
-    found, corpus = find_benchmark(benchmark), read_corpus(benchmark, data)
+    found, corpus = find_benchmark(benchmark), benchmark_corpus(benchmark, data)
     tests = [int(i) for i in np.flatnonzero(found.test(corpus))]
     film = found.transform
     count = sum(learned_before([corpus.clips[i], *([] if film is None else [film(corpus.clips[i], i)])], encoder) > 0 for i in tests)
@@ -167,13 +167,13 @@ def _stamp(path: Path) -> Stamp:
 
 @cache
 def _test_joints(test: Part, stamp: Stamp) -> tuple[str, ...]:
-    corpus = read_table(stamp[0])
+    corpus = read_corpus(stamp[0])
     return tuple(joints_hash(corpus.clips[i]) for i in np.flatnonzero(test(corpus)))
 
 
 @cache
 def _parts(stamp: Stamp, rule: str) -> tuple[frozenset[str], frozenset[str]]:
     """The joints of a file's clips that a rule leaves, and of those that it holds out."""
-    corpus, entries = read_table(stamp[0]), json.loads(rule)
+    corpus, entries = read_corpus(stamp[0]), json.loads(rule)
     held, hashes = named_by(corpus, entries), np.array([joints_hash(clip) for clip in corpus.clips])
     return frozenset(hashes[~held].tolist()), frozenset(hashes[held].tolist())

@@ -226,7 +226,7 @@ def test_goldens_are_never_rounded_to_tf32(backends: tuple[Any, Any], tmp_path: 
         monkeypatch.setattr(encoder.net, part, lambda x, run=original: seen.append([b.allow_tf32 for b in backends]) or run(x))
     encoder.net.register_forward_hook(lambda *_: None)  # so that the net itself runs
     encoder.save(tmp_path / "model")
-    assert seen == [[False, False]] * 2
+    assert len(seen) >= 2 and not any(map(any, seen))
 
 
 def test_a_run_that_allows_no_tf32_decides_for_those_beside_it(backends: tuple[Any, Any]) -> None:

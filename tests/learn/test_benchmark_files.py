@@ -25,7 +25,7 @@ from skelzoo.learn.evaluate import evaluate, read_rows
 from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.pretrain.recipe import load_recipe
 from skelzoo.learn.seen import check_card, seen_tests
-from skelzoo.skeleton.io.corpus import read_table
+from skelzoo.skeleton.io.corpus import read_corpus
 
 TRAIN_60 = "1 2 4 5 8 9 13 14 15 16 17 18 19 25 27 28 31 34 35 38"
 TRAIN_120 = f"{TRAIN_60} 45 46 47 49 50 52 53 54 55 56 57 58 59 70 74 78 80 81 82 83 84 85 86 89 91 92 93 94 95 97 98 100 103"
@@ -55,7 +55,7 @@ def test_ntu60_takes_no_action_above_60(tmp_path: Path) -> None:
 def parts(name: str, names: list[str], folder: Path) -> tuple[list[str], list[str]]:
     """The names of clips that train and test."""
     write_corpus(folder / find_benchmark(name).file, [make_clip(0, frames=2).replace(name=n) for n in names])
-    corpus, b = read_table(benchmark_file(name, folder)), find_benchmark(name)
+    corpus, b = read_corpus(benchmark_file(name, folder)), find_benchmark(name)
     return tuple([n for n, taken in zip(names, part(corpus), strict=True) if taken] for part in (b.train, b.test))  # type: ignore[return-value]
 
 
@@ -123,7 +123,7 @@ def test_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cha
     monkeypatch.chdir(tmp_path)
     write_benchmarks(tmp_path / "DATA", files=["nw_ucla.npz"])
     write_json(Path("mine.json"), {**MINE, **change})
-    split, stored = standard_clips("mine.json", "DATA"), read_table("DATA/nw_ucla.npz").clips
+    split, stored = standard_clips("mine.json", "DATA"), read_corpus("DATA/nw_ucla.npz").clips
     kinds = np.array(["kind" not in change.get("test", {}) or c.name[1] in "01" for c in stored])
     for found, wanted in ((split.train, train), (split.test, test & kinds)):
         assert [c.name for c in found] == [c.name for c, taken in zip(stored, wanted, strict=True) if taken] and found
@@ -230,7 +230,7 @@ def test_the_file_of_the_page_is_one(tmp_path: Path) -> None:
 def test_fine_tuning_on_test_clips_of_ntu_stands_on_the_card(tmp_path: Path) -> None:
     names = [f"S001C{c:03}P{p:03}R001A001" for p in (1, 3) for c in (1, 2)]
     write_corpus(tmp_path / "ntu60.npz", [make_clip(i).replace(name=n) for i, n in enumerate(names)])
-    clips = read_table(tmp_path / "ntu60.npz").clips
+    clips = read_corpus(tmp_path / "ntu60.npz").clips
     used = [SimpleNamespace(clip=clips[names.index("S001C002P003R001A001")], file=str(tmp_path / "ntu60.npz"))]
     (sentence,) = seen_tests(used)
     assert "1 of the 2 different test clips of ntu60-xsub" in sentence

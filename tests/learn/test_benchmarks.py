@@ -18,7 +18,7 @@ from tiny import make_encoder, write_json
 from skelzoo.cli import main
 from skelzoo.errors import TrainingError
 from skelzoo.learn import seen as seen_clips
-from skelzoo.learn.benchmarks import BENCHMARKS, by_subjects, draw_labels, find_benchmark, known_benchmarks, read_corpus, standard_clips, validation_clips
+from skelzoo.learn.benchmarks import BENCHMARKS, benchmark_corpus, by_subjects, draw_labels, find_benchmark, known_benchmarks, standard_clips, validation_clips
 from skelzoo.learn.cameras import film
 from skelzoo.learn.evaluate import CHEAP, check_recipe, evaluate, read_rows
 from skelzoo.learn.own_corpus import make_own_corpus
@@ -27,7 +27,7 @@ from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
 from skelzoo.learn.probe import standard_split
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.array import save as save_clips
-from skelzoo.skeleton.io.corpus import write_table
+from skelzoo.skeleton.io.corpus import save_corpus
 from skelzoo.skeleton.procedural import make
 from skelzoo.weights.manifest import manifest
 
@@ -67,7 +67,7 @@ def test_the_validation_split_lies_inside_the_training_part(data: Path, name: st
 
 @pytest.mark.parametrize("name", ["nwucla-2d", "utdmhad-2d"])
 def test_filmed_clips_are_those_of_the_camera_with_the_number_of_the_clip(data: Path, name: str) -> None:
-    stored, split = read_corpus(name, data).clips, standard_clips(name, data)
+    stored, split = benchmark_corpus(name, data).clips, standard_clips(name, data)
     numbers = {c.name: i for i, c in enumerate(stored)}
     assert find_benchmark(name).dimension == 2 and find_benchmark(name.removesuffix("-2d")).dimension == 3
     for clip in (split.train[0], split.test[-1]):
@@ -236,13 +236,13 @@ def test_two_benchmarks_of_one_file_are_both_kept_apart(tmp_path: Path, monkeypa
     monkeypatch.setattr("skelzoo.learn.pretrain.data.known_benchmarks", lambda: [*known_benchmarks(), first])
     shutil.copy(data / "hdm05_subset.npz", data / "mine.npz")
     left = {w.name for w in training_windows(data, DataOptions(["mine.npz"], max_step=100))}
-    assert left == {c.name for c, s in zip(read_corpus("hdm05", data).clips, NUMBER % 5, strict=True) if s in (1, 2)}
+    assert left == {c.name for c, s in zip(benchmark_corpus("hdm05", data).clips, NUMBER % 5, strict=True) if s in (1, 2)}
 
 
 def test_clips_without_a_label_measure_nothing(tmp_path: Path) -> None:
     data = write_benchmarks(tmp_path, files=["hdm05_subset.npz"])
-    table = read_corpus("hdm05", data)
-    write_table(data / "hdm05_subset.npz", dataclasses.replace(table, label=np.where(np.arange(len(table)) == 3, -1, table.label).astype(np.int32)))
+    table = benchmark_corpus("hdm05", data)
+    save_corpus(data / "hdm05_subset.npz", dataclasses.replace(table, label=np.where(np.arange(len(table)) == 3, -1, table.label).astype(np.int32)))
     with pytest.raises(TrainingError, match="hdm05_subset: 1 training or test clips have no label"):
         standard_clips("hdm05", data)
 

@@ -24,7 +24,7 @@ from skelzoo.learn.originals import Original, Recording, Source, make_corpus
 from skelzoo.learn.pretrain.data import held_out
 from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
 from skelzoo.skeleton.io import find_files
-from skelzoo.skeleton.io.corpus import MARK, Corpus, read_table, write_table
+from skelzoo.skeleton.io.corpus import MARK, Corpus, read_corpus, save_corpus
 from skelzoo.weights.manifest import manifest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -59,7 +59,7 @@ def ready(tmp_path: Path) -> Path:
         clips = [body(file, 20 * k + i) for i in range(12)]
         if file == "uiprmd_kinect.npz":
             clips[11] = clips[8].replace(name="again")
-        write_table(tmp_path / "ready" / file, corpus_of(file, clips))
+        save_corpus(tmp_path / "ready" / file, corpus_of(file, clips))
     return tmp_path / "ready"
 
 
@@ -82,7 +82,7 @@ def test_the_table_says_licence_role_and_hash_of_every_clip(ready: Path, tmp_pat
     rows = rows_of(tmp_path / "to")
     assert list(rows[0]) == [f.name for f in dataclasses.fields(ClipRow)] and len(rows) == 60
     for row in rows:
-        table = read_table(tmp_path / "to" / row["file"])
+        table = read_corpus(tmp_path / "to" / row["file"])
         i = table.clip_names.index(row["clip"])
         expected = [row["corpus"], table.clips[i].label, str(table.subject[i]), str(table.clips[i].frames), table.licence, table.citation, table.origin]
         assert [row[k] for k in ("corpus", "label", "subject", "frames", "licence", "citation", "origin")] == expected and row["corpus"] == "openskel"
@@ -91,7 +91,7 @@ def test_the_table_says_licence_role_and_hash_of_every_clip(ready: Path, tmp_pat
     kept_back = {(r["file"], r["clip"]) for r in rows if r["role"] == "held out"}
     uiprmd = {c for f, c in kept_back if f == "uiprmd_kinect.npz"}
     assert uiprmd == {"clip8", "clip9", "again"}  # subjects 9 and 10, and the clip with the joints of subject 9
-    bandai = read_table(tmp_path / "to/bandai_namco.npz")
+    bandai = read_corpus(tmp_path / "to/bandai_namco.npz")
     tenth = {name for name, out in zip(bandai.clip_names, held_out(bandai, {"share": 0.1}), strict=True) if out}
     assert tenth and {c for f, c in kept_back if f == "bandai_namco.npz"} == tenth
     assert {c for f, c in kept_back if f == "cmu_subset.npz"} == {"clip46"}  # subject 7; 16 is not there
@@ -112,7 +112,7 @@ def test_another_file_under_the_name_of_a_free_one_is_refused(ready: Path, tmp_p
     if change is None:
         shutil.copy(ready / "bandai_namco.npz", ready / file)
     else:
-        write_table(ready / file, corpus_of(file, [body(file, 1)], **change))
+        save_corpus(ready / file, corpus_of(file, [body(file, 1)], **change))
     report = build_corpus("openskel-free", [ready], tmp_path / "to")
     assert [says in str(r) and file in str(r) for r in report.refused] == [True] and report.missing == (file,)
     assert not (tmp_path / "to" / file).exists() and not any(r["file"] == file for r in rows_of(tmp_path / "to"))
@@ -170,7 +170,7 @@ def test_originals_become_the_clips_of_the_corpus(shared: Path, tmp_path: Path) 
     assert report.missing == ("cmu_daz.npz",) and not report.refused
     assert report.skipped == {"another file of the same clip was taken": 1, "by its name and folder no clip of the corpus": 17}
     for file, names, columns in REAL:
-        ours, theirs = read_table(tmp_path / file), read_table(shared / "data" / file)
+        ours, theirs = read_corpus(tmp_path / file), read_corpus(shared / "data" / file)
         assert sorted(ours.clip_names) == sorted(names) and ours.layout is theirs.layout and ours.licence == theirs.licence
         assert ours.label_names == theirs.label_names
         for i, name in enumerate(ours.clip_names):
@@ -205,7 +205,7 @@ def test_a_corpus_file_made_in_parts_is_that_made_at_once(shared: Path, tmp_path
 def test_a_ready_file_that_lacks_clips_of_the_one_that_is_there_is_refused(ready: Path, tmp_path: Path) -> None:
     file, less = "cmu_daz.npz", tmp_path / "less"
     less.mkdir()
-    write_table(less / file, corpus_of(file, [body(file, 60 + i) for i in range(12) if i != 4]))
+    save_corpus(less / file, corpus_of(file, [body(file, 60 + i) for i in range(12) if i != 4]))
     build_corpus("openskel-free", [ready], tmp_path / "to")
     report = build_corpus("openskel-free", [less], tmp_path / "to")
     assert [f"lacks 1 clip(s) of {tmp_path / 'to' / file}" in str(r) and "clip64" in str(r) for r in report.refused] == [True]
@@ -218,7 +218,7 @@ def test_a_ready_file_that_lacks_clips_of_the_one_that_is_there_is_refused(ready
 def test_originals_become_the_clips_of_the_benchmark(shared: Path, tmp_path: Path, name: str, file: str, found: int) -> None:
     report = build_corpus(name, [shared / "data/raw"], tmp_path)
     assert not report.refused and report.table is None and [p.name for p in tmp_path.iterdir()] == [file]
-    ours, theirs = read_table(tmp_path / file), read_table(shared / "data" / file)
+    ours, theirs = read_corpus(tmp_path / file), read_corpus(shared / "data" / file)
     assert len(ours) == found and len(theirs) == report.files[0].size and ours.clip_names == tuple(sorted(ours.clip_names))
     for column in ("label_names", "layout", "licence", "citation", "notes"):
         assert getattr(ours, column) == getattr(theirs, column)
@@ -236,7 +236,7 @@ def test_files_of_benchmarks_know_view_subject_split_and_copies(tmp_path: Path) 
         (tmp_path / f"{name}.json").write_text(json.dumps({"file_name": name, "skeletons": make_clip(seed).keypoints[0].tolist()}))
     result = run("nwucla", "--from", tmp_path, "--to", tmp_path / "to")
     assert result.exit_code == 0 and "nw_ucla.npz: 5 of 1484 clips" in result.stdout and "skelzoo eval MODEL --on nwucla" in result.stdout
-    table = read_table(tmp_path / "to/nw_ucla.npz")
+    table = read_corpus(tmp_path / "to/nw_ucla.npz")
     assert (table.view.tolist(), table.subject.tolist(), table.split.tolist()) == ([1, 2, 3, 1, 3], [3, 3, 3, 10, 10], [0, 0, 1, 0, 1])
     assert [c.label for c in table.clips] == ["pick up with two hands"] * 3 + ["donning"] * 2 and table.flags.tolist() == [0, 0, 64, 0, 0]
     split = standard_clips("nwucla", tmp_path / "to")
@@ -272,11 +272,11 @@ def test_amc_is_taken_before_bvh_and_a_bad_recording_gives_way_to_the_next(share
     assert {f.file: f.clips for f in report.files} == {"uiprmd_kinect.npz": 1, "cmu_subset.npz": 2, "cmu_iclone.npz": 1}
     assert sorted(Path(r.file).name.replace("angles", "positions") for r in report.refused) == ["49_01.bvh", "m01_s01_e01_positions.txt"]
     assert report.skipped["its rig is not the cmu29 of the corpus"] == 1 and report.skipped["another file of the same clip was taken"] == 1
-    table = read_table(tmp_path / "to/cmu_subset.npz")
+    table = read_corpus(tmp_path / "to/cmu_subset.npz")
     assert dict(zip(table.clip_names, table.extra["repaired"].tolist(), strict=True)) == {"02_03": 0, "35_17": 2}
     (source / "asf/02_03.amc").write_text("1\nroot 1 2 3\n")
     build_corpus("openskel-free", [source], tmp_path / "to")
-    assert read_table(tmp_path / "to/cmu_subset.npz").extra["repaired"].tolist() == [2, 2]
+    assert read_corpus(tmp_path / "to/cmu_subset.npz").extra["repaired"].tolist() == [2, 2]
 
 
 def daz_bvh(frames: int, fps: float) -> str:
@@ -302,7 +302,7 @@ def test_daz_recordings_lose_their_start_and_salsa_is_half_as_fast_as_it_says(tm
         (tmp_path / "from" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"from/{name}.bvh").write_text(daz_bvh(41, 120))
     report = build_corpus("openskel-free", [tmp_path / "from"], tmp_path / "to")
-    table = read_table(tmp_path / "to/cmu_daz.npz")
+    table = read_corpus(tmp_path / "to/cmu_daz.npz")
     assert table.clip_names == ("martial_03", "salsa_01") and [c.label for c in table.clips] == ["martial arts", "salsa dance"]
     assert sum(report.skipped.values()) == 1 and not report.refused
     for clip, step in zip(table.clips, (4, 2), strict=True):
@@ -318,8 +318,8 @@ def test_a_written_corpus_is_read_back(tmp_path: Path) -> None:
     clips = [make_clip(1), far.replace(keypoints=far.keypoints + np.array([900, 0, -40])), make_clip(2).replace(label="walk")]
     made, _ = make_corpus("x", Source("", "kinect20", True, "a", "b", "c"), [Recording(Original(Path(), c.name, "run"), c, 0.5) for c in clips])
     corpus = dataclasses.replace(made, view=np.array([1, -1, 3], np.int32))
-    write_table(tmp_path / "x.npz", corpus, {"colour_names": ["red", "blue"]})
-    back = read_table(tmp_path / "x.npz")
+    save_corpus(tmp_path / "x.npz", corpus, {"colour_names": ["red", "blue"]})
+    back = read_corpus(tmp_path / "x.npz")
     for read, written in zip(back.clips, corpus.clips, strict=True):
         np.testing.assert_allclose(read.keypoints, written.keypoints, atol=6e-4)
         assert (read.name, read.fps) == (written.name, 30)
@@ -336,7 +336,7 @@ def test_clips_that_one_corpus_file_cannot_hold(tmp_path: Path, change: dict[str
     bad = bad.replace(**{k: v for k, v in change.items() if k in ("fps", "layout")})
     corpus = corpus_of("uiprmd_kinect.npz", [body("uiprmd_kinect.npz", i) for i in range(2)])
     with pytest.raises(ClipError, match="clip2"):
-        write_table(tmp_path / "x.npz", dataclasses.replace(corpus, layout=good.layout, clips=(good, bad)))
+        save_corpus(tmp_path / "x.npz", dataclasses.replace(corpus, layout=good.layout, clips=(good, bad)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -344,8 +344,8 @@ def test_clips_that_one_corpus_file_cannot_hold(tmp_path: Path, change: dict[str
 def test_joints_at_the_ends_of_what_a_corpus_file_holds_are_read_back(tmp_path: Path, least: float, most: float) -> None:
     clip, corpus = make_clip(1), corpus_of("uiprmd_kinect.npz", [body("uiprmd_kinect.npz", 1)])
     clip.keypoints[0, 0, :2, 0] = least, most
-    write_table(tmp_path / "x.npz", dataclasses.replace(corpus, layout=clip.layout, clips=(clip,)))
-    np.testing.assert_allclose(read_table(tmp_path / "x.npz").clips[0].keypoints, clip.keypoints, atol=6e-4)
+    save_corpus(tmp_path / "x.npz", dataclasses.replace(corpus, layout=clip.layout, clips=(clip,)))
+    np.testing.assert_allclose(read_corpus(tmp_path / "x.npz").clips[0].keypoints, clip.keypoints, atol=6e-4)
 
 
 def test_flags() -> None:

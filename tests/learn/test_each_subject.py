@@ -17,11 +17,11 @@ from skelzoo.cli import main
 from skelzoo.errors import TrainingError
 from skelzoo.learn import protocols
 from skelzoo.learn.baselines import Coordinates
-from skelzoo.learn.benchmarks import by_subjects, filmed, leave_one_subject_out, read_corpus
+from skelzoo.learn.benchmarks import benchmark_corpus, by_subjects, filmed, leave_one_subject_out
 from skelzoo.learn.evaluate import CHEAP, evaluate, read_rows
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.corpus import write_table
+from skelzoo.skeleton.io.corpus import save_corpus
 
 FILE, SUBJECTS = "hdm05_subset.npz", range(5)
 EACH = leave_one_subject_out(FILE)
@@ -37,11 +37,11 @@ def blur(clips: list[Clip]) -> None:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Clips that are not all told apart, 8 of each subject; and a folder ``pairs`` of them with a second person."""
     folder = write_benchmarks(tmp_path_factory.mktemp("data"), blur, files=[FILE])
-    table = read_corpus(EACH, folder)
+    table = benchmark_corpus(EACH, folder)
     others = (*table.clips[1:], table.clips[0])
     pairs = tuple(c.replace(keypoints=np.concatenate([c.keypoints, 1 + other.keypoints])) for c, other in zip(table.clips, others, strict=True))
     (folder / "pairs").mkdir()
-    write_table(folder / "pairs" / FILE, dataclasses.replace(table, clips=pairs))
+    save_corpus(folder / "pairs" / FILE, dataclasses.replace(table, clips=pairs))
     return folder
 
 
@@ -55,7 +55,7 @@ def changed(folder: Path, subject: Any = NUMBER % 5, label: Any = LABELS, copies
     write_benchmarks(folder, lambda clips: [clips.__setitem__(i, clips[i].replace(keypoints=clips[j].keypoints)) for i, j in copies] and None, files=[FILE])
     columns = {"subject": subject, "label": label}
     arrays = {key: np.broadcast_to(values, len(LABELS)).astype(np.int32) for key, values in columns.items()}
-    write_table(folder / FILE, dataclasses.replace(read_corpus(EACH, folder), **arrays))
+    save_corpus(folder / FILE, dataclasses.replace(benchmark_corpus(EACH, folder), **arrays))
     return folder
 
 
@@ -87,7 +87,7 @@ def test_fine_tuning_never_sees_the_subject_that_tests(data: Path, model: str, m
     monkeypatch.setattr(protocols, "FINETUNE_SEEDS", (0,))
     monkeypatch.setattr(FinetuneOptions.__init__, "__defaults__", (1, *(FinetuneOptions.__init__.__defaults__ or ())[1:]))  # 1 epoch
     (row,) = evaluate(model, EACH, data, ["finetune"], device="cpu")
-    names = read_corpus(EACH, data).clip_names
+    names = benchmark_corpus(EACH, data).clip_names
     assert learned == [[name for name, subject in zip(names, NUMBER % 5, strict=True) if subject != s] for s in SUBJECTS]
     assert (list(row.per_subject), row.seeds, row.train_clips) == (list(SUBJECTS), (0,), 32)
 

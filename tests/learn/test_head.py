@@ -19,7 +19,7 @@ from skelzoo.learn.head import check_head, fit_head
 from skelzoo.learn.head_clips import HeadOptions
 from skelzoo.learn.pretrain.data import DataOptions, held_out
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.corpus import read_table
+from skelzoo.skeleton.io.corpus import read_corpus
 
 DATA = DataOptions(["a.npz", "b.npz"], window=30, hop=20, shortest=5, max_step=100.0, held_out={"a.npz": {"subjects": [3]}})
 
@@ -111,7 +111,7 @@ def write_kinds(folder: Path) -> DataOptions:
 def test_every_kind_of_holding_out_is_measured_apart(tmp_path: Path) -> None:
     data = write_kinds(tmp_path)
     _, result = fit_head(make_encoder(labels=None), HeadOptions({"a.npz": "*", "b.npz": "*"}, fewest=3), data, tmp_path)
-    by_hash = held_out(read_table(tmp_path / "b.npz"), {"share": 0.3}) & (np.tile(np.arange(12) % 4, 2) != 2)
+    by_hash = held_out(read_corpus(tmp_path / "b.npz"), {"share": 0.3}) & (np.tile(np.arange(12) % 4, 2) != 2)
     clips = {kind: s.test_clips for kind, s in result.kinds.items()}
     assert 0 < by_hash.sum() < 18
     assert clips == {

@@ -21,7 +21,7 @@ from skelzoo.learn.benchmarks import joints_hash
 from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.pretrain.data import held_out
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.corpus import Corpus, read_table, write_table
+from skelzoo.skeleton.io.corpus import Corpus, read_corpus, save_corpus
 from skelzoo.skeleton.procedural import make
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -50,7 +50,7 @@ def takes(tmp_path: Path) -> Path:
 
 def table_of(path: Path, **options: object) -> Corpus:
     make_own_corpus(str(path), path.parent / "data/mine.npz", overwrite=True, **options)  # type: ignore[arg-type]
-    return read_table(path.parent / "data/mine.npz")
+    return read_corpus(path.parent / "data/mine.npz")
 
 
 def test_every_column_is_filled(takes: Path) -> None:
@@ -69,7 +69,7 @@ def test_labels_are_not_needed_and_names_become_subjects(takes: Path) -> None:
     named = save(takes / "wave/person1/own.npz", make("wave", frames=30, seed=7).replace(label="hello", name="own"))
     report = make_own_corpus(str(takes), takes / "mine.npz", subject="^[a-z]+")
     assert report.labels == {"": 6, "hello": 1} and report.subjects == {0: "walk", 1: "wave"} and not report.refused
-    table = read_table(takes / "mine.npz")
+    table = read_corpus(takes / "mine.npz")
     assert table.label.tolist() == [-1, -1, -1, 0, -1, -1, -1] and table.clip_names[3] == named.name and table.subject.tolist() == [0] * 3 + [1] * 4
     assert make_own_corpus(str(takes), takes / "mine.npz", overwrite=True).clips == 7  # not of what it wrote
     assert [str(r).rpartition(" has ")[2][:8] for r in make_own_corpus(str(takes), takes / "b.npz", label_from="file").refused[:6]] == ["no label"] * 6
@@ -88,7 +88,7 @@ def test_clips_are_brought_to_one_layout_rate_and_person(tmp_path: Path) -> None
         save(tmp_path / f"takes/{name}.npz", clip.replace(name=name))
     report = make_own_corpus(str(tmp_path / "takes"), tmp_path / "mine.npz", select_persons=True)
     assert report.converted == {"own": 1} and report.rate_unknown == 1 and not report.refused
-    for clip in read_table(tmp_path / "mine.npz").clips:
+    for clip in read_corpus(tmp_path / "mine.npz").clips:
         assert (clip.layout.name, clip.fps, clip.persons) == ("kinect20", 30, 1)
         np.testing.assert_allclose(clip.keypoints, walk.keypoints, atol=6e-4)
 
@@ -103,8 +103,8 @@ def test_joints_are_held_as_finely_as_int16_can(tmp_path: Path, reach: float, pa
     step = np.load(tmp_path / "data/mine.npz")["scale"]
     assert step == pytest.approx(0.001 / parts)
     np.testing.assert_allclose(table.clips[0].keypoints, clip.keypoints, atol=0.51 * step)
-    write_table(tmp_path / "mm.npz", replace(table, clips=(clip,)))
-    (coarse,) = read_table(tmp_path / "mm.npz").clips
+    save_corpus(tmp_path / "mm.npz", replace(table, clips=(clip,)))
+    (coarse,) = read_corpus(tmp_path / "mm.npz").clips
     assert np.load(tmp_path / "mm.npz")["scale"] == np.float32(0.001)
     assert joints_hash(coarse) == joints_hash(table.clips[0]) == joints_hash(clip) == sha256(coarse.keypoints.tobytes()).hexdigest()
 
@@ -116,7 +116,7 @@ def test_motion_survives_the_file(shared: Path, tmp_path: Path) -> None:
     make_own_corpus(recordings, tmp_path / "mine.npz")
     contract, errors = skelzoo.load("psp-nwucla", pretrained=False, device="cpu").contract, []
     given = {c.name: c for file in skelzoo.find_files([recordings]) for c in skelzoo.read(file)}
-    for clip in read_table(tmp_path / "mine.npz").clips:
+    for clip in read_corpus(tmp_path / "mine.npz").clips:
         held, motion = (skelzoo.prepare(c, contract)[3:] for c in (clip, given[clip.name.rpartition("/")[2]]))
         errors.append(np.median(np.sqrt(((held - motion) ** 2).mean((0, 1, 3)) / (motion**2).mean((0, 1, 3)))))
     assert len(errors) == 4 and max(errors) < 0.03
@@ -132,10 +132,10 @@ def test_bodies_that_are_never_there_together_are_one_person_and_frames_lost_are
         save(tmp_path / f"takes/{name}.npz", Clip(keypoints, "kinect20", 30, name=name))
     report = make_own_corpus(str(tmp_path / "takes"), tmp_path / "mine.npz")
     assert (report.clips, report.joined, report.shortened) == (1, 1, {}) and "third: has 3 persons" in str(report.refused[0])
-    np.testing.assert_allclose(read_table(tmp_path / "mine.npz").clips[0].keypoints, walk.keypoints, atol=6e-4)
+    np.testing.assert_allclose(read_corpus(tmp_path / "mine.npz").clips[0].keypoints, walk.keypoints, atol=6e-4)
     result = run("corpus", "make", tmp_path / "takes", "--to", tmp_path / "mine.npz", "--select-persons", "--overwrite")
     assert "in 1 clips there are several bodies, never two at a time" in result.stdout
-    assert "third.npz/third: 25 of 40 frames were kept" in result.stdout and read_table(tmp_path / "mine.npz").clips[1].frames == 25
+    assert "third.npz/third: 25 of 40 frames were kept" in result.stdout and read_corpus(tmp_path / "mine.npz").clips[1].frames == 25
 
 
 def test_in_pictures_scores_are_of_who_is_there_and_joints_outside_are_left_out(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_in_pictures_scores_are_of_who_is_there_and_joints_outside_are_left_out(
     save(tmp_path / "takes/changes.npz", Clip(halves, "coco17", 30, scores, name="changes"))
     save(tmp_path / "takes/outside.npz", Clip(flat[None] * 40, "coco17", 30, name="outside"))
     report = make_own_corpus(str(tmp_path / "takes"), tmp_path / "mine.npz")
-    (clip,) = read_table(tmp_path / "mine.npz").clips
+    (clip,) = read_corpus(tmp_path / "mine.npz").clips
     assert clip.scores is not None and report.joined == 1 and "outside: has joints at" in str(report.refused[0])
     np.testing.assert_allclose(clip.scores[0], np.concatenate([scores[0, :15], scores[1, 15:]]), atol=1e-6)
 

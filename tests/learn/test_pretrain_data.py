@@ -19,7 +19,7 @@ from skelzoo.learn.pretrain.batches import Batches
 from skelzoo.learn.pretrain.data import DataOptions, held_out, pretraining_array, windows_of
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.corpus import read_table
+from skelzoo.skeleton.io.corpus import read_corpus
 from skelzoo.skeleton.prepare import prepare, prepare_doubtfully
 
 OWN = CONTRACT.replace(persons=1)
@@ -45,14 +45,14 @@ def found(folder: Path, **options: Any) -> set[bytes]:
 
 
 def test_the_corpus_files_of_the_tests_are_read_back(tmp_path: Path, clips: list[Clip]) -> None:
-    table = read_table(write_corpus(tmp_path / "a.npz", clips, subject=np.arange(12, dtype=np.int32)))
+    table = read_corpus(write_corpus(tmp_path / "a.npz", clips, subject=np.arange(12, dtype=np.int32)))
     for read, written in zip(table.clips, clips, strict=True):
         np.testing.assert_allclose(read.keypoints, written.keypoints, atol=6e-4)
         assert read.name == written.name and read.layout is written.layout
 
 
 def test_held_out_subjects_are_never_in_the_array(tmp_path: Path, clips: list[Clip]) -> None:
-    table = read_table(write_corpus(tmp_path / "a.npz", clips, subject=np.arange(12, dtype=np.int32) % 4))
+    table = read_corpus(write_corpus(tmp_path / "a.npz", clips, subject=np.arange(12, dtype=np.int32) % 4))
     out = [c for i, c in enumerate(table.clips) if i % 4 in (1, 3)]
     seen = found(tmp_path, held_out={"a.npz": {"subjects": [1, 3]}})
     assert seen == rows_of([c for c in table.clips if c not in out]) and not seen & rows_of(out) and len(seen) == 6
@@ -62,8 +62,8 @@ def test_held_out_subjects_are_never_in_the_array(tmp_path: Path, clips: list[Cl
 def test_a_held_out_share_goes_by_name_and_not_by_place(tmp_path: Path) -> None:
     clips = [make_clip(i) for i in range(60)]
     (tmp_path / "turned").mkdir()
-    table = read_table(write_corpus(tmp_path / "a.npz", clips))
-    turned = read_table(write_corpus(tmp_path / "turned/a.npz", clips[::-1]))
+    table = read_corpus(write_corpus(tmp_path / "a.npz", clips))
+    turned = read_corpus(write_corpus(tmp_path / "turned/a.npz", clips[::-1]))
     out = held_out(table, {"share": 0.3})
     assert 8 < out.sum() < 28 and np.array_equal(held_out(turned, {"share": 0.3})[::-1], out)
     assert (held_out(table, {"share": 0.5}) >= out).all()
@@ -74,7 +74,7 @@ def test_a_held_out_share_goes_by_name_and_not_by_place(tmp_path: Path) -> None:
 
 def test_a_clip_is_held_out_if_any_entry_of_the_rule_names_it(tmp_path: Path, clips: list[Clip], recwarn: pytest.WarningsRecorder) -> None:
     columns = {"subject": np.arange(12) % 4, "style": np.arange(12) // 3, "view": np.arange(12) % 3 + 1}
-    table = read_table(write_corpus(tmp_path / "a.npz", clips, **columns))
+    table = read_corpus(write_corpus(tmp_path / "a.npz", clips, **columns))
     rule = {"subjects": [0], "style": [3, 9], "view": [2]}
     out = (columns["subject"] == 0) | (columns["style"] == 3) | (columns["view"] == 2)
     assert np.array_equal(held_out(table, rule), out) and 0 < out.sum() < 12
@@ -113,16 +113,16 @@ def test_a_column_that_is_not_there_is_refused(tmp_path: Path, clips: list[Clip]
 def test_the_joints_of_a_held_out_clip_do_not_come_in_under_another_name(tmp_path: Path, clips: list[Clip]) -> None:
     """Neither in the same file nor in another one, nor in part."""
     again = clips[1].replace(name="again")
-    table = read_table(write_corpus(tmp_path / "a.npz", [*clips, again], subject=np.array([*range(12), 50])))
+    table = read_corpus(write_corpus(tmp_path / "a.npz", [*clips, again], subject=np.array([*range(12), 50])))
     write_corpus(tmp_path / "b.npz", [make_clip(99), again.replace(name="and again")])
-    other = read_table(tmp_path / "b.npz").clips[0]
+    other = read_corpus(tmp_path / "b.npz").clips[0]
     seen = found(tmp_path, files=["a.npz", "b.npz"], held_out={"a.npz": {"subjects": [1]}})
     assert seen == rows_of([c for i, c in enumerate(table.clips[:12]) if i != 1] + [other])
     assert joints_hash(table.clips[1]) == joints_hash(table.clips[12]) != joints_hash(other)
 
 
 def test_the_joints_of_a_benchmarks_test_clips_do_not_come_in(tmp_path: Path, clips: list[Clip]) -> None:
-    table = read_table(write_corpus(tmp_path / "a.npz", clips))
+    table = read_corpus(write_corpus(tmp_path / "a.npz", clips))
     assert len(found(tmp_path)) == 12
     tests = {"view": np.array([1, 2, 3]), "split": np.array([0, 0, 1])}
     write_corpus(tmp_path / "nw_ucla.npz", [clips[4].replace(name="x"), make_clip(50), clips[7].replace(name="y")], **tests)
@@ -130,7 +130,7 @@ def test_the_joints_of_a_benchmarks_test_clips_do_not_come_in(tmp_path: Path, cl
     with pytest.raises(TrainingError, match=r"nw_ucla\.npz: 1 .*would enter pretraining"):
         found(tmp_path, files=["a.npz", "nw_ucla.npz"])
     inside = found(tmp_path, files=["nw_ucla.npz"], held_out={"nw_ucla.npz": {"view": [3]}})
-    assert inside == rows_of(list(read_table(tmp_path / "nw_ucla.npz").clips[:2]))
+    assert inside == rows_of(list(read_corpus(tmp_path / "nw_ucla.npz").clips[:2]))
 
 
 def test_holding_out_of_a_file_or_of_subjects_that_are_not_there(tmp_path: Path, clips: list[Clip]) -> None:
@@ -146,7 +146,7 @@ def test_holding_out_of_a_file_or_of_subjects_that_are_not_there(tmp_path: Path,
 @pytest.mark.parametrize(("file", "benchmark", "name"), [("ntu60.npz", "ntu60-xview", "C001P"), ("ntu120.npz", "ntu120-xset", r"^S\d\d[13579]")])
 def test_names_hold_out_the_test_clips_of_ntu_as_the_page_says(tmp_path: Path, file: str, benchmark: str, name: str) -> None:
     names = [f"S{s:03}C{c:03}P{p:03}R001A{a:03}" for s in (1, 2, 10, 11) for c in (1, 2, 3) for p in (1, 3) for a in (1, 2)]
-    table = read_table(write_corpus(tmp_path / file, [make_clip(i).replace(name=n) for i, n in enumerate(names)]))
+    table = read_corpus(write_corpus(tmp_path / file, [make_clip(i).replace(name=n) for i, n in enumerate(names)]))
     out = held_out(table, {"name": name})
     assert np.array_equal(out, find_benchmark(benchmark).test(table)) and 0 < out.sum() < len(names)
     assert f'"name": {json.dumps(name)}' in (Path(__file__).parents[2] / "docs/evaluation.md").read_text(encoding="utf-8")
@@ -172,7 +172,7 @@ def test_windows_without_anybody_are_left_out() -> None:
 def test_windows_short_clips_and_jumps(tmp_path: Path) -> None:
     long, short, jumping = make_clip(0, frames=40), make_clip(1, frames=5), make_clip(2, frames=20)
     jumping.keypoints[0, 10, 3] += 5
-    table = read_table(write_corpus(tmp_path / "a.npz", [long, short, jumping]))
+    table = read_corpus(write_corpus(tmp_path / "a.npz", [long, short, jumping]))
     options = DataOptions(["a.npz"], window=16, hop=8)
     expected = rows_of([w for w in windows_of(table.clips[0], options)])
     assert found(tmp_path, window=16, hop=8, shortest=6, max_step=4.0) == expected and len(expected) > 2
@@ -194,7 +194,7 @@ def test_missing_data(tmp_path: Path, clips: list[Clip]) -> None:
 
 
 def test_the_array_is_mapped_from_disk_in_the_order_of_the_files(tmp_path: Path, clips: list[Clip]) -> None:
-    tables = [read_table(write_corpus(tmp_path / f"{n}.npz", part)) for n, part in (("a", clips[:7]), ("b", clips[7:]))]
+    tables = [read_corpus(write_corpus(tmp_path / f"{n}.npz", part)) for n, part in (("a", clips[:7]), ("b", clips[7:]))]
     array = array_of(tmp_path, files=["b.npz", "a.npz"], window=16, hop=8, shortest=4)
     expected = np.stack([prepare(w, OWN) for t in tables[::-1] for c in t.clips for w in windows_of(c, DataOptions(["a.npz"], window=16, hop=8))])
     assert isinstance(array, np.memmap) and not array.flags.writeable and len(array) > 12

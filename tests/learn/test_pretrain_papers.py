@@ -22,7 +22,7 @@ from skelzoo.learn.pretrain.loop import pretrain
 from skelzoo.learn.pretrain.optimiser import Optimiser
 from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.learn.training import warmup_cosine
-from skelzoo.skeleton.io.corpus import read_table
+from skelzoo.skeleton.io.corpus import read_corpus
 from skelzoo.weights.manifest import manifest
 
 PAPERS = ("skeattnclr-ntu60", "skeletonmae-ntu60", "psp-ntu60")
@@ -62,7 +62,7 @@ def test_a_recipe_of_a_paper_trains(name: str, data: Path, tmp_path: Path) -> No
     assert rates == pytest.approx([full, 0.1 * full] if recipe.optimiser.milestones else [full, full])
     windows = np.load(next((tmp_path / "run").glob("windows-*.npy")))
     (file,) = recipe.data.files
-    corpus = read_table(data / file)
+    corpus = read_corpus(data / file)
     clips = [corpus.clips[i] for i in np.flatnonzero(~held_out(corpus, recipe.data.held_out[file]))]
     assert windows[..., 1].any(axis=(1, 2, 3)).tolist() == [clip.persons == 2 for clip in clips]
     if recipe.native_rate:
@@ -73,7 +73,7 @@ def test_a_recipe_of_a_paper_trains(name: str, data: Path, tmp_path: Path) -> No
 def test_a_recipe_of_a_paper_holds_out_the_test_subjects(name: str, data: Path) -> None:
     recipe, config = load_recipe(name), manifest().find(name).config
     (file,) = recipe.data.files
-    corpus = read_table(data / file)
+    corpus = read_corpus(data / file)
     assert (held_out(corpus, recipe.data.held_out[file]) == find_benchmark("ntu60-xsub").test(corpus)).all()
     assert (recipe.arch, recipe.options, recipe.contract) == (config.arch, config.options, config.contract)
 

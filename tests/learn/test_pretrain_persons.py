@@ -21,7 +21,7 @@ from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.loop import Run, pretrain
 from skelzoo.learn.pretrain.recipe import Recipe
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io.corpus import read_table
+from skelzoo.skeleton.io.corpus import read_corpus
 from skelzoo.skeleton.io.stream import open_stream
 from skelzoo.skeleton.prepare import STREAMS_HERE, Contract, prepare
 from skelzoo.weights.manifest import manifest
@@ -65,7 +65,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("file", "given", "miss"), [("mine.npz", person_clips(), 6e-4), ("flat.npz", person_clips("coco17", 2), 0.03)])
 def test_a_corpus_file_holds_the_persons_and_scores_of_its_clips(data: Path, file: str, given: list[Clip], miss: float) -> None:
-    table, stream = read_table(data / file), open_stream(data / file)
+    table, stream = read_corpus(data / file), open_stream(data / file)
     assert stream is not None
     with np.load(data / file) as arrays:
         assert arrays["joints_delta"].ndim == 4 and set(table.extra) == {"zero_frames"}
@@ -83,7 +83,7 @@ def test_a_corpus_file_holds_the_persons_and_scores_of_its_clips(data: Path, fil
 
 def test_far_away_absent_persons_stay_absent(tmp_path: Path) -> None:
     far = [c.replace(keypoints=np.where(c.keypoints.any((2, 3), keepdims=True), c.keypoints + np.float32([500, 0, 0]), 0)) for c in person_clips()]
-    for read, written in zip(read_table(corpus_of(tmp_path, far)).clips, far, strict=True):
+    for read, written in zip(read_corpus(corpus_of(tmp_path, far)).clips, far, strict=True):
         np.testing.assert_allclose(read.keypoints, written.keypoints, atol=6e-4)
         assert np.array_equal(read.keypoints.any((2, 3)), written.keypoints.any((2, 3)))
 
@@ -116,7 +116,7 @@ def recipe_of(method: str, contract: Contract, file: str = "mine.npz", **changes
 
 
 def whole(file: Path) -> list[Clip]:
-    return list(read_table(file).clips)  # of at most one and a half windows
+    return list(read_corpus(file).clips)  # of at most one and a half windows
 
 
 def array_of(run: Path) -> np.ndarray:

@@ -28,7 +28,7 @@ from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.recordings import LabelledClip, finetune_recordings, labelled_files
 from skelzoo.learn.seen import seen_tests
-from skelzoo.skeleton.io.corpus import read_table, write_table
+from skelzoo.skeleton.io.corpus import read_corpus, save_corpus
 from skelzoo.skeleton.procedural import make
 from skelzoo.weights.places import bundled_folder
 
@@ -368,8 +368,8 @@ def test_real_recordings_of_utd_mhad(shared: Path, tmp_path: Path) -> None:
 def test_test_clips_of_a_benchmark_among_the_recordings_are_told_and_refused_later(tmp_path: Path, model: str, name: str) -> None:
     data = write_benchmarks(tmp_path / "data")
     if name == "mine.npz":
-        table = read_table(data / "hdm05_subset.npz")
-        write_table(data / name, dataclasses.replace(table, clips=tuple(c.replace(name=f"x{i}") for i, c in enumerate(table.clips))))
+        table = read_corpus(data / "hdm05_subset.npz")
+        save_corpus(data / name, dataclasses.replace(table, clips=tuple(c.replace(name=f"x{i}") for i, c in enumerate(table.clips))))
     result = run(model, data / name, "--out", tmp_path / "tuned", "--mode", "linear", "--epochs", 1)
     told = "The recordings hold 16 of the 16 different test clips of hdm05, so no number of this model counts there."
     assert result.exit_code == 0 and f"warning: {told}" in result.stderr and told in (tmp_path / "tuned/README.md").read_text()

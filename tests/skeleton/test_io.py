@@ -30,7 +30,7 @@ needs_shared = pytest.mark.needs_shared
 
 @functools.cache
 def table(path: Path) -> tuple[corpus.Corpus, dict[str, int]]:
-    whole = corpus.read_table(path)
+    whole = corpus.read_corpus(path)
     return whole, {name: i for i, name in enumerate(whole.clip_names)}
 
 
@@ -99,7 +99,7 @@ def test_daz_rest_pose_has_the_bones_of_the_daz_corpus(shared: Path) -> None:
 @needs_shared
 def test_corpus_is_cut_as_its_schema_says(shared: Path) -> None:
     path = shared / "data/cmu_iclone.npz"
-    whole = corpus.read_table(path)
+    whole = corpus.read_corpus(path)
     with np.load(path) as z:
         metres = np.cumsum(z["joints_delta"], axis=0, dtype=np.int16) * z["scale"]
         for i in (0, 12):

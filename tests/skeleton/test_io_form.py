@@ -16,7 +16,7 @@ from skelzoo.cli import main
 from skelzoo.errors import AxesError, ClipError, DoubtWarning, LayoutError, ReadError, SkelzooError
 from skelzoo.learn.cameras import film
 from skelzoo.skeleton.clip import FloatArray
-from skelzoo.skeleton.io.corpus import read_table
+from skelzoo.skeleton.io.corpus import read_corpus
 from skelzoo.skeleton.io.form import ArrayForm
 from skelzoo.skeleton.io.stream import open_stream
 from skelzoo.skeleton.procedural import make
@@ -136,7 +136,7 @@ def test_every_verb_takes_it_and_a_store_keeps_it(bare: Path, tmp_path: Path) ->
 def test_corpus_files_say_what_they_were_taken_for(bare: Path, tmp_path: Path) -> None:
     made = run("corpus", "make", bare, "--to", tmp_path / "mine.npz", "--label-from", "folder", *(w.replace("--", "--from-") for w in SAID), "--fps", "20")
     assert made.exit_code == 0, made.output
-    assert read_table(tmp_path / "mine.npz").origin.endswith("where they do not say it: layout kinect20, axes c t v, fps 20.0")
+    assert read_corpus(tmp_path / "mine.npz").origin.endswith("where they do not say it: layout kinect20, axes c t v, fps 20.0")
 
 
 @pytest.mark.parametrize("up", ["y", "z", "x", "-y", "-z", "-x"])
@@ -183,7 +183,7 @@ def test_other_axes_are_warned_of_and_mended_as_the_warning_says(tmp_path: Path)
     assert 'its up is "x", now it is null' in run("embed", model, tmp_path / "x.npz", "--out", tmp_path / "store").stderr
     assert run("corpus", "make", tmp_path / "x.npz", "--to", tmp_path / "mine.npz", "--up", "x").exit_code == 0
     (made,) = skelzoo.read(tmp_path / "mine.npz")
-    assert np.allclose(made.keypoints, upright.keypoints, atol=1e-3) and read_table(tmp_path / "mine.npz").origin.endswith("; turned from x up")
+    assert np.allclose(made.keypoints, upright.keypoints, atol=1e-3) and read_corpus(tmp_path / "mine.npz").origin.endswith("; turned from x up")
 
 
 @pytest.mark.parametrize(
@@ -299,4 +299,4 @@ def test_every_verb_fills_missing_joints_and_a_store_keeps_it(tmp_path: Path) ->
     ):
         assert run(*words).exit_code == 1
         assert run(*words, "--fill-missing").exit_code == 0
-    assert read_table(tmp_path / "mine.npz").origin.endswith("; missing joints filled over time")
+    assert read_corpus(tmp_path / "mine.npz").origin.endswith("; missing joints filled over time")

@@ -278,7 +278,7 @@ def test_configs_that_do_not_fit(folder: Path, change: Callable[[dict[str, Any]]
 
 def test_unknown_arch_in_a_config(folder: Path) -> None:
     rewrite_config(folder, lambda c: c.update(arch="skeattnclr-stgcm"))
-    with pytest.raises(SkelzooError, match="Did you mean skeattnclr-stgcn"):
+    with pytest.raises(SkelzooError, match=r"config\.json: was saved with a net, 'skeattnclr-stgcm', that this skelzoo does not have"):
         load(folder)
 
 

@@ -17,8 +17,9 @@ from tiny import make_config, make_encoder
 
 import skelzoo
 from skelzoo.errors import CheckpointError, ManifestError, UnknownModelError
+from skelzoo.weights import entries
 from skelzoo.weights import manifest as manifest_module
-from skelzoo.weights import publish
+from skelzoo.weights.cards import Provenance
 from skelzoo.weights.manifest import manifest, manifest_path, parse_manifest
 from skelzoo.weights.places import bundled_folder
 
@@ -56,7 +57,7 @@ def rows() -> dict[str, Any]:
 def own_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "weights_manifest.json"
     path.write_text(json.dumps(rows()))
-    for module in (manifest_module, publish):
+    for module in (manifest_module, entries):
         monkeypatch.setattr(module, "manifest_path", lambda: path)
     manifest.cache_clear()
     yield path
@@ -230,11 +231,11 @@ def test_an_unknown_shared_part_comes_with_the_known_ones() -> None:
 
 def test_a_bundled_model_leaves_the_rest_of_the_manifest_as_it_was(own_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """References stay references, in the entry's neighbours and in the file's shared parts."""
-    monkeypatch.setattr(publish, "__file__", str(tmp_path / "weights/publish.py"))
-    provenance = publish.Provenance("Tiny", "Tiny.", "CC0-1.0", "Made up.", True, ["nothing"], "none")
+    monkeypatch.setattr(entries, "__file__", str(tmp_path / "weights/entries.py"))
+    provenance = Provenance("Tiny", "Tiny.", "CC0-1.0", "Made up.", True, ["nothing"], "none")
     metric = manifest_module.Metric("none", "none", 50.0, "none")
     source = make_encoder().save(tmp_path / "source")
-    assert publish.bundle(source, "tiny-a", provenance, [metric], 3) == tmp_path / "weights/bundled/tiny-a"
+    assert entries.bundle(source, "tiny-a", provenance, [metric], 3) == tmp_path / "weights/bundled/tiny-a"
     before, after = rows(), json.loads(own_manifest.read_text())
     new = after["models"].pop("tiny-a")
     assert before["models"].pop("tiny-a")["config"] == new["config"] and after == before

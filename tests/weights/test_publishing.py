@@ -30,10 +30,10 @@ from skelzoo.cli import main
 from skelzoo.errors import CheckpointError, ManifestError, SkelzooError, WeightsUnavailableError, WriteError
 from skelzoo.learn.protocols import PROTOCOLS
 from skelzoo.publishing import publish
+from skelzoo.weights import entries
 from skelzoo.weights import manifest as manifest_module
-from skelzoo.weights import publish as publish_module
+from skelzoo.weights.cards import ACCURACIES
 from skelzoo.weights.hub import Hub
-from skelzoo.weights.publish import ACCURACIES
 
 ABOUT: dict[str, Any] = {
     "family": "SkeAttnCLR", "summary": "A small one: made up.", "license": "CC-BY-4.0", "license_reason": "Made-up data.", "commercial_use": True,
@@ -126,7 +126,7 @@ def about(tmp_path: Path) -> Path:
 def own_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The manifest of the package, copied, so that the tests may write in it."""
     path = Path(shutil.copy(manifest_module.manifest_path(), tmp_path / "weights_manifest.json"))
-    for module in ("weights.manifest", "weights.publish", "publishing"):
+    for module in ("weights.manifest", "weights.entries", "publishing"):
         monkeypatch.setattr(f"skelzoo.{module}.manifest_path", lambda: path)
     manifest_module.manifest.cache_clear()
     yield path
@@ -163,7 +163,7 @@ def test_the_manifest_of_an_installed_package_is_not_written_in(
     (package / "__init__.py").touch()
     installed = own_manifest.rename(package / own_manifest.name)
     before = installed.read_bytes()
-    for module in ("weights.manifest", "weights.publish", "publishing"):
+    for module in ("weights.manifest", "weights.entries", "publishing"):
         monkeypatch.setattr(f"skelzoo.{module}.manifest_path", lambda: installed)
     monkeypatch.setattr(os, "access", lambda path, mode: package not in (Path(path), *Path(path).parents))
     dry = publish(folder, "owner/tiny-new", about=about, dry_run=True)
@@ -185,7 +185,7 @@ def test_the_manifest_of_an_installed_package_is_not_written_in(
 
 def test_two_that_publish_at_once_lose_no_entry(folder: Path, own_manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = next(iter(json.loads(own_manifest.read_text())["models"].values()))
-    check, second = publish_module.check_entry, threading.Thread(target=publish_module.write_entry, args=("second", row))
+    check, second = entries.check_entry, threading.Thread(target=entries.write_entry, args=("second", row))
 
     def slow(name: str, row: dict[str, Any]) -> str:
         text = check(name, row)
@@ -194,8 +194,8 @@ def test_two_that_publish_at_once_lose_no_entry(folder: Path, own_manifest: Path
             second.join(0.5)
         return text
 
-    monkeypatch.setattr(publish_module, "check_entry", slow)
-    publish_module.write_entry("first", row)
+    monkeypatch.setattr(entries, "check_entry", slow)
+    entries.write_entry("first", row)
     second.join()
     assert {"first", "second"} <= json.loads(own_manifest.read_text())["models"].keys()
 

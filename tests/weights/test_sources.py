@@ -21,10 +21,10 @@ from skelzoo.errors import CheckpointError, IntegrityError, WeightsUnavailableEr
 from skelzoo.weights import manifest as manifest_module
 from skelzoo.weights import places, sources
 from skelzoo.weights.cached import cached_models
+from skelzoo.weights.entries import register
 from skelzoo.weights.files import read_checksums
 from skelzoo.weights.hub import Hub
 from skelzoo.weights.manifest import manifest
-from skelzoo.weights.publish import register
 from skelzoo.weights.sources import fetch
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"

@@ -24,7 +24,7 @@ from skelzoo.learn.cameras import SEEN
 from skelzoo.learn.ranges import COUNT, check_numbers
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import noted_doubts
-from skelzoo.skeleton.io.corpus import Corpus, read_table
+from skelzoo.skeleton.io.corpus import Corpus, read_corpus
 from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 from skelzoo.skeleton.writing import whole_file
 from skelzoo.weights.files import file_info
@@ -150,7 +150,7 @@ def corpora(folder: str | Path, files: Sequence[str]) -> Iterator[tuple[str, Cor
         TrainingError: a file is not there.
     """
     for file in files:
-        yield file, read_table(_path(folder, file))
+        yield file, read_corpus(_path(folder, file))
 
 
 def _path(folder: str | Path, file: str) -> Path:

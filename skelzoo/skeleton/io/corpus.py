@@ -136,23 +136,23 @@ def read(path: PathLike) -> list[Clip]:
     """All clips of a corpus file, named and labelled.
 
     Raises:
-        ReadError: as ``read_table``.
+        ReadError: as ``read_corpus``.
     """
-    return list(read_table(path).clips)
+    return list(read_corpus(path).clips)
 
 
-def read_table(path: PathLike) -> Corpus:
+def read_corpus(path: PathLike) -> Corpus:
     """A corpus file with all that evaluation needs beside the clips.
 
     Raises:
         ReadError: not an npz, cut off, keys missing or of sizes that do not fit, joints of no known layout.
         ClipError: a clip that is all zero.
     """
-    return table_of(load_npz(path), Path(path))
+    return corpus_of(load_npz(path), Path(path))
 
 
-def table_of(arrays: Mapping[str, NDArray[Any]], path: Path) -> Corpus:
-    """What ``read_table`` makes of the arrays of a file, or of those of a part of it; errors as there."""
+def corpus_of(arrays: Mapping[str, NDArray[Any]], path: Path) -> Corpus:
+    """What ``read_corpus`` makes of the arrays of a file, or of those of a part of it; errors as there."""
     _check(arrays, path)
     layout = find_layout([str(j) for j in arrays["joint_names"]])
     if layout is None:
@@ -243,8 +243,8 @@ def _problem_of_optional(arrays: Mapping[str, NDArray[Any]], count: int) -> str 
     return None
 
 
-def write_table(path: PathLike, corpus: Corpus, names: Mapping[str, Sequence[str]] | None = None, fine: bool = False) -> None:
-    """Write a corpus file that ``read_table`` reads; 3-D joints are rounded to millimetres, 2-D ones to 1/32000 of the farthest.
+def save_corpus(path: PathLike, corpus: Corpus, names: Mapping[str, Sequence[str]] | None = None, fine: bool = False) -> None:
+    """Write a corpus file that ``read_corpus`` reads; 3-D joints are rounded to millimetres, 2-D ones to 1/32000 of the farthest.
 
     Args:
         names: further lists of names, e.g. ``style_names``, that columns of ``extra`` count into.

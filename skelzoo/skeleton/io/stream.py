@@ -371,6 +371,6 @@ def _corpus_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDA
         return None
 
     def make(name: str, own: Arrays) -> Clip:
-        return corpus.table_of({**shared, **own, "offsets": np.array([0, len(own[corpus.MARK])])}, path).clips[0]
+        return corpus.corpus_of({**shared, **own, "offsets": np.array([0, len(own[corpus.MARK])])}, path).clips[0]
 
     return _NumpyStream(path, (*per_clip, *per_frame), per_frame, bounds, "clip_name", make)

@@ -1,44 +1,23 @@
-"""A weights folder becomes a model of the manifest: card, copy into the package or upload, hashes, metrics."""
+"""A weights folder becomes a model of the manifest: its entry, with hashes and metrics, and the copy that the package has."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from skelzoo.errors import CheckpointError, ManifestError
+from skelzoo.errors import CheckpointError
 from skelzoo.skeleton.writing import alone, whole_file
+from skelzoo.weights.cards import Provenance, card
 from skelzoo.weights.files import FileInfo, copy_folder, dump_json, read_checksums
-from skelzoo.weights.hub import card_metadata
 from skelzoo.weights.manifest import Metric, ModelConfig, in_package, manifest, manifest_path, parse_manifest
 from skelzoo.weights.places import NAME_PATTERN, models_folder
 from skelzoo.weights.sources import read_config
 
 ENTRY = ".entry.json"
 """Ends the name of a file that holds a model's entry and nothing else of a manifest."""
-
-CONFUSED = "head, clips taken for "
-"""Starts the protocol of a metric that counts the held-out clips of one class (its dataset) that got another; the card has them in a table of their own."""
-
-ACCURACIES = ("linear", "knn", "finetune", "semi")
-"""Protocols that give the top-1 accuracy of the model itself, as do those that end in ``, top-1``; its random twin's and the baselines' have longer names."""
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What people must know of weights before they use them; see ``manifest.Weights``."""
-
-    family: str
-    summary: str
-    license: str
-    license_reason: str
-    commercial_use: bool
-    trained_on: Sequence[str]
-    command: str
-    notes: Sequence[str] = ()
 
 
 def bundle(source: Path, name: str, provenance: Provenance, metrics: Sequence[Metric], parameters: int) -> Path:
@@ -151,74 +130,3 @@ def write_entry(name: str, row: Mapping[str, Any]) -> None:
 def entry_file(folder: Path) -> Path | None:
     """Where the entry of a published folder goes when skelzoo is no source checkout, beside it: the next upgrade would replace what is written into the package."""
     return folder.with_name(folder.name + ENTRY) if in_package(manifest_path()) else None
-
-
-def card(name: str, provenance: Provenance, metrics: Sequence[Metric], parameters: int, labels: Sequence[str], address: str = "") -> str:
-    """The model card (README.md) of a weights folder, with the metadata block the Hub reads; that holds the model's own accuracies only.
-
-    Args:
-        address: under which readers can load it, where the name is known to the publisher's installation alone.
-
-    Raises:
-        ManifestError: there is no measured number, or no licence.
-    """
-    confused = [m for m in metrics if m.protocol.startswith(CONFUSED)]
-    measured = [m for m in metrics if m not in confused]
-    if not measured:
-        raise ManifestError(f"{name}: a card without a measured number is not published. Run skelzoo eval first.")
-    if provenance.license.lower() in ("", "unknown"):
-        raise ManifestError(f"{name}: weights without a licence are not published. Say which, and why, after the data they were trained on.")
-    rows = "\n".join(f"| {m.dataset} | {m.protocol} | {m.value:.1f} | `{m.source}` |" for m in measured)
-    metadata = card_metadata(
-        name,
-        provenance.license.lower(),
-        ("skeleton", "action-recognition", "self-supervised", _slug(provenance.family)),
-        [_slug(re.split("[,(]", data)[0]) for data in provenance.trained_on],
-        [(m.dataset, _slug(m.dataset), m.protocol, m.value) for m in measured if m.protocol in ACCURACIES or m.protocol.endswith(", top-1")],
-    )
-    return f"""---
-{metadata.strip()}
----
-
-# {name}
-
-{provenance.summary}
-
-{parameters:,} parameters. Load with `skelzoo.load("{address or name}")`.
-
-## Licence
-
-{provenance.license}. {provenance.license_reason} Commercial use: {"yes" if provenance.commercial_use else "no"}.
-
-## Data
-
-{chr(10).join(f"- {d}" for d in provenance.trained_on)}
-
-## Recipe
-
-`{provenance.command}`
-
-## Measured
-
-| data | protocol | value | command |
-| --- | --- | --- | --- |
-{rows}
-
-## Classes
-
-{", ".join(labels) or "No classification head."}
-{_confusions(confused)}
-## Notes
-
-{chr(10).join(f"- {n}" for n in provenance.notes)}
-"""
-
-
-def _confusions(metrics: Sequence[Metric]) -> str:
-    rows = [f"| {m.dataset} | {m.protocol.removeprefix(CONFUSED)} | {m.value:.0f} |" for m in metrics]
-    return "\n".join(["", "What the head confuses:", "", "| held out | taken for | clips |", "| --- | --- | --- |", *rows, ""]) if rows else ""
-
-
-def _slug(text: str) -> str:
-    """A text as an identifier of the Hub: lower-case letters, digits and single dashes."""
-    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from skelzoo import create, get_layout
 from skelzoo.errors import CheckpointError
+from skelzoo.weights.author_files import check_constants, read_author_file
 from skelzoo.weights.author_keys import RULES, Unused, place, translate
-from skelzoo.weights.convert import check_constants, read_author_file
 
 EXAMPLES = {
     ("skeattnclr-stgcn", "backbone.data_bn.running_mean"): "backbone.input_norm.running_mean",
