@@ -86,7 +86,7 @@ class Encoder:
         self.net = net.to(pick_device(device), pick_dtype(dtype)).eval()
         self.config, self.name = config, name
         self._compile, self._tf32 = pick_compile(compile), dtype == TF32
-        self._fused: tuple[Hashable, Callable[[Tensor], Tensor]] | None = None
+        self._fused: tuple[Hashable, Callable[[Tensor], Tensor], bool] | None = None
         self._rooms: dict[Hashable, Room] = {}
         self._card: tuple[str, Hashable] = "", None
         self.fine_tuned_on: frozenset[str] = frozenset()
@@ -308,7 +308,7 @@ class Encoder:
         state = state_of(self.net)
         if self._fused is None or self._fused[0] != state:
             with own_precision(self.device, tf32=False):
-                self._fused = state, vectors_of(self.net, self._compile)
+                self._fused = state, vectors_of(self.net, self._compile), has_form(self.net)
         return self._fused[1]
 
     def _scored(self) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -339,7 +339,8 @@ class Encoder:
         all_maps: bool = False,
     ) -> dict[str, NDArray[np.float32]]:
         doubts = noted_doubts()
-        if batch_size is None and not all_maps and self.device.type == "cpu" and not self._compile and has_form(self.net):
+        # What computes vectors was made by now, see _vectors.
+        if batch_size is None and not all_maps and self.device.type == "cpu" and not self._compile and self._fused and self._fused[2]:
             batch_size = SPLIT  # compiled nets would fill up few clips to that many
         room = self._rooms.setdefault((self.device, self.dtype, all_maps), Room())  # features take more memory than vectors
         if prepared:

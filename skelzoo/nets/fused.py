@@ -178,8 +178,10 @@ def vectors_of(net: nn.Module, compile: str = "") -> Callable[[Tensor], Tensor]:
 
 def _hooks(module: nn.Module) -> tuple[Any, ...]:
     """The functions that run beside the methods of a module's class, or in their place."""
-    own = vars(module)
-    replaced = sorted(own.keys() & _methods(type(module)))  # type: ignore[arg-type]  # mypy takes classes of modules for unhashable
+    own, methods = vars(module), _methods(type(module))  # type: ignore[arg-type]  # mypy takes classes of modules for unhashable
+    if not module._forward_hooks and not module._forward_pre_hooks and methods.isdisjoint(own):  # nearly always, and asked of every module at every call
+        return ()
+    replaced = sorted(own.keys() & methods)
     return *module._forward_hooks.values(), *module._forward_pre_hooks.values(), *(own[name] for name in replaced)
 
 

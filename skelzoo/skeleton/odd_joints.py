@@ -60,6 +60,8 @@ FEET = ("left_ankle", "left_foot", "right_ankle", "right_foot")
 SHOULDERS = ("left_shoulder", "right_shoulder")
 TRUNK = ("left_hip", "right_hip", *SHOULDERS)
 
+_PIXELS = "Read the file with --image-size 1280x720, the picture's width and height in pixels (image_size='1280x720' in skelzoo.read)"
+
 
 def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool, filled: bool) -> tuple[Doubt, ...]:
     """What is odd about a clip.
@@ -256,9 +258,6 @@ def _flat(bodies: FloatArray, layout: Layout) -> str | None:
         f"x and y look like shares of a picture, as MediaPipe's landmarks are, which with its z are no body in space. {_PIXELS}, without --up, or give "
         "keypoints[..., :2] * (width, height), to a model whose name ends in -2d; 3-D models take its world landmarks. If these are of space, all is well."
     )
-
-
-_PIXELS = "Read the file with --image-size 1280x720, the picture's width and height in pixels (image_size='1280x720' in skelzoo.read)"
 
 
 def _spine(bodies: FloatArray, layout: Layout, clip: Clip) -> str | None:
