@@ -234,7 +234,7 @@ def demo_command(model: str, picture: str | None, device: str) -> None:
 def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: int | None, devices: int, nodes: int, compiled: bool, only_head: bool) -> None:
     """Pretrain an encoder by RECIPE: a name, or a path ending in .json."""
     from skelzoo.learn.pretrain.loop import pretrain, refit
-    from skelzoo.learn.pretrain.processes import rank
+    from skelzoo.learn.processes import rank
 
     if only_head:
         folder = refit(recipe, data, out, device=device)

@@ -14,8 +14,8 @@ from tiny import write_json
 
 from skelzoo.learn.benchmarks import find_benchmark
 from skelzoo.learn.evaluate import Row, merge_rows
-from skelzoo.learn.pretrain.recipe import Recipe, load_recipe, shipped_recipes
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES
+from skelzoo.learn.recipe import Recipe, load_recipe, shipped_recipes
 from skelzoo.publishing import known_provenance
 from skelzoo.weights.cards import card
 from skelzoo.weights.manifest import Metric, manifest

@@ -104,6 +104,11 @@ import skelzoo
     assert wrong_imports("weights", ast.parse("from skelzoo.nets.archs import ARCHS\nfrom skelzoo.errors import ReadError\nimport torch")) == []
 
 
+def test_only_pretraining_knows_pretraining_within_learn() -> None:
+    for path in (PACKAGE / "learn").glob("*.py"):
+        assert [n for _, n in imported(tree(path)) if n.startswith("skelzoo.learn.pretrain")] == [], path
+
+
 def test_errors_and_the_front_door_import_no_room_when_run() -> None:
     assert [n for _, n in imported(tree(PACKAGE / "errors.py")) if n.startswith("skelzoo")] == []
     for node in tree(PACKAGE / "__init__.py").body:

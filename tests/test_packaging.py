@@ -57,7 +57,7 @@ def test_the_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "skelzoo").rglob("*") if p.is_file() and "__pycache__" not in p.parts}
     assert sources | {"skelzoo/weights_manifest.json"} == {n for n in names if n.startswith("skelzoo/")}
-    for needed in ("py.typed", "skeleton/layouts.json", "weights/manifest.schema.json", "learn/pretrain/recipes/skeattnclr-openskel.json"):
+    for needed in ("py.typed", "skeleton/layouts.json", "weights/manifest.schema.json", "learn/recipes/skeattnclr-openskel.json"):
         assert f"skelzoo/{needed}" in names
     for name, entry in manifest().models.items():
         for file in entry.weights.files if entry.weights and entry.weights.source == "bundled" else ():

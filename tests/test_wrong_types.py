@@ -16,7 +16,7 @@ import skelzoo
 from skelzoo.errors import SkelzooError
 from skelzoo.learn.evaluate import evaluate
 from skelzoo.learn.pretrain.loop import pretrain
-from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
+from skelzoo.learn.recipe import Recipe, load_recipe
 from skelzoo.weights.checkpoint import build_net
 
 CLIP, RECIPE = make_clip(), "skeattnclr-openskel"

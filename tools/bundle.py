@@ -23,8 +23,8 @@ from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, find_benchmark, standard_clips
 from skelzoo.learn.evaluate import CHEAP, Row, check_recipe, measure, merge_rows, read_rows
-from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES, Trial
+from skelzoo.learn.recipe import Recipe, load_recipe
 from skelzoo.loading import RANDOM
 from skelzoo.publishing import known_provenance
 from skelzoo.weights.cards import CONFUSED, Provenance

@@ -28,7 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 from skelzoo.bench_speed import described
 from skelzoo.learn.evaluate import revision
 from skelzoo.learn.pretrain.loop import Run
-from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
+from skelzoo.learn.recipe import Recipe, load_recipe
 from skelzoo.skeleton.writing import write_csv
 
 FORMS = [(precision, compiled) for compiled in (False, True) for precision in ("32-true", "bf16-mixed")]

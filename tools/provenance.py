@@ -9,7 +9,7 @@ from typing import Any
 from skelzoo.learn.cameras import SEEN
 from skelzoo.learn.corpus import find_corpus
 from skelzoo.learn.pretrain.methods import members_options
-from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
+from skelzoo.learn.recipe import Recipe, load_recipe
 from skelzoo.nets.archs import ARCHS
 from skelzoo.publishing import known_provenance
 from skelzoo.weights.cards import Provenance

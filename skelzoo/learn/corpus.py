@@ -17,9 +17,9 @@ from skelzoo.errors import ClipError, ReadError, TrainingError
 from skelzoo.inference.files import Refusal
 from skelzoo.inference.output import check_table
 from skelzoo.learn.benchmarks import joints_hash
+from skelzoo.learn.held_out import named_by
 from skelzoo.learn.originals import Original, Recording, Skipped, Source, identify, make_corpus, place, read_originals, recordings_of
-from skelzoo.learn.pretrain.data import named_by
-from skelzoo.learn.pretrain.recipe import load_recipe
+from skelzoo.learn.recipe import load_recipe
 from skelzoo.skeleton.io import PathLike, find_files
 from skelzoo.skeleton.io.corpus import Corpus, read_corpus, save_corpus
 from skelzoo.skeleton.writing import whole_file, write_csv

@@ -20,10 +20,10 @@ from skelzoo.errors import ReadError, TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, benchmark_file, find_benchmark, standard_clips
-from skelzoo.learn.pretrain.data import DataOptions
-from skelzoo.learn.pretrain.recipe import Recipe, is_there, load_recipe, shipped_recipes
+from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Measured, Trial, check_protocols, describe, find_protocol, run
+from skelzoo.learn.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.seen import check_card, check_not_learned, check_unseen
 from skelzoo.learn.training import seeded
 from skelzoo.loading import RANDOM, load

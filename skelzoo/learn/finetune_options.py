@@ -37,7 +37,7 @@ class FinetuneOptions:
             yet, those of random weights, take ``batch``. Not for mode ``linear``, which keeps all.
         warmup: share of the steps.
         label_smoothing: of the cross-entropy; not for mode ``semi``, as PSP's code has none.
-        augmentations: rows of ``skelzoo.learn.pretrain.augment``, in order; () for none. None is AUGMENTATIONS, but none in mode
+        augmentations: rows of ``skelzoo.learn.augment``, in order; () for none. None is AUGMENTATIONS, but none in mode
             ``linear``, so that every clip's vector is computed once.
         balanced: classes are drawn equally often; with False, as often as they have clips.
         seed: of head, split, order and augmentations; on a CPU the same seed gives the same weights.

@@ -15,7 +15,7 @@ from skelzoo.errors import MissingDependencyError, TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.head_clips import CHECK, FOLDS, HeadOptions, LabelledClips, LabelTable, label_table, labelled_clips
 from skelzoo.learn.head_result import TEMPERATURES, HeadResult, HeadScore, calibration_error, confusions, per_class, score, surprise
-from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.learn.held_out import DataOptions
 from skelzoo.skeleton.arrays import Bools, Float64s, Int64s
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig

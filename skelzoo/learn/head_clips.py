@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import joints_hash
 from skelzoo.learn.cameras import STORED, as_read
-from skelzoo.learn.pretrain.data import DataOptions, columns, corpora, evaluation_joints, matching
+from skelzoo.learn.held_out import DataOptions, columns, corpora, evaluation_joints, matching
 from skelzoo.learn.ranges import COUNT, POSITIVE, check_numbers
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io.corpus import Corpus

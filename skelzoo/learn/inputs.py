@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from skelzoo.errors import TrainingError
-from skelzoo.learn.pretrain.augment import augment, check_operations, stream_of
+from skelzoo.learn.augment import augment, check_operations, stream_of
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.prepare import STREAMS_HERE, Contract, prepare_batch
@@ -26,7 +26,7 @@ class Inputs:
     computes them from the recording before its last steps.
 
     Args:
-        operations: augmentations, see ``skelzoo.learn.pretrain.augment``.
+        operations: augmentations, see ``skelzoo.learn.augment``.
 
     Raises:
         TrainingError: an unknown augmentation, or one that the streams cannot follow.

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skelzoo.errors import TrainingError
-from skelzoo.learn.pretrain.processes import all_rows
+from skelzoo.learn.processes import all_rows
 from skelzoo.nets.psp import PSP
 
 TEMPERATURE, CONTRAST_WEIGHT = 0.07, 0.2

@@ -11,9 +11,9 @@ import numpy as np
 
 from skelzoo.errors import ClipError, SkelzooError, TrainingError, WriteError
 from skelzoo.inference.files import Refusal, read_files
+from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.labels import Labels, inside
 from skelzoo.learn.originals import FPS, flags_of, longest_step
-from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.skeleton.arrays import Int32s
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import noted_doubts

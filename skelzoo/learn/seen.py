@@ -17,7 +17,7 @@ import numpy as np
 from skelzoo.errors import SkelzooError, TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.benchmarks import Benchmark, Part, array_hash, benchmark_corpus, benchmark_file, find_benchmark, joints_hash, known_benchmarks
-from skelzoo.learn.pretrain.data import DataOptions, named_by
+from skelzoo.learn.held_out import DataOptions, named_by
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_corpus
 

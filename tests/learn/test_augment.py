@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from skelzoo.errors import TrainingError
-from skelzoo.learn.pretrain import augment as module
-from skelzoo.learn.pretrain.augment import KEEP_FRAMES, OPERATIONS, RANGES, augment, check_operations, part_swap
+from skelzoo.learn import augment as module
+from skelzoo.learn.augment import KEEP_FRAMES, OPERATIONS, RANGES, augment, check_operations, part_swap
 from skelzoo.skeleton.layouts import get_layout
 
 N, C, T, V, M = 40, 3, 24, 20, 2

@@ -23,7 +23,7 @@ from skelzoo.errors import ClipError, TrainingError
 from skelzoo.learn.benchmarks import benchmark_file, filmed, find_benchmark, standard_clips, validation_clips
 from skelzoo.learn.evaluate import evaluate, read_rows
 from skelzoo.learn.own_corpus import make_own_corpus
-from skelzoo.learn.pretrain.recipe import load_recipe
+from skelzoo.learn.recipe import load_recipe
 from skelzoo.learn.seen import check_card, seen_tests
 from skelzoo.skeleton.io.corpus import read_corpus
 

@@ -21,10 +21,11 @@ from skelzoo.learn import seen as seen_clips
 from skelzoo.learn.benchmarks import BENCHMARKS, benchmark_corpus, by_subjects, draw_labels, find_benchmark, known_benchmarks, standard_clips, validation_clips
 from skelzoo.learn.cameras import film
 from skelzoo.learn.evaluate import CHEAP, check_recipe, evaluate, read_rows
+from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.own_corpus import make_own_corpus
-from skelzoo.learn.pretrain.data import DataOptions, training_windows
-from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
+from skelzoo.learn.pretrain.windows import training_windows
 from skelzoo.learn.probe import standard_split
+from skelzoo.learn.recipe import load_recipe, shipped_recipes
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.array import save as save_clips
 from skelzoo.skeleton.io.corpus import save_corpus
@@ -233,7 +234,7 @@ def test_a_file_of_ones_own_is_measured_by_subjects_on_the_command_line(tmp_path
 def test_two_benchmarks_of_one_file_are_both_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_benchmarks(tmp_path, files=["hdm05_subset.npz"])
     first = dataclasses.replace(find_benchmark("hdm05"), test=lambda c: c.subject == 0)
-    monkeypatch.setattr("skelzoo.learn.pretrain.data.known_benchmarks", lambda: [*known_benchmarks(), first])
+    monkeypatch.setattr("skelzoo.learn.held_out.known_benchmarks", lambda: [*known_benchmarks(), first])
     shutil.copy(data / "hdm05_subset.npz", data / "mine.npz")
     left = {w.name for w in training_windows(data, DataOptions(["mine.npz"], max_step=100))}
     assert left == {c.name for c, s in zip(benchmark_corpus("hdm05", data).clips, NUMBER % 5, strict=True) if s in (1, 2)}

@@ -20,9 +20,9 @@ from skelzoo.cli import main
 from skelzoo.errors import ClipError, ReadError, TrainingError, WriteError
 from skelzoo.learn.benchmarks import joints_hash, standard_clips
 from skelzoo.learn.corpus import ClipRow, build_corpus, find_corpus
+from skelzoo.learn.held_out import held_out
 from skelzoo.learn.originals import Original, Recording, Source, make_corpus
-from skelzoo.learn.pretrain.data import held_out
-from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
+from skelzoo.learn.recipe import load_recipe, shipped_recipes
 from skelzoo.skeleton.io import find_files
 from skelzoo.skeleton.io.corpus import MARK, Corpus, read_corpus, save_corpus
 from skelzoo.weights.manifest import manifest

@@ -287,7 +287,7 @@ def test_a_published_number_comes_out_again(shared: Path) -> None:
 
 def test_what_the_start_of_a_model_was_trained_on_counts(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that went on from one that saw test clips has seen them too."""
-    recipe = json.loads((resources.files("skelzoo.learn.pretrain") / "recipes/psp-openskel.json").read_text())
+    recipe = json.loads((resources.files("skelzoo.learn") / "recipes/psp-openskel.json").read_text())
     for name, files, start in (("first", ["nw_ucla.npz"], None), ("second", ["uiprmd_kinect.npz"], f"local:{tmp_path}/first/weights")):
         (tmp_path / name / "weights").mkdir(parents=True)
         row = {**recipe, "name": name, "data": {"files": files}, "start": start, "head": None}

@@ -17,7 +17,7 @@ import skelzoo
 from skelzoo.errors import TrainingError
 from skelzoo.learn.head import check_head, fit_head
 from skelzoo.learn.head_clips import HeadOptions
-from skelzoo.learn.pretrain.data import DataOptions, held_out
+from skelzoo.learn.held_out import DataOptions, held_out
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_corpus
 

@@ -12,8 +12,8 @@ from tiny import CONTRACT, make_clip, write_corpus
 import skelzoo
 from skelzoo.errors import TrainingError
 from skelzoo.learn.head_clips import BODY, HeadOptions, head_options, label_table, labelled_clips, with_arms_of
-from skelzoo.learn.pretrain.data import DataOptions
-from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
+from skelzoo.learn.held_out import DataOptions
+from skelzoo.learn.recipe import load_recipe, shipped_recipes
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.procedural import make
 

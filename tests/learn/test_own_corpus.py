@@ -18,8 +18,8 @@ import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import TrainingError, WriteError
 from skelzoo.learn.benchmarks import joints_hash
+from skelzoo.learn.held_out import held_out
 from skelzoo.learn.own_corpus import make_own_corpus
-from skelzoo.learn.pretrain.data import held_out
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import Corpus, read_corpus, save_corpus
 from skelzoo.skeleton.procedural import make

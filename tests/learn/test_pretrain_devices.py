@@ -23,12 +23,12 @@ from torch import Tensor
 
 import skelzoo
 from skelzoo.errors import DeviceError
-from skelzoo.learn.pretrain import processes
-from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.learn import processes
+from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.pretrain.loop import Run, pretrain
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.methods import METHODS, build_method, stored
-from skelzoo.learn.pretrain.recipe import Optimiser, Recipe, load_recipe, shipped_recipes
+from skelzoo.learn.recipe import Optimiser, Recipe, load_recipe, shipped_recipes
 from skelzoo.weights.checkpoint import build_net
 from skelzoo.weights.manifest import ModelConfig
 

@@ -23,10 +23,10 @@ from tiny import CONTRACT, OPTIONS, make_clip, write_corpus
 
 import skelzoo
 from skelzoo.errors import ContractError, TrainingError, UnknownArchError, WriteError
-from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.pretrain.loop import Run, pretrain
-from skelzoo.learn.pretrain.recipe import Optimiser, Recipe
 from skelzoo.learn.pretrain.skeattnclr import Losses, SkeAttnCLRPretraining
+from skelzoo.learn.recipe import Optimiser, Recipe
 from skelzoo.skeleton.writing import alone
 
 STEPS = 30

@@ -13,9 +13,9 @@ import skelzoo
 from skelzoo.errors import TrainingError
 from skelzoo.learn.pretrain.methods import build_method, operations
 from skelzoo.learn.pretrain.psp import PSPOptions
-from skelzoo.learn.pretrain.recipe import load_recipe, shipped_recipes
 from skelzoo.learn.pretrain.skeattnclr import SkeAttnCLROptions
 from skelzoo.learn.pretrain.skeletonmae import SkeletonMAEOptions
+from skelzoo.learn.recipe import load_recipe, shipped_recipes
 from skelzoo.weights.checkpoint import Shapes, build_net
 from skelzoo.weights.manifest import ModelConfig
 

@@ -16,11 +16,11 @@ from torch import nn
 import skelzoo
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import find_benchmark
+from skelzoo.learn.held_out import held_out
+from skelzoo.learn.optimiser import Optimiser
 from skelzoo.learn.own_corpus import make_own_corpus
-from skelzoo.learn.pretrain.data import held_out
 from skelzoo.learn.pretrain.loop import pretrain
-from skelzoo.learn.pretrain.optimiser import Optimiser
-from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
+from skelzoo.learn.recipe import Recipe, load_recipe
 from skelzoo.learn.training import warmup_cosine
 from skelzoo.skeleton.io.corpus import read_corpus
 from skelzoo.weights.manifest import manifest

@@ -13,13 +13,13 @@ from tiny import SMALL, make_clip
 
 import skelzoo
 from skelzoo.errors import ClipError, TrainingError
+from skelzoo.learn.augment import random_frames_of
 from skelzoo.learn.benchmarks import Benchmark, standard_clips
 from skelzoo.learn.evaluate import evaluate
+from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.own_corpus import make_own_corpus
-from skelzoo.learn.pretrain.augment import random_frames_of
-from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.loop import Run, pretrain
-from skelzoo.learn.pretrain.recipe import Recipe
+from skelzoo.learn.recipe import Recipe
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_corpus
 from skelzoo.skeleton.io.stream import open_stream

@@ -17,12 +17,12 @@ from torch import Tensor
 import skelzoo
 from skelzoo import Contract, create
 from skelzoo.errors import TrainingError
+from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.losses import Losses, coarse_to_fine, contrast, semi_supervised_losses
-from skelzoo.learn.pretrain.data import DataOptions
 from skelzoo.learn.pretrain.loop import pretrain
 from skelzoo.learn.pretrain.methods import build_method
 from skelzoo.learn.pretrain.psp import PSPOptions, PSPPretraining
-from skelzoo.learn.pretrain.recipe import Optimiser, Recipe
+from skelzoo.learn.recipe import Optimiser, Recipe
 from skelzoo.nets.psp import PSP
 
 STEPS = ({"step": "drop_empty_frames"}, {"step": "center"}, {"step": "streams"}, {"step": "resample", "frames": 16, "method": "floor_index"})

@@ -18,10 +18,10 @@ import skelzoo
 from skelzoo import create, get_layout
 from skelzoo.errors import TrainingError
 from skelzoo.learn.cameras import film
-from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.pretrain.loop import Run, pretrain
-from skelzoo.learn.pretrain.recipe import Optimiser, Recipe
 from skelzoo.learn.pretrain.skeletonmae import SkeletonMAEOptions, SkeletonMAEPretraining
+from skelzoo.learn.recipe import Optimiser, Recipe
 from skelzoo.nets.strl import STRL
 
 SMALL = {"dim": 8, "hidden_dim": 8, "encoder_layers": 2, "num_layers": 2, "num_frames": 16}

@@ -16,9 +16,9 @@ import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import TrainingError, WriteError
 from skelzoo.learn.head_clips import HeadOptions
-from skelzoo.learn.pretrain.data import DataOptions
+from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.pretrain.loop import pretrain, refit
-from skelzoo.learn.pretrain.recipe import Recipe, load_recipe
+from skelzoo.learn.recipe import Recipe, load_recipe
 from skelzoo.skeleton.writing import alone
 
 RECIPE = Recipe(

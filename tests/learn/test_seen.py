@@ -26,7 +26,7 @@ from skelzoo.learn.evaluate import check_recipe, evaluate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.finetune_result import report
 from skelzoo.learn.pretrain.loop import pretrain
-from skelzoo.learn.pretrain.recipe import load_recipe
+from skelzoo.learn.recipe import load_recipe
 from skelzoo.learn.seen import learned_before
 from skelzoo.weights.files import read_checksums, write_checksums
 from skelzoo.weights.sources import find

@@ -21,13 +21,13 @@ from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.golden import golden_clip, prepare_golden
 from skelzoo.inference.precision import without_autocast
-from skelzoo.learn import probe
+from skelzoo.learn import probe, processes
 from skelzoo.learn.head import check_head, fit_head
-from skelzoo.learn.pretrain import processes
+from skelzoo.learn.held_out import check_files, file_hashes
 from skelzoo.learn.pretrain.batches import Batches
-from skelzoo.learn.pretrain.data import check_files, file_hashes, pretraining_array
 from skelzoo.learn.pretrain.methods import build_method, stored
-from skelzoo.learn.pretrain.recipe import Recipe, RecipeSource, is_there, load_recipe
+from skelzoo.learn.pretrain.windows import pretraining_array
+from skelzoo.learn.recipe import Recipe, RecipeSource, is_there, load_recipe
 from skelzoo.learn.training import begin_at, seeded
 from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.clip import FloatArray
@@ -59,7 +59,7 @@ def pretrain(
     dropout as one that was never stopped. The caller's random numbers go on as if nothing had been drawn.
 
     Args:
-        recipe: a Recipe, or what ``skelzoo.learn.pretrain.recipe.load_recipe`` takes: a name, a JSON path or a dict.
+        recipe: a Recipe, or what ``skelzoo.learn.recipe.load_recipe`` takes: a name, a JSON path or a dict.
         data: folder with the recipe's corpus files.
         out: folder for ``recipe.json``, ``log.csv``, ``checkpoint.pt``, the prepared ``windows-*.npy`` and, at the end, ``weights/``
             (and ``head.json``, how its head does on held-out clips).
@@ -83,7 +83,7 @@ def pretrain(
         MissingDependencyError: the ``train`` extra is not installed.
     """
     recipe, folder = _placed(recipe), Path(out)
-    check_files(data, recipe.data)  # before anything is written
+    check_files(data, recipe.data.files)  # before anything is written
     with alone(folder / LOCK, folder, wait=0) if processes.is_first() else nullcontext():
         _check_claim(folder, recipe)
         if (folder / RESULT).is_dir() and not (folder / CHECKPOINT).is_file():  # finished, and tidied up
@@ -236,7 +236,7 @@ class Run:
             method.losses = torch.compile(method.losses)
         trainable = [p for p in method.parameters() if p.requires_grad]
         self.method, self.optimiser = self.fabric.setup(method, recipe.optimiser.of(trainable))
-        self.files = file_hashes(data, recipe.data)
+        self.files = file_hashes(data, recipe.data.files)
         self._resume()
         with self.fabric.rank_zero_first():
             self.clips = Batches(self._data(data), self.fabric.device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from skelzoo.learn.pretrain import processes
+from skelzoo.learn import processes
 from skelzoo.learn.training import begin_at
 
 

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from torch import nn
 
 from skelzoo.errors import TrainingError
+from skelzoo.learn.augment import KEEP_FRAMES
 from skelzoo.learn.cameras import FILMED, SEEN, is_filmed, stored_contract
-from skelzoo.learn.pretrain.augment import KEEP_FRAMES
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.pretrain.psp import PSPEnsemblePretraining, PSPOptions, PSPPretraining
-from skelzoo.learn.pretrain.recipe import Recipe
 from skelzoo.learn.pretrain.skeattnclr import SkeAttnCLROptions, SkeAttnCLRPretraining
 from skelzoo.learn.pretrain.skeletonmae import SkeletonMAEOptions, SkeletonMAEPretraining
+from skelzoo.learn.recipe import Recipe
 from skelzoo.nets.ensemble import Ensemble
 from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLR

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from skelzoo.learn.augment import augment, check_operations, random_frames, random_frames_of, stream_of
 from skelzoo.learn.losses import TEMPERATURE, Losses, coarse_to_fine
-from skelzoo.learn.pretrain.augment import augment, check_operations, random_frames, random_frames_of, stream_of
 from skelzoo.learn.pretrain.method import Method
 from skelzoo.learn.ranges import POSITIVE, check_options
 from skelzoo.nets.ensemble import Ensemble

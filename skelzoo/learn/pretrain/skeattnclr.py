@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skelzoo.learn.pretrain.augment import augment, check_operations, part_swap, stream_of
+from skelzoo.learn.augment import augment, check_operations, part_swap, stream_of
 from skelzoo.learn.pretrain.method import Method
-from skelzoo.learn.pretrain.processes import all_rows
+from skelzoo.learn.processes import all_rows
 from skelzoo.learn.ranges import COUNT, POSITIVE, SHARE, check_options
 from skelzoo.nets.attention_mask import Projection
 from skelzoo.nets.skeattnclr import SkeAttnCLR

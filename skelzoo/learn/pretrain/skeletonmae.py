@@ -12,10 +12,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from skelzoo.errors import TrainingError
+from skelzoo.learn.augment import augment, check_operations, mean_place, present, stream_of
 from skelzoo.learn.losses import contrast
-from skelzoo.learn.pretrain.augment import augment, check_operations, mean_place, present, stream_of
 from skelzoo.learn.pretrain.method import Method
-from skelzoo.learn.pretrain.processes import mean
+from skelzoo.learn.processes import mean
 from skelzoo.learn.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check_options
 from skelzoo.nets.pooling import Pooling
 from skelzoo.nets.strl import STRL, pool_persons

@@ -14,8 +14,8 @@ from typing import Any
 from skelzoo.errors import SkelzooError, TrainingError
 from skelzoo.learn.benchmarks import find_benchmark
 from skelzoo.learn.head_clips import HeadOptions, head_options
-from skelzoo.learn.pretrain.data import DataOptions
-from skelzoo.learn.pretrain.optimiser import Optimiser
+from skelzoo.learn.held_out import DataOptions
+from skelzoo.learn.optimiser import Optimiser
 from skelzoo.learn.ranges import Range, check_numbers
 from skelzoo.skeleton.prepare import Contract
 
@@ -30,7 +30,7 @@ MOST = 2**42
 
 COUNTS = ("stored_frames", "steps", "batch_size", "checkpoint_every", "monitor_every")
 
-_SHIPPED = resources.files("skelzoo.learn.pretrain").joinpath("recipes")
+_SHIPPED = resources.files("skelzoo.learn").joinpath("recipes")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Recipe:
         wrong = [key for key, kind in (("contract", Contract), ("data", DataOptions), ("optimiser", Optimiser)) if not isinstance(getattr(self, key), kind)]
         if wrong:
             raise TrainingError(
-                f"{self.name}: {', '.join(wrong)} of a recipe cannot be dicts here. Give what to_dict gave to skelzoo.learn.pretrain.recipe.load_recipe."
+                f"{self.name}: {', '.join(wrong)} of a recipe cannot be dicts here. Give what to_dict gave to skelzoo.learn.recipe.load_recipe."
             )
         count = Range(1, MOST, below=True, whole=True)
         check_numbers(self, {**dict.fromkeys(COUNTS, count), "seed": dataclasses.replace(count, low=0)}, f"{self.name}: ")
@@ -144,7 +144,7 @@ def load_recipe(recipe: RecipeSource) -> Recipe:
         row["head"] = head_options(row["head"]) if row.get("head") else None
         return Recipe(**row)
     except (ValueError, TypeError, KeyError, AttributeError, SkelzooError) as error:
-        raise TrainingError(f"{name}: not a recipe ({error}). Copy a shipped one from skelzoo/learn/pretrain/recipes and change it.") from error
+        raise TrainingError(f"{name}: not a recipe ({error}). Copy a shipped one from skelzoo/learn/recipes and change it.") from error
 
 
 def _check_keys(what: str, entries: Mapping[str, Any], kind: type) -> None:
