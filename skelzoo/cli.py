@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from skelzoo.inference.files import PreparedClip
     from skelzoo.inference.output import ClipId
     from skelzoo.skeleton.clip import FloatArray
-    from skelzoo.skeleton.io.form import ArrayForm
+    from skelzoo.skeleton.io.read_options import ReadOptions
     from skelzoo.skeleton.windows import Length
 
 
@@ -67,7 +67,7 @@ for _command in (*COMMANDS, eval_command, export_command, bench_group, corpus_gr
 @main.command("read")
 @click.argument("paths", nargs=-1, required=True)
 @array_options()
-def read_command(paths: tuple[str, ...], form: ArrayForm) -> None:
+def read_command(paths: tuple[str, ...], reading: ReadOptions) -> None:
     """Show what is in files: one line per clip.
 
     The column measured is the share of the joints of the models' layout, kinect20 in 3-D and coco17 in 2-D, that the file measures; others are
@@ -78,7 +78,7 @@ def read_command(paths: tuple[str, ...], form: ArrayForm) -> None:
     from skelzoo.skeleton.doubts import noted_doubts
     from skelzoo.skeleton.odd_frames import odd_recording
 
-    done, refused = go_through(read_files(paths, form=form), paths)
+    done, refused = go_through(read_files(paths, reading=reading), paths)
     rows, doubts, noted = [], noted_doubts(), any(item.clip.notes for item in done)
     for i, item in enumerate(done):
         c = item.clip
@@ -133,7 +133,7 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
 def embed_command(
     model: str, paths: tuple[str, ...], output: str | None, out: str | None, devices: str | None, workers: int | None, shard_size: int | None, parquet: bool, extend: bool,
     batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool, window: Length | None, step: Length | None,
-    form: ArrayForm,
+    reading: ReadOptions,
 ) -> None:  # fmt: skip
     """Write one vector per clip: with -o to one file, with --out to a folder, for more clips than memory holds."""
     from skelzoo.inference.output import check_embeddings, write_embeddings
@@ -145,8 +145,8 @@ def embed_command(
         from skelzoo.inference.job import SHARD, Job
 
         job = Job(
-            model, dtype=dtype, select_persons=select_persons, shard_size=shard_size or SHARD, parquet=parquet, array_layout=form.layout, array_axes=form.axes,
-            array_fps=form.fps, window=window, step=step, fill_missing=form.fill_missing, up=form.up, image_size=form.image_size,
+            model, dtype=dtype, select_persons=select_persons, shard_size=shard_size or SHARD, parquet=parquet, array_layout=reading.layout, array_axes=reading.axes,
+            array_fps=reading.fps, window=window, step=step, fill_missing=reading.fill_missing, up=reading.up, image_size=reading.image_size,
         )  # fmt: skip
         embed_to_store(job, paths, out, devices=devices or device, workers=workers, compile=compile, batch_size=batch_size, extend=extend)
         return
@@ -154,7 +154,7 @@ def embed_command(
         raise click.UsageError("Give either -o FILE or --out STORE; --devices, --workers, --shard-size, --parquet and --extend go with --out.")
     check_embeddings(output, paths)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
-    array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step, form)
+    array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step, reading)
     if ids:
         vectors = encoder.embed(array, prepared=True, batch_size=batch_size)
         files = write_embeddings(output, vectors, ids, encoder.name)
@@ -170,7 +170,7 @@ def embed_command(
 @_encoder_options
 def classify_command(
     model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool,
-    window: Length | None, step: Length | None, form: ArrayForm,
+    window: Length | None, step: Length | None, reading: ReadOptions,
 ) -> None:  # fmt: skip
     """Name the likeliest of the MODEL's classes for each clip; `skelzoo finetune` teaches it others."""
     from skelzoo.inference.output import check_classes, classes_table, write_classes
@@ -182,7 +182,7 @@ def classify_command(
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
     if not encoder.config.num_classes:
         encoder.classify([], top_k)  # says so before any file is read
-    array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step, form)
+    array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step, reading)
     if ids:
         result, classes = encoder.classify(array, top_k, prepared=True, batch_size=batch_size), encoder.labels or ()
         ids = with_classes(ids, paths, classes)
@@ -196,7 +196,7 @@ def classify_command(
 
 
 def _prepare(
-    encoder: Encoder, paths: Sequence[str], select_persons: bool, output: str, window: Length | None, step: Length | None, form: ArrayForm
+    encoder: Encoder, paths: Sequence[str], select_persons: bool, output: str, window: Length | None, step: Length | None, reading: ReadOptions
 ) -> tuple[FloatArray, list[ClipId], int]:
     """Prepared clips (N, C, T, V, M), what they are, and how many files or clips were refused."""
     import numpy as np
@@ -204,7 +204,7 @@ def _prepare(
     from skelzoo.inference.files import prepare_items, read_files, warn_of
 
     clips: list[PreparedClip]
-    clips, refused = go_through(prepare_items(read_files(paths, output, form), encoder.contract, select_persons, window, step), paths, output)
+    clips, refused = go_through(prepare_items(read_files(paths, output, reading), encoder.contract, select_persons, window, step), paths, output)
     warn_of(clips)
     array = np.stack([c.array for c in clips]) if clips else np.zeros((0, *encoder.contract.shape), np.float32)
     return array, [c.id for c in clips], refused
@@ -284,7 +284,7 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 def finetune_command(
     context: click.Context, model: str, recordings: str, out: str, mode: str, validation: str, folds: str | None, report: str | None, group: str | None, label: str | None,
     label_from: str, table: str | None, unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int, learning_rate: float, seed: int,
-    window: Length | None, step: Length | None, form: ArrayForm,
+    window: Length | None, step: Length | None, reading: ReadOptions,
 ) -> None:  # fmt: skip
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""
     from skelzoo.learn.finetune import FinetuneOptions
@@ -307,7 +307,7 @@ def finetune_command(
     note_passed_over([recordings, validation, *unlabelled])
     done = finetune_recordings(
         encoder, recordings, mode=mode, validation=None if folds else _share_or_path(validation), folds=int(folds) if folds and folds.isdecimal() else folds, report=report,
-        group=group, label=label, label_from=label_from, table=table, unlabelled=unlabelled, select_persons=select_persons, form=form, window=window, step=step,
+        group=group, label=label, label_from=label_from, table=table, unlabelled=unlabelled, select_persons=select_persons, reading=reading, window=window, step=step,
         options=options, command=_command_line(context), on_left_out=name_refusal, checkpoint=checkpoint,
     )  # fmt: skip
     if done.report:

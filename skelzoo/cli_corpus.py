@@ -10,7 +10,7 @@ from skelzoo.cli_files import finish, note_passed_over
 from skelzoo.cli_options import array_options, check_label_options, fail
 
 if TYPE_CHECKING:
-    from skelzoo.skeleton.io.form import ArrayForm
+    from skelzoo.skeleton.io.read_options import ReadOptions
 
 
 @click.group("corpus")
@@ -57,7 +57,7 @@ def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def corpus_make_command(
     recordings: str, to: str, label_from: str | None, label: str | None, labels: str | None, subject: str | None, licence: str, layout: str | None, fps: float,
-    persons: int, select_persons: bool, overwrite: bool, form: ArrayForm,
+    persons: int, select_persons: bool, overwrite: bool, reading: ReadOptions,
 ) -> None:  # fmt: skip
     """Make a corpus file of RECORDINGS of your own, a file, folder or glob, for a recipe of your own. Labels are not needed."""
     from skelzoo.learn.own_corpus import make_own_corpus
@@ -65,7 +65,7 @@ def corpus_make_command(
     check_label_options(label, label_from, labels)
     report = make_own_corpus(
         recordings, to, label_from=label_from, label=label, labels=labels, subject=subject, licence=licence, layout=layout, fps=fps,
-        persons=persons, select_persons=select_persons, overwrite=overwrite, form=form,
+        persons=persons, select_persons=select_persons, overwrite=overwrite, reading=reading,
     )  # fmt: skip
     for refusal in report.refused:
         click.echo(f"error: {refusal}", err=True)

@@ -24,7 +24,7 @@ def fail(error: SkelzooError | str) -> NoReturn:
 
 
 def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Options that say what files leave open; the verb gets them in one, as ``form``.
+    """Options that say what files leave open; the verb gets them in one, as ``reading``.
 
     Args:
         prefix: before the names of the first three, for verbs that have options of these names.
@@ -42,10 +42,10 @@ def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[
             image_size: str | None,
             **others: Any,
         ) -> None:
-            from skelzoo.skeleton.io.form import ArrayForm
+            from skelzoo.skeleton.io.read_options import ReadOptions
 
-            form = ArrayForm(layout=array_layout, axes=array_axes, fps=array_fps, fill_missing=fill_missing, up=up, image_size=image_size)
-            verb(*args, form=form, **others)
+            reading = ReadOptions(layout=array_layout, axes=array_axes, fps=array_fps, fill_missing=fill_missing, up=up, image_size=image_size)
+            verb(*args, reading=reading, **others)
 
         for option in (
             click.option(

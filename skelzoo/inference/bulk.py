@@ -235,7 +235,7 @@ class ShardEmbedder:
             yield Refusal(part.file, ReadError(part.file, f"{what} while the store was made", "Once it is complete, give the same command with --extend."))
             return
         if part.last is None:
-            yield from read_files([part.file], form=self.job.form)
+            yield from read_files([part.file], reading=self.job.reading)
             return
         stream = self._open(part.file)
         try:
@@ -250,7 +250,7 @@ class ShardEmbedder:
     def _open(self, file: str) -> ClipStream | None:
         if self._stream is None or self._stream.path != Path(file):
             self.close()
-            self._stream = open_stream(file, self.job.form)
+            self._stream = open_stream(file, self.job.reading)
         return self._stream
 
 

@@ -32,7 +32,7 @@ def extend_store(store: Store, paths: Paths) -> Store:
     changed = {file for file, told in held.items() if size_and_date(file) != told}
     _check_unchanged(store, changed)
     places = {os.path.realpath(file) for file in held}
-    plan = plan_of(paths, store.job.shard_size, store.folder, store.job.form, lambda file: file in changed or os.path.realpath(file) not in places)
+    plan = plan_of(paths, store.job.shard_size, store.folder, store.job.reading, lambda file: file in changed or os.path.realpath(file) not in places)
     shutil.rmtree(store.folder / PLAN, ignore_errors=True)
     try:
         more = identity(written(plan, store.folder / PLAN, store.shards))

@@ -15,8 +15,8 @@ from skelzoo.errors import ClipError, LayoutError, ReadError, SkelzooError, Stor
 from skelzoo.inference.output import ClipId
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
-from skelzoo.skeleton.io import PathLike, add_files, read_formed
-from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
+from skelzoo.skeleton.io import PathLike, add_files, read_with
+from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.stream import BadClip, open_stream
 from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 from skelzoo.skeleton.prepare import select_persons as keep_most_moving
@@ -126,11 +126,11 @@ def list_files(paths: Sequence[str], leave_out: str | Path | None = None) -> Ite
     yield from (str(p) for p in found.values() if result is None or result not in (resolved := p.resolve(), *resolved.parents))
 
 
-def read_files(paths: Sequence[str], leave_out: str | Path | None = None, form: ArrayForm = NO_FORM) -> Iterator[FileClip | Refusal]:
+def read_files(paths: Sequence[str], leave_out: str | Path | None = None, reading: ReadOptions = NO_OPTIONS) -> Iterator[FileClip | Refusal]:
     """Read files, folders and globs one after the other; arguments as ``list_files``.
 
     Args:
-        form: what files may leave open, as ``skelzoo.read``.
+        reading: what files may leave open, as ``skelzoo.read``.
 
     Yields:
         Every clip in order; a Refusal for every path or file that cannot be read.
@@ -140,18 +140,18 @@ def read_files(paths: Sequence[str], leave_out: str | Path | None = None, form: 
             yield file
             continue
         try:
-            clips = read_formed(file, form)
+            clips = read_with(file, reading)
         except (ClipError, LayoutError) as error:
-            yield from _one_by_one(file, error, form)
+            yield from _one_by_one(file, error, reading)
         except SkelzooError as error:
             yield Refusal(file, error)
         else:
             yield from (FileClip(clip, file) for clip in clips)
 
 
-def _one_by_one(file: str, error: SkelzooError, form: ArrayForm) -> Iterator[FileClip | Refusal]:
+def _one_by_one(file: str, error: SkelzooError, reading: ReadOptions) -> Iterator[FileClip | Refusal]:
     """The clips of a file of which one cannot be used, without that one; a Refusal of it all where they cannot be told apart."""
-    stream = open_stream(file, form)
+    stream = open_stream(file, reading)
     if stream is None:
         yield Refusal(file, error)
         return

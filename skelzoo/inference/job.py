@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from skelzoo.errors import StoreError
 from skelzoo.inference.runner import pick_dtype
-from skelzoo.skeleton.io.form import ArrayForm
+from skelzoo.skeleton.io.read_options import ReadOptions
 from skelzoo.skeleton.windows import Length, check_window
 
 SHARD = 1024
@@ -54,8 +54,8 @@ class Job:
             raise StoreError(f"shard_size is {self.shard_size!r}. Give an int of at least 1, the clips of a shard.")
 
     @property
-    def form(self) -> ArrayForm:
-        """What files may leave open, in one; errors as ``ArrayForm``."""
-        return ArrayForm(
+    def reading(self) -> ReadOptions:
+        """What files may leave open, in one; errors as ``ReadOptions``."""
+        return ReadOptions(
             layout=self.array_layout, axes=self.array_axes, fps=self.array_fps, fill_missing=self.fill_missing, up=self.up, image_size=self.image_size
         )

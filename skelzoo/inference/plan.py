@@ -14,7 +14,7 @@ from skelzoo.errors import ReadError, StoreError
 from skelzoo.inference.files import Refusal, list_files
 from skelzoo.inference.progress import followed
 from skelzoo.skeleton.io import files_of
-from skelzoo.skeleton.io.form import ArrayForm
+from skelzoo.skeleton.io.read_options import ReadOptions
 from skelzoo.skeleton.io.stream import checksums_fit, open_stream
 from skelzoo.skeleton.writing import whole_file
 
@@ -39,11 +39,11 @@ class Part:
         return Part(self.file, -1, -1, last=0)
 
 
-def plan_of(paths: Sequence[str], size: int, folder: Path, form: ArrayForm, wanted: Callable[[str], bool] | None = None) -> Iterator[list[Part]]:
+def plan_of(paths: Sequence[str], size: int, folder: Path, reading: ReadOptions, wanted: Callable[[str], bool] | None = None) -> Iterator[list[Part]]:
     """The shards, one after the other: files in order, large ones cut; those in the folder of the store, and those not wanted, left out."""
     shard: list[Part] = []
     room = size
-    for part in _parts_of(paths, folder, form, wanted):
+    for part in _parts_of(paths, folder, reading, wanted):
         rest: Part | None = part
         while rest is not None:
             last = None if rest.last is None else min(rest.last, rest.first + room)
@@ -66,7 +66,7 @@ def _listing(paths: Sequence[str], folder: Path) -> Iterator[str | Refusal]:
     return followed(list_files(paths, folder), "file", doing="listing")
 
 
-def _parts_of(paths: Sequence[str], folder: Path, form: ArrayForm, wanted: Callable[[str], bool] | None) -> Iterator[Part]:
+def _parts_of(paths: Sequence[str], folder: Path, reading: ReadOptions, wanted: Callable[[str], bool] | None) -> Iterator[Part]:
     """The files in order; errors as ``open_store``."""
     refused: list[Refusal] = []
     files = 0
@@ -80,7 +80,7 @@ def _parts_of(paths: Sequence[str], folder: Path, form: ArrayForm, wanted: Calla
         if wanted is not None and not wanted(file):
             continue
         whole = Part(file, *size_and_date(file))
-        stream = None if whole.size < 0 else open_stream(file, form)
+        stream = None if whole.size < 0 else open_stream(file, reading)
         if stream is None:
             yield whole
         else:

@@ -249,7 +249,7 @@ def open_store(folder: str | Path, job: Job, paths: Paths, extend: bool = False)
 
     Raises:
         StoreError: the folder holds something else or another run, there are no files to begin one with, or paths are none.
-        LayoutError, AxesError, ClipError: what the job says of files is none, see ``ArrayForm``.
+        LayoutError, AxesError, ClipError: what the job says of files is none, see ``ReadOptions``.
         WriteError: it cannot be written, or another process works on it.
         UnknownModelError, WeightsUnavailableError, IntegrityError, CheckpointError: the model cannot be had, as ``skelzoo.load``.
         MissingDependencyError: parquet is asked for without pyarrow.
@@ -281,7 +281,7 @@ def open_store(folder: str | Path, job: Job, paths: Paths, extend: bool = False)
             shutil.rmtree(folder / PLAN, ignore_errors=True)
             try:
                 store = write_row(
-                    folder, {**wanted, "skelzoo": __version__, **identity(written(plan_of(paths, job.shard_size, folder, job.form), folder / PLAN))}
+                    folder, {**wanted, "skelzoo": __version__, **identity(written(plan_of(paths, job.shard_size, folder, job.reading), folder / PLAN))}
                 )
             except SkelzooError:
                 shutil.rmtree(folder if new else folder / PLAN, ignore_errors=True)

@@ -18,7 +18,7 @@ from skelzoo.skeleton.arrays import Int32s
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.corpus import Corpus, check_extent, save_corpus
-from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
+from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts
 from skelzoo.skeleton.odd_frames import odd_recording
 from skelzoo.skeleton.points import is_present
@@ -110,7 +110,7 @@ class _Own:
 def make_own_corpus(
     recordings: str, to: str | Path, *, label_from: str | None = None, label: str | None = None, labels: str | Path | None = None, subject: str | None = None,
     licence: str = "", layout: str | None = None, fps: float = FPS, persons: int = 1, select_persons: bool = False, overwrite: bool = False,
-    form: ArrayForm = NO_FORM,
+    reading: ReadOptions = NO_OPTIONS,
 ) -> OwnCorpus:  # fmt: skip
     """Make a corpus file, which recipes name in ``data.files``, of recordings in any format that is read.
 
@@ -128,7 +128,7 @@ def make_own_corpus(
         persons: most persons of a clip; who is absent from a frame is all zero there.
         select_persons: of more persons keep those that move most, instead of refusing the clip.
         overwrite: replace a file that is there.
-        form: what recordings may leave open, as ``skelzoo.read``.
+        reading: what recordings may leave open, as ``skelzoo.read``.
 
     Raises:
         TrainingError: no usable clip, a frame rate or number of persons that is none, or labels as in ``labelled_files``.
@@ -145,7 +145,7 @@ def make_own_corpus(
         raise TrainingError(f"persons is {persons!r}. Give a whole number of at least 1.")
     target = None if layout is None else get_layout(layout)
     rule = Labels(recordings, subject, label, label_from or "file", labels, needed=label_from is not None)
-    found, refused = _read(recordings, path, rule, fps, persons, select_persons, form)
+    found, refused = _read(recordings, path, rule, fps, persons, select_persons, reading)
     dimension = 2 if 2 * sum(own.clip.channels == 2 for own in found) > len(found) else 3
     target = target or _common([own.clip.layout for own in found if own.clip.channels == dimension], dimension)
     kept, sources = [], []
@@ -159,7 +159,7 @@ def make_own_corpus(
     if not kept:
         raise TrainingError(f"no clip could be used; nothing was written. {refused[0]}{f' And {len(refused) - 1} more.' if refused[1:] else ''}")
     corpus, subjects = _corpus(path.stem, kept, target, licence, fps)
-    corpus = replace(corpus, origin=f"{corpus.origin}{_said(form)}")
+    corpus = replace(corpus, origin=f"{corpus.origin}{_said(reading)}")
     save_corpus(path, corpus, {"subject_names": list(subjects.values())} if list(subjects) == list(range(len(subjects))) else None, fine=True)
     labels_of = Counter(clip.label or "" for clip in corpus.clips)
     return OwnCorpus(
@@ -169,10 +169,10 @@ def make_own_corpus(
     )  # fmt: skip
 
 
-def _read(recordings: str, result: Path, rule: Labels, fps: float, most: int, select_persons: bool, form: ArrayForm) -> tuple[list[_Own], list[Refusal]]:
+def _read(recordings: str, result: Path, rule: Labels, fps: float, most: int, select_persons: bool, reading: ReadOptions) -> tuple[list[_Own], list[Refusal]]:
     """The clips, of as many persons and at most as fast as the file's, with their labels; and what cannot be used."""
     found, refused, names, doubts = [], [], set(), noted_doubts()
-    for number, item in enumerate(read_files([recordings], result, form)):
+    for number, item in enumerate(read_files([recordings], result, reading)):
         if isinstance(item, Refusal):
             rule.met(item.file, item.clip)
             refused.append(item)
@@ -197,11 +197,11 @@ def _read(recordings: str, result: Path, rule: Labels, fps: float, most: int, se
     return found, [*refused, *([Refusal(str(rule.table), TrainingError(problem))] if problem else [])]
 
 
-def _said(form: ArrayForm) -> str:
+def _said(reading: ReadOptions) -> str:
     """What was said of the recordings, for the file's origin."""
-    said = [f"{name} {value}" for name, value in asdict(replace(form, fill_missing=False, up=None)).items() if value]
-    turned = f"; turned from {form.up} up" if form.up else ""
-    filled = "; missing joints filled over time" if form.fill_missing else ""
+    said = [f"{name} {value}" for name, value in asdict(replace(reading, fill_missing=False, up=None)).items() if value]
+    turned = f"; turned from {reading.up} up" if reading.up else ""
+    filled = "; missing joints filled over time" if reading.fill_missing else ""
     return (f"; where they do not say it: {', '.join(said)}" if said else "") + turned + filled
 
 

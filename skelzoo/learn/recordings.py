@@ -22,7 +22,7 @@ from skelzoo.learn.splits import check_share
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io import find_files
-from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
+from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.prepare import Contract
 from skelzoo.skeleton.windows import Length, check_window
 
@@ -46,26 +46,27 @@ class LabelledClip:
 
 
 def fitting_files(
-    paths: Sequence[str], contract: Contract, select_persons: bool = False, form: ArrayForm = NO_FORM, window: Length | None = None, step: Length | None = None
-) -> Iterator[FileClip | Refusal]:
+    paths: Sequence[str], contract: Contract, select_persons: bool = False,
+    reading: ReadOptions = NO_OPTIONS, window: Length | None = None, step: Length | None = None,
+) -> Iterator[FileClip | Refusal]:  # fmt: skip
     """Read files, folders and globs, and pass on the clips that the contract takes.
 
     Args:
         select_persons: where a clip has more persons than the contract takes, keep those that move most, in all its windows the same.
-        form: what files may leave open, as ``skelzoo.read``.
+        reading: what files may leave open, as ``skelzoo.read``.
         window, step: cut every clip as ``skelzoo.windows`` does; None for whole clips.
 
     Yields:
         Every usable clip in order; a Refusal for every other one and for every file that cannot be read.
     """
-    for item in prepare_items(read_files(paths, form=form), contract, select_persons, window, step):
+    for item in prepare_items(read_files(paths, reading=reading), contract, select_persons, window, step):
         yield item if isinstance(item, Refusal) else item.source
 
 
 def labelled_files(
     path: str, contract: Contract, group: str | None = None, select_persons: bool = False, label: str | None = None,
     *, label_from: str = "auto", table: str | Path | None = None, leave_out: str | Path | None = None,
-    form: ArrayForm = NO_FORM, window: Length | None = None, step: Length | None = None,
+    reading: ReadOptions = NO_OPTIONS, window: Length | None = None, step: Length | None = None,
 ) -> Iterator[LabelledClip | Refusal]:  # fmt: skip
     """Read recordings and their classes.
 
@@ -80,7 +81,7 @@ def labelled_files(
             is, as long as no clip has two that differ.
         table: CSV with the columns file, label and, if wanted, group, instead of all these, see ``skelzoo.learn.labels.read_labels``; paths are below the folder.
         leave_out: file or folder among the recordings that is passed over.
-        form, window, step: see ``fitting_files``; all windows have the label and the group of their recording.
+        reading, window, step: see ``fitting_files``; all windows have the label and the group of their recording.
 
     Yields:
         As ``fitting_files``; a Refusal also for a clip without a label, or without a group where groups are asked for.
@@ -89,7 +90,7 @@ def labelled_files(
         TrainingError: not a regular expression or table, folders and files that disagree, or class folders that are parts of a data set.
     """
     rule, labels, doubts = Labels(path, group, label, label_from, table), set(), noted_doubts()
-    for item in read_files([path], leave_out, form):
+    for item in read_files([path], leave_out, reading):
         if isinstance(item, Refusal):
             rule.met(item.file, item.clip)
             yield item
@@ -131,7 +132,7 @@ def finetune_recordings(
     encoder: Encoder, recordings: str | Path, *,
     mode: str = "full", validation: float | str | Path | None = None, folds: int | str | None = None, report: str | Path | None = None,
     group: str | None = None, label: str | None = None, label_from: str = "auto", table: str | Path | None = None,
-    unlabelled: Sequence[str] = (), select_persons: bool = False, form: ArrayForm = NO_FORM, window: Length | None = None, step: Length | None = None,
+    unlabelled: Sequence[str] = (), select_persons: bool = False, reading: ReadOptions = NO_OPTIONS, window: Length | None = None, step: Length | None = None,
     options: FinetuneOptions | None = None, command: str = "", on_left_out: Callable[[Refusal], None] | None = None, checkpoint: str | Path | None = None,
 ) -> FinetunedRecordings:  # fmt: skip
     """Read recordings arranged by class and fine-tune a copy of an encoder on them: ``skelzoo finetune`` but for saving it.
@@ -168,12 +169,12 @@ def finetune_recordings(
         refused.extend(bad)
         return done
 
-    rule: dict[str, Any] = {"group": group, "select_persons": select_persons, "label": label, "label_from": label_from, "table": table, "form": form, **cut}
+    rule: dict[str, Any] = {"group": group, "select_persons": select_persons, "label": label, "label_from": label_from, "table": table, "reading": reading, **cut}  # fmt: skip
     clips = usable(labelled_files(str(recordings), encoder.contract, **rule, leave_out=own))
     held = [] if own is None else usable(labelled_files(own, encoder.contract, **rule))
     if not clips or (own and not held):
         raise TrainingError(f"{own if clips else recordings}: no clip {'to validate on ' if clips else ''}could be used; nothing was written.")
-    others = usable(fitting_files(unlabelled, encoder.contract, select_persons, form, **cut))
+    others = usable(fitting_files(unlabelled, encoder.contract, select_persons, reading, **cut))
     seen = seen_tests([*clips, *others])
     for sentence in seen:
         warnings.warn(sentence, stacklevel=2)

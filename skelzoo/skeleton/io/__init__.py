@@ -18,24 +18,24 @@ from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, datasets, ntu, nwucla, parquet, pose, pose_others, table, uiprmd, utdmhad
 from skelzoo.skeleton.io.files import check_file, npz_keys, read_head
-from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
+from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 
 PathLike = str | os.PathLike[str]
 
 
-def _read_npz(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
-    return corpus.read(path) if corpus.MARK in npz_keys(path) else array.read(path, form)
+def _read_npz(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
+    return corpus.read(path) if corpus.MARK in npz_keys(path) else array.read(path, reading)
 
 
 @dataclass(frozen=True)
 class Format:
-    """A readable file format: its suffixes, how its content is told, its reader, and whether that also takes what a file may leave open, an ``ArrayForm``."""
+    """A readable file format: its suffixes, how its content is told, its reader, and whether that also takes what a file may leave open, ``ReadOptions``."""
 
     title: str
     suffixes: tuple[str, ...]
     sniff: Callable[[bytes], bool]
     read: Callable[..., list[Clip]]
-    formed: bool = False
+    takes_options: bool = False
 
 
 ARRAYS = (".npy", ".npz", ".parquet")
@@ -44,21 +44,21 @@ ARRAYS = (".npy", ".npz", ".parquet")
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 FORMATS = (
-    Format("BVH motion capture", (".bvh",), bvh.sniff, bvh.read, formed=True),
-    Format("AMC motion (with its .asf skeleton)", (".amc",), asf_amc.sniff, asf_amc.read, formed=True),
+    Format("BVH motion capture", (".bvh",), bvh.sniff, bvh.read, takes_options=True),
+    Format("AMC motion (with its .asf skeleton)", (".amc",), asf_amc.sniff, asf_amc.read, takes_options=True),
     Format("an ASF skeleton", (".asf",), asf_amc.sniff_asf, asf_amc.read),
     Format("NTU RGB+D skeletons", (".skeleton",), ntu.sniff, ntu.read),
-    Format("pose estimators' JSON: OpenPose, AlphaPose, COCO, MMPose, Ultralytics", (".json",), pose.sniff, pose.read, formed=True),
+    Format("pose estimators' JSON: OpenPose, AlphaPose, COCO, MMPose, Ultralytics", (".json",), pose.sniff, pose.read, takes_options=True),
     Format("Kinetics-skeleton JSON", (".json",), datasets.sniff_kinetics, datasets.read_kinetics),
     Format("NW-UCLA JSON", (".json",), nwucla.sniff, nwucla.read),
     Format("UTD-MHAD MATLAB file", (".mat",), utdmhad.sniff, utdmhad.read),
     Format("UI-PRMD text (angles and positions)", (".txt", ".txt.gz"), uiprmd.sniff, uiprmd.read),
-    Format("ST-GCN's NTU array", (".npy",), datasets.sniff_stgcn, datasets.read_stgcn, formed=True),
-    Format("CTR-GCN's NTU archive", (".npz",), datasets.sniff_ctrgcn, datasets.read_ctrgcn, formed=True),
-    Format("numpy array", (".npy",), array.sniff_npy, array.read, formed=True),
-    Format("numpy archive", (".npz",), array.sniff_npz, _read_npz, formed=True),
-    Format("parquet of clips", (".parquet",), parquet.sniff, parquet.read, formed=True),
-    Format("table of joints: wide, long, DeepLabCut", TABLES, table.sniff, table.read, formed=True),
+    Format("ST-GCN's NTU array", (".npy",), datasets.sniff_stgcn, datasets.read_stgcn, takes_options=True),
+    Format("CTR-GCN's NTU archive", (".npz",), datasets.sniff_ctrgcn, datasets.read_ctrgcn, takes_options=True),
+    Format("numpy array", (".npy",), array.sniff_npy, array.read, takes_options=True),
+    Format("numpy archive", (".npz",), array.sniff_npz, _read_npz, takes_options=True),
+    Format("parquet of clips", (".parquet",), parquet.sniff, parquet.read, takes_options=True),
+    Format("table of joints: wide, long, DeepLabCut", TABLES, table.sniff, table.read, takes_options=True),
 )
 
 READABLE = tuple(suffix for f in FORMATS for suffix in f.suffixes if suffix != ".asf")
@@ -106,22 +106,22 @@ def read(
         ClipError: NaN, or all coordinates zero; a layout frame rate or size of a picture that the file contradicts, or that is none; 2-D joints where ``up`` is given, 3-D ones in space where ``image_size`` is.
         LayoutError, AxesError: no such layout, or axes that are not understood, ``up`` among them.
     """
-    return read_formed(path, ArrayForm(layout, axes, fps, fill_missing, up, image_size))
+    return read_with(path, ReadOptions(layout, axes, fps, fill_missing, up, image_size))
 
 
-def read_formed(path: PathLike, form: ArrayForm) -> list[Clip]:
+def read_with(path: PathLike, reading: ReadOptions) -> list[Clip]:
     """``read``, with what a file may leave open in one; errors as there."""
     if not isinstance(path, (str, os.PathLike)):
         raise ReadError(
             type(path).__name__, "a file is read by its path", "Give one path; of several: [clip for path in paths for clip in skelzoo.read(path)]."
         )
     try:
-        return _read(Path(path), form)
+        return _read(Path(path), reading)
     except MemoryError:
         raise ReadError(path, "unpacks to more than memory holds", "It is damaged or made to do so; or cut it into smaller files.") from None
 
 
-def _read(path: Path, form: ArrayForm) -> list[Clip]:
+def _read(path: Path, reading: ReadOptions) -> list[Clip]:
     if os.path.isdir(path):
         path = pose.one_recording(path) or path
     check_file(path)
@@ -140,18 +140,18 @@ def _read(path: Path, form: ArrayForm) -> list[Clip]:
             raise ReadError(path, "is of no known format, by name and by content", f"{_SUPPORTED} {_BUILD}")
         if by_name[0].read is uiprmd.read and not (uiprmd.is_pair_name(path) or uiprmd.is_wide(head)):
             raise ReadError(path, "is text of no known format", f"{_SUPPORTED} {_BUILD}")
-        return _clips(by_name[-1], path, form)
+        return _clips(by_name[-1], path, reading)
     if by_name and by_content not in by_name:
         problem = f"is named {_suffix(path)}, but its content looks like {by_content.title}"
         raise ReadError(path, problem, f"Rename it to {by_content.suffixes[0]}, or give the right file.")
     if path.suffix.lower() == ".gz" and not any(suffix.endswith(".gz") for suffix in by_content.suffixes):
         raise ReadError(path, f"is a gzip file of what looks like {by_content.title}", "Unpack it first (gunzip).")
-    return _clips(by_content, path, form)
+    return _clips(by_content, path, reading)
 
 
-def _clips(found: Format, path: Path, form: ArrayForm) -> list[Clip]:
-    clips = found.read(path, form) if found.formed else found.read(path)
-    return (form if found.suffixes[0] in ARRAYS else replace(form, layout=None)).completed(clips)
+def _clips(found: Format, path: Path, reading: ReadOptions) -> list[Clip]:
+    clips = found.read(path, reading) if found.takes_options else found.read(path)
+    return (reading if found.suffixes[0] in ARRAYS else replace(reading, layout=None)).completed(clips)
 
 
 def _suffix(path: Path) -> str:

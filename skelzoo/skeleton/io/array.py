@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import AxesError, ClipError, DoubtWarning, LayoutError, ReadError, WriteError
 from skelzoo.skeleton.clip import Clip, clip_list, fitting_axes, rearranged, unflattened
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, read_head
-from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
+from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with, list_layouts, make_layout
 from skelzoo.skeleton.writing import whole_file
 
@@ -60,18 +60,18 @@ def sniff_npz(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04")
 
 
-def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
+def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     """Read a ``.npy`` or ``.npz`` of keypoints. Nothing is ever unpickled.
 
     Args:
-        form: layout and axes of a file that does not name them, and whether joints that are NaN are filled.
+        reading: layout and axes of a file that does not name them, and whether joints that are NaN are filled.
 
     Returns:
         The clips, named after the file (and ``[i]`` when there are several) unless it names them.
 
     Raises:
         ReadError: not numpy, cut off, object arrays, no ``keypoints``, keys of sizes that do not fit, an unknown layout, another
-            than the form says, or none given and not to be told from the joints.
+            than ``reading`` says, or none given and not to be told from the joints.
         ClipError: NaN, or all zero.
     """
     path = Path(path)
@@ -89,18 +89,18 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
             f"has no key 'keypoints'; it has {', '.join(list(arrays)[:8]) or 'none'}",
             f"Save the joints: np.savez(path, keypoints=x, layout='{_EXAMPLE}').",
         )
-    arrays = formed(arrays, form, path)
-    return clips_of(arrays, layout_of(arrays, path), path, form.fill_missing)
+    arrays = completed(arrays, reading, path)
+    return clips_of(arrays, layout_of(arrays, path), path, reading.fill_missing)
 
 
-def formed(arrays: Arrays, form: ArrayForm, path: Path) -> Arrays:
+def completed(arrays: Arrays, reading: ReadOptions, path: Path) -> Arrays:
     """The arrays of a file, with the layout and axes that it does not name.
 
     Raises:
         ReadError: it names others.
     """
     out = dict(arrays)
-    for key, said in (("layout", form.layout), ("axes", form.axes)):
+    for key, said in (("layout", reading.layout), ("axes", reading.axes)):
         own = _text(arrays, key, path) if key in arrays else None
         if own is not None and said is not None and own.split() != said.split():
             raise ReadError(path, f"says {key} {own!r}, and you say {said!r}", f"Leave {key} out for files that say it themselves, and read the others apart.")

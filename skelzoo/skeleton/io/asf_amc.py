@@ -18,8 +18,8 @@ from skelzoo.errors import DoubtWarning, ReadError
 from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import PathLike, build_clip, numbers, read_text, whole_number
-from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.kinematics import UNITS, euler, find_unit
+from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.layouts import get_layout
 
 FPS = 120.0
@@ -63,7 +63,7 @@ def sniff(head: bytes) -> bool:
     return head.startswith(b"#!OML:ASF") or (not sniff_asf(head) and re.search(rb"(?im)^\s*:(fully-specified|degrees|radians)\b", head) is not None)
 
 
-def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
+def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     """Read a motion; its skeleton is looked for beside it.
 
     Looked for, in this order: the same name with ``.asf``; the name shortened at its underscores (02_03.amc: 02.asf;
@@ -71,10 +71,10 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     folder, unless both names tell an actor, and not the same. Where they do not tell, that is warned of, since the bones of another actor put joints about 10 cm off.
 
     Args:
-        form: its frame rate is that of a motion whose name tells none.
+        reading: its frame rate is that of a motion whose name tells none.
 
     Returns:
-        One clip (1, T, 29, 3), layout cmu29, metres, y up, at the frame rate that an HDM05 name or ``form`` tells, else 120 fps; labelled for
+        One clip (1, T, 29, 3), layout cmu29, metres, y up, at the frame rate that an HDM05 name or ``reading`` tells, else 120 fps; labelled for
         HDM05 names.
 
     Raises:
@@ -108,7 +108,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
         raise ReadError(asf_path, f"the skeleton is about {height:.4g} units tall, which is no human size", "Check the bone lengths and `length` under :units.")
     keypoints = np.stack([positions[j] for j in layout.joints], axis=1) * unit
     match = _HDM_NAME.fullmatch(path.stem)
-    fps = float(match["fps"]) if match and int(match["fps"]) > 0 else form.fps
+    fps = float(match["fps"]) if match and int(match["fps"]) > 0 else reading.fps
     assumed = [f"{FPS:g} fps assumed"] if fps is None else []
     notes = (f"from {UNITS.get(unit, f'units of {unit:.4g} m')}", f"bones of {asf_path.name}", *assumed)
     return [build_clip(keypoints[None], layout, fps=fps or FPS, label=match["motion"] if match else None, name=path.stem, notes=notes)]

@@ -27,8 +27,8 @@ from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.bvh_rigs import KnownRig, are_apart, find_rig, frames_at_rest, label_from_name, repair_cmu
 from skelzoo.skeleton.io.files import PathLike, build_clip, numbers, read_text, whole_number
-from skelzoo.skeleton.io.form import NO_FORM, ArrayForm, turned
 from skelzoo.skeleton.io.kinematics import UNITS, distance_along, euler, find_unit, forward, is_usual, longest_path, path_to_root
+from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions, turned
 from skelzoo.skeleton.io.rig_names import body_points, guess_layout
 from skelzoo.skeleton.io.up_axis import up_axis
 from skelzoo.skeleton.layouts import Layout, get_layout
@@ -83,11 +83,11 @@ def sniff(head: bytes) -> bool:
     return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:9].upper() == b"HIERARCHY"
 
 
-def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
+def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     """Read a BVH file.
 
     Args:
-        form: where it says which axis is up, the joints stay on the file's own axes.
+        reading: where it says which axis is up, the joints stay on the file's own axes.
 
     Returns:
         One clip (1, T, V, 3) in metres, y up, at the file's own frame rate. Layout bandai22, cmu29 (the BVH conversion of
@@ -107,7 +107,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     positions = forward(bvh.parents, rotations, local)
     dropped, kept = _t_pose(bvh, positions, rig)
     positions = positions[dropped:]
-    axis = None if form.up is not None else up_axis(bvh.names, bvh.parents, bvh.offsets, positions)
+    axis = None if reading.up is not None else up_axis(bvh.names, bvh.parents, bvh.offsets, positions)
     if axis is not None and axis[0] == "z":
         positions = turned(positions, "z")
     repaired = int((offsets != bvh.offsets).any(axis=1).sum())

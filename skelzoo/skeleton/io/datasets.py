@@ -28,7 +28,7 @@ from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import pose_others
 from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, build_clip, check_video, is_json, load_json, load_npz
-from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
+from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.tracks import Person, tracks_of
 
 JOINTS, BODIES, FPS = 25, 2, 30.0
@@ -96,11 +96,11 @@ def sniff_ctrgcn(head: bytes) -> bool:
     return re.match(rb"PK\x03\x04.{26}[xy]_(train|test)\.npy", head, re.DOTALL) is not None
 
 
-def read_ctrgcn(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
+def read_ctrgcn(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     """Read both parts of CTR-GCN's ``.npz``, training clips first.
 
     Args:
-        form: of it ``fill_missing``: fill joints that are NaN.
+        reading: of it ``fill_missing``: fill joints that are NaN.
 
     Returns:
         Clips (M, T, 25, 3) without the empty frames at the end and bodies that are never there, layout ntu25, metres, y up, 30 fps, named ``FILE[train 0]`` on;
@@ -120,7 +120,7 @@ def read_ctrgcn(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
             shapes = f"x_{part} {None if x is None else x.shape} and y_{part} {None if y is None else y.shape}"
             raise ReadError(path, f"has {shapes}, not (N, T, 150) and one-hot (N, classes) as CTR-GCN's files",
                             "Save other arrays as np.savez(path, keypoints=x, layout='ntu25', axes='n t v c').")  # fmt: skip
-        clips += [ctrgcn_clip(one, hot, f"{path.stem}[{part} {i}]", form.fill_missing) for i, (one, hot) in enumerate(zip(x, y, strict=True))]
+        clips += [ctrgcn_clip(one, hot, f"{path.stem}[{part} {i}]", reading.fill_missing) for i, (one, hot) in enumerate(zip(x, y, strict=True))]
     if not clips:
         raise ReadError(path, "holds no clips", "Copy or download the file again.")
     return clips
@@ -146,11 +146,11 @@ def sniff_stgcn(head: bytes) -> bool:
     return head.startswith(b"\x93NUMPY") and re.search(rb"'shape': \(\d+, 3, \d+, 25, 2\)", head[:512]) is not None
 
 
-def read_stgcn(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
+def read_stgcn(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     """Read ST-GCN's data array of NTU RGB+D, without its labels.
 
     Args:
-        form: of it ``fill_missing``: fill joints that are NaN.
+        reading: of it ``fill_missing``: fill joints that are NaN.
 
     Returns:
         Clips as of ``read_ctrgcn``, named ``FILE[0]`` on, without labels.
@@ -160,7 +160,7 @@ def read_stgcn(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
         ClipError: NaN, or a clip that is all zero.
     """
     path = Path(path)
-    return [stgcn_clip(one, f"{path.stem}[{i}]", form.fill_missing) for i, one in enumerate(stgcn_array(path))]
+    return [stgcn_clip(one, f"{path.stem}[{i}]", reading.fill_missing) for i, one in enumerate(stgcn_array(path))]
 
 
 def stgcn_array(path: Path) -> NDArray[Any]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import ClipError, MissingDependencyError, ReadError, SkelzooError
 from skelzoo.skeleton.clip import Clip, label_of
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file
-from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
+from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.table_columns import columns_of
 from skelzoo.skeleton.layouts import get_layout
 
@@ -44,11 +44,11 @@ def sniff(head: bytes) -> bool:
     return head.startswith(b"PAR1")
 
 
-def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
+def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     """All clips of a file; large ones are better left to ``skelzoo embed --out``, which streams them.
 
     Args:
-        form: whether joints that are NaN are filled.
+        reading: whether joints that are NaN are filled.
 
     Returns:
         The clips, named after the file and their row unless it names them.
@@ -58,7 +58,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
         ReadError: not parquet, cut off, damaged, or without the columns needed.
         ClipError: a row that is no clip.
     """
-    return [clip_of(row, f"{Path(path).stem}[{i}]", form.fill_missing) for i, row in enumerate(rows(path, open_file(path)))]
+    return [clip_of(row, f"{Path(path).stem}[{i}]", reading.fill_missing) for i, row in enumerate(rows(path, open_file(path)))]
 
 
 def open_file(path: PathLike) -> pq.ParquetFile:

@@ -30,8 +30,8 @@ from skelzoo.errors import DoubtWarning, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import nwucla
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_video, is_json, load_json, read_head
-from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.joint_names import known_layout
+from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.tracks import Person, tracks_of
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.odd_joints import in_shares
@@ -88,7 +88,7 @@ def _is_picture(head: bytes) -> bool:
     return re.match(rb"\s*\[\s*[{\]]", head) is not None and sniff(head) and not any(mark in head for mark in (b'"image_id"', b'"instances"'))
 
 
-def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
+def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     """Read one recording.
 
     Persons are told apart by the ids of the estimator's tracker (AlphaPose's ``idx``, ``track_id``, ``person_id``), or, without them, by
@@ -98,7 +98,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     nobody was found before.
 
     Returns:
-        One clip (M, T, V, 2) with scores, in pixels, or shares where ``form`` has the size of the picture, y down; fps and picture size, which these files do not state, are None.
+        One clip (M, T, V, 2) with scores, in pixels, or shares where ``reading`` has the size of the picture, y down; fps and picture size, which these files do not state, are None.
 
     Raises:
         ReadError: not such JSON, cut off, joints of no known layout, shares of a picture whose size is not said, pictures that are no video, nobody in any.
@@ -113,7 +113,7 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     people = [person for persons in frames.values() for person in persons]
     if not people:
         raise ReadError(path, f"nobody was found in it ({len(frames)} pictures)", "Leave this recording out.")
-    layout = _layout(people, path, form)
+    layout = _layout(people, path, reading)
     tracks = tracks_of(frames, path)
     shape = (len(tracks), max(frames) + 1, len(layout))
     keypoints, scores = np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
@@ -123,13 +123,13 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
     return [build_clip(keypoints, layout, fps=None, scores=scores, name=name)]
 
 
-def _layout(people: Sequence[Person], path: Path, form: ArrayForm) -> Layout:
+def _layout(people: Sequence[Person], path: Path, reading: ReadOptions) -> Layout:
     """What the joints are, by their number; or a ReadError, also where they are shares of a picture of which no size is said."""
     joints = {len(person.joints) for person in people}
     if len(joints) > 1 or min(joints) not in LAYOUTS:
         told = ", ".join(f"{count} ({layout})" for count, layout in LAYOUTS.items())
         raise ReadError(path, f"its people have {' and '.join(map(str, sorted(joints)))} joints", f"Known are {told}. {_BUILD}")
-    if form.image_size is None and in_shares(np.stack([person.joints for person in people])):
+    if reading.image_size is None and in_shares(np.stack([person.joints for person in people])):
         how = "Read it with --image-size 1280x720, the picture's width and height in pixels (image_size='1280x720' in skelzoo.read), or save pixels (OpenPose: --keypoint_scale 0)."
         raise ReadError(path, "its coordinates are shares of the picture and no pixels", how)
     return get_layout(LAYOUTS[min(joints)])

@@ -23,7 +23,7 @@ from skelzoo.errors import ClipError, LayoutError, SkelzooError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import array, corpus, datasets, parquet
 from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, read_head
-from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
+from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 
 BLOCK = 1 << 20
 """Bytes passed over at a time, or one row."""
@@ -49,11 +49,11 @@ class ClipStream(abc.ABC):
 
     Attributes:
         count: number of clips.
-        form: what the file may leave open.
+        reading: what the file may leave open.
     """
 
     count: int
-    form: ArrayForm = NO_FORM
+    reading: ReadOptions = NO_OPTIONS
 
     def __init__(self, path: Path) -> None:
         self.path, self._position = path, 0
@@ -74,7 +74,7 @@ class ClipStream(abc.ABC):
         if isinstance(clip, BadClip):
             return clip
         try:
-            return self.form.completed([clip])[0]
+            return self.reading.completed([clip])[0]
         except ClipError as error:
             return BadClip(clip.name, error)
 
@@ -91,11 +91,11 @@ class ClipStream(abc.ABC):
         """The next clip."""
 
 
-def open_stream(path: PathLike, form: ArrayForm = NO_FORM) -> ClipStream | None:
+def open_stream(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> ClipStream | None:
     """A stream of the clips of a file; None for a file of another kind, of one clip, or that is not in order.
 
     Args:
-        form: what the file may leave open, as in ``skelzoo.read``.
+        reading: what the file may leave open, as in ``skelzoo.read``.
     """
     path = Path(path)
     stream: ClipStream | None = None
@@ -104,11 +104,11 @@ def open_stream(path: PathLike, form: ArrayForm = NO_FORM) -> ClipStream | None:
         if parquet.sniff(head):
             stream = _ParquetStream(path)
         elif array.sniff_npy(head) or array.sniff_npz(head):
-            stream = _open_numpy(path, head, form)
+            stream = _open_numpy(path, head, reading)
     except (*ARRAY_ERRORS, SkelzooError):
         pass
     if stream is not None:
-        stream.form = form
+        stream.reading = reading
     return stream
 
 
@@ -147,7 +147,7 @@ class _ParquetStream(ClipStream):
         row = next(self._rows)
         name = parquet.name_of(row, f"{self.path.stem}[{self._position}]")
         try:
-            return parquet.clip_of(row, name, self.form.fill_missing)
+            return parquet.clip_of(row, name, self.reading.fill_missing)
         except (ClipError, LayoutError) as error:
             return BadClip(name, error)
 
@@ -284,24 +284,24 @@ class _Joined(ClipStream):
         return next(self._streams[part].clips(first, first + 1))
 
 
-def _open_numpy(path: Path, head: bytes, form: ArrayForm) -> ClipStream | None:
+def _open_numpy(path: Path, head: bytes, reading: ReadOptions) -> ClipStream | None:
     with contextlib.ExitStack() as files:
         rows = _open_rows(path, files)
         if not all(r.in_order for r in rows.values()):
             return None
         if datasets.sniff_stgcn(head):
-            return _stgcn_stream(path, form)
+            return _stgcn_stream(path, reading)
         if not zipfile.is_zipfile(path):
-            return _array_stream(path, rows, {}, form)
+            return _array_stream(path, rows, {}, reading)
         with np.load(path, allow_pickle=False) as once:
             if datasets.sniff_ctrgcn(head):
-                return _ctrgcn_stream(path, rows, once, form)
-            return _corpus_stream(path, rows, once) if corpus.MARK in rows else _array_stream(path, rows, once, form)
+                return _ctrgcn_stream(path, rows, once, reading)
+            return _corpus_stream(path, rows, once) if corpus.MARK in rows else _array_stream(path, rows, once, reading)
 
 
-def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]], form: ArrayForm) -> ClipStream | None:
+def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]], reading: ReadOptions) -> ClipStream | None:
     keys = [key for key in ("axes", "layout", "layout_table", "shapes") if key in rows]
-    told = array.formed({key: once[key] for key in keys}, form, path)
+    told = array.completed({key: once[key] for key in keys}, reading, path)
     shape, axes = rows["keypoints"].shape, str(told["axes"]).split() if "axes" in told else []
     long = [key for key in ("keypoints", "scores") if key in rows] if "shapes" in rows else []
     if "shapes" in rows:
@@ -326,21 +326,21 @@ def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDAr
         array.check_order(shape, layout, path)
 
     def make(name: str, own: Arrays) -> Clip:
-        return array.clips_of({**shared, **own, "names": np.array([name])}, layout, path, form.fill_missing)[0]
+        return array.clips_of({**shared, **own, "names": np.array([name])}, layout, path, reading.fill_missing)[0]
 
     return _NumpyStream(path, keys, long, bounds, name_key, make)
 
 
-def _stgcn_stream(path: Path, form: ArrayForm) -> ClipStream | None:
+def _stgcn_stream(path: Path, reading: ReadOptions) -> ClipStream | None:
     count = len(datasets.stgcn_array(path))
 
     def make(name: str, own: Arrays) -> Clip:
-        return datasets.stgcn_clip(own["keypoints"][0], name, form.fill_missing)
+        return datasets.stgcn_clip(own["keypoints"][0], name, reading.fill_missing)
 
     return None if count < 2 else _NumpyStream(path, ("keypoints",), (), np.arange(count + 1), "", make)
 
 
-def _ctrgcn_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]], form: ArrayForm) -> ClipStream | None:
+def _ctrgcn_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]], reading: ReadOptions) -> ClipStream | None:
     counts: dict[str, int] = {}
     for part in datasets.PARTS:
         if f"x_{part}" in rows or f"y_{part}" in rows:
@@ -355,7 +355,7 @@ def _ctrgcn_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDA
         x, y = f"x_{part}", f"y_{part}"
 
         def make(name: str, own: Arrays) -> Clip:
-            return datasets.ctrgcn_clip(own[x][0], own[y][0], name, form.fill_missing)
+            return datasets.ctrgcn_clip(own[x][0], own[y][0], name, reading.fill_missing)
 
         return _NumpyStream(path, (x, y), (), np.arange(count + 1), "", make, f"{part} ")
 

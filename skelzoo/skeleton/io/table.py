@@ -30,8 +30,8 @@ from skelzoo.errors import DoubtWarning, LayoutError, ReadError
 from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import LARGEST, UTF16_MARKS, PathLike, build_clip, read_text
-from skelzoo.skeleton.io.form import NO_FORM, ArrayForm
 from skelzoo.skeleton.io.joint_names import known_layout, known_part, layout_from_names, numbered
+from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.table_columns import AXES, Columns, columns_of, joints_of, kinds_of, unique
 from skelzoo.skeleton.io.table_times import by_coming, by_number, by_time, clocks, rate
 from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with
@@ -77,11 +77,11 @@ def sniff(head: bytes) -> bool:
         return False
 
 
-def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
+def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     """Read a table of joints.
 
     Args:
-        form: of it ``fill_missing``: fill empty cells, which are refused in 3-D otherwise, and those of frames without anyone where the table is of one person;
+        reading: of it ``fill_missing``: fill empty cells, which are refused in 3-D otherwise, and those of frames without anyone where the table is of one person;
             and ``layout``, where joints have numbers for names.
 
     Returns:
@@ -95,24 +95,24 @@ def read(path: PathLike, form: ArrayForm = NO_FORM) -> list[Clip]:
         ClipError: all zero.
     """
     path = Path(path)
-    table = _read_table(path, form.layout)
+    table = _read_table(path, reading.layout)
     keypoints, scores = table.keypoints, table.scores
     unknown, absent = (np.asarray(found) for found in (np.isnan(keypoints).any(-1), np.isnan(keypoints).all((-1, -2))))
     lost = unknown & ~absent[..., None]
-    if lost.any() and keypoints.shape[-1] == 3 and not form.fill_missing:
+    if lost.any() and keypoints.shape[-1] == 3 and not reading.fill_missing:
         more = f", as are {int(lost.sum()) - 1} more joint positions" if lost.sum() > 1 else ""
         raise ReadError(
             path,
             f"{table.lost} is empty{more}",
             "Fill the gaps when exporting, or have them filled by interpolation over time: --fill-missing (skelzoo.read(path, fill_missing=True)).",
         )
-    if len(keypoints) > 1 or not form.fill_missing:
+    if len(keypoints) > 1 or not reading.fill_missing:
         keypoints[absent] = 0
     if keypoints.shape[-1] == 2:
-        keypoints[np.broadcast_to(unknown.all(1, keepdims=True), lost.shape) if form.fill_missing else lost] = 0
+        keypoints[np.broadcast_to(unknown.all(1, keepdims=True), lost.shape) if reading.fill_missing else lost] = 0
     scores = None if scores is None else np.where(unknown, 0.0, np.nan_to_num(scores))
     name = re.sub(r"(?i)\.(csv|tsv)(\.gz)?$", "", path.name)
-    return [build_clip(keypoints, table.layout, fps=table.fps, scores=scores, name=name, fill=form.fill_missing, notes=table.notes)]
+    return [build_clip(keypoints, table.layout, fps=table.fps, scores=scores, name=name, fill=reading.fill_missing, notes=table.notes)]
 
 
 def _read_table(path: Path, given: str | None) -> _Table:

@@ -17,7 +17,7 @@ from skelzoo.errors import AxesError, ClipError, DoubtWarning, LayoutError, Read
 from skelzoo.learn.cameras import film
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.io.corpus import read_corpus
-from skelzoo.skeleton.io.form import ArrayForm
+from skelzoo.skeleton.io.read_options import ReadOptions
 from skelzoo.skeleton.io.stream import open_stream
 from skelzoo.skeleton.procedural import make
 
@@ -143,7 +143,7 @@ def test_corpus_files_say_what_they_were_taken_for(bare: Path, tmp_path: Path) -
 def test_the_axis_that_points_up_becomes_y_by_a_rotation(tmp_path: Path, up: str) -> None:
     joints = np.stack([JOINTS[:, :20], JOINTS[:, 4:]])[:, None]
     np.savez(tmp_path / "a.npz", keypoints=joints, layout="kinect20")
-    clips, stream = skelzoo.read(tmp_path / "a.npz", up=up), open_stream(tmp_path / "a.npz", ArrayForm(up=up))
+    clips, stream = skelzoo.read(tmp_path / "a.npz", up=up), open_stream(tmp_path / "a.npz", ReadOptions(up=up))
     assert stream is not None
     assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(clips, stream.clips(0, 2), strict=True))  # type: ignore[union-attr]
     stream.close()
@@ -259,7 +259,7 @@ def test_missing_joints_are_filled_where_that_is_asked_for(tmp_path: Path, kind:
     assert all(np.array_equal(clip.keypoints, k) for clip, k in zip(skelzoo.read(path, **said, fill_missing=True), filled, strict=True))
     with pytest.raises(ClipError, match=r"NaN or infinite.*--fill-missing"):
         skelzoo.read(path, **said)
-    stream = open_stream(path, ArrayForm(**said, fill_missing=True))
+    stream = open_stream(path, ReadOptions(**said, fill_missing=True))
     assert stream is not None
     assert all(isinstance(clip, skelzoo.Clip) and np.array_equal(clip.keypoints, k) for clip, k in zip(stream.clips(0, 2), filled, strict=True))
     stream.close()

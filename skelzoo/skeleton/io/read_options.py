@@ -18,7 +18,7 @@ from skelzoo.skeleton.points import is_present
 
 
 @dataclass(frozen=True)
-class ArrayForm:
+class ReadOptions:
     """Speaks only where a file does not, and never against it.
 
     Attributes:
@@ -107,5 +107,5 @@ SAME_RATE = 0.0011
 """Share by which two frame rates may differ and be one: times of frames tell it no better, and 29.97 is called 30."""
 
 _LEAVE = "Leave {} out for files that say it themselves, and read the others apart."
-NO_FORM = ArrayForm()
+NO_OPTIONS = ReadOptions()
 """Nothing is said."""
