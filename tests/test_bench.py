@@ -15,7 +15,7 @@ from tiny import CONTRACT, make_config, make_encoder
 
 import skelzoo
 from skelzoo import Encoder
-from skelzoo.bench_speed import PRODUCT_SIZE, bench_speed
+from skelzoo.bench.speed import PRODUCT_SIZE, bench_speed
 from skelzoo.cli import main
 from skelzoo.errors import DeviceError
 from skelzoo.learn.probe import standard_split
@@ -40,7 +40,7 @@ def tiny(tmp_path: Path) -> str:
 @pytest.fixture
 def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRODUCT_SIZE, "cpu", 64)  # type: ignore[arg-type]
-    monkeypatch.setattr("skelzoo.bench_speed.SHORTEST", 0.005)
+    monkeypatch.setattr("skelzoo.bench.speed.SHORTEST", 0.005)
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -17,22 +17,7 @@ PACKAGE = ROOT / "skelzoo"
 ROOMS = ("skeleton", "nets", "weights", "inference", "loading", "learn", "cli")
 """In the order of the arrows: a room imports from rooms to its left, and from itself. errors is free for all."""
 
-SAME_AS = {
-    "demo": "cli",
-    "cli_bulk": "cli",
-    "cli_corpus": "cli",
-    "cli_eval": "cli",
-    "cli_files": "cli",
-    "cli_models": "cli",
-    "cli_options": "cli",
-    "bench": "cli",
-    "bench_speed": "cli",
-    "bench_precision": "cli",
-    "cli_bench": "cli",
-    "converting": "loading",
-    "publishing": "loading",
-    "__main__": "cli",
-}
+SAME_AS = {"demo": "cli", "bench": "cli", "__main__": "cli", "converting": "loading", "publishing": "loading"}
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 400, 60
 
 

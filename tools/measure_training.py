@@ -25,7 +25,7 @@ from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
-from skelzoo.bench_speed import described
+from skelzoo.bench.speed import described
 from skelzoo.learn.evaluate import revision
 from skelzoo.learn.pretrain.loop import Run
 from skelzoo.learn.recipe import Recipe, load_recipe

@@ -1,4 +1,4 @@
-"""The verbs that make corpus files; ``skelzoo.cli`` has the others."""
+"""The verbs that make corpus files."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from skelzoo.cli_files import finish, note_passed_over
-from skelzoo.cli_options import array_options, check_label_options, fail
+from skelzoo.cli.files import finish, note_passed_over
+from skelzoo.cli.options import array_options, check_label_options, fail
 
 if TYPE_CHECKING:
     from skelzoo.skeleton.io.read_options import ReadOptions

@@ -1,4 +1,4 @@
-"""The verbs about models, where they come from and whether they are whole; ``skelzoo.cli`` has the others."""
+"""The verbs about models, where they come from and whether they are whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import skelzoo
-from skelzoo.cli_options import device_option, fail
+from skelzoo.cli.options import device_option, fail
 from skelzoo.errors import SkelzooError
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import skelzoo
-from skelzoo.bench import RESET, STATUS, made_up, memory
+from skelzoo.bench.cold import RESET, STATUS, made_up, memory
 from skelzoo.errors import DeviceError, WeightsUnavailableError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.precision import TF32, tf32_products

@@ -1,4 +1,4 @@
-"""The verbs under ``bench``, which measure skelzoo on this machine; ``skelzoo.cli`` has the others."""
+"""The verbs under ``bench``, which measure skelzoo on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from skelzoo.cli_options import device_option
+from skelzoo.cli.options import device_option
 
 
 @click.group("bench")
@@ -38,7 +38,7 @@ def bench_speed_command(
     out: str | None,
 ) -> None:
     """Time MODELS, or one of each family at the width of its paper: as trained, fused, compiled, in fewer bits."""
-    from skelzoo.bench_speed import DEFAULT_FORMS, DTYPES, PAPER_SIZED, Row, bench_speed
+    from skelzoo.bench.speed import DEFAULT_FORMS, DTYPES, PAPER_SIZED, Row, bench_speed
 
     _show(Row, bench_speed(models or PAPER_SIZED, forms or DEFAULT_FORMS, dtypes or DTYPES, batches or (1, 16, 64), rounds, device, not no_memory), out)
 
@@ -53,7 +53,7 @@ def bench_speed_command(
 @click.option("--out", metavar="TABLE", help="Also write a .csv.")
 def bench_precision_command(models: tuple[str, ...], benchmark: str, data: str, dtypes: tuple[str, ...], compiled: str, device: str, out: str | None) -> None:
     """Compare vectors of MODELS in fewer bits, and compiled, with those in float32: cosine, and the classes that neighbours give."""
-    from skelzoo.bench_precision import DTYPES, Row, bench_precision
+    from skelzoo.bench.precision import DTYPES, Row, bench_precision
 
     _show(Row, bench_precision(models, benchmark, data, dtypes or DTYPES, compiled, device), out)
 
@@ -81,7 +81,7 @@ def _show(kind: type[Any], rows: Iterable[Any], out: str | None) -> None:
 )
 def bench_bulk_command(model: str, counts: tuple[int, ...]) -> None:
     """Time `embed --out` on the CPU for more and more made-up clips, and what memory it takes, each in a cold process."""
-    from skelzoo.bench import bench_bulk
+    from skelzoo.bench.cold import bench_bulk
 
     for line in bench_bulk(model, counts or (1000, 10_000, 100_000)):
         click.echo(line)
@@ -92,7 +92,7 @@ def bench_bulk_command(model: str, counts: tuple[int, ...]) -> None:
 @click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Cold processes per model.")
 def bench_load_command(models: tuple[str, ...], runs: int) -> None:
     """Time skelzoo.load in cold processes that have imported torch: MODELS, or those of the package and a made-up one of 14 MB."""
-    from skelzoo.bench import bench_load
+    from skelzoo.bench.cold import bench_load
 
     for line in bench_load(models, runs):
         click.echo(line)
@@ -102,6 +102,6 @@ def bench_load_command(models: tuple[str, ...], runs: int) -> None:
 @click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Cold processes.")
 def bench_import_command(runs: int) -> None:
     """Time `import skelzoo`, and what it takes to list the models."""
-    from skelzoo.bench import bench_import
+    from skelzoo.bench.cold import bench_import
 
     click.echo(bench_import(runs))

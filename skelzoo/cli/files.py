@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import click
 
-from skelzoo.cli_options import fail
+from skelzoo.cli.options import fail
 
 if TYPE_CHECKING:
     from skelzoo.inference.files import Refusal

@@ -57,7 +57,7 @@ print(json.dumps({"import": imported - start, "list": time.perf_counter() - impo
 BULK = """
 import json, sys, time
 import skelzoo.inference.bulk
-from skelzoo.bench import RESET, STATUS, memory
+from skelzoo.bench.cold import RESET, STATUS, memory
 from skelzoo.inference.job import Job
 before = memory("VmRSS") if STATUS.exists() else 0
 if STATUS.exists():

@@ -1,4 +1,4 @@
-"""The verb ``eval``, which measures models on benchmarks; ``skelzoo.cli`` has the others."""
+"""The verb ``eval``, which measures models on benchmarks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from skelzoo.cli_models import pretty_json
-from skelzoo.cli_options import device_option, select_option
+from skelzoo.cli.models import pretty_json
+from skelzoo.cli.options import device_option, select_option
 
 if TYPE_CHECKING:
     from skelzoo.learn.benchmarks import Benchmark

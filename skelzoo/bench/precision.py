@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 import skelzoo
-from skelzoo.bench_speed import FLOAT32, described
+from skelzoo.bench.speed import FLOAT32, described
 from skelzoo.learn.evaluate import check_recipe, revision
 from skelzoo.learn.probe import Split, check_classifiers, embed_split, predicted, standard_split
 from skelzoo.skeleton.clip import FloatArray

@@ -1,4 +1,4 @@
-"""The command line: every verb calls one public function and prints what it gives. Heavy imports wait inside the verbs."""
+"""The command ``skelzoo``, and the verbs that go through recordings or train; the files beside this one have the others."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import skelzoo
-from skelzoo.cli_bench import bench_group
-from skelzoo.cli_bulk import embed_to_store, export_command, store_options
-from skelzoo.cli_corpus import corpus_group
-from skelzoo.cli_eval import eval_command
-from skelzoo.cli_files import finish, go_through, name_refusal, note_passed_over, show_warning
-from skelzoo.cli_models import COMMANDS
-from skelzoo.cli_options import array_options, check_label_options, check_step, device_option, fail, select_option, window_options
+from skelzoo.cli.bench import bench_group
+from skelzoo.cli.bulk import embed_to_store, export_command, store_options
+from skelzoo.cli.corpus import corpus_group
+from skelzoo.cli.eval import eval_command
+from skelzoo.cli.files import finish, go_through, name_refusal, note_passed_over, show_warning
+from skelzoo.cli.models import COMMANDS
+from skelzoo.cli.options import array_options, check_label_options, check_step, device_option, fail, select_option, window_options
 from skelzoo.errors import SkelzooError
 from skelzoo.skeleton.doubts import warned_once
 

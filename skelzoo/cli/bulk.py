@@ -1,4 +1,4 @@
-"""The verbs that write for other programs: ``embed --out`` and ``export``; ``skelzoo.cli`` has the others."""
+"""The verbs that write for other programs: ``embed --out`` and ``export``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from skelzoo.cli_options import fail
+from skelzoo.cli.options import fail
 
 if TYPE_CHECKING:
     from skelzoo.inference.job import Job

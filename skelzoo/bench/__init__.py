@@ -1,0 +1,1 @@
+"""What ``skelzoo bench`` measures on this machine."""
