@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 
 from skelzoo.errors import SkelzooError, StoreError
 from skelzoo.inference.files import Paths, path_list
-from skelzoo.inference.plan import change_of, identity, plan_of, size_and_date, written
+from skelzoo.inference.plan import change_of, plan_of, size_and_date, write_plan
 from skelzoo.inference.store import COUNTED, IDS, PLAN, Store, write_row
 
 
@@ -35,19 +34,18 @@ def extend_store(store: Store, paths: Paths) -> Store:
     plan = plan_of(paths, store.job.shard_size, store.folder, store.job.reading, lambda file: file in changed or os.path.realpath(file) not in places)
     shutil.rmtree(store.folder / PLAN, ignore_errors=True)
     try:
-        more = identity(written(plan, store.folder / PLAN, store.shards))
+        more = write_plan(plan, store.folder / PLAN, store.shards)
     except SkelzooError:
         shutil.rmtree(store.folder / PLAN, ignore_errors=True)
         raise
-    if not more["shards"]:
+    if not more:
         return store
     row = {key: value for key, value in store.row.items() if key not in COUNTED}
     return write_row(
         store.folder,
         {
             **row,
-            "shards": store.shards + more["shards"],
-            "plan_sha256": hashlib.sha256((store.row["plan_sha256"] + more["plan_sha256"]).encode()).hexdigest(),
+            "shards": store.shards + more,
             "extended": store.row.get("extended", 0) + 1,
             "held": {"shards": store.shards, "clips": store.clips, "files": len(held)},
         },
@@ -77,7 +75,7 @@ def leave_out_changed(store: Store, named: bool = False) -> tuple[Store, list[st
         if not out.isdisjoint(part.file for part in parts):
             store.drop(i)
             left = [part.leave_out() if part.file in out else part for part in parts if part.file not in out or (named and not part.first)]
-            identity(written(iter([left]), store.folder / PLAN, i))
+            write_plan(iter([left]), store.folder / PLAN, i)
     return store, changed
 
 

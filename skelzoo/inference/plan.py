@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from skelzoo.errors import ReadError, StoreError
 from skelzoo.inference.files import Refusal, list_files
@@ -105,22 +103,11 @@ def change_of(file: str) -> str:
     return "it or another file of its recording has changed" if os.path.exists(file) else "is not there any more"
 
 
-def _data(shard: Sequence[Part]) -> bytes:
-    return json.dumps([asdict(part) for part in shard]).encode()
-
-
-def written(plan: Iterator[list[Part]], folder: Path, first: int = 0) -> Iterator[list[Part]]:
-    """The same shards, each written into a folder on its way, numbered from ``first``."""
-    for i, shard in enumerate(plan, first):
-        with whole_file(folder / f"{i:08}.json") as file:
-            file.write(_data(shard))
-        yield shard
-
-
-def identity(plan: Iterator[list[Part]]) -> dict[str, Any]:
-    """What tells a plan from others."""
-    digest, count = hashlib.sha256(), 0
+def write_plan(plan: Iterator[list[Part]], folder: Path, first: int = 0) -> int:
+    """Write each shard into a folder, numbered from ``first``; how many there are."""
+    count = 0
     for shard in plan:
-        digest.update(_data(shard))
+        with whole_file(folder / f"{first + count:08}.json") as file:
+            file.write(json.dumps([asdict(part) for part in shard]).encode())
         count += 1
-    return {"shards": count, "plan_sha256": digest.hexdigest()}
+    return count

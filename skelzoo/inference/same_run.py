@@ -25,7 +25,7 @@ def check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str] | N
     told = [f"its {key} is {_short(store.row.get(key))}, now it is {_short(wanted[key])}" for key in other]
     changed = "" if paths is None else _changed_file(store, paths)
     if changed:
-        told.append(f"its files (plan_sha256) are not as they were: {changed}")
+        told.append(f"its files are not as they were: {changed}")
     if told:
         more = "--extend to add files that are new, " if changed.endswith(" is new") else ""
         raise StoreError(f"{store.folder}: holds another run: {'; '.join(told)}. Give the same command to go on with it, {more}or another folder.")

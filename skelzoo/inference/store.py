@@ -27,7 +27,7 @@ from skelzoo.errors import MissingDependencyError, SkelzooError, StoreError
 from skelzoo.inference.files import Paths, path_list
 from skelzoo.inference.job import SHARD, Job
 from skelzoo.inference.output import SPAN, ClipId
-from skelzoo.inference.plan import Part, identity, plan_of, written
+from skelzoo.inference.plan import Part, plan_of, write_plan
 from skelzoo.inference.same_run import check_same
 from skelzoo.inference.shard import DAMAGE, Shard, read_shard, write_shard
 from skelzoo.skeleton.io.files import ARRAY_ERRORS
@@ -280,9 +280,8 @@ def open_store(folder: str | Path, job: Job, paths: Paths, extend: bool = False)
         else:
             shutil.rmtree(folder / PLAN, ignore_errors=True)
             try:
-                store = write_row(
-                    folder, {**wanted, "skelzoo": __version__, **identity(written(plan_of(paths, job.shard_size, folder, job.reading), folder / PLAN))}
-                )
+                shards = write_plan(plan_of(paths, job.shard_size, folder, job.reading), folder / PLAN)
+                store = write_row(folder, {**wanted, "skelzoo": __version__, "shards": shards})
             except SkelzooError:
                 shutil.rmtree(folder if new else folder / PLAN, ignore_errors=True)
                 raise
