@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from inspect import signature
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def start(device: str, devices: int, nodes: int, precision: Any, idle_parameters
         The ``lightning_fabric.Fabric`` of this process.
 
     Raises:
-        DeviceError: devices that are not on this machine.
+        DeviceError: devices that are not on this machine, or are not as many as the tasks that SLURM started.
         MissingDependencyError: the ``train`` extra is not installed.
     """
     try:
@@ -39,6 +40,8 @@ def start(device: str, devices: int, nodes: int, precision: Any, idle_parameters
     chosen = pick_device(device)
     if dist.is_available() and dist.is_torchelastic_launched():
         devices, nodes = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["GROUP_WORLD_SIZE"])
+    elif _under_slurm():
+        _check_slurm(devices, nodes)
     several, one_gpu = devices * nodes > 1, chosen.type == "cuda" and chosen.index is not None
     if several and (one_gpu or chosen.type == "mps"):
         raise DeviceError(f"{device} is one device, and {devices} on {nodes} node(s) were asked for. Give --device cuda or cpu, or --devices 1.")
@@ -46,8 +49,9 @@ def start(device: str, devices: int, nodes: int, precision: Any, idle_parameters
         raise DeviceError(f"{devices} devices were asked for, this machine has {torch.cuda.device_count()}. Give --devices that number, or --device cpu.")
     if precision == "auto":
         precision = "bf16-mixed" if computes_bf16(chosen) else "32-true"
-    # Every process computes the same statistics, so none has to be sent.
-    strategy = DDPStrategy(find_unused_parameters=idle_parameters, broadcast_buffers=False) if several else "auto"
+    # Every process computes the same statistics, so none has to be sent. torch 2.13 renamed the option.
+    option = "forward_sync_buffers" if "forward_sync_buffers" in signature(nn.parallel.DistributedDataParallel).parameters else "broadcast_buffers"
+    strategy = DDPStrategy(find_unused_parameters=idle_parameters, **{option: False}) if several else "auto"
     fabric = Fabric(accelerator=chosen.type, strategy=strategy, devices=[chosen.index] if one_gpu else devices, num_nodes=nodes, precision=precision)
     if "LT_CLI_USED" not in os.environ:  # set by fabric run, after which Fabric has started already
         fabric.launch()
@@ -56,7 +60,25 @@ def start(device: str, devices: int, nodes: int, precision: Any, idle_parameters
 
 def is_first() -> bool:
     """Whether this process is the first of its run, as far as the environment tells before they are started."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "SLURM_PROCID"))
+    names = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", *(["SLURM_PROCID"] if _under_slurm() else []))
+    return all(os.environ.get(name, "0") == "0" for name in names)
+
+
+def _under_slurm() -> bool:
+    """Whether SLURM starts the processes, as Lightning tells it: tasks of an interactive job are runs of their own."""
+    return "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive") and "LT_CLI_USED" not in os.environ
+
+
+def _check_slurm(devices: int, nodes: int) -> None:
+    """Raise DeviceError unless SLURM's tasks are one for each device."""
+    told = {name: os.environ.get(f"SLURM_{name}", "") for name in ("NTASKS", "NTASKS_PER_NODE", "NNODES")}
+    tasks, on_each, its_nodes = told.values()
+    # Lightning can do without the tasks on each node only where there is one task.
+    if tasks != str(devices * nodes) or its_nodes not in (str(nodes), "") or on_each not in (str(devices), *([""] if tasks == "1" else [])):
+        raise DeviceError(
+            f"SLURM's tasks ({', '.join(f'SLURM_{name}={value}' for name, value in told.items())}) are not one for each device: {devices} device(s) on {nodes} node(s) were asked for. "
+            f"Start them with srun --nodes {nodes} --ntasks-per-node {devices} skelzoo pretrain ... --devices {devices} --nodes {nodes}"
+        )
 
 
 def count() -> int:

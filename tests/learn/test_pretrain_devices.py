@@ -229,6 +229,33 @@ def test_one_device_by_name_is_not_several(data: Path, tmp_path: Path, monkeypat
     assert not (tmp_path / "run/recipe.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("slurm", "devices", "nodes"),
+    [
+        ({"NTASKS": "1"}, 2, 1),  # a job without srun
+        ({"NTASKS": "2"}, 1, 1),
+        ({"NTASKS": "2"}, 2, 1),  # Lightning asks for the tasks on each node
+        ({"NTASKS": "2", "NTASKS_PER_NODE": "1", "NNODES": "2"}, 2, 1),
+    ],
+)
+def test_tasks_of_slurm_are_as_many_as_devices(
+    slurm: dict[str, str], devices: int, nodes: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in slurm.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    with pytest.raises(DeviceError, match=rf"SLURM_NTASKS={slurm['NTASKS']}.*srun --nodes {nodes} --ntasks-per-node {devices} skelzoo"):
+        pretrain(SKEATTNCLR, data, tmp_path / "run", device="cpu", devices=devices, nodes=nodes)
+    assert not (tmp_path / "run/recipe.json").exists()
+
+
+def test_every_task_of_an_interactive_job_is_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"NTASKS": "2", "NTASKS_PER_NODE": "2", "PROCID": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert not processes.is_first()
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")
+    assert processes.is_first()
+
+
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """torch.compile with a backend that runs the captured graph as it is, and one entry per run of it: which graph it was."""
