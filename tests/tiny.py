@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -111,3 +113,11 @@ def direct(encoder: Encoder, clips: list[Clip]) -> Tensor:
 
 def same(a: Any, b: Any) -> None:
     np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
+
+
+def one_bit(data: bytes) -> bytes:
+    """An uncompressed zip file with another bit in the middle of its largest member."""
+    with ZipFile(io.BytesIO(data)) as archive:
+        member = archive.read(max(archive.infolist(), key=lambda info: info.file_size))
+    place = data.index(member) + len(member) // 2
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]

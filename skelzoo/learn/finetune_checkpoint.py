@@ -19,7 +19,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.finetune_options import FinetuneOptions
 from skelzoo.learn.finetune_result import Epoch
-from skelzoo.learn.training import random_states, set_random_states
+from skelzoo.learn.training import check_sums, random_states, set_random_states
 from skelzoo.skeleton.writing import alone, check_place, whole_file
 from skelzoo.weights.checkpoint import UNREADABLE, tensors_of
 
@@ -207,6 +207,7 @@ def _named(path: Path) -> Iterator[None]:
 
 def _read(path: Path) -> dict[str, Any]:
     with _named(path):
+        check_sums(path)
         held = torch.load(path, map_location="cpu", weights_only=True)
         return {**held, "call": dict(held["call"])}
 

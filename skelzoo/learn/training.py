@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from skelzoo.skeleton.io.stream import checksums_fit
+
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:
     """Share of the full learning rate at a step from 0: a line up over the share ``warmup`` of the steps, then a half cosine down to zero."""
@@ -54,6 +56,12 @@ def set_random_states(device: torch.device, states: Mapping[str, Tensor]) -> Non
         torch.cuda.set_rng_state(states["cuda"], device)
     elif device.type == "mps":
         torch.mps.set_rng_state(states["mps"])
+
+
+def check_sums(path: Path) -> None:
+    """Raise ValueError where a file of ``torch.save`` is not as it was written: ``torch.load`` does not look at its checksums."""
+    if not checksums_fit(path):
+        raise ValueError(f"the checksums of {path} do not fit")
 
 
 def computes_bf16(device: torch.device) -> bool:

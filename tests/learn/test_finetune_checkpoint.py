@@ -16,7 +16,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from forked import SERVER
-from tiny import CONTRACT, OPTIONS, SMALL, make_clip, make_encoder, randomise
+from tiny import CONTRACT, OPTIONS, SMALL, make_clip, make_encoder, one_bit, randomise
 from torch import Tensor
 
 import skelzoo
@@ -201,7 +201,7 @@ def test_other_unlabelled_clips_are_another_call(tmp_path: Path) -> None:
         tune("semi", tmp_path / "run.pt", options=ONE, unlabelled=UNLABELLED[1:])
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "text", "of another net", "of pretraining", "without random numbers"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "one bit", "text", "of another net", "of pretraining", "without random numbers"])
 def test_a_damaged_checkpoint_is_named(damage: str, kept: tuple[bytes, FinetuneResult], tmp_path: Path) -> None:
     path, (data, whole) = tmp_path / "run.pt", kept
     state = torch.load(io.BytesIO(data), weights_only=True)
@@ -212,7 +212,7 @@ def test_a_damaged_checkpoint_is_named(damage: str, kept: tuple[bytes, FinetuneR
     elif damage == "without random numbers":
         torch.save({**state, "random": {}}, path)
     else:
-        path.write_bytes({"empty": b"", "cut": data[: len(data) // 2], "text": b"hello world"}[damage])
+        path.write_bytes({"empty": b"", "cut": data[: len(data) // 2], "one bit": one_bit(data), "text": b"hello world"}[damage])
     with pytest.raises(TrainingError, match=rf"^{re.escape(str(path))} cannot be read.*Put a copy of it back, or remove it"):
         tune(checkpoint=path, options=ONE)
     path.write_bytes(data)

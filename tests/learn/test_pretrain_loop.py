@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from forked import SERVER
-from tiny import CONTRACT, OPTIONS, make_clip, write_corpus
+from tiny import CONTRACT, OPTIONS, make_clip, one_bit, write_corpus
 
 import skelzoo
 from skelzoo.errors import ContractError, TrainingError, UnknownArchError, WriteError
@@ -153,7 +153,7 @@ def test_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(data: P
     check_goes_on(data, out, whole)
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "text", "of another net", "without a step"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "one bit", "text", "of another net", "without a step"])
 def test_a_damaged_checkpoint_is_named(data: Path, whole: Path, tmp_path: Path, damage: str) -> None:
     run(data, tmp_path / "run", stop_after=1)
     path = tmp_path / "run/checkpoint.pt"
@@ -163,7 +163,7 @@ def test_a_damaged_checkpoint_is_named(data: Path, whole: Path, tmp_path: Path, 
     elif damage == "without a step":
         torch.save({name: value for name, value in state.items() if name != "step"}, path)
     else:
-        path.write_bytes({"empty": b"", "cut": whole_bytes[: len(whole_bytes) // 2], "text": b"hello world"}[damage])
+        path.write_bytes({"empty": b"", "cut": whole_bytes[: len(whole_bytes) // 2], "one bit": one_bit(whole_bytes), "text": b"hello world"}[damage])
     with pytest.raises(TrainingError, match=rf"^{re.escape(str(path))} cannot be read.*Put a copy of it back, or remove it"):
         run(data, tmp_path / "run", stop_after=2)
     path.write_bytes(whole_bytes)

@@ -28,7 +28,7 @@ from skelzoo.learn.pretrain.batches import Batches
 from skelzoo.learn.pretrain.methods import build_method, stored
 from skelzoo.learn.pretrain.windows import pretraining_array
 from skelzoo.learn.recipe import Recipe, RecipeSource, is_there, load_recipe
-from skelzoo.learn.training import begin_at, seeded
+from skelzoo.learn.training import begin_at, check_sums, seeded
 from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.writing import alone, whole_file
@@ -373,6 +373,7 @@ class Run:
     def _read(self, path: Path) -> dict[str, Any]:
         """Take method and optimiser from a checkpoint; the rest of it is returned."""
         try:
+            check_sums(path)
             rest: dict[str, Any] = self.fabric.load(path, {"method": self.method, "optimiser": self.optimiser}, weights_only=True)
             return {**rest, "step": int(rest["step"])}
         except (MemoryError, torch.OutOfMemoryError):
