@@ -17,7 +17,7 @@ from pathlib import Path
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, datasets, ntu, nwucla, parquet, pose, pose_others, table, uiprmd, utdmhad
-from skelzoo.skeleton.io.files import check_file, npz_keys, read_head
+from skelzoo.skeleton.io.files import check_file, named, npz_keys, read_head
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 
 PathLike = str | os.PathLike[str]
@@ -115,10 +115,8 @@ def read_with(path: PathLike, reading: ReadOptions) -> list[Clip]:
         raise ReadError(
             type(path).__name__, "a file is read by its path", "Give one path; of several: [clip for path in paths for clip in skelzoo.read(path)]."
         )
-    try:
+    with named(path):
         return _read(Path(path), reading)
-    except MemoryError:
-        raise ReadError(path, "unpacks to more than memory holds", "It is damaged or made to do so; or cut it into smaller files.") from None
 
 
 def _read(path: Path, reading: ReadOptions) -> list[Clip]:
@@ -282,14 +280,15 @@ def _is_store(folder: Path) -> bool:
 def _is_listed(path: Path) -> bool:
     suffix = _suffix(path)
     try:
-        if suffix in (".txt", ".txt.gz"):
-            return uiprmd.is_pair_name(path) or (suffix == ".txt" and (_foreign(head := read_head(path)) or datasets.recognise(head, path)) is not None)
-        if suffix == ".json":
-            return pose.frame_of(path) is not None or not (head := read_head(path)) or _is_skeletons(head) or datasets.recognise(head, path) is not None
-        if suffix in TABLES:
-            return not (head := read_head(path)) or table.sniff(head)
-        if suffix == ".npz":
-            return not RESULT.issubset(npz_keys(path))
+        with named(path):
+            if suffix in (".txt", ".txt.gz"):
+                return uiprmd.is_pair_name(path) or (suffix == ".txt" and (_foreign(head := read_head(path)) or datasets.recognise(head, path)) is not None)
+            if suffix == ".json":
+                return pose.frame_of(path) is not None or not (head := read_head(path)) or _is_skeletons(head) or datasets.recognise(head, path) is not None
+            if suffix in TABLES:
+                return not (head := read_head(path)) or table.sniff(head)
+            if suffix == ".npz":
+                return not RESULT.issubset(npz_keys(path))
     except ReadError:
         return True
     return suffix in READABLE

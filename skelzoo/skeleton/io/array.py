@@ -198,7 +198,7 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
     if "layout_table" in arrays:
         try:
             return make_layout(_text(arrays, "layout", path), **json.loads(_text(arrays, "layout_table", path)), strict=False)
-        except (LayoutError, ValueError, TypeError, AttributeError) as error:
+        except (LayoutError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise ReadError(path, f"its layout_table cannot be used ({str(error)[:150]})", _SAVE_AGAIN) from None
     if "layout" in arrays:
         try:
@@ -283,13 +283,14 @@ def _split(arrays: Arrays, layout: Layout, path: Path, fill: bool) -> list[Clip]
     keypoints, shapes, scores = arrays["keypoints"], arrays["shapes"], arrays.get("scores")
     if shapes.ndim != 2 or shapes.shape[1] != 2 or shapes.dtype.kind not in "iu" or shapes.size == 0 or (shapes < 1).any():
         raise ReadError(path, f"its shapes, of shape {shapes.shape}, are not persons and frames of every clip", _SAVE_AGAIN)
-    ends = np.cumsum(shapes[:, 0].astype(np.int64) * shapes[:, 1])
-    fits = keypoints.ndim == 3 and keypoints.shape[1] == len(layout) and keypoints.shape[2] in (2, 3) and ends[-1] == len(keypoints)
+    sizes = [(m, t, len(layout)) for m, t in shapes.tolist()]  # whole numbers of Python's, which do not overflow
+    rows = [m * t for m, t, _ in sizes]
+    fits = keypoints.ndim == 3 and keypoints.shape[1] == len(layout) and keypoints.shape[2] in (2, 3) and sum(rows) == len(keypoints)
     if not fits or (scores is not None and scores.shape != keypoints.shape[:2]):
         raise ReadError(path, f"its keypoints of shape {keypoints.shape} do not fit its shapes, scores and layout", _SAVE_AGAIN)
-    parts = np.split(keypoints, ends[:-1])
-    kept = [None] * len(parts) if scores is None else np.split(scores, ends[:-1])
-    sizes = [(int(m), int(t), len(layout)) for m, t in shapes]
+    ends = np.cumsum(rows)[:-1]
+    parts = np.split(keypoints, ends)
+    kept = [None] * len(parts) if scores is None else np.split(scores, ends)
     cut = [None if s is None else s.reshape(size) for s, size in zip(kept, sizes, strict=True)]
     return _named([p.reshape(*size, -1) for p, size in zip(parts, sizes, strict=True)], cut, arrays, layout, path, fill)
 

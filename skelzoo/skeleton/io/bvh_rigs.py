@@ -54,7 +54,12 @@ _CMU_JOINTS = {
 
 def known_rigs() -> list[KnownRig]:
     """All known rigs."""
-    cmu = KnownRig("cmu29", CMU_INCHES, tuple(_CMU_JOINTS[j] for j in get_layout("cmu29").joints), ("LHipJoint", "RHipJoint", "LowerBack", "LeftShoulder"))
+    cmu = KnownRig(
+        "cmu29",
+        CMU_INCHES,
+        tuple(_CMU_JOINTS[j] for j in get_layout("cmu29").joints),
+        ("LHipJoint", "RHipJoint", "LowerBack", "LeftShoulder", "LeftHand", "RightHand"),
+    )
     return [_same_names("bandai22"), _same_names("iclone30"), _same_names("daz29"), cmu]
 
 

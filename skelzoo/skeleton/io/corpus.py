@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import ClipError, ReadError
 from skelzoo.skeleton.arrays import Float64s, Int32s
 from skelzoo.skeleton.clip import Clip, FloatArray
-from skelzoo.skeleton.io.files import PathLike, load_npz
+from skelzoo.skeleton.io.files import PathLike, load_npz, named
 from skelzoo.skeleton.layouts import Layout, find_layout
 from skelzoo.skeleton.points import is_present
 from skelzoo.skeleton.writing import whole_file
@@ -148,7 +148,8 @@ def read_corpus(path: PathLike) -> Corpus:
         ReadError: not an npz, cut off, keys missing or of sizes that do not fit, joints of no known layout.
         ClipError: a clip that is all zero.
     """
-    return corpus_of(load_npz(path), Path(path))
+    with named(path):
+        return corpus_of(load_npz(path), Path(path))
 
 
 def corpus_of(arrays: Mapping[str, NDArray[Any]], path: Path) -> Corpus:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
 import json
 import math
 import os
 import re
+import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import ClipError, ReadError
+from skelzoo.errors import ClipError, ReadError, SkelzooError
 from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.layouts import Layout
@@ -179,6 +181,24 @@ ARRAY_ERRORS = (
     tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What numpy, zipfile and zlib raise on damaged bytes."""
+
+_DAMAGE = (*ARRAY_ERRORS, LookupError, ArithmeticError, AttributeError, SystemError, struct.error)
+"""What a reader raises on content that nobody thought of."""
+
+
+@contextlib.contextmanager
+def named(path: PathLike) -> Iterator[None]:
+    """Around a reader: what a file's content makes it raise becomes a ReadError that names the file, so that one odd file does not end the reading of many."""
+    try:
+        yield
+    except SkelzooError:
+        raise
+    except MemoryError:
+        raise ReadError(path, "unpacks to more than memory holds", "It is damaged or made to do so; or cut it into smaller files.") from None
+    except _DAMAGE as error:
+        detail = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
+        problem = f"is damaged, or of a form that is not known ({detail})"
+        raise ReadError(path, problem, "Copy or export it again; if other programs read it, this is a fault of skelzoo, please report it.") from error
 
 
 def load_npz(path: PathLike) -> dict[str, NDArray[Any]]:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 NEEDED = ("keypoints", "layout", "frames")
 COLUMNS = (*NEEDED, "persons", "scores", "fps", "image_height", "image_width", "name", "label")
 
+_COLUMNS = "docs/bulk.md lists the columns of a file of clips."
+
 ROWS = 64
 """Rows decoded at a time."""
 
@@ -76,14 +78,20 @@ def open_file(path: PathLike) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     names = file.schema_arrow.names
     missing = [name for name in NEEDED if name not in names]
     if missing and columns_of([names]) is not None:
         how = f"Save it as CSV: python -c \"import pandas; pandas.read_parquet('{path}').to_csv('{Path(path).stem}.csv')\""
         raise ReadError(path, "holds a table of joints, not clips, a row each", how)
     if missing:
-        raise ReadError(path, f"has no column {', '.join(missing)}; it has {', '.join(names[:12])}", "docs/bulk.md lists the columns of a file of clips.")
+        raise ReadError(path, f"has no column {', '.join(missing)}; it has {', '.join(names[:12])}", _COLUMNS)
+    for name in [name for name in ("keypoints", "scores") if name in names]:
+        kind = inner = file.schema_arrow.field(name).type
+        while hasattr(inner, "value_type"):
+            inner = inner.value_type
+        if pa.types.is_nested(inner):
+            raise ReadError(path, f"its column {name} is {str(kind)[:80]}, not lists of numbers", _COLUMNS)
     if not file.metadata.num_rows:
         raise ReadError(path, "holds no rows", "Leave it out.")
     return file
@@ -93,17 +101,23 @@ def rows(path: PathLike, file: pq.ParquetFile, group: int = 0) -> Iterator[dict[
     """The rows from a row group on.
 
     Raises:
-        ReadError: damaged.
+        ReadError: damaged, also where fewer rows come than the file says it has; text that is not UTF-8.
     """
     import pyarrow as pa
 
     names = [name for name in COLUMNS if name in file.schema_arrow.names]
+    left = file.metadata.num_rows - sum(file.metadata.row_group(i).num_rows for i in range(group))
     try:
         for batch in file.iter_batches(ROWS, row_groups=range(group, file.num_row_groups), columns=names):
             columns = {name: [_numbers(v) for v in batch[name]] if name in ("keypoints", "scores") else batch[name].to_pylist() for name in names}
+            left -= len(batch)
             yield from (dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    except UnicodeDecodeError as error:
+        raise ReadError(path, f"holds the text {error.object[:60]!r}, which is not UTF-8", "Write the file again with text in UTF-8.") from error
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
+    if left:
+        raise damaged(path, f"it says {file.metadata.num_rows} rows, of which {abs(left)} are {'missing' if left > 0 else 'too many'}")
 
 
 def _numbers(value: pa.Scalar) -> NDArray[Any] | None:
@@ -122,7 +136,8 @@ def _numbers(value: pa.Scalar) -> NDArray[Any] | None:
     return array.reshape(shape) if array.size == np.prod(shape) else array
 
 
-def _damaged(path: PathLike, error: BaseException) -> ReadError:
+def damaged(path: PathLike, error: object) -> ReadError:
+    """What is said of a file that does not hold what it promises."""
     return ReadError(path, f"is cut off, damaged or no parquet file ({str(error)[:120]})", "Copy or write the file again.")
 
 

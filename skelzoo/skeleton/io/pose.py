@@ -285,6 +285,8 @@ def _person(row: Mapping[str, Any], path: Path) -> Person | None:
         if isinstance(values, dict):  # Ultralytics
             values = np.stack([values[key] for key in ("x", "y", "visible") if key in values], 1)
         table = np.asarray(values, dtype=np.float64)
+        if table.ndim > 2:
+            raise ValueError
         given = row.get("keypoint_scores")
         if table.ndim == 1:
             table = table.reshape(-1, 2 if given is not None and table.size == 2 * len(given) else 3)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import ClipError, LayoutError, SkelzooError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import array, corpus, datasets, parquet
-from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, read_head
+from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, named, read_head
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 
 BLOCK = 1 << 20
@@ -64,11 +64,13 @@ class ClipStream(abc.ABC):
         Raises:
             ReadError: the file is cut off or damaged there.
         """
-        self._seek(first)
+        with named(self.path):
+            self._seek(first)
         for _ in range(first, last):
-            clip = self._next()
+            with named(self.path):
+                clip = self._completed(self._next())
             self._position += 1
-            yield self._completed(clip)
+            yield clip
 
     def _completed(self, clip: Clip | BadClip) -> Clip | BadClip:
         if isinstance(clip, BadClip):
@@ -100,12 +102,13 @@ def open_stream(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> ClipStream
     path = Path(path)
     stream: ClipStream | None = None
     try:
-        head = read_head(path, 512)
-        if parquet.sniff(head):
-            stream = _ParquetStream(path)
-        elif array.sniff_npy(head) or array.sniff_npz(head):
-            stream = _open_numpy(path, head, reading)
-    except (*ARRAY_ERRORS, SkelzooError):
+        with named(path):
+            head = read_head(path, 512)
+            if parquet.sniff(head):
+                stream = _ParquetStream(path)
+            elif array.sniff_npy(head) or array.sniff_npz(head):
+                stream = _open_numpy(path, head, reading)
+    except SkelzooError:
         pass
     if stream is not None:
         stream.reading = reading
@@ -144,7 +147,9 @@ class _ParquetStream(ClipStream):
         self._position = first
 
     def _next(self) -> Clip | BadClip:
-        row = next(self._rows)
+        row = next(self._rows, None)
+        if row is None:
+            raise parquet.damaged(self.path, "its rows end too early")
         name = parquet.name_of(row, f"{self.path.stem}[{self._position}]")
         try:
             return parquet.clip_of(row, name, self.reading.fill_missing)
@@ -306,7 +311,7 @@ def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDAr
     long = [key for key in ("keypoints", "scores") if key in rows] if "shapes" in rows else []
     if "shapes" in rows:
         sizes = told["shapes"]
-        bounds = np.concatenate([[0], np.cumsum(sizes[:, 0].astype(np.int64) * sizes[:, 1])])
+        bounds = np.concatenate([[0], np.cumsum(sizes.astype(np.int64).prod(axis=1))])
     elif axes[:1] == ["n"] or (not axes and len(shape) == 5):
         bounds = np.arange(shape[0] + 1)
     else:

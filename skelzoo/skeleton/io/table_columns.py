@@ -118,7 +118,7 @@ def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
 def _columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
     first = [row[0].strip().casefold() if row else "" for row in rows[:4]]
     if first[0] == "scorer" and "bodyparts" in first and "coords" in first:
-        return _deeplabcut(rows[: first.index("coords") + 1])
+        return _deeplabcut(rows[: max(i for i, cell in enumerate(first) if cell in ("individuals", "bodyparts", "coords")) + 1])
     columns = Columns()
     for i, cell in enumerate(rows[0]):
         word = re.sub(r"[\W_]+", "", _UNIT.sub("", cell)).casefold()

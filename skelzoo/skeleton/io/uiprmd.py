@@ -6,6 +6,7 @@ are x, y, z in degrees, and a local rotation is intrinsic Z, X, Y. In this order
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def partner_places(path: Path) -> list[Path]:
 
 def find_partner(path: Path) -> Path | None:
     """The other file of the pair, or None."""
-    return next((p for p in partner_places(path) if p.is_file()), None)
+    return next((p for p in partner_places(path) if os.path.isfile(p)), None)
 
 
 def read(path: PathLike) -> list[Clip]:
