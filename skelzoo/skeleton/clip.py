@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,8 @@ UPS = {
 
 TURNED = "turned from {} up"
 """What the notes of a clip that was turned so say."""
+
+_HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 LARGEST = 1e15
 """Coordinates beyond this are refused: distances would overflow."""
@@ -94,7 +97,15 @@ class Clip:
             raise ClipError(f"{name}: first is {first!r}. Give the number of its first frame in the recording, 0 where the recording begins.")
         size = None if image_size is None else _image_size(image_size, array.shape[3], name)
         fields = dict(
-            keypoints=array, layout=layout, fps=fps, scores=scores, label=label_of(label), name=name, image_size=size, notes=tuple(notes), first=int(first)
+            keypoints=array,
+            layout=layout,
+            fps=fps,
+            scores=scores,
+            label=label_of(label),
+            name=whole_text(name),
+            image_size=size,
+            notes=tuple(notes),
+            first=int(first),
         )
         for field, value in fields.items():
             object.__setattr__(self, field, value)
@@ -191,7 +202,12 @@ def label_of(value: Any) -> str | None:
         value = value.decode("utf-8", "surrogateescape")
     if isinstance(value, float):
         value = None if np.isnan(value) else int(value) if value.is_integer() else value
-    return None if value is None else str(value)
+    return None if value is None else whole_text(str(value))
+
+
+def whole_text(text: str) -> str:
+    """A text that UTF-8 can hold: halves of characters, which JSON and numpy may have, become U+FFFD; bytes of file names that are none (surrogateescape) stay."""
+    return _HALVES.sub("\ufffd", text) if isinstance(text, str) else text
 
 
 def numbers(values: Any, name: str, what: str = "keypoints") -> FloatArray:

@@ -143,3 +143,15 @@ def streamed(path: Path) -> list[Any]:
         return list(stream.clips(0, stream.count))
     finally:
         stream.close()
+
+
+def test_halves_of_characters_are_replaced_and_bytes_of_file_names_kept(tmp_path: Path) -> None:
+    """So that results can be written."""
+    poses = [{"frame_index": 1, "skeleton": [{"pose": [0.1 + i / 50 for i in range(36)], "score": [1] * 18}]}]
+    (tmp_path / "a.json").write_text(json.dumps({"data": poses, "label": "jump \ud83d"}))
+    assert skelzoo.read(tmp_path / "a.json")[0].label == "jump \ufffd"
+    keypoints = np.ones((2, 1, 4, 25, 3))
+    keypoints[1, 0, 0, 0, 0] = np.nan
+    np.savez(tmp_path / "b.npz", keypoints=keypoints, layout="ntu25", names=["Ren\udce9\udc00", "\udfff"])
+    clip, bad = streamed(tmp_path / "b.npz")
+    assert [clip.name, bad.name] == ["Ren\udce9\ufffd", "\ufffd"]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, LayoutError, SkelzooError
-from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.clip import Clip, whole_text
 from skelzoo.skeleton.io import array, corpus, datasets, parquet
 from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, named, read_head
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
@@ -261,7 +261,7 @@ class _NumpyStream(ClipStream):
             arrays = {key: self._rows[key].take(count) for key, count in self._lengths(self._position, self._position + 1).items()}
         except ARRAY_ERRORS as error:
             raise array_error(self.path, error) from None
-        name = str(arrays[self._name_key][0]) if self._name_key else f"{self.path.stem}[{self._part}{self._position}]"
+        name = whole_text(str(arrays[self._name_key][0])) if self._name_key else f"{self.path.stem}[{self._part}{self._position}]"
         try:
             return self._make(name, arrays)
         except ClipError as error:
