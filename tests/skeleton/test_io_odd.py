@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +157,23 @@ def test_halves_of_characters_are_replaced_and_bytes_of_file_names_kept(tmp_path
     np.savez(tmp_path / "b.npz", keypoints=keypoints, layout="ntu25", names=["Ren\udce9\udc00", "\udfff"])
     clip, bad = streamed(tmp_path / "b.npz")
     assert [clip.name, bad.name] == ["Ren\udce9\ufffd", "\ufffd"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", "-" * 16000 + "\nhello\n"),
+        ("a.csv", "a" + " " * 16000 + "b\nhello\n"),
+        ("b.txt", "\n" * 30000 + "hello\n"),
+        ("c.txt", "0 " * 55 + "1" * 30000 + "x\n"),
+        ("a.json", "{}" + "\n" * 30000 + "x"),
+        ("b.json", json.dumps([{"image_id": "1" * 16000 + "a1.jpg", "keypoints": [*ROW, *[1.0] * 17]}])),
+    ],
+)
+def test_hostile_repetitions_take_no_time(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    start = time.process_time()
+    skelzoo.find_files(tmp_path / name)
+    with contextlib.suppress(SkelzooError):
+        skelzoo.read(tmp_path / name)
+    assert time.process_time() - start < 0.7

@@ -55,12 +55,12 @@ class Asf:
 
 def sniff_asf(head: bytes) -> bool:
     """Whether a file that starts with these bytes looks like a skeleton."""
-    return re.search(rb"(?im)^\s*:(bonedata|hierarchy|units|root|version)\b", head) is not None
+    return re.search(rb"(?im)^[ \t]*:(bonedata|hierarchy|units|root|version)\b", head) is not None
 
 
 def sniff(head: bytes) -> bool:
     """Whether a file that starts with these bytes looks like a motion."""
-    return head.startswith(b"#!OML:ASF") or (not sniff_asf(head) and re.search(rb"(?im)^\s*:(fully-specified|degrees|radians)\b", head) is not None)
+    return head.startswith(b"#!OML:ASF") or (not sniff_asf(head) and re.search(rb"(?im)^[ \t]*:(fully-specified|degrees|radians)\b", head) is not None)
 
 
 def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:

@@ -103,7 +103,7 @@ def is_json(head: bytes) -> bool:
 
 def is_json_lines(head: bytes) -> bool:
     """Whether a file that starts with these bytes has a JSON table in each line, which no JSON has."""
-    return re.match(rb"\s*\{.*\}\s*\n\s*\{", head) is not None
+    return re.match(rb"\s*\{.*\}[^\S\n]*\n\s*\{", head) is not None
 
 
 def load_json(path: PathLike) -> Any:

@@ -232,7 +232,8 @@ def _annotated(data: Mapping[str, Any], path: Path) -> dict[int, list[Person]]:
 
 
 def _check_one_video(names: Iterable[Any], path: Path) -> None:
-    videos = {re.sub(r"\d+(?=\D*$)", "", os.path.splitext(str(name))[0]) for name in names}
+    backwards = {os.path.splitext(str(name))[0][::-1] for name in names}  # the last number is then the first, and found in one go
+    videos = {re.sub(r"\d+", "", name, count=1)[::-1] for name in backwards}
     if len(videos) > 1:
         raise ReadError(path, f"its pictures are of several videos, such as {' and '.join(sorted(videos)[:2])}", "Save each video to a file of its own.")
 

@@ -64,7 +64,7 @@ def labels_of(path: Path) -> Path | None:
 def _yolo(head: bytes, path: Path) -> tuple[str, str] | None:
     """Likewise of the labels of one picture; behind the joints the score of the person or an id, or both."""
     rows = [line.split() for line in head.splitlines() if line.strip()]
-    widths = {len(row) if all(re.fullmatch(rb"[-+]?\d*\.?\d+(e[-+]?\d+)?", word) for word in row) else 0 for row in rows}
+    widths = {len(row) if all(re.fullmatch(rb"[-+]?(\d+(\.\d+)?|\.\d+)(e[-+]?\d+)?", word) for word in row) else 0 for row in rows}
     if not (len(widths) == 1 and widths <= {56, 57, 58}) or not all(row[0].isdigit() and all(0 <= float(word) <= 1 for word in row[1:5]) for row in rows):
         return None
     tracked = widths == {58} or (widths == {57} and all(row[-1].isdigit() for row in rows))

@@ -123,7 +123,7 @@ def _read_table(path: Path, given: str | None) -> _Table:
         raise ReadError(path, f"is no table ({error})", "Copy or export it again.") from None
     columns = columns_of(rows)
     if columns is None:
-        raise ReadError(path, f"the columns {', '.join(rows[0][:6]) if rows else ''} are no joints", _HOW)
+        raise ReadError(path, f"the columns {', '.join(cell[:40] for cell in rows[0][:6]) if rows else ''} are no joints", _HOW)
     if columns.twice:
         raise ReadError(path, f"two columns are {columns.twice}", "Give every column a name of its own.")
     body = _Body(path, columns, rows)

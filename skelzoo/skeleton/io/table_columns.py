@@ -31,6 +31,9 @@ WORDS = {
 }
 """What a column of its own may be called, in small letters alone; of times see ``time_unit``."""
 
+LONGEST = 200
+"""Letters of a cell beyond which it is no name of a column; the patterns above take long for those."""
+
 FEW = 10
 """Fewer points with numbers for names than this are no body, but the corners of boxes (x1, y1, x2, y2) and their like; nor are fewer points beside x and y of a joint."""
 
@@ -121,6 +124,8 @@ def _columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
         return _deeplabcut(rows[: max(i for i, cell in enumerate(first) if cell in ("individuals", "bodyparts", "coords")) + 1])
     columns = Columns()
     for i, cell in enumerate(rows[0]):
+        if len(cell) > LONGEST:
+            continue
         word = re.sub(r"[\W_]+", "", _UNIT.sub("", cell)).casefold()
         kind = next((kind for kind, words in WORDS.items() if word in words), None)
         if VIDEOS.fullmatch(word):
