@@ -268,11 +268,12 @@ def _motion(text: str, count: int, path: PathLike) -> tuple[float, Float64s]:
     total = sum(map(len, tokens))
     if count == 0 or promised == 0 or total == 0:
         raise ReadError(path, "holds no motion: no channels or no frames", "Export the animation, not only the skeleton.")
+    odd = next((i for i, row in enumerate(tokens) if len(row) != count), None)
+    # With another number of lines than of frames these may be wrapped, and only their sum is known.
+    if odd is not None and odd < len(tokens) - 1 and len(tokens) == promised:
+        problem = f"frame {odd + 1} has {len(tokens[odd])} numbers, but the joints have {count} channels"
+        raise ReadError(path, problem, f"The file is damaged there. {_AGAIN}.")
     if total != promised * count:
-        odd = next((i for i, row in enumerate(tokens) if len(row) != count), None)
-        if odd is not None and odd < len(tokens) - 1 and len(tokens) == promised:
-            problem = f"frame {odd + 1} has {len(tokens[odd])} numbers, but the joints have {count} channels"
-            raise ReadError(path, problem, f"The file is damaged there. {_AGAIN}.")
         whole, rest = divmod(total, count)
         found = f"{whole} frames" + (f" and {rest} of {count} numbers of one more" if rest else "")
         raise ReadError(path, f"the header promises {promised} frames of {count} channels, but {found} were found",
