@@ -298,6 +298,8 @@ class _Body:
         return np.asarray(by_coming(self.texts("time")), np.intp) if self.times is None else by_time(self.times, "times", self.path)
 
     def _number(self, cell: str) -> float:
+        if not cell.isascii() or "_" in cell:  # which Python takes as digits and their separators, and a table does not
+            return math.nan
         try:
             return float(cell.replace(",", ".") if self.comma else cell)
         except ValueError:
