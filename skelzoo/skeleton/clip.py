@@ -31,6 +31,11 @@ TURNED = "turned from {} up"
 
 _HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
+RATES = 1e-3, 1e5
+"""Frames per second of what people film, from one in a quarter of an hour to the fastest cameras; those of a damaged file are beyond."""
+
+RATE_SPAN = f"frames per second from {RATES[0]:g} to {RATES[1]:g}"
+
 LARGEST = 1e15
 """Coordinates beyond this are refused: distances would overflow."""
 
@@ -43,8 +48,8 @@ class Clip:
         keypoints: (M persons, T frames, V joints, C coordinates) or (T, V, C); metres for 3-D, y up;
             pixels for 2-D. An absent person is all zero. Copied as float32.
         layout: layout name or Layout; its joints are the V axis.
-        fps: frames per second, None when unknown.
-        scores: confidence (M, T, V) or (T, V), optional.
+        fps: frames per second, 0.001 to 100000, None when unknown.
+        scores: confidence (M, T, V) or (T, V), optional; on any scale, NaN where there is none.
         label: class name, optional; a number, also in an array or tensor, becomes text, and NaN, as tables have it for no label, None.
         name: where the clip comes from, used in messages and outputs.
         image_size: (height, width) in pixels of the picture that 2-D joints were found in, None when unknown.
@@ -53,7 +58,7 @@ class Clip:
 
     Raises:
         LayoutError: unknown layout, or V is not the layout's number of joints.
-        ClipError: wrong number or order of axes (the message names those that would fit), no persons, no frames, NaN, infinite or absurdly large values, all zero, no such picture, a label of several numbers, notes that are no list of texts, a first frame that is no whole number.
+        ClipError: wrong number or order of axes (the message names those that would fit), no persons, no frames, NaN, infinite or absurdly large values, all zero, scores that are infinite, a frame rate that is none, no such picture, a label of several numbers, notes that are no list of texts, a first frame that is no whole number.
     """
 
     keypoints: FloatArray
@@ -89,8 +94,10 @@ class Clip:
             scores = scores[None] if scores.ndim == 2 else scores
             if scores.shape != array.shape[:3]:
                 raise ClipError(f"{name}: scores have shape {scores.shape}, keypoints {array.shape}. Give scores as (M, T, V) = {array.shape[:3]}.")
+            if np.isinf(scores).any():
+                raise ClipError(f"{name}: {int(np.isinf(scores).sum())} scores are infinite. Give finite ones, on any scale, and NaN where there is none.")
         if fps is not None and not is_rate(fps):
-            raise ClipError(f"{name}: fps is {fps!r}. Give a positive number of frames per second, or None when unknown.")
+            raise ClipError(f"{name}: fps is {fps!r}. Give {RATE_SPAN}, or None when unknown.")
         if not isinstance(notes, (list, tuple)) or not all(isinstance(note, str) for note in notes):
             raise ClipError(f"{name}: notes are {notes!r}. Give a list of texts, or leave them out.")
         if not isinstance(first, (int, np.integer)) or first < 0:
@@ -185,8 +192,8 @@ def check_clip(clip: Any) -> None:
 
 
 def is_rate(fps: Any) -> bool:
-    """Whether something is a number of frames per second."""
-    return isinstance(fps, (int, float, np.integer, np.floating)) and bool(0 < fps < np.inf)
+    """Whether something is a number of frames per second that a recording can have."""
+    return isinstance(fps, (int, float, np.integer, np.floating)) and bool(RATES[0] <= fps <= RATES[1])
 
 
 def label_of(value: Any) -> str | None:

@@ -106,6 +106,8 @@ def nan_at(m: int, t: int, v: int, value: float = np.nan) -> np.ndarray:
         (np.ma.masked_greater(nan_at(0, 3, 1, 1e6), 1e5), {}, ClipError, ["1 joint positions are NaN", "frame 3"]),
         (joints(7, 20, 3), {"fps": float("nan")}, ClipError, ["fps is nan"]),
         (joints(7, 20, 3), {"fps": float("inf")}, ClipError, ["fps is inf"]),
+        *((joints(7, 20, 3), {"fps": fps}, ClipError, [f"fps is {fps!r}", "from 0.001 to 100000"]) for fps in (1e-307, 9e-4, 1.1e5, 1e308)),
+        (joints(7, 20, 3), {"scores": np.full((7, 20), -np.inf)}, ClipError, ["140 scores are infinite", "NaN where there is none"]),
     ],
 )
 def test_bad_clips_are_refused_by_name_and_place(keypoints: Any, settings: dict[str, Any], error: type[SkelzooError], says: list[str]) -> None:

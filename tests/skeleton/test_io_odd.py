@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -11,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import make_clip
+from skeleton_samples import PERSON, write_bvh, write_of_a_data_set
+from tiny import make_clip, write_corpus
 
 import skelzoo
-from skelzoo.errors import ReadError, SkelzooError
+from skelzoo.errors import ClipError, ReadError, SkelzooError
 from skelzoo.skeleton.io import table
 from skelzoo.skeleton.io.stream import open_stream
 
@@ -177,3 +180,89 @@ def test_hostile_repetitions_take_no_time(tmp_path: Path, name: str, text: str) 
     with contextlib.suppress(SkelzooError):
         skelzoo.read(tmp_path / name)
     assert time.process_time() - start < 0.7
+
+
+def wrapped(text: str, *lengths: int) -> str:
+    """The numbers of a motion of 3 frames in lines of these lengths."""
+    head, frames = text.split("Frame Time: 0.0333333\n")
+    numbers = iter(frames.split())
+    return head + "Frame Time: 0.0333333\n" + "\n".join(" ".join(itertools.islice(numbers, length)) for length in lengths) + "\n"
+
+
+def test_bvh_rows_of_unequal_length_are_refused_where_a_line_is_a_frame(tmp_path: Path) -> None:
+    path = write_bvh(tmp_path / "a.bvh", {j: j for j in PERSON})
+    text, right = path.read_text(), skelzoo.read(path)[0].keypoints
+    for lengths in ((216,), (36,) * 6, (50,) * 4 + (16,), (70, 2, 72, 72)):
+        path.write_text(wrapped(text, *lengths))
+        assert np.array_equal(skelzoo.read(path)[0].keypoints, right)
+    for lengths, first in (((71, 73, 72), "1 has 71"), ((72, 73, 71), "2 has 73")):
+        path.write_text(wrapped(text, *lengths))
+        with pytest.raises(ReadError, match=f"frame {first} numbers, but the joints have 72 channels"):
+            skelzoo.read(path)
+
+
+def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
+    pipe = tmp_path / "v_000000000001_keypoints.json"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        for function in (skelzoo.read, skelzoo.find_files):
+            with pytest.raises(ReadError, match=r"is neither a file nor a folder\. Save what comes out of it to a file"):
+                function(path)
+    for function in (skelzoo.read, skelzoo.find_files):
+        with pytest.raises(ReadError, match=r"is a folder|holds no readable file"):
+            function(tmp_path)
+    (tmp_path / "f").mkdir()
+    os.mkfifo(tmp_path / "f/store.json")
+    skelzoo.save_clips(tmp_path / "f/a.npz", make_clip())
+    assert skelzoo.find_files(tmp_path) == [tmp_path / "f/a.npz"]
+
+
+@pytest.mark.parametrize("large", [1e300, np.inf, -1e39])
+@pytest.mark.parametrize("at", [0, 2])
+def test_infinite_numbers_are_refused_without_warnings_of_numpy(tmp_path: Path, large: float, at: int) -> None:
+    people = np.concatenate([np.reshape(ROW, (17, 2)), np.ones((17, 1))], axis=1) + np.array([[[0, 0, 0]], [[500, 0, 0]]])
+    people[0, 1, at] = large
+    rows = [{"image_id": f"{t}.jpg", "keypoints": person.ravel().tolist()} for t in range(2) for person in people]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    with pytest.raises(ClipError, match=r"a: .*infinite"):
+        skelzoo.read(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("name", ["stgcn.npy", "ctrgcn.npz"])
+def test_what_is_not_finite_in_files_of_data_sets_gives_no_warnings_of_numpy(tmp_path: Path, name: str, value: float) -> None:
+    write_of_a_data_set(tmp_path / name)
+    if name == "stgcn.npy":
+        rows = np.load(tmp_path / name).astype(np.float64)
+        rows[0, 0, 0, 0, 0] = value
+        np.save(tmp_path / name, rows)
+    else:
+        arrays = {key: rows.astype(np.float64) for key, rows in np.load(tmp_path / name).items()}
+        arrays["x_train"][0, 0, 0] = value
+        np.savez(tmp_path / name, **arrays)
+    with pytest.raises(SkelzooError, match=r"NaN or infinite|not their coordinates in metres"):
+        skelzoo.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(("key", "value"), [("clip_origin", np.full((1, 3), 1e300)), ("scale", np.float64(1e-300)), ("fps", np.float32(1e-4))])
+def test_corpus_files_of_absurd_numbers(tmp_path: Path, key: str, value: Any) -> None:
+    with pytest.raises(SkelzooError):
+        skelzoo.read(write_corpus(tmp_path / "a.npz", [make_clip()], **{key: value}))
+
+
+def test_errors_name_the_file_beside_clips_with_names_of_their_own(tmp_path: Path) -> None:
+    keypoints = np.ones((2, 1, 4, 25, 3))
+    keypoints[1, 0, 0, 0, 0] = np.nan
+    np.savez(tmp_path / "a.npz", keypoints=keypoints, layout="ntu25", names=["walk", "run"])
+    np.savez(tmp_path / "b.npz", keypoints=keypoints, layout="ntu25")
+    for name, message in (("a.npz", f"^{re.escape(str(tmp_path))}/a.npz: run: 1 joint"), ("b.npz", r"^b\[1\]: 1 joint")):
+        with pytest.raises(ClipError, match=message):
+            skelzoo.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("cell", ["1_000", "\uff13", "\uff13.5"])
+def test_cells_that_only_python_takes_for_numbers(tmp_path: Path, cell: str) -> None:
+    joints = skelzoo.get_layout("coco17").joints
+    (tmp_path / "a.csv").write_text(",".join(f"{j}_{axis}" for j in joints for axis in "xy") + "\n" + ",".join([cell, *map(str, ROW[1:])]) + "\n")
+    with pytest.raises(ReadError, match=f"line 2, column 'nose_x': '{cell}' is not a usable number"):
+        skelzoo.read(tmp_path / "a.csv")

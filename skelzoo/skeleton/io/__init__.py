@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from skelzoo.errors import ReadError
+from skelzoo.errors import ClipError, LayoutError, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, datasets, ntu, nwucla, parquet, pose, pose_others, table, uiprmd, utdmhad
-from skelzoo.skeleton.io.files import check_file, named, npz_keys, read_head
+from skelzoo.skeleton.io.files import check_file, check_no_pipe, named, npz_keys, read_bytes, read_head
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 
 PathLike = str | os.PathLike[str]
@@ -106,7 +106,13 @@ def read(
         ClipError: NaN, or all coordinates zero; a layout frame rate or size of a picture that the file contradicts, or that is none; 2-D joints where ``up`` is given, 3-D ones in space where ``image_size`` is.
         LayoutError, AxesError: no such layout, or axes that are not understood, ``up`` among them.
     """
-    return read_with(path, ReadOptions(layout, axes, fps, fill_missing, up, image_size))
+    reading = ReadOptions(layout, axes, fps, fill_missing, up, image_size)
+    try:
+        return read_with(path, reading)
+    except (ClipError, LayoutError) as error:
+        if str(error).startswith((f"{Path(path).stem}:", f"{Path(path).stem}[")):
+            raise
+        raise type(error)(f"{os.fspath(path)}: {error}") from error  # of a clip with a name of its own
 
 
 def read_with(path: PathLike, reading: ReadOptions) -> list[Clip]:
@@ -229,12 +235,12 @@ def _expand(path: Path) -> list[Path]:
             raise ReadError(path, "holds no readable file", f"{_SUPPORTED} Give files by name to have them tried.")
         return files
     if not glob.has_magic(os.fspath(path)):
+        check_no_pipe(path)
         try:
             path.stat()
-            problem = "is neither a file nor a folder"
         except (OSError, ValueError) as error:
             problem = "no such file or folder" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error})"
-        raise ReadError(path, problem, "Check the path; relative paths start at the current folder.")
+            raise ReadError(path, problem, "Check the path; relative paths start at the current folder.") from None
     places = map(Path, glob.glob(os.fspath(path), recursive=True))
     found = {p for place in places for p in ([place] if os.path.isfile(place) else [] if _is_store(place) else _walk(place))}
     files = sorted(p for p in found if os.path.isfile(p) and _is_listed(p))
@@ -271,8 +277,8 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _is_store(folder: Path) -> bool:
     """Whether ``skelzoo embed --out`` made a folder, whose arrays and tables are no recordings."""
     try:
-        row = json.loads((folder / "store.json").read_bytes())
-    except (OSError, ValueError):
+        row = json.loads(read_bytes(folder / "store.json"))
+    except ValueError:  # as ReadError is
         return False
     return isinstance(row, dict) and STORED.issubset(row)
 

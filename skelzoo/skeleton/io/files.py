@@ -41,9 +41,10 @@ def read_bytes(path: PathLike) -> bytes:
     """All bytes of a file.
 
     Raises:
-        ReadError: no such file, a folder, no permission, or an empty file.
+        ReadError: no such file, a folder, a pipe or device, no permission, or an empty file.
     """
     path = Path(path)
+    check_no_pipe(path)
     if os.path.isdir(path):
         if not os.access(path, os.R_OK | os.X_OK):
             raise ReadError(path, "is a folder that cannot be looked into", "Check your permission to read it.")
@@ -57,6 +58,12 @@ def read_bytes(path: PathLike) -> bytes:
     if not data:
         raise ReadError(path, "is empty (0 bytes)", "Copy or download the file again.")
     return data
+
+
+def check_no_pipe(path: PathLike) -> None:
+    """Raise ReadError for a pipe or a device, which may never end."""
+    if not os.path.isfile(path) and os.path.exists(path) and not os.path.isdir(path):
+        raise ReadError(path, "is neither a file nor a folder", "Save what comes out of it to a file, and give that.")
 
 
 def read_text(path: PathLike) -> str:
@@ -83,6 +90,7 @@ def read_text(path: PathLike) -> str:
 
 def read_head(path: Path, size: int = 65536) -> bytes:
     """The first bytes of a file, unpacked if it is gzip; b"" when gzip data do not unpack."""
+    check_no_pipe(path)
     try:
         with path.open("rb") as file:
             head = file.read(size)
@@ -188,9 +196,13 @@ _DAMAGE = (*ARRAY_ERRORS, LookupError, ArithmeticError, AttributeError, SystemEr
 
 @contextlib.contextmanager
 def named(path: PathLike) -> Iterator[None]:
-    """Around a reader: what a file's content makes it raise becomes a ReadError that names the file, so that one odd file does not end the reading of many."""
+    """Around a reader: what a file's content makes it raise becomes a ReadError that names the file, so that one odd file does not end the reading of many.
+
+    numpy does not warn of numbers that are too large or infinite in it: they stay so, and a Clip refuses them.
+    """
     try:
-        yield
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
     except SkelzooError:
         raise
     except MemoryError:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import AxesError, ClipError
-from skelzoo.skeleton.clip import TURNED, UPS, Clip, axis_names, is_rate
+from skelzoo.skeleton.clip import RATE_SPAN, TURNED, UPS, Clip, axis_names, is_rate
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.odd_joints import are_shares, in_shares
 from skelzoo.skeleton.points import is_present
@@ -50,7 +50,7 @@ class ReadOptions:
         if self.up is not None and not (isinstance(self.up, str) and self.up in UPS):
             raise AxesError(f"up is {self.up!r}. Give the axis of the file that points up: {', '.join(UPS)}.")
         if self.fps is not None and not is_rate(self.fps):
-            raise ClipError(f"fps is {self.fps!r}. Give a positive number of frames per second.")
+            raise ClipError(f"fps is {self.fps!r}. Give {RATE_SPAN}.")
         if self.image_size is not None and not (isinstance(self.image_size, str) and re.fullmatch(r"[1-9]\d{0,5}x[1-9]\d{0,5}", self.image_size)):
             raise ClipError(f"image_size is {self.image_size!r}. Give the picture's width and height in pixels, such as 1280x720.")
 

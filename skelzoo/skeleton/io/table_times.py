@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.skeleton.arrays import Float64s, Int64s
+from skelzoo.skeleton.clip import is_rate
 from skelzoo.skeleton.io.files import check_video
 from skelzoo.skeleton.io.table_columns import TIME_UNITS
 
@@ -176,7 +177,9 @@ def rate(times: Float64s, places: NDArray[np.intp], unit: float) -> float | None
     rounded = units is not None and int(((frames == 1) & (units == 2)).sum()) >= RHYTHM
     step = float(np.polyfit(places, times - times[0], 1)[0]) if rounded else _step(np.diff(times) / frames)
     fps = 1 / (step * unit) if unit else _likeliest([1 / (step * unit) for unit in TIME_UNITS])
-    return float(round(fps)) if fps and abs(fps - round(fps)) < 5e-4 * fps else fps
+    if fps is None or not is_rate(fps):
+        return None
+    return float(round(fps)) if abs(fps - round(fps)) < 5e-4 * fps else fps
 
 
 def _likeliest(rates: Sequence[float]) -> float | None:
