@@ -92,9 +92,16 @@ def open_file(path: PathLike) -> pq.ParquetFile:
             inner = inner.value_type
         if pa.types.is_nested(inner):
             raise ReadError(path, f"its column {name} is {str(kind)[:80]}, not lists of numbers", _COLUMNS)
+    if sum(group_sizes(file)) != file.metadata.num_rows:
+        raise damaged(path, f"it says {file.metadata.num_rows} rows, its groups {sum(group_sizes(file))}")
     if not file.metadata.num_rows:
         raise ReadError(path, "holds no rows", "Leave it out.")
     return file
+
+
+def group_sizes(file: pq.ParquetFile) -> list[int]:
+    """How many rows each row group says it has."""
+    return [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
 
 
 def rows(path: PathLike, file: pq.ParquetFile, group: int = 0) -> Iterator[dict[str, Any]]:
@@ -106,7 +113,7 @@ def rows(path: PathLike, file: pq.ParquetFile, group: int = 0) -> Iterator[dict[
     import pyarrow as pa
 
     names = [name for name in COLUMNS if name in file.schema_arrow.names]
-    left = file.metadata.num_rows - sum(file.metadata.row_group(i).num_rows for i in range(group))
+    left = sum(group_sizes(file)[group:])
     try:
         for batch in file.iter_batches(ROWS, row_groups=range(group, file.num_row_groups), columns=names):
             columns = {name: [_numbers(v) for v in batch[name]] if name in ("keypoints", "scores") else batch[name].to_pylist() for name in names}

@@ -130,8 +130,7 @@ class _ParquetStream(ClipStream):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._file = parquet.open_file(path)
-        sizes = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
-        self._starts = [0, *itertools.accumulate(sizes)]
+        self._starts = [0, *itertools.accumulate(parquet.group_sizes(self._file))]
         self.count = self._starts[-1]
         self._rows = parquet.rows(path, self._file)
 
