@@ -51,7 +51,7 @@ def start(device: str, devices: int, nodes: int, precision: Any, idle_parameters
         precision = "bf16-mixed" if computes_bf16(chosen) else "32-true"
     # Every process computes the same statistics, so none has to be sent. torch 2.13 renamed the option.
     option = "forward_sync_buffers" if "forward_sync_buffers" in signature(nn.parallel.DistributedDataParallel).parameters else "broadcast_buffers"
-    strategy = DDPStrategy(find_unused_parameters=idle_parameters, **{option: False}) if several else "auto"
+    strategy = DDPStrategy(find_unused_parameters=idle_parameters, **{option: False}) if several else "auto"  # type: ignore[arg-type]
     fabric = Fabric(accelerator=chosen.type, strategy=strategy, devices=[chosen.index] if one_gpu else devices, num_nodes=nodes, precision=precision)
     if "LT_CLI_USED" not in os.environ:  # set by fabric run, after which Fabric has started already
         fabric.launch()
