@@ -42,6 +42,7 @@ ONE = r"takes one skelzoo\.Clip, found (list|ndarray)\. Give the clips of a list
         (lambda: CLIP.replace(notes=[5]), "notes are .*5.*Give a list of texts"),
         (lambda: CLIP.replace(first=-1), r"clip0: first is -1\. Give the number of its first frame"),
         (lambda: CLIP.replace(first="1"), "first is '1'"),
+        (lambda: CLIP.replace(name=5), r"a clip's name is 5\. Give a text or a path"),
         (lambda: skelzoo.save_clips([CLIP], "a.npz"), "Give the path first, then the clips"),  # type: ignore[arg-type]
         (lambda: make_encoder().embed(CLIP.keypoints, axes=("m", "t", "v", "c")), r"axes \('m', 't', 'v', 'c'\) are not understood.* e\.g\. 'n c t v m'"),  # type: ignore[arg-type]
         (lambda: make_encoder().embed([[CLIP], [CLIP]]), "found list. Give lists of clips, as a DataLoader makes them, one at a time; else use skelzoo.read"),  # type: ignore[list-item]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,14 +52,14 @@ class Clip:
         fps: frames per second, 0.001 to 100000, None when unknown.
         scores: confidence (M, T, V) or (T, V), optional; on any scale, NaN where there is none.
         label: class name, optional; a number, also in an array or tensor, becomes text, and NaN, as tables have it for no label, None.
-        name: where the clip comes from, used in messages and outputs.
+        name: where the clip comes from, used in messages and outputs; a path becomes text, and None "clip".
         image_size: (height, width) in pixels of the picture that 2-D joints were found in, None when unknown.
         notes: what a reader decided of the file, for people, such as its unit, and for warnings where it is unsure; models and files that are written do not have them.
         first: number of its first frame in the recording, from 0 on; more in a window, and where a reader left out a T-pose before the motion. Not in files that are written.
 
     Raises:
         LayoutError: unknown layout, or V is not the layout's number of joints.
-        ClipError: wrong number or order of axes (the message names those that would fit), no persons, no frames, NaN, infinite or absurdly large values, all zero, scores that are infinite, a frame rate that is none, no such picture, a label of several numbers, notes that are no list of texts, a first frame that is no whole number.
+        ClipError: wrong number or order of axes (the message names those that would fit), no persons, no frames, NaN, infinite or absurdly large values, all zero, scores that are infinite, a frame rate that is none, no such picture, a label of several numbers, a name that is neither text nor path, notes that are no list of texts, a first frame that is no whole number.
     """
 
     keypoints: FloatArray
@@ -78,12 +79,12 @@ class Clip:
         fps: float | None = None,
         scores: Any = None,
         label: str | None = None,
-        name: str = "clip",
+        name: str | os.PathLike[str] | None = "clip",
         image_size: Sequence[int] | None = None,
         notes: Sequence[str] = (),
         first: int = 0,
     ) -> None:
-        layout = get_layout(layout)
+        layout, name = get_layout(layout), _name_of(name)
         array = np.array(numbers(keypoints, name))  # its own, so that what is checked stays as it is
         _check_shape(array.shape, layout, name)
         if array.ndim == 3:
@@ -194,6 +195,14 @@ def check_clip(clip: Any) -> None:
 def is_rate(fps: Any) -> bool:
     """Whether something is a number of frames per second that a recording can have."""
     return isinstance(fps, (int, float, np.integer, np.floating)) and bool(RATES[0] <= fps <= RATES[1])
+
+
+def _name_of(value: Any) -> str:
+    if value is None:
+        return "clip"
+    if not isinstance(value, (str, os.PathLike)):
+        raise ClipError(f"a clip's name is {value!r}. Give a text or a path.")
+    return str(os.fsdecode(value))
 
 
 def label_of(value: Any) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -250,6 +251,12 @@ def test_labels_are_text(given: Any, kept: str | None) -> None:
 def test_a_label_is_one_name_or_number(given: Any) -> None:
     with pytest.raises(ClipError, match=r"a label is one name or number, not .*labels\.argmax\(1\)"):
         Clip(joints(7, 20, 3), "kinect20", label=given)
+
+
+@pytest.mark.parametrize(("given", "kept"), [(Path("a.bvh"), "a.bvh"), (None, "clip"), (np.str_("a"), "a")])
+def test_names_are_text_that_is_read_again(tmp_path: Path, given: Any, kept: str) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", Clip(joints(7, 20, 3), "kinect20", name=given))
+    assert [clip.name for clip in skelzoo.read(tmp_path / "a.npz")] == [kept]
 
 
 def test_lists_of_tensors_and_masks_for_scores() -> None:

@@ -161,8 +161,8 @@ def _table(clips: Sequence[Clip], layout: Layout) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "layout": np.array(layout.name),
         "fps": np.array([np.nan if c.fps is None else c.fps for c in clips], dtype=np.float64),
-        "labels": np.array([c.label or "" for c in clips]),
-        "names": np.array([c.name for c in clips]),
+        "labels": np.array([c.label or "" for c in clips], np.str_),
+        "names": np.array([c.name for c in clips], np.str_),
     }
     # Three persons in 2-D side by side could be read as two in 3-D, see check_order.
     if len({c.keypoints.shape for c in clips}) == 1 and (clips[0].persons, clips[0].channels) != (3, 2):
