@@ -16,6 +16,8 @@ from skelzoo.skeleton.io.read_options import ReadOptions
 from skelzoo.skeleton.io.stream import checksums_fit, open_stream
 from skelzoo.skeleton.writing import whole_file
 
+PUT_BACK = "Put it back, or remove the folder of the store and embed the clips again."
+
 
 @dataclass(frozen=True)
 class Part:
@@ -101,6 +103,29 @@ def size_and_date(file: str) -> tuple[int, int]:
 def change_of(file: str) -> str:
     """What became of a file that is not as it was, for a message."""
     return "it or another file of its recording has changed" if os.path.exists(file) else "is not there any more"
+
+
+def read_plan(folder: Path, shard: int) -> list[Part]:
+    """The clips that a shard is made of, as they were written.
+
+    Raises:
+        StoreError: the file is gone or damaged.
+    """
+    path = folder / f"{shard:08}.json"
+    try:
+        parts = [Part(**row) for row in json.loads(path.read_bytes())]
+        if not all(type(p.file) is str and {type(p.size), type(p.modified), type(p.first), type(p.last or 0)} == {int} for p in parts):
+            raise ValueError("its rows are no parts of files")
+        return parts
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        what = (
+            "is gone"
+            if isinstance(error, FileNotFoundError)
+            else f"cannot be read ({error.strerror})"
+            if isinstance(error, OSError)
+            else f"is damaged ({error})"
+        )
+        raise StoreError(f"{path}: {what}. {PUT_BACK}") from error
 
 
 def write_plan(plan: Iterator[list[Part]], folder: Path, first: int = 0) -> int:

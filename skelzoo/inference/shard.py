@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,14 @@ def write_shard(path: Path, shard: Shard) -> None:
 
 def read_shard(path: Path) -> Shard:
     """A shard as it was written; raises one of DAMAGE where the file is not as it was then."""
-    with np.load(path, allow_pickle=False) as z:
-        vectors = z["vectors"]
-        rows = zip(vectors, z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), z["spans"].tolist(), strict=True)
-        return Shard(vectors, [ClipId.of(*row) for _, *row in rows], z["refused"].tolist())
+    try:
+        with np.load(path, allow_pickle=False) as z:
+            if z.zip.testzip() is not None:  # numpy reads as much as an array's header tells, and may miss the checksum at the end
+                raise ValueError("its checksums do not fit")
+            vectors = z["vectors"]
+            rows = zip(vectors, z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), z["spans"].tolist(), strict=True)
+            return Shard(vectors, [ClipId.of(*row) for _, *row in rows], z["refused"].tolist())
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # the file tells that it begins before itself
+            raise ValueError("it does not tell where its arrays are") from error
+        raise

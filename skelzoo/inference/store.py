@@ -11,7 +11,6 @@ import contextlib
 import csv
 import io
 import itertools
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -27,21 +26,24 @@ from skelzoo.errors import MissingDependencyError, SkelzooError, StoreError
 from skelzoo.inference.files import Paths, path_list
 from skelzoo.inference.job import SHARD, Job
 from skelzoo.inference.output import SPAN, ClipId
-from skelzoo.inference.plan import Part, plan_of, write_plan
+from skelzoo.inference.plan import PUT_BACK, Part, plan_of, read_plan, write_plan
 from skelzoo.inference.same_run import check_same
 from skelzoo.inference.shard import DAMAGE, Shard, read_shard, write_shard
 from skelzoo.skeleton.io.files import ARRAY_ERRORS
 from skelzoo.skeleton.writing import alone, cannot_write, check_place, csv_bytes, whole_file
-from skelzoo.weights.files import CONFIG, MODEL, dump_json
+from skelzoo.weights.files import CONFIG, MODEL, dump_json, parse_json
 from skelzoo.weights.sources import locate_weights
 
 STORE, VECTORS, IDS, REFUSED, FILES, PARQUET, PLAN, SHARDS, LOCK = (
     "store.json", "embeddings.npy", "ids.csv", "refused.csv", "files.csv", "embeddings.parquet", "plan", "shards", ".lock",
 )  # fmt: skip
 
+_HEADS = {IDS: ("row", "name", "file", "label"), REFUSED: ("file", "clip", "error"), FILES: ("file", "size", "modified")}
 _ASKED = tuple(field.name for field in fields(Job))
 COUNTED = ("clips", "dim", "refused", "files")
 """What ``store.json`` says of a store once it is complete."""
+
+_HELD = ("shards", "clips", "files")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Store:
     @property
     def held(self) -> Mapping[str, int]:
         """How many ``shards``, ``clips`` and ``files`` a store had that is being extended; else none."""
-        return dict(self.row.get("held", {"shards": 0, "clips": 0, "files": 0}))
+        return dict(self.row.get("held", dict.fromkeys(_HELD, 0)))
 
     @property
     def clips(self) -> int:
@@ -92,8 +94,8 @@ class Store:
         return int(self.row["refused"])
 
     def parts(self, shard: int) -> list[Part]:
-        """The clips that a shard is made of."""
-        return [Part(**row) for row in json.loads((self.folder / PLAN / f"{shard:08}.json").read_bytes())]
+        """The clips that a shard is made of. Errors as ``read_plan``."""
+        return read_plan(self.folder / PLAN, shard)
 
     @property
     def to_merge(self) -> range:
@@ -116,15 +118,37 @@ class Store:
         """Bytes and time of the last change in ns of every file that it is made of, see ``size_and_date``."""
         files: dict[str, tuple[int, int]] = {}
         if self.complete or self.held["shards"]:
-            files = {row["file"]: (int(row["size"]), int(row["modified"])) for row in self.rows(FILES)}
+            with self._naming(FILES):
+                files = {row["file"]: (int(row["size"]), int(row["modified"])) for row in self.rows(FILES)}
         if not self.complete:
             files |= {part.file: (part.size, part.modified) for i in self.to_merge for part in self.parts(i)}
         return files
 
     def rows(self, name: str) -> Iterator[dict[str, str]]:
-        """The lines of one of its tables."""
-        with (self.folder / name).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            yield from csv.DictReader(file)
+        """The lines of one of its tables.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        with self._naming(name), (self.folder / name).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            reader = csv.DictReader(file)
+            if not set(_HEADS[name]).issubset(reader.fieldnames or ()):
+                raise ValueError(f"it does not begin with {','.join(_HEADS[name])}")
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ValueError(f"line {reader.line_num} has not as many cells as the first")
+                yield row
+
+    @contextlib.contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, csv.Error) as error:
+            raise self.was_complete(f"{name} is damaged ({error})") from error
+
+    def was_complete(self, problem: str) -> StoreError:
+        """What is said of a table that is not as it was written."""
+        return StoreError(f"{self.folder / STORE}: was complete, but {problem}. {PUT_BACK}")
 
     def write(self, number: int, shard: Shard) -> None:
         """Put a shard into the store.
@@ -179,9 +203,11 @@ class Store:
         vectors, ids, clips = np.load(self.folder / VECTORS, mmap_mode="r"), self.rows(IDS), self.held["clips"]
         for start in range(0, max(1, clips), SHARD):
             stop = min(start + SHARD, clips)
-            chunk = [
-                ClipId.of(row["name"], row["file"], row["label"], [float(row.get(key) or "nan") for key in SPAN]) for row in itertools.islice(ids, stop - start)
-            ]
+            with self._naming(IDS):
+                chunk = [
+                    ClipId.of(row["name"], row["file"], row["label"], [float(row.get(key) or "nan") for key in SPAN])
+                    for row in itertools.islice(ids, stop - start)
+                ]
             yield Shard(np.array(vectors[start:stop]), chunk, refused if start == 0 else [])
 
     def _merge(self) -> Store:
@@ -191,8 +217,7 @@ class Store:
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (clips, dim)})
         windows = self.job.window is not None
-        names = ["row", "name", "file", "label", *(SPAN if windows else ())]
-        heads = {VECTORS: header.getvalue(), IDS: csv_bytes([names]), REFUSED: csv_bytes([["file", "clip", "error"]])}
+        heads = {VECTORS: header.getvalue(), IDS: csv_bytes([[*_HEADS[IDS], *(SPAN if windows else ())]]), REFUSED: csv_bytes([_HEADS[REFUSED]])}
         with contextlib.ExitStack() as stack:
             files = {name: stack.enter_context(whole_file(self.folder / name)) for name in heads}
             self._put(files, heads)
@@ -208,7 +233,7 @@ class Store:
             self._write_parquet(dim)
         made_of = [[file, *told] for file, told in self.files().items()]
         with whole_file(self.folder / FILES) as file:
-            file.write(csv_bytes([["file", "size", "modified"], *made_of]))
+            file.write(csv_bytes([_HEADS[FILES], *made_of]))
         row_of = {key: value for key, value in self.row.items() if key != "held"}
         return write_row(self.folder, {**row_of, "clips": clips, "dim": dim, "refused": refused, "files": len(made_of)})
 
@@ -300,16 +325,22 @@ def read_store(folder: str | Path) -> Store:
     """A store that was begun, for further processes of the same run or to look at.
 
     Raises:
-        StoreError: it is none, or files of a complete one are gone or cut off.
+        StoreError: it is none, it is damaged, or files of a complete one are gone or cut off.
     """
     path = Path(folder) / STORE
     try:
-        row = json.loads(path.read_bytes())
+        row = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: no store of embeddings ({error}). They are written by skelzoo embed --out.") from error
     if not isinstance(row, dict) or row.get("format") != 1 or not row.keys() >= {"shards", *_ASKED, *(COUNTED if "clips" in row else ())}:
         raise StoreError(f"{path}: no store of embeddings of format 1. They are written by skelzoo embed --out.")
     store = Store(Path(folder), row)
+    held = row.get("held", dict.fromkeys(_HELD, 0))
+    counts = {key: row.get(key, 0) for key in ("shards", "extended", *COUNTED)}
+    counts |= {f"held {key}": held.get(key) for key in _HELD} if isinstance(held, dict) else {"held": held}
+    wrong = [f"{key} is {value!r}" for key, value in counts.items() if type(value) is not int or value < 0]
+    if wrong:
+        raise StoreError(f"{path}: is damaged ({wrong[0]}). {PUT_BACK}")
     if store.complete or store.held["shards"]:
         _check_tables(store)
     return store
@@ -329,7 +360,7 @@ def _check_tables(store: Store) -> None:
         except (*ARRAY_ERRORS, csv.Error) as error:
             problem = f"is cut off or damaged ({error})"
         if problem:
-            raise StoreError(f"{store.folder / STORE}: was complete, but {name} {problem}. Put it back, or remove the folder and embed the clips again.")
+            raise store.was_complete(f"{name} {problem}")
 
 
 def _holds(path: Path, rows: int) -> bool:

@@ -138,7 +138,7 @@ def test_a_store_whose_tables_were_cut_off_is_not_called_complete(model: str, tm
             embed_store(job, tmp_path / "a", out, devices=["cpu"], extend=extend)
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut off", "a byte", "a row"])
+@pytest.mark.parametrize("damage", ["empty", "cut off", "a byte", "its end", "a row"])
 def test_damaged_shards_are_made_again(model: str, tmp_path: Path, damage: str) -> None:
     skelzoo.save_clips(tmp_path / "a.npz", [make_clip(s) for s in range(3)])
     job, out = Job(model, shard_size=1), tmp_path / "store"
@@ -151,14 +151,58 @@ def test_damaged_shards_are_made_again(model: str, tmp_path: Path, damage: str) 
             with np.load(file) as z:
                 np.savez(file, **{**z, "vectors": z["vectors"][:0]})
             continue
-        data[len(data) // 20] ^= 1
-        file.write_bytes({"empty": b"", "cut off": data[:-100], "a byte": data}[damage])
+        data[-4 if damage == "its end" else len(data) // 20] ^= 1
+        file.write_bytes({"empty": b"", "cut off": data[:-100]}.get(damage, data))
     with pytest.raises(StoreError, match=r"00000001\.npz \(.*\): is damaged and was removed, as were 1 more\. Give the same command again"):
         embed_store(job, tmp_path / "a.npz", out, devices=["cpu"])
     assert embed_store(job, tmp_path / "a.npz", out, devices=["cpu"]).clips == 3
     np.testing.assert_array_equal(
         np.load(out / "embeddings.npy"), np.load(embed_store(job, tmp_path / "a.npz", tmp_path / "whole", devices=["cpu"]).folder / "embeddings.npy")
     )
+
+
+def test_a_shard_with_a_flipped_bit_in_a_header_is_damaged(model: str, tmp_path: Path) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", make_clip())
+    with open_store(tmp_path / "store", Job(model), tmp_path / "a.npz") as store:
+        store.write(0, Shard(np.ones((1, 4096), np.float32), [ClipId("clip0", "a.npz")], []))
+        shard = tmp_path / "store/shards/00000000.npz"
+        shard.write_bytes(shard.read_bytes().replace(b"(1, 4096)", b"(1, 4094)"))
+        with pytest.raises(StoreError, match=r"00000000\.npz \(.*checksums.*\): is damaged and was removed"):
+            store.finish()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "says"),
+    [
+        ("plan/00000000.json", b'"first": 0', b'"firs', r"plan/00000000\.json: is damaged"),
+        ("plan/00000000.json", b'"first": 0', b'"first": "0"', r"plan/00000000\.json: is damaged"),
+        ("plan/00000000.json", b'"first"', b'"f\xff"', r"plan/00000000\.json: is damaged"),
+        ("plan/00000000.json", None, None, r"plan/00000000\.json: is gone"),
+        ("files.csv", b"size", b"sise", r"files\.csv is damaged \(it does not begin with file,size,modified\)"),
+        ("files.csv", b"npz,", b"npz,x", r"files\.csv is damaged \(invalid literal"),
+        ("files.csv", b"npz,", b"npz;", r"files\.csv is damaged \(line 2 has not as many cells"),
+        ("refused.csv", b"file,", b"fil", r"refused\.csv is damaged \(it does not begin"),
+        ("store.json", b'"shards": 1', b'"shards": "x"', r"store\.json: is damaged \(shards is 'x'\)"),
+        ("store.json", b'"refused": 1', b'"refused": null', r"store\.json: is damaged \(refused is None\)"),
+        ("store.json", b'"shards": 1', b'"shards": 1, "held": {"clips": 1}', r"store\.json: is damaged \(held shards is None\)"),
+        ("store.json", b"{", b"[" * 100_000, r"store\.json: no store of embeddings \(it is nested too deeply\)"),
+    ],
+)
+def test_damage_to_what_a_store_says_of_itself_is_named(model: str, tmp_path: Path, name: str, old: bytes | None, new: bytes | None, says: str) -> None:
+    skelzoo.save_clips(tmp_path / "a/a.npz", [make_clip(0), make_clip(2, persons=3)])
+    out = tmp_path / "store"
+    if name.startswith("plan"):
+        with open_store(out, Job(model), tmp_path / "a"):
+            pass
+    else:
+        embed_store(Job(model), tmp_path / "a", out, devices=["cpu"])
+    data = (out / name).read_bytes()
+    (out / name).unlink()
+    if old is not None and new is not None:
+        assert old in data
+        (out / name).write_bytes(data.replace(old, new, 1))
+    with pytest.raises(StoreError, match=f"{says}.*(Put it back|They are written by)"):
+        embed_store(Job(model), tmp_path / "a", out, devices=["cpu"], extend=True)
 
 
 def test_a_folder_in_which_a_run_was_killed_as_it_began_is_taken(model: str, tmp_path: Path) -> None:
