@@ -41,11 +41,15 @@ def test_readme_and_accuracy_page_are_what_the_tool_writes(bundle: ModuleType, t
     assert (readme, page) == tuple((ROOT / path).read_text(encoding="utf-8") for path in ("README.md", "docs/accuracy.md")), (
         "run: python tools/bundle.py --refresh"
     )
+    assert "`skeletonmae-openskel-2d`.\n" in page and "| 85.3 | 10.0 | 100.0 | 2.1 |" in page, "below its twin; heads without a source"
     for name in manifest().pretrained:
         entry = manifest().models[name]
         value = {(m.dataset, m.protocol): m.value for m in entry.metrics}
         title = find_benchmark("nwucla" if entry.config.contract.channels == 3 else "nwucla-2d").title
-        assert f"| `{name}` | {value[title, 'linear']:.1f} ({value[title, 'linear, random weights']:.1f}) | {value[title, 'knn']:.1f} |" in page
+        assert (
+            f"| `{name}` | {value[title, 'linear']:.1f} ({value[title, 'linear, random weights']:.1f}) | {value[title, 'knn']:.1f} ({value[title, 'knn, random weights']:.1f}) |"
+            in page
+        )
         assert f"| `{name}` | {'**yes**' if entry.weights and entry.weights.commercial_use else 'no'}, " in readme
 
 
