@@ -19,7 +19,7 @@ from skelzoo import __version__
 from skelzoo.errors import ReadError, TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.baselines import BASELINES
-from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, benchmark_file, find_benchmark, standard_clips
+from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, find_benchmark, standard_clips
 from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Measured, Trial, check_protocols, describe, find_protocol, run
@@ -135,25 +135,35 @@ def evaluate(
 def evaluate_all(data: str | Path, folder: str | Path, protocols: Sequence[str] = (), device: str | torch.device = "auto") -> Iterator[Row]:
     """Measure every model with published weights, its twin with random weights and the baselines on every benchmark of its dimension.
 
-    The rows of each protocol are merged into ``folder/BENCHMARK.csv`` as soon as they are there, and given when the model's are complete. Protocols that a model does not go with are left out.
+    The rows of each protocol are merged into ``folder/BENCHMARK.csv`` as soon as they are there, and given when the model's are complete. Protocols that a model does not go with are left out,
+    and with a warning benchmarks whose file is missing.
 
     Raises:
-        as ``evaluate``; WriteError: a table cannot be written.
+        as ``evaluate``, where all files are missing; WriteError: a table cannot be written.
     """
     check_protocols(protocols or CHEAP)
-    tables = {name: Path(folder) / f"{name}.csv" for name in BENCHMARKS}
+    tables = {name: Path(folder) / f"{name}.csv" for name in _at_hand(data)}
     for table in tables.values():  # what cannot be written, found or done is said before anything is measured
         check_place(table)
         read_rows(table)
-    for name in BENCHMARKS:
-        benchmark_file(name, data)
-    for benchmark in map(find_benchmark, BENCHMARKS):
+    for benchmark in map(find_benchmark, tables):
         clips = standard_clips(benchmark, data)
         for encoder in _candidates(benchmark, clips.persons, data, device):
             if encoder.contract.channels == benchmark.dimension:
                 trial = Trial(encoder, benchmark, clips)
                 fitting = [p for p in protocols or CHEAP if find_protocol(p).fits(trial)]
                 yield from measure(trial, fitting, functools.partial(merge_rows, tables[benchmark.name]))
+
+
+def _at_hand(data: str | Path) -> list[str]:
+    """The benchmarks whose file is there; warns of the others, or raises TrainingError where there is none."""
+    absent = {name: file for name in BENCHMARKS if not (Path(data) / (file := find_benchmark(name).file)).is_file()}
+    files = ", ".join(dict.fromkeys(absent.values()))
+    if len(absent) == len(BENCHMARKS):
+        raise TrainingError(f"{data}: no file of any benchmark. Give the folder that holds {files}, or some of them, with --data.")
+    if absent:
+        warnings.warn(f"{data}: no {files}. Benchmarks left out: {', '.join(absent)}. Put the files there to have these measured too.", stacklevel=3)
+    return [name for name in BENCHMARKS if name not in absent]
 
 
 def _candidates(benchmark: Benchmark, persons: int, data: str | Path, device: str | torch.device) -> Iterator[Embedder]:

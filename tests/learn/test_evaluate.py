@@ -251,15 +251,22 @@ def test_all_leaves_out_protocols_that_a_model_does_not_go_with(data: Path, tmp_
     assert list(evaluate_all(data, tmp_path, ["finetune"], "cpu")) == []
 
 
-@pytest.mark.parametrize(("missing", "protocol", "message"), [("hdm05_subset.npz", "knn", "no file .*hdm05_subset"), ("", "svm", "no protocol 'svm'")])
-def test_all_says_what_is_missing_before_anything_is_measured(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, protocol: str, message: str
-) -> None:
+def test_all_leaves_out_benchmarks_whose_file_is_missing_and_says_so(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "manifest", lambda: SimpleNamespace(pretrained=[], aliases={}))
-    for file in {find_benchmark(b).file for b in BENCHMARKS} - {missing}:
-        (tmp_path / file).symlink_to(data / file)
+    (tmp_path / "utd_mhad.npz").symlink_to(data / "utd_mhad.npz")
+    message = r"no nw_ucla\.npz, uiprmd_kinect\.npz, hdm05_subset\.npz\. Benchmarks left out: nwucla, uiprmd, hdm05, nwucla-2d\. Put"
+    with pytest.warns(UserWarning, match=message):
+        rows = list(evaluate_all(tmp_path, tmp_path / "out", ["knn"], "cpu"))
+    assert {r.benchmark for r in rows} == {path.stem for path in (tmp_path / "out").glob("*.csv")} == {"utdmhad", "utdmhad-2d"}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"), [("knn", "no file of any benchmark.*holds nw_ucla.npz, utd_mhad.npz, .*--data"), ("svm", "no protocol 'svm'")]
+)
+def test_all_says_what_is_missing_before_anything_is_measured(tmp_path: Path, protocol: str, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         next(evaluate_all(tmp_path, tmp_path / "out", ["knn", protocol], "cpu"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_commit_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
