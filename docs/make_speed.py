@@ -20,9 +20,9 @@ What can be set:
 | `dtype="float32"` (`auto`) | the same vectors on every device, up to rounding; TF32 is off, whatever torch's own setting |
 | `dtype="tf32"` | float32 whose products and convolutions CUDA may round to TF32; the same as float32 elsewhere |
 | `dtype="bfloat16"`, `"float16"` | the whole net in 16 bits; vectors come back as float32. On CPUs that cannot compute in them they are slower |
-| `compile=True` | through `torch.compile`; needs a C++ compiler on CPUs. The first batch compiles (`first call` below), so it pays for long runs only |
+| `compile=True` | through `torch.compile`; needs a C++ compiler on CPUs. The first batch compiles (`first call` below), and it is not always faster: on the CPU below `skeattnclr-openskel` gains and `skeattnclr-ntu60` loses in every row, so measure first |
 | `compile="max-autotune"` | tries several kernels for each step; on CUDA with CUDA graphs, as `"reduce-overhead"` has |
-| `batch_size` | on a CPU more is not faster, see below; on CUDA it is measured from the memory that clips take |
+| `batch_size` | the default on a CPU is 16: below, `embed` of one clip at a time is slower, and 64 at a time gain at most a quarter; on CUDA it is measured from the memory that clips take |
 
 On the command line: `--device`, `--dtype`, `--compile`, `--max-autotune`, `--batch-size`.
 
