@@ -193,8 +193,9 @@ def prepare_doubtfully(clip: Clip, contract: Contract) -> tuple[FloatArray, tupl
 
 def _present_persons(clip: Clip, contract: Contract) -> FloatArray:
     keypoints = clip.keypoints
-    if clip.persons > contract.persons:
-        keypoints = keypoints[keypoints.any(axis=(1, 2, 3))]
+    there = keypoints.any(axis=(1, 2, 3))
+    if there.any() and not there.all():
+        keypoints = keypoints[there]
     if len(keypoints) > contract.persons and not any(s["step"] in CHOOSES_PERSONS for s in contract.steps):
         if is_present(keypoints).sum(axis=0).max() <= 1:
             raise ClipError(

@@ -93,6 +93,14 @@ def test_prepare_is_its_steps_streams_and_axes(x: np.ndarray) -> None:
     assert not out[..., 2].any()
 
 
+@pytest.mark.parametrize("persons", [1, 2, 3])
+def test_who_is_absent_throughout_makes_room(x: np.ndarray, persons: int) -> None:
+    """Also where there is room: as the first person it would be the one whom steps go by."""
+    contract, absent = CONTRACT.replace(persons=persons, steps=({"step": "first_tracked_frames"}, *STEPS)), 0 * x[:1]
+    alone, among = (prepare(Clip(k, "kinect20"), contract) for k in (x[1:], np.concatenate([absent, x[1:], absent])))
+    assert np.array_equal(alone, among) and among[..., 0].any() and not among[..., 1:].any()
+
+
 @pytest.mark.parametrize("reference", ["first_frame", "mean"])
 def test_prepared_clips_do_not_depend_on_place_heading_and_size(x: np.ndarray, reference: str) -> None:
     """Turned about y, moved and scaled, also with two persons who come and go: the same tensor."""
