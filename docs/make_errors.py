@@ -195,7 +195,7 @@ def swap() -> None:
     clip = make("walk", 60)
     both = np.repeat(clip.keypoints, 2, axis=0) + np.array([0, 1])[:, None, None, None] * [1, 0, 0]
     both[:, ::5] = both[::-1, ::5]
-    skelzoo.select_persons(Clip(both, "kinect20"))
+    skelzoo.select_persons(Clip(both, "kinect20", name="take 3"))
 
 
 ODD: dict[str, Callable[[], object]] = {

@@ -18,8 +18,7 @@ from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
 from skelzoo.skeleton.io import PathLike, add_files, read_with
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.stream import BadClip, open_stream
-from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
-from skelzoo.skeleton.prepare import select_persons as keep_most_moving
+from skelzoo.skeleton.prepare import Contract, prepare_doubtfully, select_doubtfully
 from skelzoo.skeleton.windows import Length, windows
 
 T = TypeVar("T")
@@ -51,11 +50,12 @@ class Refusal:
 
 @dataclass(frozen=True, eq=False)
 class FileClip:
-    """A clip and the file it was read from."""
+    """A clip and the file it was read from, and what is odd about how its persons were chosen."""
 
     clip: Clip
     file: str
     window: bool = False
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def id(self) -> ClipId:
@@ -208,7 +208,8 @@ def _chosen(item: FileClip | Refusal, persons: int) -> FileClip | Refusal:
         return item
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            return FileClip(keep_most_moving(item.clip, persons), item.file)
+            clip, doubts = select_doubtfully(item.clip, persons)
+            return FileClip(clip, item.file, doubts=doubts)
     except SkelzooError as error:
         return Refusal(item.file, error, item.clip.name)
 
@@ -229,7 +230,7 @@ def _cut(items: Iterable[FileClip | Refusal], frames: Length, step: Length | Non
             continue
         if not isinstance(frames, str):
             doubts.cut(item.clip.fps, frames)
-        yield from (FileClip(clip, item.file, window=True) for clip in cut)
+        yield from (FileClip(clip, item.file, window=True, doubts=item.doubts) for clip in cut)
 
 
 def _prepared(item: FileClip, contract: Contract) -> PreparedClip | Refusal:
@@ -239,7 +240,7 @@ def _prepared(item: FileClip, contract: Contract) -> PreparedClip | Refusal:
             array, doubts = prepare_doubtfully(clip, contract)
         if not np.isfinite(array).all():
             raise ClipError(f"{clip.name}: its coordinates are too large to be prepared. Check its unit, or leave it out.")
-        return PreparedClip(array, item, doubts)
+        return PreparedClip(array, item, (*item.doubts, *doubts))
     except SkelzooError as error:
         return Refusal(item.file, error, clip.name)
 

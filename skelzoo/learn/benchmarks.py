@@ -16,6 +16,7 @@ from skelzoo.learn.cameras import film
 from skelzoo.learn.splits import hold_out, in_several
 from skelzoo.skeleton.arrays import Bools, Int32s
 from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.doubts import warned_once
 from skelzoo.skeleton.io.corpus import MILLIMETRE, Corpus, Flag, read_corpus
 from skelzoo.skeleton.prepare import select_persons
 
@@ -106,7 +107,8 @@ class ClipSplit:
 
     def with_persons(self, count: int) -> ClipSplit:
         """With up to ``count`` persons of each clip, those that move most."""
-        train, test = (tuple(select_persons(clip, count) for clip in part) for part in (self.train, self.test))
+        with warned_once():
+            train, test = (tuple(select_persons(clip, count) for clip in part) for part in (self.train, self.test))
         return replace(self, train=train, test=test)
 
     def of_at_least(self, frames: int) -> ClipSplit:

@@ -49,7 +49,8 @@ class OwnCorpus:
         rate_unknown: clips whose recording gives no frame rate.
         jumping: clips that recipes leave out unless ``data.max_step`` is raised.
         joined: clips in which several bodies, never two at a time, became one person.
-        shortened: clip -> frames kept and frames with somebody in them, where these are more: in the others were only persons who move less.
+        shortened: clip -> frames kept and frames with somebody in them, counted for each person of whom the file has room, where these are more: in the others were
+            only persons who move less.
         refused: files and clips that are not in it.
         labels_asked: whether it was said where labels come from.
     """
@@ -85,7 +86,8 @@ class OwnCorpus:
         if self.joined:
             lines.append(f"in {self.joined} clips there are several bodies, never two at a time, as when a tracker's id changes; they became one person")
         lines += [
-            f"{name}: {kept} of {there} frames were kept; in the others were only persons who move less" for name, (kept, there) in self.shortened.items()
+            f"{name}: {kept} of {there} frames were kept{', counted for each person' * (self.together > 0)}; in the others were only persons who move less"
+            for name, (kept, there) in self.shortened.items()
         ]
         if self.jumping:
             most = DataOptions.max_step
@@ -97,7 +99,7 @@ class OwnCorpus:
 
 @dataclass(frozen=True, eq=False)
 class _Own:
-    """A clip on its way into the file; ``where`` is its path below the recordings and its name, ``kept`` its frames and those with somebody in them."""
+    """A clip on its way into the file; ``where`` is its path below the recordings and its name, ``kept`` its frames and those with somebody in them, see ``OwnCorpus.shortened``."""
 
     clip: Clip
     file: str
@@ -189,7 +191,7 @@ def _read(recordings: str, result: Path, rule: Labels, fps: float, most: int, se
             continue
         names.add(label)
         doubts.add(odd_recording(item.clip), number, item.where)
-        kept = persons.frames, int(is_present(item.clip.keypoints).any(axis=0).sum())
+        kept = int(is_present(persons.keypoints).sum()), int(np.minimum(is_present(joined.keypoints).sum(axis=0), most).sum())
         where = f"{inside(item.file, rule.path).as_posix()}/{clip.name}"
         found.append(_Own(clip.replace(label=label or None), item.file, where, subject, joined is not item.clip, kept))
     doubts.warn(stacklevel=3)

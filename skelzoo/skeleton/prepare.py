@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import ClipError, ContractError, CoverageError, DoubtWarning
+from skelzoo.errors import ClipError, ContractError, CoverageError
 from skelzoo.skeleton.clip import Clip, FloatArray, check_clip, numbers
 from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
 from skelzoo.skeleton.layouts import Layout, get_layout
@@ -265,31 +264,44 @@ def _check_found(keypoints: FloatArray, contract: Contract, name: str) -> None:
 
 
 def select_persons(clip: Clip, count: int = 1) -> Clip:
-    """The clip with only its ``count`` most moving persons, see ``most_moving``.
+    """The clip with only its ``count`` most moving persons, see ``most_moving``, in the order of the clip.
 
-    Warns where others are there only while these are not, and where persons time and again change places, as those who are not tracked do.
+    Warns where others are there only while one of these is not, and where persons time and again change places, as those who are not tracked do.
 
     Raises:
         ClipError: no clip, or a count that is no whole number of at least 1.
     """
+    chosen, found = select_doubtfully(clip, count)
+    doubts = noted_doubts()
+    doubts.add(found, 0, clip.name)
+    doubts.warn()
+    return chosen
+
+
+def select_doubtfully(clip: Clip, count: int) -> tuple[Clip, tuple[Doubt, ...]]:
+    """``select_persons``, and what it would warn of, for callers with many clips."""
     check_clip(clip)
     if not isinstance(count, (int, np.integer)) or count < 1:
         raise ClipError(f"{clip.name}: {count!r} persons cannot be chosen. Give a whole number of at least 1.")
-    order = motion_order(clip.keypoints)[:count]
     if clip.persons <= count:
-        return clip
-    if doubt := swapped(clip.keypoints):
-        warnings.warn(f"there is a clip in which {doubt}", DoubtWarning, stacklevel=2)
-    there = is_present(clip.keypoints)
-    kept, rest = there[order].any(axis=0), np.delete(there, order, axis=0)
-    if (rest.any(axis=1) & ~(rest & kept).any(axis=1)).any():
-        warnings.warn(
-            "there is a clip with persons who are there only while the chosen are not: the tracker may have given one person several ids. "
-            "Join those, e.g. clip.replace(keypoints=clip.keypoints[[0, 1]].sum(0), scores=None); if they are others, all is well.",
-            DoubtWarning,
-            stacklevel=2,
-        )
-    return clip.take(persons=order)
+        return clip, ()
+    chosen, there = np.sort(motion_order(clip.keypoints)[:count]), is_present(clip.keypoints)
+    doubts = tuple(filter(None, (swapped(clip.keypoints), _several_ids(there, chosen))))
+    return clip.take(persons=chosen), doubts
+
+
+def _several_ids(there: NDArray[np.bool_], chosen: NDArray[np.intp]) -> Doubt | None:
+    """Whether somebody who is not chosen, of all who are there (M, T), could be one of the chosen while that one is not there."""
+    room = there & (there[chosen].sum(axis=0) < len(chosen))
+    for other in np.setdiff1d(np.flatnonzero(room.any(axis=1)), chosen):
+        for one in chosen[~(there[chosen] & there[other]).any(axis=1)]:
+            a, b = sorted((int(one), int(other)))
+            return Doubt(
+                "somebody is left out who is there only while one of the chosen is not, as where a tracker gave one person several ids. If they are two, all is well; "
+                "else join them before.",
+                f"Persons {a} and {b}, counted from 0: x = clip.keypoints.copy(); x[{a}] += x[{b}]; x[{b}] = 0; clip = clip.replace(keypoints=x, scores=None).",
+            )
+    return None
 
 
 def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> FloatArray:

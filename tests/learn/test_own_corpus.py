@@ -135,7 +135,11 @@ def test_bodies_that_are_never_there_together_are_one_person_and_frames_lost_are
     np.testing.assert_allclose(read_corpus(tmp_path / "mine.npz").clips[0].keypoints, walk.keypoints, atol=6e-4)
     result = run("corpus", "make", tmp_path / "takes", "--to", tmp_path / "mine.npz", "--select-persons", "--overwrite")
     assert "in 1 clips there are several bodies, never two at a time" in result.stdout
-    assert "third.npz/third: 25 of 40 frames were kept" in result.stdout and read_corpus(tmp_path / "mine.npz").clips[1].frames == 25
+    assert "third.npz/third: 25 of 40 frames were kept; in" in result.stdout and read_corpus(tmp_path / "mine.npz").clips[1].frames == 25
+    third[2] = walk.keypoints[0] + 1
+    save(tmp_path / "takes/third.npz", Clip(third, "kinect20", 30, name="third"))
+    report = make_own_corpus(str(tmp_path / "takes"), tmp_path / "mine.npz", persons=2, select_persons=True, overwrite=True)
+    assert report.shortened == {"third.npz/third": (65, 80)} and "65 of 80 frames were kept, counted for each person; in" in str(report)
 
 
 def test_in_pictures_scores_are_of_who_is_there_and_joints_outside_are_left_out(tmp_path: Path) -> None:

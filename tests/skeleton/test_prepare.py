@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -317,8 +318,28 @@ def test_choosing_among_ids_of_one_person_is_warned_of() -> None:
         warnings.simplefilter("error")
         select_persons(clip.replace(keypoints=both), 1)
     both[0, 12:] = both[1, :12] = 0
-    with pytest.warns(DoubtWarning, match="only while the chosen are not"):
+    with pytest.warns(DoubtWarning, match="squat-0: .* only while one of the chosen is not.*Persons 0 and 1, counted"):
         select_persons(clip.replace(keypoints=both), 1)
+
+
+@pytest.mark.parametrize("always", [0, 1, 2])
+def test_choosing_two_among_ids_of_the_second_is_warned_of(always: int) -> None:
+    """What is advised adds only ids that are never there together, and persons stay in their order."""
+    first, other = (make("squat", frames=20, seed=seed).keypoints[0] for seed in (0, 1))
+    before, after = other.copy(), other.copy()
+    before[12:] = after[:12] = 0
+    people = [before, after]
+    people.insert(always, first)
+    clip = Clip(np.stack(people), "kinect20", name="pair")
+    with pytest.warns(DoubtWarning, match="^pair: .*Persons (.) and (.), counted") as caught:
+        chosen = select_persons(clip, 2)
+    advice = re.search(r": (x = .*)\.$", str(caught[0].message))
+    assert advice is not None
+    space = {"clip": clip}
+    exec(advice[1], space)
+    assert [k.any((1, 2)).sum() for k in select_persons(space["clip"], 2).keypoints] == [20, 20]
+    at = [int(np.flatnonzero([np.array_equal(k, p) for p in clip.keypoints])[0]) for k in chosen.keypoints]
+    assert at == sorted(at)
 
 
 def test_one_person_under_several_ids_is_told_from_several_persons() -> None:
