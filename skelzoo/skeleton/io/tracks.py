@@ -119,7 +119,11 @@ def _followed(frames: Frames, path: Path) -> tuple[list[Track], list[Track]]:
                 given[p] = len(tracks)
                 tracks.append({})
             if (person.id is not None and of_id.setdefault(person.id, given[p]) != given[p]) or number in tracks[given[p]]:
-                raise ReadError(path, f"a picture has two persons with the id {person.id}", "Save each video to a file of its own.")
+                raise ReadError(
+                    path,
+                    f"picture {number} has two persons with the id {person.id}",
+                    "If the file is of several videos, save each to a file of its own; else take the id from one of the two, or from all, who are then told apart by their places.",
+                )
             tracks[given[p]][number], latest[given[p]] = person, number
     return [tracks[i] for i in of_id.values()], [track for i, track in enumerate(tracks) if i not in of_id.values()]
 
