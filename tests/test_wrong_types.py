@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny import CONTRACT, make_clip, make_config, make_encoder
+from tiny import CONTRACT, SMALL, make_clip, make_config, make_encoder
 
 import skelzoo
-from skelzoo.errors import SkelzooError
+from skelzoo.errors import CheckpointError, SkelzooError
 from skelzoo.learn.evaluate import evaluate
 from skelzoo.learn.pretrain.loop import pretrain
 from skelzoo.learn.recipe import Recipe, load_recipe
@@ -70,6 +71,14 @@ ONE = r"takes one skelzoo\.Clip, found (list|ndarray)\. Give the clips of a list
 def test_what_to_give_instead_is_said(call: Callable[[], Any], says: str) -> None:
     with pytest.raises(SkelzooError, match=says):
         call()
+
+
+@pytest.mark.parametrize("arch", ["skeletonmae-strl", "skeattnclr-bigru"])
+def test_more_persons_than_the_net_has_room_for_are_said_before_any_clip(arch: str) -> None:
+    net, config = skelzoo.create(arch, layout="kinect20", in_channels=3, options=SMALL[arch]), replace(make_config(), arch=arch, options=SMALL[arch])
+    skelzoo.Encoder(net, config)
+    with pytest.raises(CheckpointError, match=rf"{arch}: the net was built for 2 persons, its contract gives it 3\..*num_persons=3"):
+        skelzoo.Encoder(net, replace(config, contract=CONTRACT.replace(persons=3)))
 
 
 def test_a_recipe_is_a_name_a_path_or_a_dict(tmp_path: Path) -> None:

@@ -181,6 +181,11 @@ def check_fit(net: Any, config: Any) -> None:
             f"{config.arch}: the net reads {reads[0]} channels of {reads[1]} joints, its config gives it {given[0]} of {given[1]} ({c.layout}; {', '.join(c.streams)}). "
             "Give it the config that it was made with, or make it with skelzoo.create(arch, layout=contract.layout, in_channels=contract.input_channels)."
         )
+    most = min((part.num_persons for part in net.modules() if isinstance(getattr(part, "num_persons", None), int)), default=c.persons)
+    if c.persons > most:
+        raise CheckpointError(
+            f"{config.arch}: the net was built for {most} persons, its contract gives it {c.persons}. Lower the contract's persons, or make the net with num_persons={c.persons}."
+        )
 
 
 def tensors_of(net: nn.Module) -> dict[str, Tensor]:
