@@ -129,7 +129,8 @@ def test_long_tables_have_persons_who_come_and_go(tmp_path: Path) -> None:
     keypoints = clip.keypoints.copy()
     keypoints[1, :3] = 0
     clip = clip.replace(keypoints=keypoints)
-    same(read(long(tmp_path / "a.csv", clip))[0], clip)
+    for word in ("person", "Actor", "player"):
+        same(read(changed(long(tmp_path / "a.csv", clip), 1, "person", word))[0], clip)
     same(read(long(tmp_path / "b.csv", filmed(), scores=True))[0], filmed())
 
 
@@ -295,6 +296,18 @@ def test_joints_that_are_there_twice_are_named_by_how_they_begin(tmp_path: Path,
     path = write(tmp_path / "a.csv", [[f"{kind}_{joint}_{axis}" for joint in joints for kind in ("norm", "world") for axis in "xyz"]], [[1.5] * 198] * 3)
     with pytest.raises(ReadError, match=r"has every joint 2 times, as norm_ and world_\. Keep the columns of one"):
         read(path)
+
+
+@pytest.mark.parametrize("people", ["12", "ab"])
+def test_persons_behind_the_joints_are_refused_with_the_names_that_are_read(tmp_path: Path, people: str) -> None:
+    clip = make_clip(persons=2)
+    for form in ("{joint}_{person}", "{person}:{joint}"):
+        header = [form.format(joint=joint, person=person) + f"_{axis}" for person in people for joint in clip.layout.joints for axis in "xyz"]
+        path = write(tmp_path / "a.csv", [header], clip.keypoints.swapaxes(0, 1).reshape(clip.frames, -1).tolist())
+        if form.startswith("{joint}"):
+            with pytest.raises(ReadError, match=rf"as {people[0]} in HipCenter_{people[0]}\. .*{people[0]}:HipCenter_x for"):
+                read(path)
+    np.testing.assert_allclose(read(path)[0].keypoints, clip.keypoints)
 
 
 @pytest.mark.parametrize(("line", "old", "new", "says"), [

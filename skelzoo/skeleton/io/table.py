@@ -171,8 +171,16 @@ def _layout(joints: Sequence[str], given: str | None, path: Path) -> tuple[Layou
         return layout_from_names(joints), joints
     except LayoutError as error:
         kinds = kinds_of(joints)
+        if known_layout([kind.rstrip("_ .-/") for kind in kinds]):
+            joint, (person, *_) = next(iter(kinds.items()))
+            how = f"Put what tells them apart before the joints: {person}:{joint.rstrip('_ .-/')}_x for {joint}{person}_x."
+            raise ReadError(path, f"has persons behind the names of its joints, as {person} in {joint}{person}", how) from None
         if any(known_layout(names) or numbered(names) for names in kinds.values()):
-            raise ReadError(path, f"has every joint {len(kinds)} times, as {' and '.join(kinds)}", "Keep the columns of one of them alone.") from None
+            raise ReadError(
+                path,
+                f"has every joint {len(kinds)} times, as {' and '.join(kinds)}",
+                "Keep the columns of one of them alone; if they are persons, name them PERSON:JOINT_x.",
+            ) from None
         raise ReadError(
             path, f"its joints are not understood: {str(error)[:-1]}", "With that layout skelzoo.Clip(keypoints, layout) takes them as an array."
         ) from None

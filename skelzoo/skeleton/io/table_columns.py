@@ -23,7 +23,21 @@ _PICTURE = re.compile(rf".+{_WORD}(?i:colou?r|depth|image|pixels?|px|rgb|ir)(?i:
 
 WORDS = {
     "frame": ("frame", "frames", "frameid", "framenumber", "frameno", "frameindex", "frameidx", "framenum"),
-    "person": ("person", "personid", "subject", "subjectid", "individual", "individuals", "trackid", "bodyid", "playerid", "skeletonid"),
+    "person": (
+        "person",
+        "personid",
+        "subject",
+        "subjectid",
+        "individual",
+        "individuals",
+        "trackid",
+        "bodyid",
+        "player",
+        "playerid",
+        "actor",
+        "actorid",
+        "skeletonid",
+    ),
     "joint": ("joint", "jointname", "bodypart", "bodyparts", "keypoint", "keypointname", "landmark", "landmarkname", "marker", "markername"),
     "number": tuple(f"{what}{number}" for what in ("joint", "keypoint", "landmark", "bodypart", "marker") for number in ("id", "index", "idx", "no", "number")),
     "score": _SCORES,
