@@ -221,7 +221,7 @@ def rows(n: int = 2, **changes: Any) -> list[dict[str, Any]]:
         ([*rows(image_id="a_1.jpg"), *rows(image_id="b_1.jpg")], "several videos, such as a_ and b_"),
         ([*rows(1, image_id=139), *rows(1, image_id=581929), *rows(1, image_id=285)], "are no video"),
         ([*rows(image_id="1.jpg", idx=3), *rows(1, idx=4)], "picture 1 has two persons with the id 3.*take the id from"),
-        ([{"frame_id": 0, "instances": []}, {"frame_id": 0, "instances": []}], "a frame twice"),
+        ([{"frame_id": 0, "instances": []}, {"frame_id": 0, "instances": []}], "has frame 0 twice"),
         ([{"frame_id": 0, "instances": [{"keypoints": [[1, 2, 3]] * 17, "keypoint_scores": [1] * 17}]}], "3-D"),
         ({"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}, "nobody was found"),
         ({"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": 3}, "not a list of people or pictures"),

@@ -18,6 +18,7 @@ import os
 import re
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -207,8 +208,9 @@ def _pictures(data: Any, path: Path) -> dict[int, list[Person]]:
     rows = _rows(data, path)
     if rows and all("instances" in row for row in rows):
         numbers = [row.get("frame_id", i) for i, row in enumerate(rows)]
-        if len(set(map(str, numbers))) < len(rows):
-            raise ReadError(path, "has a frame twice", "Save each video to a file of its own.")
+        twice, count = Counter(map(str, numbers)).most_common(1)[0]
+        if count > 1:
+            raise ReadError(path, f"has frame {twice} twice", "Save each video to a file of its own.")
         return {_number(number, path): _people(row["instances"], path) for number, row in zip(numbers, rows, strict=True)}
     if all("image_id" not in row for row in rows):
         return {0: _people(rows, path)}
