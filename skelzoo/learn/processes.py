@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext, suppress
 from inspect import signature
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
@@ -11,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from skelzoo.errors import DeviceError, MissingDependencyError
+from skelzoo.errors import DeviceError, MissingDependencyError, TrainingError
 from skelzoo.inference.runner import pick_device
 from skelzoo.learn.training import computes_bf16
 
@@ -89,6 +92,28 @@ def count() -> int:
 def rank() -> int:
     """Which of them this one is, from 0."""
     return dist.get_rank() if count() > 1 else 0
+
+
+def check_alike(folder: Path, **told: str) -> None:
+    """Raise TrainingError in every process unless all have the same to tell as the first, and see the same folder."""
+    if count() == 1:
+        return
+    with suppress(OSError):  # asks a network file system anew; where it cannot be made, it is not seen below
+        folder.mkdir(parents=True, exist_ok=True)
+    names: list[Any] = [None]
+    with NamedTemporaryFile(dir=folder, prefix=".seen-") if rank() == 0 else nullcontext() as file:
+        if file:
+            names = [Path(file.name).name]
+        dist.broadcast_object_list(names)
+        everyone: list[Any] = [None] * count()
+        dist.all_gather_object(everyone, (told, (folder / names[0]).is_file()))
+    first = everyone[0][0]
+    for i, (theirs, seen) in enumerate(everyone):
+        other = [name for name in first.keys() | theirs if first.get(name) != theirs.get(name)]
+        if other:
+            raise TrainingError(f"process {i} has another {', '.join(sorted(other))} than process 0. Give all processes the same recipe, data and skelzoo.")
+        if not seen:
+            raise TrainingError(f"{folder} of process {i} is not that of process 0. Give an --out that all nodes see.")
 
 
 class _Sum(torch.autograd.Function):

@@ -55,6 +55,8 @@ UNEVEN = dataclasses.replace(SKEATTNCLR, name="uneven", batch_size=1)
 """One clip for two devices."""
 
 SCRIPT = """
+import os
+import shutil
 import sys
 from pathlib import Path
 from skelzoo.cli import main
@@ -69,6 +71,18 @@ pretrain(recipes[-1], "--stop-after", "2")
 for recipe in recipes:
     pretrain(recipe)
 pretrain(uneven)
+
+if os.environ.get("LOCAL_RANK") == "1":
+    psp = Path(recipes[-1])
+    recipes[-1] = str(psp.with_name("other.json"))
+    Path(recipes[-1]).write_text(psp.read_text().replace('"seed": 0', '"seed": 1'))
+    own = Path(out, "own")
+    shutil.copytree(data, own)
+    (own / "a.npz").write_bytes((own / "nw_ucla.npz").read_bytes())
+    data = own
+pretrain(recipes[-1], "--out", f"{out}/unlike")
+recipes[-1], data = sys.argv[len(recipes)], sys.argv[-2]
+pretrain(recipes[-1], "--out", f"{out}/place{os.environ.get('LOCAL_RANK')}")
 """
 
 
@@ -187,6 +201,13 @@ def test_two_processes_read_the_benchmark_when_it_is_time(two: Two) -> None:
 
 def test_a_batch_that_does_not_split_is_refused_by_every_process(two: Two) -> None:
     assert two.printed.count("uneven: batch_size 1 is not a multiple of the 2 devices") == 2
+
+
+def test_unlike_processes_are_refused_by_every_one(two: Two) -> None:
+    assert two.printed.count("process 1 has another a.npz, seed in the recipe than process 0. Give all processes the same") == 2
+    assert two.printed.count("place1 of process 1 is not that of process 0. Give an --out that all nodes see.") == 1, two.printed
+    assert two.printed.count("of process 1 is not that of process 0") == 2
+    assert not any((two.out / name / "recipe.json").exists() for name in ("unlike", "placeNone", "place1"))
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 from tqdm import tqdm
 
+from skelzoo import __version__
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.golden import golden_clip, prepare_golden
@@ -76,7 +77,8 @@ def pretrain(
 
     Raises:
         ContractError: the contract's steps leave another number of frames or persons than it says.
-        TrainingError: data missing, fewer windows than a batch, a head that cannot be fitted, the loss is not finite, a batch that does not split over the devices, ``checkpoint.pt`` is damaged, ``start`` is another net or prepared in
+        TrainingError: data missing, fewer windows than a batch, a head that cannot be fitted, the loss is not finite, a batch that does not split over the devices,
+            processes that were given another recipe, data or ``out``, ``checkpoint.pt`` is damaged, ``start`` is another net or prepared in
             another way, or ``out`` holds a run of another recipe or on other data.
         WriteError: ``out`` cannot be written, or another process trains there.
         DeviceError: devices that are not on this machine.
@@ -228,6 +230,9 @@ class Run:
             _begin_with(self.net, recipe)
         method = build_method(self.net, recipe).float()
         self.fabric = processes.start(device, devices, nodes, recipe.precision, method.idle_parameters)
+        self.files = file_hashes(data, recipe.data.files)
+        told = {f"{name} in the recipe": json.dumps(value) for name, value in recipe.to_dict().items()}
+        processes.check_alike(folder, **told, **self.files, **{"version of skelzoo": __version__})
         if processes.count() > 1:
             if recipe.batch_size % processes.count():
                 raise TrainingError(f"{recipe.name}: batch_size {recipe.batch_size} is not a multiple of the {processes.count()} devices.")
@@ -236,7 +241,6 @@ class Run:
             method.losses = torch.compile(method.losses)
         trainable = [p for p in method.parameters() if p.requires_grad]
         self.method, self.optimiser = self.fabric.setup(method, recipe.optimiser.of(trainable))
-        self.files = file_hashes(data, recipe.data.files)
         self._resume()
         with self.fabric.rank_zero_first():
             self.clips = Batches(self._data(data), self.fabric.device)
