@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from inspect import signature
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -55,14 +56,26 @@ def start(device: str, devices: int, nodes: int, precision: Any, idle_parameters
     # Every process computes the same statistics, so none has to be sent. torch 2.13 renamed the option.
     option = "forward_sync_buffers" if "forward_sync_buffers" in signature(nn.parallel.DistributedDataParallel).parameters else "broadcast_buffers"
     strategy = DDPStrategy(find_unused_parameters=idle_parameters, **{option: False}) if several else "auto"  # type: ignore[arg-type]
-    fabric = Fabric(accelerator=chosen.type, strategy=strategy, devices=[chosen.index] if one_gpu else devices, num_nodes=nodes, precision=precision)
+    try:
+        fabric = Fabric(accelerator=chosen.type, strategy=strategy, devices=[chosen.index] if one_gpu else devices, num_nodes=nodes, precision=precision)
+    except ValueError as error:
+        if "LT_CLI_USED" not in os.environ:
+            raise
+        raise DeviceError(
+            f"fabric run was given something else than this run computes with ({chosen.type}, {precision}). "
+            "Leave --precision and --strategy out of fabric run, and let its --accelerator be this --device."
+        ) from error
     if "LT_CLI_USED" not in os.environ:  # set by fabric run, after which Fabric has started already
         fabric.launch()
     return fabric
 
 
-def is_first() -> bool:
+def is_first(devices: int, nodes: int) -> bool:
     """Whether this process is the first of its run, as far as the environment tells before they are started."""
+    if dist.is_available() and dist.is_torchelastic_launched():
+        return os.environ["RANK"] == "0"
+    if devices * nodes == 1 and "LT_CLI_USED" not in os.environ and not _under_slurm():
+        return True
     names = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", *(["SLURM_PROCID"] if _under_slurm() else []))
     return all(os.environ.get(name, "0") == "0" for name in names)
 
@@ -114,6 +127,19 @@ def check_alike(folder: Path, **told: str) -> None:
             raise TrainingError(f"process {i} has another {', '.join(sorted(other))} than process 0. Give all processes the same recipe, data and skelzoo.")
         if not seen:
             raise TrainingError(f"{folder} of process {i} is not that of process 0. Give an --out that all nodes see.")
+
+
+@contextmanager
+def told_of_loss() -> Iterator[None]:
+    """Raise TrainingError where the block ends because another process did."""
+    try:
+        yield
+    except RuntimeError as error:
+        if count() == 1 or not (isinstance(error, dist.DistError) or "Connection" in str(error)):
+            raise
+        raise TrainingError(
+            "another process of this run ended; what it said stands above or in its own log. The same command goes on from the last checkpoint."
+        ) from error
 
 
 class _Sum(torch.autograd.Function):

@@ -22,7 +22,7 @@ from tiny import CONTRACT, OPTIONS, SMALL, make_clip, write_corpus, write_json
 from torch import Tensor
 
 import skelzoo
-from skelzoo.errors import DeviceError
+from skelzoo.errors import DeviceError, TrainingError
 from skelzoo.learn import processes
 from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.pretrain.loop import Run, pretrain
@@ -272,9 +272,40 @@ def test_tasks_of_slurm_are_as_many_as_devices(
 def test_every_task_of_an_interactive_job_is_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"NTASKS": "2", "NTASKS_PER_NODE": "2", "PROCID": "1"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    assert not processes.is_first()
+    assert not processes.is_first(1, 2)
     monkeypatch.setenv("SLURM_JOB_NAME", "bash")
-    assert processes.is_first()
+    assert processes.is_first(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("environment", "nodes", "first"),
+    [
+        ({"NODE_RANK": "1"}, 1, True),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, 1, True),  # a pod's, which nothing here started
+        ({"NODE_RANK": "1"}, 2, False),
+        ({"NODE_RANK": "1", "LT_CLI_USED": "1"}, 1, False),
+        ({"TORCHELASTIC_RUN_ID": "a", "RANK": "0", "SLURM_NTASKS": "2", "SLURM_PROCID": "1"}, 1, True),
+        ({"TORCHELASTIC_RUN_ID": "a", "RANK": "1", "SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, 1, False),
+    ],
+)
+def test_the_first_process_is_told_before_it_starts(environment: dict[str, str], nodes: int, first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert processes.is_first(1, nodes) is first
+
+
+@pytest.mark.parametrize(("several", "told"), [(True, TrainingError), (False, RuntimeError)])
+def test_what_a_lost_process_leaves_is_said(several: bool, told: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "count", lambda: 1 + several)
+    with pytest.raises(told, match="another process of this run ended" if several else "Connection"), processes.told_of_loss():
+        raise RuntimeError("[pair.cc:537] Read error: Connection reset by peer")
+
+
+def test_fabric_run_has_no_precision_of_its_own(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LT_CLI_USED", "1")
+    monkeypatch.setenv("LT_PRECISION", "bf16-mixed")
+    with pytest.raises(DeviceError, match=r"\(cpu, 32-true\).*Leave --precision and --strategy out of fabric run"):
+        pretrain(SKEATTNCLR, data, tmp_path / "run", device="cpu")
 
 
 @pytest.fixture

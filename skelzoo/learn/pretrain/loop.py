@@ -86,7 +86,7 @@ def pretrain(
     """
     recipe, folder = _placed(recipe), Path(out)
     check_files(data, recipe.data.files)  # before anything is written
-    with alone(folder / LOCK, folder, wait=0) if processes.is_first() else nullcontext():
+    with alone(folder / LOCK, folder, wait=0) if processes.is_first(devices, nodes) else nullcontext(), processes.told_of_loss():
         _check_claim(folder, recipe)
         if (folder / RESULT).is_dir() and not (folder / CHECKPOINT).is_file():  # finished, and tidied up
             return folder / RESULT
