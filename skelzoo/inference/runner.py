@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -119,13 +120,17 @@ def run(
         One float32 array of ``count`` rows per output.
 
     Raises:
-        DeviceError: one clip alone does not fit into memory, or another kind of device.
+        DeviceError: one clip alone does not fit into memory, another kind of device, or no compiler for a compiled net.
         ContractError: a batch size that is no whole number of at least 1.
     """
     _check(batch_size, device)
     out: dict[str, NDArray[np.float32]] = {}
     room = Room() if room is None else room
-    with tqdm(total=count, unit="clip", disable=None if progress is None else not progress, delay=0 if progress else 2) as bar, torch.inference_mode():
+    with (
+        tqdm(total=count, unit="clip", disable=None if progress is None else not progress, delay=0 if progress else 2) as bar,
+        torch.inference_mode(),
+        told_of_compiler(),
+    ):
         size, start = batch_size or BATCH[device.type], 0
         if device.type == "cpu":
             size = min(size, LARGEST["cpu"])
@@ -202,6 +207,20 @@ def _fitting(
     each = max(1, (torch.cuda.max_memory_allocated(device) - before) // len(x))
     free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - before
     return min(max(1, free // 2 // each), LARGEST["cuda"])
+
+
+@contextlib.contextmanager
+def told_of_compiler() -> Generator[None]:
+    """Raise DeviceError where ``torch.compile`` finds no compiler in the block."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.search(r"InvalidCxxCompiler.*|.*find C compiler.*", str(error))  # of C++ on CPUs, of Triton's C on GPUs
+        if not found:
+            raise
+        raise DeviceError(
+            f"torch.compile found no C++ compiler ({found[0]}). Install or load one, or set CXX (CC on a GPU), or leave --compile out."
+        ) from error
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

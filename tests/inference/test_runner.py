@@ -14,6 +14,7 @@ import pytest
 import torch
 from tiny import OPTIONS, direct, make_clip, make_config, make_encoder, randomise, same
 from torch import Tensor
+from torch._inductor.exc import InvalidCxxCompiler
 
 import skelzoo
 from skelzoo import Clip, Encoder, get_layout
@@ -296,6 +297,17 @@ def test_compiled_nets_are_one_graph_for_batches_of_one_size(clips: list[Clip], 
     same(encoder.classify(clips, batch_size=batch_size).scores, expected.classify(clips).scores)
     assert encoder.embed([], batch_size=batch_size).shape == (0, 16)
     assert len(backend) == 1 and set(backend[0]) == {batch_size}
+
+
+@pytest.mark.parametrize("failure", [InvalidCxxCompiler(), RuntimeError("Failed to find C compiler. Please specify via CC environment variable.")])
+def test_a_missing_compiler_is_named(clips: list[Clip], failure: RuntimeError, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
+        raise failure
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=refuse))
+    with pytest.raises(DeviceError, match=r"found no C\+\+ compiler \(.*\). Install or load one"):
+        make_encoder(compile=True).embed(clips)
 
 
 def test_compiled_nets_halve_their_batches_too(clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:

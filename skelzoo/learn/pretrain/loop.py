@@ -22,6 +22,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.golden import golden_clip, prepare_golden
 from skelzoo.inference.precision import without_autocast
+from skelzoo.inference.runner import told_of_compiler
 from skelzoo.learn import probe, processes
 from skelzoo.learn.head import check_head, fit_head
 from skelzoo.learn.held_out import check_files, file_hashes
@@ -81,7 +82,7 @@ def pretrain(
             processes that were given another recipe, data or ``out``, ``checkpoint.pt`` is damaged, ``start`` is another net or prepared in
             another way, or ``out`` holds a run of another recipe or on other data.
         WriteError: ``out`` cannot be written, or another process trains there.
-        DeviceError: devices that are not on this machine.
+        DeviceError: devices that are not on this machine, or no compiler for ``compile``.
         MissingDependencyError: the ``train`` extra is not installed.
     """
     recipe, folder = _placed(recipe), Path(out)
@@ -97,7 +98,7 @@ def pretrain(
             _write(folder / RECIPE, _recipe_text(recipe))
         finished = run.step == recipe.steps and (folder / RESULT).is_dir()
         last = recipe.steps if stop_after is None else min(recipe.steps, stop_after)
-        with without_autocast(run.fabric.device), seeded(recipe.seed, run.fabric.device):
+        with without_autocast(run.fabric.device), seeded(recipe.seed, run.fabric.device), told_of_compiler():
             run.train(last)
         if last < recipe.steps:
             return folder
