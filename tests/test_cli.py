@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 import os
 import re
@@ -382,6 +383,15 @@ def test_eval_errors(model: str, tmp_path: Path) -> None:
     assert "ending in .csv" in errors(run(*base, model, "--on", "nwucla", "--out", tmp_path / "x.json"))[0]
     for wrong in ([model], ["--on", "nwucla"], ["--all"], ["--all", "--out", tmp_path, model], ["--all", "--out", tmp_path, "--labels", "5"]):
         assert run(*base, *wrong).exit_code == 2
+
+
+def test_a_name_that_the_code_page_lacks_is_printed_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    skelzoo.save_clips(tmp_path / "a.npz", [dataclasses.replace(make("walk"), name="歩く")])
+    printed = io.TextIOWrapper(io.BytesIO(), "cp1252")
+    monkeypatch.setattr(sys, "stdout", printed)
+    main(["read", str(tmp_path / "a.npz")], standalone_mode=False)
+    printed.seek(0)
+    assert "\\u6b69\\u304f" in printed.read()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import shlex
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,6 +38,8 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb."""
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":  # a name that the code page lacks must not end what is done
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             with warnings.catch_warnings(), warned_once():
                 warnings.showwarning = show_warning
