@@ -87,7 +87,7 @@ class DemoResult:
         ]
         found = f"{self.matched[0]} of {self.matched[1]} performances have one of the same motion as nearest neighbour"
         note = "* mean over performances, after the mean of all vectors is taken off"
-        picture = self.picture or "none, as it needs matplotlib: pip install 'skelzoo[viz]'"
+        picture = self.picture or 'none, as it needs matplotlib: pip install "skelzoo[viz]"'
         return f"{self.model} on made-up motions\n{table(header, rows)}\n{note}\n{found}\npicture: {picture}"
 
 

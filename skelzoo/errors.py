@@ -95,4 +95,4 @@ class MissingDependencyError(SkelzooError, ImportError):
     """
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed. Install it with: pip install 'skelzoo[{extra}]'")
+        super().__init__(f'{purpose} needs {package}, which is not installed. Install it with: pip install "skelzoo[{extra}]"')

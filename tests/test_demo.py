@@ -65,7 +65,7 @@ def test_without_matplotlib_there_is_the_table(model: str, tmp_path: Path, monke
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, ["demo", "--model", model, "--device", "cpu"])
-    assert done.exit_code == 0 and all(word in done.stdout for word in (*motions(), "pip install 'skelzoo[viz]'")) and os.listdir(tmp_path) == []
+    assert done.exit_code == 0 and all(word in done.stdout for word in (*motions(), 'pip install "skelzoo[viz]"')) and os.listdir(tmp_path) == []
 
 
 def test_refuses_before_any_work(tmp_path: Path) -> None:

@@ -67,5 +67,5 @@ def test_every_error_is_a_skelzoo_error_and_documented() -> None:
 
 
 def test_optional_packages_are_named_with_their_extra() -> None:
-    assert "pip install 'skelzoo[train]'" in str(errors.MissingDependencyError("lightning-fabric", "train", "pretraining"))
+    assert 'pip install "skelzoo[train]"' in str(errors.MissingDependencyError("lightning-fabric", "train", "pretraining"))
     assert errors.ReadError(Path("a.bvh"), "is cut off", "Copy it again.").path == "a.bvh"
