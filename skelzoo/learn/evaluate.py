@@ -30,6 +30,7 @@ from skelzoo.loading import RANDOM, load
 from skelzoo.skeleton.doubts import warned_once
 from skelzoo.skeleton.writing import alone, check_place, write_csv
 from skelzoo.weights.manifest import manifest
+from skelzoo.weights.sources import find
 
 CHEAP = tuple(name for name, p in PROTOCOLS.items() if p.cheap)
 """Protocols that run when none is named."""
@@ -116,8 +117,11 @@ def evaluate(
             f"model is of type {type(model).__name__}. Give a name as skelzoo.load takes it; save an encoder of your own, and give 'local:FOLDER'."
         )
     wanted = protocols or [name for name in CHEAP if labels is None or PROTOCOLS[name].takes_labels]
-    check_protocols(wanted)
     found = find_benchmark(benchmark)
+    benchmark_file(found, data)
+    if model not in BASELINES and not random_weights:
+        find(model)
+    check_protocols(wanted)  # after what is wrong with the call: scikit-learn would not mend that
     if random_weights and model in BASELINES:
         raise TrainingError(f"{model} has no net, so it has no random weights. Leave --random-weights out.")
     if not random_weights:

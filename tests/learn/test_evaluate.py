@@ -23,7 +23,7 @@ from tiny import make_encoder
 
 import skelzoo
 from skelzoo.cli import main
-from skelzoo.errors import MissingDependencyError, ReadError, TrainingError
+from skelzoo.errors import MissingDependencyError, ReadError, SkelzooError, TrainingError
 from skelzoo.learn import evaluate as module
 from skelzoo.learn import protocols
 from skelzoo.learn.baselines import BASELINES
@@ -158,11 +158,19 @@ def test_what_is_measured_is_kept_when_the_next_protocol_fails(
     assert everything or result.stdout.splitlines() == [str(row) for row in kept]
 
 
-def test_without_scikit_learn_nothing_is_read_or_embedded_first(model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_scikit_learn_the_call_is_checked_and_nothing_read_first(model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    for names in ((), ["semi"], ["retrieval", "knn"]):
+    (tmp_path / "nw_ucla.npz").touch()
+    for names in ((), ["semi"], ["retrieval", "knn"]):  # the file is empty, so that reading it would fail
         with pytest.raises(MissingDependencyError, match=r"skelzoo\[eval\]"):
-            evaluate("absent", "nwucla", tmp_path / "absent", names)
+            evaluate(model, "nwucla", tmp_path, names)
+    for wrong, said in (
+        (("absent", "nwucla", tmp_path), "absent"),
+        ((model, "nope", tmp_path), "no benchmark"),
+        ((model, "nwucla", data / "absent"), "no file"),
+    ):
+        with pytest.raises(SkelzooError, match=said):
+            evaluate(*wrong)
     with pytest.raises(MissingDependencyError):
         next(evaluate_all(tmp_path / "absent", tmp_path))
     assert evaluate(model, "nwucla", data, ["retrieval"], device="cpu")
