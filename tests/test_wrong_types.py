@@ -34,7 +34,7 @@ ONE = r"takes one skelzoo\.Clip, found (list|ndarray)\. Give the clips of a list
         (lambda: skelzoo.remap(CLIP.keypoints, "ntu25"), ONE),  # type: ignore[arg-type]
         (lambda: skelzoo.prepare(CLIP, make_encoder()), r"found Encoder\. Give encoder\.contract"),  # type: ignore[arg-type]
         (lambda: skelzoo.read(["a.npz"]), r"Give one path; of several: \[clip for path in paths"),  # type: ignore[arg-type]
-        (lambda: skelzoo.read("a.npz", fps="30"), r"fps is '30'\. Give a positive number"),  # type: ignore[arg-type]
+        (lambda: skelzoo.read("a.npz", fps="30"), r"fps is '30'\. Give frames per second"),  # type: ignore[arg-type]
         (lambda: skelzoo.read("a.npz", up=["z"]), r"up is \['z'\]\. Give the axis of the file that points up: y, z"),  # type: ignore[arg-type]
         (lambda: skelzoo.select_persons(CLIP, "a"), r"clip0: 'a' persons cannot be chosen\. Give a whole number"),  # type: ignore[arg-type]
         (lambda: skelzoo.select_persons(CLIP, 0), "0 persons cannot be chosen"),

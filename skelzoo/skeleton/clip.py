@@ -110,7 +110,7 @@ class Clip:
             fps=fps,
             scores=scores,
             label=label_of(label),
-            name=whole_text(name),
+            name=name,
             image_size=size,
             notes=tuple(notes),
             first=int(first),
@@ -202,7 +202,7 @@ def _name_of(value: Any) -> str:
         return "clip"
     if not isinstance(value, (str, os.PathLike)):
         raise ClipError(f"a clip's name is {value!r}. Give a text or a path.")
-    return str(os.fsdecode(value))
+    return whole_text(os.fsdecode(value))
 
 
 def label_of(value: Any) -> str | None:
