@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import sys
 
-import ray
-
 from skelzoo.inference.ray import embed_dataset
 
 
 def main(clips: str, out: str, model: str = "skeattnclr-openskel", workers: str = "2", gpus: str = "0") -> None:
     """Every row keeps its columns but the joints, and gets ``embedding`` and ``error``."""
+    try:
+        import ray
+    except ImportError:
+        sys.exit('Ray is not installed. Install it with: pip install "skelzoo[ray]"')
     device = "cuda" if float(gpus) else "cpu"
     dataset = embed_dataset(ray.data.read_parquet(clips), model, workers=int(workers), gpus=float(gpus) or None, device=device)
     dataset.drop_columns(["keypoints"]).write_parquet(out)
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: python examples/embed_ray.py CLIPS OUT [MODEL [WORKERS [GPUS]]]")
     main(*sys.argv[1:])

@@ -47,4 +47,6 @@ def main(folder: str, out: str, model: str = "skeattnclr-openskel") -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: torchrun --nproc-per-node 8 examples/embed_torchrun.py FOLDER STORE [MODEL]")
     main(*sys.argv[1:])

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import skelzoo
+from skelzoo.errors import SkelzooError
 from skelzoo.learn.finetune import FinetuneOptions
 from skelzoo.learn.recordings import finetune_recordings
 from skelzoo.skeleton.procedural import make, motions
@@ -49,4 +50,7 @@ def main(folder: str = "made-up-recordings", out: str = "my-model", model: str =
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except SkelzooError as error:
+        sys.exit(f"error: {error}")

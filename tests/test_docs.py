@@ -188,6 +188,20 @@ def test_example_finetune_folder(tmp_path: Path) -> None:
     assert skelzoo.load(f"local:{tmp_path / 'mine'}", device="cpu").labels == ("kick", "squat", "walk", "wave")
 
 
+@pytest.mark.parametrize(
+    ("example", "words", "said"),
+    [
+        ("embed_ray", [], "usage: python examples/embed_ray.py CLIPS OUT"),
+        ("embed_torchrun", ["folder"], "usage: torchrun --nproc-per-node 8 examples/embed_torchrun.py FOLDER STORE"),
+        ("finetune_folder", ["made-up", "mine", "nope"], "error: "),
+    ],
+)
+def test_examples_end_in_one_line(example: str, words: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "made-up").mkdir()
+    done = subprocess.run([sys.executable, ROOT / f"examples/{example}.py", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith(said) and "Traceback" not in done.stderr
+
+
 def test_the_changelog_knows_this_version() -> None:
     assert f"## [{skelzoo.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
