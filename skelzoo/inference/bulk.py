@@ -326,7 +326,8 @@ def _report(store: Store, worker: _Worker, tries: int) -> None:
     if not worker.started and worker.process.exitcode == 1:  # by an error, which would come again
         raise StoreError(
             f"worker on {worker.settings.device} could not start; what it said stands above. "
-            'Where a script calls embed_store, that must stand below a line if __name__ == "__main__":'
+            'Where a script calls embed_store, that must stand below a line if __name__ == "__main__": in a script that is a file. '
+            "One piped to python cannot be imported by workers: use workers=1."
         ) from None
     what = f"worker on {worker.settings.device} died (exit code {worker.process.exitcode}) at shard {worker.shard}"
     if tries == TRIES:
