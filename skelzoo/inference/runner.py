@@ -93,6 +93,21 @@ class Room:
     clips: int | None = None
 
 
+@contextlib.contextmanager
+def told_of_compiler() -> Generator[None]:
+    """Raise DeviceError where ``torch.compile`` finds no compiler in the block."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.search(r"InvalidCxxCompiler.*|.*find C compiler.*", str(error))  # of C++ on CPUs, of Triton's C on GPUs
+        if not found:
+            raise
+        raise DeviceError(
+            f"torch.compile found no C++ compiler ({found[0]}). Install or load one, or set CXX (CC on a GPU), or leave --compile out."
+        ) from error
+
+
+@told_of_compiler()
 def run(
     function: Callable[[Tensor], dict[str, Tensor]],
     prepared: Callable[[int, int], NDArray[np.float32]],
@@ -126,11 +141,7 @@ def run(
     _check(batch_size, device)
     out: dict[str, NDArray[np.float32]] = {}
     room = Room() if room is None else room
-    with (
-        tqdm(total=count, unit="clip", disable=None if progress is None else not progress, delay=0 if progress else 2) as bar,
-        torch.inference_mode(),
-        told_of_compiler(),
-    ):
+    with tqdm(total=count, unit="clip", disable=None if progress is None else not progress, delay=0 if progress else 2) as bar, torch.inference_mode():
         size, start = batch_size or BATCH[device.type], 0
         if device.type == "cpu":
             size = min(size, LARGEST["cpu"])
@@ -207,20 +218,6 @@ def _fitting(
     each = max(1, (torch.cuda.max_memory_allocated(device) - before) // len(x))
     free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - before
     return min(max(1, free // 2 // each), LARGEST["cuda"])
-
-
-@contextlib.contextmanager
-def told_of_compiler() -> Generator[None]:
-    """Raise DeviceError where ``torch.compile`` finds no compiler in the block."""
-    try:
-        yield
-    except RuntimeError as error:
-        found = re.search(r"InvalidCxxCompiler.*|.*find C compiler.*", str(error))  # of C++ on CPUs, of Triton's C on GPUs
-        if not found:
-            raise
-        raise DeviceError(
-            f"torch.compile found no C++ compiler ({found[0]}). Install or load one, or set CXX (CC on a GPU), or leave --compile out."
-        ) from error
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

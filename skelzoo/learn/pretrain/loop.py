@@ -78,9 +78,8 @@ def pretrain(
 
     Raises:
         ContractError: the contract's steps leave another number of frames or persons than it says.
-        TrainingError: data missing, fewer windows than a batch, a head that cannot be fitted, the loss is not finite, a batch that does not split over the devices,
-            processes that were given another recipe, data or ``out``, ``checkpoint.pt`` is damaged, ``start`` is another net or prepared in
-            another way, or ``out`` holds a run of another recipe or on other data.
+        TrainingError: data missing, fewer windows than a batch, a head that cannot be fitted, the loss is not finite, a batch that does not split over the devices, processes of unlike recipe, data or ``out``,
+            ``checkpoint.pt`` is damaged, ``start`` is another net or prepared in another way, or ``out`` holds a run of another recipe or on other data.
         WriteError: ``out`` cannot be written, or another process trains there.
         DeviceError: devices that are not on this machine, or no compiler for ``compile``.
         MissingDependencyError: the ``train`` extra is not installed.
