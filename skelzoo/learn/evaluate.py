@@ -19,7 +19,7 @@ from skelzoo import __version__
 from skelzoo.errors import ReadError, TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.baselines import BASELINES
-from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, find_benchmark, standard_clips
+from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, benchmark_file, find_benchmark, standard_clips
 from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Measured, Trial, check_protocols, describe, find_protocol, run
