@@ -11,10 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tiny import make_encoder
 
 import skelzoo
 from skelzoo import errors
+from skelzoo.inference.encoder import Classification
+from skelzoo.inference.store import Store
+from skelzoo.learn.finetune_result import Epoch, FinetuneResult
 
 ROOT = Path(__file__).resolve().parents[1]
 INIT = ast.parse(Path(skelzoo.__file__).read_text())
@@ -69,3 +74,19 @@ def test_every_error_is_a_skelzoo_error_and_documented() -> None:
 def test_optional_packages_are_named_with_their_extra() -> None:
     assert 'pip install "skelzoo[train]"' in str(errors.MissingDependencyError("lightning-fabric", "train", "pretraining"))
     assert errors.ReadError(Path("a.bvh"), "is cut off", "Copy it again.").path == "a.bvh"
+
+
+def test_what_is_shown_of_results_is_one_short_line() -> None:
+    store, epoch = {"shards": 3}, Epoch(8, 0.1, 0.1, 100.0)
+    pairs = {
+        "Layout('kinect20': 20 joints, 3-D)": skelzoo.get_layout("kinect20"),
+        "Coverage(kinect20 -> coco17: ": skelzoo.coverage("kinect20", "coco17"),
+        "Classification(2 clips, 3 classes each)": Classification(np.full((2, 3), "a"), np.ones((2, 3), np.float32), np.ones((2, 3), np.int64)),
+        "Store('s': 3 shards, not complete)": Store(Path("s"), store),
+        "Store('s': 3 shards, 7 vectors of 16 numbers)": Store(Path("s"), {**store, "clips": 7, "dim": 16}),
+        "FinetuneResult(2 classes, 12 clips, 100 % at epoch 8)": FinetuneResult(
+            make_encoder(), {"a": (5, 1), "b": (4, 2)}, (epoch,) * 8, 8, np.eye(2, dtype=np.int64), ()
+        ),
+    }
+    for shown, value in pairs.items():
+        assert repr(value).startswith(shown) and len(repr(value)) < 80

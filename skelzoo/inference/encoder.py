@@ -49,6 +49,9 @@ class Classification:
     scores: NDArray[np.float32]
     indices: NDArray[np.int64]
 
+    def __repr__(self) -> str:
+        return f"Classification({len(self.labels)} clips, {self.labels.shape[1]} classes each)"
+
 
 class Encoder:
     """What ``skelzoo.load`` returns.

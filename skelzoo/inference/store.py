@@ -58,6 +58,10 @@ class Store:
     row: Mapping[str, Any]
     refused_before: int = 0
 
+    def __repr__(self) -> str:
+        done = f"{self.clips} vectors of {self.dim} numbers" if self.complete else "not complete"
+        return f"Store({str(self.folder)!r}: {self.shards} shards, {done})"
+
     @cached_property
     def job(self) -> Job:
         """What was asked for."""

@@ -157,6 +157,10 @@ class FinetuneResult:
     own_validation: bool = False
     learned_before: str = ""
 
+    def __repr__(self) -> str:
+        right = "" if np.isnan(self.accuracy) else f"{self.accuracy:.0f} % "
+        return f"FinetuneResult({len(self.clips)} classes, {sum(map(sum, self.clips.values()))} clips, {right}at epoch {self.best_epoch})"
+
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the head."""

@@ -60,6 +60,9 @@ class Layout:
     estimates: Mapping[str, Mix] = field(default_factory=dict)
     dimensions: int = 3
 
+    def __repr__(self) -> str:
+        return f"Layout({self.name!r}: {len(self.joints)} joints, {self.dimensions}-D)"
+
     def __len__(self) -> int:
         return len(self.joints)
 

@@ -49,6 +49,9 @@ class Coverage:
         measured = len(self.direct) + len(self.blended)
         return measured / (measured + len(self.estimated) + len(self.missing))
 
+    def __repr__(self) -> str:
+        return f"Coverage({self.source} -> {self.target}: {self.share:.0%} of the joints measured, {len(self.missing)} missing)"
+
     def __str__(self) -> str:
         apart = f", but for {len(self.nearby)} of the face" if self.nearby else ""
         lines = [f"{self.source} -> {self.target}: {self.share:.0%} of the joints measured{apart}"]
