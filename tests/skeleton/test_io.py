@@ -12,6 +12,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,11 @@ from skeleton_samples import ntu_frames, write_ntu
 from tiny import make_clip
 
 import skelzoo
-from skelzoo.errors import ClipError, ReadError, WriteError
+from skelzoo.errors import ClipError, DoubtWarning, ReadError, WriteError
 from skelzoo.skeleton import io
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import array, corpus
-from skelzoo.skeleton.layouts import make_layout
+from skelzoo.skeleton.layouts import get_layout, make_layout
 
 needs_shared = pytest.mark.needs_shared
 
@@ -180,6 +181,21 @@ def test_ntu_bodies_are_told_by_id(tmp_path: Path) -> None:
     assert clip.label is None and clip.keypoints[0, 0, 0, 0] == 1
 
 
+@pytest.mark.parametrize("kind", ["skeleton", "csv"])
+def test_of_persons_who_are_always_others_those_in_most_frames_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr("skelzoo.skeleton.io.tracks.MOST", 2)
+    monkeypatch.setattr("skelzoo.skeleton.io.tracks.ROOM", 0)
+    who, layout, path = (7, 7, 5, 5, 6, 5), get_layout("ntu25"), tmp_path / f"a.{kind}"
+    if kind == "skeleton":
+        write_ntu(path, [{str(i): np.full((25, 3), float(i))} for i in who])
+    else:
+        header = ["frame", "person", *(f"{joint}_{axis}" for joint in layout.joints for axis in "xyz")]
+        path.write_text("\n".join(",".join(map(str, row)) for row in (header, *([t, i, *[i] * 75] for t, i in enumerate(who)))))
+    with pytest.warns(DoubtWarning, match=rf"a\.{kind}: 3 persons in 6 frames .* The 2 in most frames are kept, who are in 5 of the 6 frames"):
+        clip = io.read(path)[0]
+    assert sorted(map(tuple, clip.keypoints[..., 0, 0].tolist())) == [(0, 0, 5, 5, 0, 5), (7, 7, 0, 0, 0, 0)]
+
+
 def clips_of_all_kinds() -> list[Clip]:
     rng = np.random.default_rng(0)
     one = Clip(rng.normal(size=(2, 4, 25, 3)), "ntu25", fps=30, scores=rng.uniform(size=(2, 4, 25)), label="A001", name="one")
@@ -192,6 +208,12 @@ def test_saved_clips_come_back(tmp_path: Path, take: slice) -> None:
     array.save(tmp_path / "a.npz", clips)
     assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
     same(io.read(tmp_path / "a.npz"), clips)
+
+
+@pytest.mark.parametrize("arrays", [{"keypoints": np.ones((5, 25, 3)), "layout": "ntu25"}, {"x_train": np.ones((1, 5, 150)), "y_train": np.eye(60)[:1]}])
+def test_keys_that_are_not_used_are_not_loaded(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    np.savez(tmp_path / "a.npz", **arrays, junk=np.array([{}], object))
+    assert io.read(tmp_path / "a.npz")[0].frames == 5
 
 
 def same(got: list[Clip], clips: list[Clip]) -> None:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import AxesError, ClipError, DoubtWarning, LayoutError, ReadError, WriteError
 from skelzoo.skeleton.clip import Clip, clip_list, fitting_axes, rearranged, unflattened
-from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, read_head
+from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, npz_keys, read_head
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with, list_layouts, make_layout
 from skelzoo.skeleton.writing import whole_file
@@ -43,6 +43,7 @@ MAX_PERSONS = 10
 """More than this on the first of four axes is taken for samples, and refused until axes say so."""
 
 _HOW = "with --layout {0} on the command line (--from-layout of corpus make), skelzoo.read(path, layout={0!r}) in Python, or np.savez(path, keypoints=x, layout={0!r})"
+_KEYS = frozenset(("keypoints", "axes", "layout", "fps", "scores", "image_size", "label", "labels", "name", "names", "shapes", "layout_table"))
 _AMASS = frozenset(("poses", "trans"))
 """What an ``.npz`` of AMASS holds: SMPL's parameters."""
 
@@ -76,8 +77,9 @@ def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     """
     path = Path(path)
     check_file(path)
-    arrays: Arrays = {"keypoints": load_npy(path)} if sniff_npy(read_head(path, 6)) else load_npz(path)
-    if "keypoints" not in arrays and arrays.keys() >= _AMASS:
+    arrays: Arrays = {"keypoints": load_npy(path)} if sniff_npy(read_head(path, 6)) else load_npz(path, _KEYS)
+    names = [] if "keypoints" in arrays else npz_keys(path)
+    if _AMASS.issubset(names):
         raise ReadError(
             path,
             "looks like AMASS: SMPL's pose parameters (axis-angle), not joints",
@@ -86,7 +88,7 @@ def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     if "keypoints" not in arrays:
         raise ReadError(
             path,
-            f"has no key 'keypoints'; it has {', '.join(list(arrays)[:8]) or 'none'}",
+            f"has no key 'keypoints'; it has {', '.join(names[:8]) or 'none'}",
             f"Save the joints: np.savez(path, keypoints=x, layout='{_EXAMPLE}').",
         )
     arrays = completed(arrays, reading, path)

@@ -111,7 +111,7 @@ def read_ctrgcn(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]
         ClipError: NaN, or a clip that is all zero.
     """
     path, clips = Path(path), []
-    arrays = load_npz(path)
+    arrays = load_npz(path, {f"{kind}_{part}" for kind in "xy" for part in PARTS})
     for part in PARTS:
         x, y = arrays.pop(f"x_{part}", None), arrays.pop(f"y_{part}", None)
         if x is None and y is None:

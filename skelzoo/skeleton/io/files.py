@@ -13,7 +13,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -213,17 +213,20 @@ def named(path: PathLike) -> Iterator[None]:
         raise ReadError(path, problem, "Copy or export it again; if other programs read it, this is a fault of skelzoo, please report it.") from error
 
 
-def load_npz(path: PathLike) -> dict[str, NDArray[Any]]:
+def load_npz(path: PathLike, keys: Container[str] | None = None) -> dict[str, NDArray[Any]]:
     """The arrays of an ``.npz``, never unpickling anything.
 
+    Args:
+        keys: those that are wanted, and may be there or not; None is all.
+
     Raises:
-        ReadError: not an npz, cut off, damaged, or with object arrays (which would need pickle).
+        ReadError: not an npz, cut off, damaged, or with object arrays (which would need pickle) among those that are wanted.
     """
     check_file(path)
     try:
         # Opened here, as numpy leaves a file open that is no zip file.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {key: np.asarray(archive[key]) for key in archive.files}
+            return {key: np.asarray(archive[key]) for key in archive.files if keys is None or key in keys}
     except ARRAY_ERRORS as error:
         raise array_error(path, error) from None
 

@@ -11,6 +11,7 @@ import numpy as np
 from skelzoo.errors import ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import PathLike, build_clip, numbers, read_text, whole_number
+from skelzoo.skeleton.io.tracks import with_room
 
 FPS = 30.0
 JOINTS = 25
@@ -39,7 +40,7 @@ def read(path: PathLike) -> list[Clip]:
     """Read one recording.
 
     Bodies are told apart by body id. The persons are ordered by the number of frames they are in, most first, then by
-    who came first. A person is all zero in the frames it is not in; frames without anyone are all zero.
+    who came first; of more than there is room for the first are kept, with a warning. A person is all zero in the frames it is not in; frames without anyone are all zero.
 
     Returns:
         One clip (M, T, 25, 3), layout ntu25, metres, y up, 30 fps. Scores (M, T, 25) are 0 for joints not tracked, 0.5
@@ -54,8 +55,9 @@ def read(path: PathLike) -> list[Clip]:
     if not bodies:
         raise ReadError(path, f"nobody was tracked in any of its {frames} frames", "Leave this recording out.")
     ranked = sorted(bodies.values(), key=lambda b: (-len(b.frames), b.frames[0]))
-    keypoints = np.zeros((len(ranked), frames, JOINTS, 3))
-    scores = np.zeros((len(ranked), frames, JOINTS))
+    ranked = [ranked[i] for i in with_room([body.frames for body in ranked], frames, path)]
+    keypoints = np.zeros((len(ranked), frames, JOINTS, 3), np.float32)
+    scores = np.zeros((len(ranked), frames, JOINTS), np.float32)
     for m, body in enumerate(ranked):
         tokens = [row.split() for row in body.rows]
         places = numbers([t for row in tokens for t in row[:3]], path, "joint positions")

@@ -28,20 +28,19 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import DoubtWarning, LayoutError, ReadError
 from skelzoo.skeleton.arrays import Float64s
-from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io.files import LARGEST, UTF16_MARKS, PathLike, build_clip, read_text
 from skelzoo.skeleton.io.joint_names import known_layout, known_part, layout_from_names, numbered
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
-from skelzoo.skeleton.io.table_columns import AXES, Columns, columns_of, joints_of, kinds_of, unique
+from skelzoo.skeleton.io.table_columns import AXES, HOW, Columns, axes_of, columns_of, joints_of, kinds_of, unique
 from skelzoo.skeleton.io.table_times import by_coming, by_number, by_time, clocks, rate
+from skelzoo.skeleton.io.tracks import with_room
 from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with
 
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:[.,]\d{3})+")
 
 EMPTY = frozenset(("", "nan", "na", "n/a", "none", "null", "-"))
 """What stands in a cell without a number, in small letters."""
-
-_HOW = "Give columns such as Head_x, Head_y, Head_z, or frame, joint, x, y, z; docs/preparation.md shows them."
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +56,10 @@ class _Table:
         notes: what was decided of it, for people.
     """
 
-    keypoints: Float64s
+    keypoints: FloatArray
     layout: Layout
     fps: float | None
-    scores: Float64s | None
+    scores: FloatArray | None
     lost: str
     notes: tuple[str, ...]
 
@@ -123,7 +122,7 @@ def _read_table(path: Path, given: str | None) -> _Table:
         raise ReadError(path, f"is no table ({error})", "Copy or export it again.") from None
     columns = columns_of(rows)
     if columns is None:
-        raise ReadError(path, f"the columns {', '.join(cell[:40] for cell in rows[0][:6]) if rows else ''} are no joints", _HOW)
+        raise ReadError(path, f"the columns {', '.join(cell[:40] for cell in rows[0][:6]) if rows else ''} are no joints", HOW)
     if columns.twice:
         raise ReadError(path, f"two columns are {columns.twice}", "Give every column a name of its own.")
     body = _Body(path, columns, rows)
@@ -133,7 +132,7 @@ def _read_table(path: Path, given: str | None) -> _Table:
     if left:
         body.leave_out(left)
         body.notes.append(f"left out beside the joints of {layout.name}: {', '.join(left[:8])}{f' and {len(left) - 8} more' if len(left) > 8 else ''}")
-    axes = _axes(columns, path)
+    axes = axes_of(columns, path)
     places = body.long(kept, axes) if columns.long else body.wide(kept, axes)
     keypoints, scores = places[..., : len(axes)], places[..., len(axes)]
     lost = body.lost(keypoints, kept, axes)
@@ -144,18 +143,6 @@ def cells_of(lines: Sequence[str]) -> list[list[str]]:
     """Rows of cells, split at what the first line has most of: tab, semicolon or comma; empty lines stay, as empty rows."""
     first = next((line for line in lines if line.strip()), "")
     return list(csv.reader(lines, delimiter=max("\t;,", key=first.count)))
-
-
-def _axes(columns: Columns, path: Path) -> str:
-    if columns.long:
-        return AXES if "z" in columns.named else "xy"
-    has_z = any("z" in row for row in columns.joints.values())
-    axes = AXES if has_z else "xy"
-    for (_, joint), row in columns.joints.items():
-        lacking = next((axis for axis in axes if axis not in row), None)
-        if lacking is not None:
-            raise ReadError(path, f"no column is {lacking} of {joint!r}, which has {', '.join(a for a in AXES if a in row)}", _HOW)
-    return axes
 
 
 def _layout(joints: Sequence[str], given: str | None, path: Path) -> tuple[Layout, Sequence[str]]:
@@ -220,9 +207,9 @@ class _Body:
         has_times = "time" in columns.named and any(text.casefold() not in EMPTY for text in self.texts("time"))
         self.key = "frame" if "frame" in columns.named else "time" if has_times else None
         if self.key is None and columns.long:
-            raise ReadError(path, "has a row per joint, but no column frame or time", _HOW)
+            raise ReadError(path, "has a row per joint, but no column frame or time", HOW)
         if self.key is None and "person" in columns.named:
-            raise ReadError(path, "has a column person, but no column frame or time", _HOW)
+            raise ReadError(path, "has a column person, but no column frame or time", HOW)
         if self.key is None:
             # Lines without cells are no rows: line ends written twice leave one after every row.
             between = below[filled[0] : filled[-1] + 1]
@@ -234,15 +221,29 @@ class _Body:
         self.frames = int(self.frame.max()) + 1
         people = self.texts("person") if "person" in columns.named else [""] * len(self.rows)
         self.people = unique(people)
-        self.person = [self.people.index(person) for person in people]
+        at = {person: i for i, person in enumerate(self.people)}
+        self.person = [at[person] for person in people]
+        self._keep_with_room()
 
     def leave_out(self, joints: Sequence[str]) -> None:
         """Forget these joints, and in a long table their rows."""
         self.columns.joints = {key: row for key, row in self.columns.joints.items() if key[1] not in joints}
         if self.columns.long:
-            keep = [n for n, joint in enumerate(self.texts("joint")) if joint not in joints]
-            self.rows, self.person, self.frame = [self.rows[n] for n in keep], [self.person[n] for n in keep], self.frame[keep]
-            self.times = None if self.times is None else self.times[keep]
+            self._keep([n for n, joint in enumerate(self.texts("joint")) if joint not in joints])
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        self.rows, self.person, self.frame = [self.rows[n] for n in rows], [self.person[n] for n in rows], self.frame[rows]
+        self.times = None if self.times is None else self.times[rows]
+
+    def _keep_with_room(self) -> None:
+        """Leave out the rows of persons of whom there is no room."""
+        frames: list[set[int]] = [set() for _ in self.people]
+        for person, frame in zip(self.person, self.frame.tolist(), strict=True):
+            frames[person].add(frame)
+        places = {i: place for place, i in enumerate(with_room(frames, self.frames, self.path))}
+        if len(places) < len(frames):
+            self._keep([n for n, person in enumerate(self.person) if person in places])
+            self.people, self.person = [self.people[i] for i in places], [places[i] for i in self.person]
 
     def texts(self, kind: str) -> list[str]:
         """The cells of a column as text."""
@@ -329,12 +330,12 @@ class _Body:
                 raise self._unusable(n, column, "number", "Correct it, or leave the cell empty where a joint was not found." if empty else "Correct it.")
         return values
 
-    def wide(self, joints: Sequence[str], axes: str) -> Float64s:
+    def wide(self, joints: Sequence[str], axes: str) -> FloatArray:
         """(persons, frames, joints, axes and score), NaN where empty."""
         named = unique(person for person, _ in self.columns.joints)
         if len(named) > 1 and len(self.people) > 1:
             raise ReadError(self.path, "names persons in its header and in a column", "Leave one of them out.")
-        places = np.full((max(len(named), len(self.people)), self.frames, len(joints), len(axes) + 1), np.nan)
+        places = np.full((max(len(named), len(self.people)), self.frames, len(joints), len(axes) + 1), np.nan, np.float32)
         self._check_once([(p, int(t)) for p, t in zip(self.person, self.frame, strict=True)], [i for row in self.columns.joints.values() for i in row.values()])
         at = {joint: v for v, joint in enumerate(joints)}
         for (person, joint), row in self.columns.joints.items():
@@ -344,11 +345,11 @@ class _Body:
                     places[who, self.frame, at[joint], k] = self.numbers(row[what])
         return places
 
-    def long(self, joints: Sequence[str], axes: str) -> Float64s:
+    def long(self, joints: Sequence[str], axes: str) -> FloatArray:
         """Likewise of a table with a row per joint."""
         at = {joint: v for v, joint in enumerate(joints)}
         joint = [at[name] for name in self.texts("joint")]
-        places = np.full((len(self.people), self.frames, len(joints), len(axes) + 1), np.nan)
+        places = np.full((len(self.people), self.frames, len(joints), len(axes) + 1), np.nan, np.float32)
         kinds = {k: self.columns.named[what] for k, what in enumerate((*axes, "score")) if what in self.columns.named}
         self._check_once(list(zip(self.person, map(int, self.frame), joint, strict=True)), list(kinds.values()))
         for k, column in kinds.items():
@@ -367,7 +368,7 @@ class _Body:
         if len(first) < len(self.rows):
             self.notes.append(f"left out rows that repeat the joints of another of their {self.key}: {len(self.rows) - len(first)}")
 
-    def lost(self, keypoints: Float64s, joints: Sequence[str], axes: str) -> str:
+    def lost(self, keypoints: FloatArray, joints: Sequence[str], axes: str) -> str:
         """The first empty cell of somebody who is there, for messages."""
         empty = np.isnan(keypoints)
         found = np.argwhere(empty & ~empty.all((-1, -2), keepdims=True))

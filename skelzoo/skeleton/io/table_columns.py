@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from skelzoo.errors import ReadError
 
 AXES = "xyz"
+HOW = "Give columns such as Head_x, Head_y, Head_z, or frame, joint, x, y, z; docs/preparation.md shows them."
 _SCORES = ("score", "likelihood", "confidence", "conf", "visibility", "probability", "c", "v", "p")
 _PLACE = r"(?:[\s_.:\-/]*(?i:position|pos|coord|coordinate|translation))?"
 _BETWEEN = r"[\s_.:\-/()\[\]]+"
@@ -206,6 +210,19 @@ def kinds_of(joints: Sequence[str]) -> dict[str, list[str]]:
         *kind, name = re.split(r"(?<=[\W_])(?=[^\W_])", joint, maxsplit=1)
         kinds.setdefault("".join(kind), []).append(name)
     return kinds if len(kinds) > 1 and len({frozenset(names) for names in kinds.values()}) == 1 else {}
+
+
+def axes_of(columns: Columns, path: Path) -> str:
+    """The axes of a table's joints; a ReadError where one of them lacks a column."""
+    if columns.long:
+        return AXES if "z" in columns.named else "xy"
+    has_z = any("z" in row for row in columns.joints.values())
+    axes = AXES if has_z else "xy"
+    for (_, joint), row in columns.joints.items():
+        lacking = next((axis for axis in axes if axis not in row), None)
+        if lacking is not None:
+            raise ReadError(path, f"no column is {lacking} of {joint!r}, which has {', '.join(a for a in AXES if a in row)}", HOW)
+    return axes
 
 
 def unique(values: Iterable[str]) -> list[str]:

@@ -1,10 +1,10 @@
-"""Who is who from picture to picture, of the persons that a pose estimator found in a video."""
+"""Who is who from picture to picture, of the persons that a pose estimator found in a video; and of how many persons a clip has room."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,24 +61,29 @@ def tracks_of(frames: Frames, path: Path) -> list[Track]:
         warnings.warn(
             f"{path.name}: {len(untracked)} persons, of whom the {MOST} in most frames are kept. Have the estimator track them.", DoubtWarning, stacklevel=3
         )
-    return _within_room(_in_order([*named, *_in_order(untracked)[:MOST]]), frames, path)
+    tracks = _in_order([*named, *_in_order(untracked)[:MOST]])
+    return [tracks[i] for i in with_room(tracks, max(frames) - min(frames) + 1, path)]
 
 
-def _within_room(tracks: list[Track], frames: Frames, path: Path) -> list[Track]:
-    """As many of the first tracks as memory is taken for."""
-    length = max(frames) - min(frames) + 1
+def with_room(persons: Sequence[Collection[int]], length: int, path: Path) -> list[int]:
+    """Which persons a clip has room for, of all whose frames are given: those in most frames, with a warning where that is not all.
+
+    Args:
+        length: frames of the clip.
+    """
     most = max(MOST, ROOM // length)
-    if len(tracks) <= most:
-        return tracks
-    left, there = len({number for track in tracks[:most] for number in track}), sum(map(bool, frames.values()))
-    parts = math.ceil(math.sqrt(len(tracks) / most))  # each has fewer frames, and fewer persons
+    if len(persons) <= most:
+        return list(range(len(persons)))
+    kept = sorted(sorted(range(len(persons)), key=lambda i: -len(persons[i]))[:most])
+    left, there = (len({number for i in some for number in persons[i]}) for some in (kept, range(len(persons))))
+    parts = math.ceil(math.sqrt(len(persons) / most))  # each has fewer frames, and fewer persons
     warnings.warn(
-        f"{path.name}: {len(tracks)} persons in {length} frames take too much memory. The {most} in most frames are kept, who are in {left} of the {there} frames with anyone. "
+        f"{path.name}: {len(persons)} persons in {length} frames take too much memory. The {most} in most frames are kept, who are in {left} of the {there} frames with anyone. "
         f"Cut the video into {parts} or more parts, each a file of its own.",
         DoubtWarning,
         stacklevel=4,
     )
-    return tracks[:most]
+    return kept
 
 
 def _in_order(tracks: Sequence[Track]) -> list[Track]:
