@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,6 +45,20 @@ ONE = r"takes one skelzoo\.Clip, found (list|ndarray)\. Give the clips of a list
         (lambda: CLIP.replace(first=-1), r"clip0: first is -1\. Give the number of its first frame"),
         (lambda: CLIP.replace(first="1"), "first is '1'"),
         (lambda: CLIP.replace(name=5), r"a clip's name is 5\. Give a text or a path"),
+        (lambda: CLIP.take(persons=9), r"clip0: persons=9 and frames=None cannot be taken of 1 and \d+"),
+        (lambda: skelzoo.create(None, layout="kinect20"), "no architecture 'None'.*Known: "),  # type: ignore[arg-type]
+        (lambda: skelzoo.info(Path("stgcn")), "no model 'stgcn'"),  # type: ignore[arg-type]
+        (lambda: skelzoo.info(None), "no model 'None'"),  # type: ignore[arg-type]
+        (lambda: skelzoo.find_files(None), r"None: is no path\. Give paths"),  # type: ignore[arg-type]
+        (lambda: skelzoo.find_files([None]), r"None: is no path"),  # type: ignore[list-item]
+        (lambda: skelzoo.layout_from_names(None), r"names are \(None,\)\. Give a list of texts"),  # type: ignore[arg-type]
+        (lambda: skelzoo.layout_from_names([1, 2]), r"names are \(1, 2\)\."),  # type: ignore[list-item]
+        (lambda: CONTRACT.replace(steps=None), "contract's steps must be a list, not None"),
+        (lambda: CONTRACT.replace(streams="joint"), "contract's streams must be a list, not 'joint'"),
+        (lambda: type(CONTRACT).from_dict(CONTRACT), r"made of a dict, not of Contract\. Give what contract\.to_dict\(\) gives"),  # type: ignore[arg-type]
+        (lambda: make_encoder().features(CLIP, at=[1]), "has no features 1"),  # type: ignore[list-item]
+        (lambda: skelzoo.load(RECIPE, dtype=[]), r"dtype \[\] is not supported"),  # type: ignore[arg-type]
+        (lambda: load_recipe(functools.reduce(lambda row, _: {"data": row}, range(100_000), {})), "nested too deeply|maximum recursion"),
         (lambda: skelzoo.save_clips([CLIP], "a.npz"), "Give the path first, then the clips"),  # type: ignore[arg-type]
         (lambda: make_encoder().embed(CLIP.keypoints, axes=("m", "t", "v", "c")), r"axes \('m', 't', 'v', 'c'\) are not understood.* e\.g\. 'n c t v m'"),  # type: ignore[arg-type]
         (lambda: make_encoder().embed([[CLIP], [CLIP]]), "found list. Give lists of clips, as a DataLoader makes them, one at a time; else use skelzoo.read"),  # type: ignore[list-item]

@@ -255,7 +255,9 @@ class Encoder:
             raise ContractError(f"at is {at!r}. Give names of encoder.feature_names, or leave it out for the pooled vector.") from error
         unknown = [n for n in at if n not in self.feature_names]
         if unknown:
-            raise ContractError(f"{self.config.arch} has no features {', '.join(unknown)}. It has, by encoder.feature_names: {', '.join(self.feature_names)}.")
+            raise ContractError(
+                f"{self.config.arch} has no features {', '.join(map(str, unknown))}. It has, by encoder.feature_names: {', '.join(self.feature_names)}."
+            )
         random = [n for n in at if n in self.config.untrained]
         if random:
             raise ContractError(

@@ -88,6 +88,9 @@ def golden_differences(encoder: Encoder, golden: Mapping[str, Tensor]) -> dict[s
     Raises:
         CheckpointError: it is not the golden of such an encoder.
     """
+    strange = [name for name, tensor in golden.items() if tensor.dtype != torch.float32]
+    if strange:
+        raise CheckpointError(f"{encoder.name}: its golden has {strange[0]} of type {golden[strange[0]].dtype}, not float32.")
     try:
         found = _outputs(encoder, _clip(golden["keypoints"].numpy(), encoder.contract))
     except (KeyError, ClipError, CoverageError, LayoutError) as error:

@@ -69,7 +69,7 @@ def pick_dtype(dtype: str | torch.dtype = "auto") -> torch.dtype:
     known = {"auto": torch.float32, "float32": torch.float32, TF32: torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if isinstance(dtype, torch.dtype) and dtype in known.values():
         return dtype
-    if dtype not in known:
+    if str(dtype) not in known:
         raise DeviceError(f"dtype {dtype!r} is not supported. Use {', '.join(known)}.")
     return known[str(dtype)]
 

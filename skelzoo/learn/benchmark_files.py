@@ -18,7 +18,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -31,7 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import TrainingError
+from skelzoo.learn.ranges import NO_PATTERN
 from skelzoo.skeleton.io.corpus import Corpus
+from skelzoo.weights.files import parse_json
 
 SUFFIX = ".json"
 
@@ -140,7 +141,7 @@ def load_rules(name: str) -> dict[str, Any]:
     """
     source = Path(name) if name.endswith(SUFFIX) else _SHIPPED.joinpath(f"{name}{SUFFIX}")
     try:
-        row = json.loads(source.read_text(encoding="utf-8"))
+        row = parse_json(source.read_bytes())
     except (OSError, ValueError) as error:
         raise TrainingError(f"{name}: cannot be read as a benchmark ({error}). Give a JSON file as docs/evaluation.md describes.") from error
     problem = _problem(row)
@@ -184,7 +185,7 @@ def _groups(expression: str) -> Mapping[str, int] | None:
     """The named groups of a regular expression; None where it is none."""
     try:
         return re.compile(expression).groupindex
-    except re.error:
+    except NO_PATTERN:
         return None
 
 

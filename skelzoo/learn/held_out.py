@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import Benchmark, joints_hash, known_benchmarks
-from skelzoo.learn.ranges import COUNT, check_numbers
+from skelzoo.learn.ranges import COUNT, NO_PATTERN, check_numbers
 from skelzoo.skeleton.io.corpus import Corpus, read_corpus
 from skelzoo.weights.files import file_info
 
@@ -64,7 +64,7 @@ def _is_entry(key: str, wanted: Any) -> bool:
         return isinstance(wanted, Sequence) and not isinstance(wanted, str) and bool(wanted)
     try:
         return isinstance(wanted, str) and bool(wanted) and bool(re.compile(wanted))
-    except re.error:
+    except NO_PATTERN:
         return False
 
 

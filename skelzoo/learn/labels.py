@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from skelzoo.errors import ReadError, TrainingError
+from skelzoo.learn.ranges import NO_PATTERN
 from skelzoo.skeleton.io.files import read_text
 from skelzoo.skeleton.io.table import cells_of
 
@@ -190,7 +191,7 @@ def finder(pattern: str) -> Callable[[str], str]:
     """A text -> what a regular expression's first bracketed part, or all of it, fits there; "" for nothing."""
     try:
         compiled = re.compile(composed(pattern))
-    except re.error as error:
+    except NO_PATTERN as error:
         raise TrainingError(f"{pattern!r} is no regular expression ({error}). Example: 'person(\\d+)'.") from error
 
     def find(text: str) -> str:

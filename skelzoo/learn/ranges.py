@@ -1,14 +1,18 @@
-"""Which numbers options may have."""
+"""Which numbers options may have, and what is raised for texts that are no regular expressions."""
 
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from skelzoo.errors import TrainingError
+
+NO_PATTERN = (re.error, ValueError, OverflowError, RecursionError)
+"""What ``re.compile`` raises; the last three of numbers of repetitions, and of groups in each other."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.optimiser import Optimiser
 from skelzoo.learn.ranges import Range, check_numbers
 from skelzoo.skeleton.prepare import Contract
+from skelzoo.weights.files import parse_json
 
 RecipeSource = str | os.PathLike[str] | Mapping[str, Any]
 """What ``load_recipe`` takes."""
@@ -134,7 +135,7 @@ def load_recipe(recipe: RecipeSource) -> Recipe:
     if not given and not (os.path.isfile(name) if name.endswith(".json") else name in shipped_recipes()):
         raise TrainingError(f"no recipe {name[:80]!r}. Recipes that ship: {', '.join(shipped_recipes())}; or give a path to a .json file, or its dict.")
     try:
-        row = json.loads(json.dumps(recipe) if given else source.read_text(encoding="utf-8"))
+        row = parse_json(json.dumps(recipe) if given else source.read_bytes())
         if "data" not in row and "test" in row:
             raise ValueError("has no 'data'; it looks like a benchmark for `skelzoo eval --on`")
         row.setdefault("optimiser", {})
@@ -143,7 +144,7 @@ def load_recipe(recipe: RecipeSource) -> Recipe:
         row["contract"], row["data"], row["optimiser"] = Contract.from_dict(row["contract"]), DataOptions(**row["data"]), Optimiser(**row["optimiser"])
         row["head"] = head_options(row["head"]) if row.get("head") else None
         return Recipe(**row)
-    except (ValueError, TypeError, KeyError, AttributeError, SkelzooError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, SkelzooError) as error:
         raise TrainingError(f"{name}: not a recipe ({error}). Copy a shipped one from skelzoo/learn/recipes and change it.") from error
 
 

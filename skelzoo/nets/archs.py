@@ -167,6 +167,7 @@ def find_arch(arch: str) -> Arch:
     Raises:
         UnknownArchError: with near names.
     """
+    arch = str(arch)
     if arch not in ARCHS:
         near = difflib.get_close_matches(arch, ARCHS, 3, 0.4)
         raise UnknownArchError(

@@ -142,17 +142,22 @@ class Clip:
         """A copy of some persons and frames, keypoints and scores alike, checked like a new clip.
 
         Args:
-            persons: a slice, indices (K,) in the order wanted, or bool (M,); None is all.
+            persons: a slice, an index, indices (K,) in the order wanted, or bool (M,); None is all.
             frames: the same of the frames, bool (T,).
             name: of the copy; None is the clip's own.
 
         Raises:
-            ClipError: nobody or no frame is left, or nobody is there in what is.
+            ClipError: an index that is not there, nobody or no frame is left, or nobody is there in what is.
         """
-        who, when = (slice(None) if chosen is None else chosen for chosen in (persons, frames))
-        scores = None if self.scores is None else self.scores[who][:, when]
+        who: Any
+        when: Any
+        who, when = (slice(None) if chosen is None else [chosen] if isinstance(chosen, (int, np.integer)) else chosen for chosen in (persons, frames))
+        try:
+            keypoints, scores = (None if array is None else array[who][:, when] for array in (self.keypoints, self.scores))
+        except IndexError as error:
+            raise ClipError(f"{self.name}: persons={persons!r} and frames={frames!r} cannot be taken of {self.persons} and {self.frames} ({error}).") from error
         first = self.first + int(np.ravel(np.arange(self.frames)[when])[:1].sum())  # no frames have a sum too, and are refused below
-        return self.replace(keypoints=self.keypoints[who][:, when], scores=scores, name=self.name if name is None else name, first=first)
+        return self.replace(keypoints=keypoints, scores=scores, name=self.name if name is None else name, first=first)
 
     def __repr__(self) -> str:
         fps = f", {self.fps:g} fps" if self.fps else ""
@@ -229,7 +234,10 @@ def whole_text(text: str) -> str:
 def numbers(values: Any, name: str, what: str = "keypoints") -> FloatArray:
     """Anything array-like (torch tensors on any device too, and lists of them) as float32, perhaps in the same memory; scores may be bool."""
     shape = "(M, T, V, C) or (T, V, C)" if what == "keypoints" else "(M, T, V) or (T, V)"
-    if isinstance(values, (list, tuple)) and values and all(hasattr(v, "detach") for v in values):
+    first = values
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    if isinstance(values, (list, tuple)) and hasattr(first, "detach"):
         values = [numbers(v, name, what) for v in values]
     if hasattr(values, "detach"):
         try:
@@ -248,7 +256,7 @@ def numbers(values: Any, name: str, what: str = "keypoints") -> FloatArray:
     if array.dtype.kind not in ("fiu" if what == "keypoints" else "fiub"):
         raise ClipError(f"{name}: {what} of type {array.dtype} are not numbers. Give an array of floats of shape {shape}.")
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is refused
-        return np.ascontiguousarray(array, dtype=np.float32)
+        return np.asarray(array, dtype=np.float32, order="C")
 
 
 def _image_size(size: Sequence[int], channels: int, name: str) -> tuple[int, int]:

@@ -69,6 +69,9 @@ class Contract:
                 raise ContractError(f"the contract's {name} is {value!r}; it must be {'2 or 3' if name == 'channels' else 'a whole number of at least 1'}.")
         if isinstance(self.min_coverage, bool) or not isinstance(self.min_coverage, (int, float)) or not 0 <= self.min_coverage <= 1:
             raise ContractError(f"the contract's min_coverage is {self.min_coverage!r}; it must be a number from 0 to 1.")
+        for name in ("steps", "streams"):
+            if not isinstance(getattr(self, name), (list, tuple)):
+                raise ContractError(f"the contract's {name} must be a list, not {getattr(self, name)!r}.")
         unknown = [s for s in self.streams if s not in STREAMS]
         if unknown or not self.streams:
             raise ContractError(f"streams {list(self.streams)} are not known. Use one or more of {', '.join(STREAMS)}.")
@@ -105,6 +108,8 @@ class Contract:
         Raises:
             ContractError: missing, unknown or ill-typed fields.
         """
+        if not isinstance(row, Mapping):
+            raise ContractError(f"a contract is made of a dict, not of {type(row).__name__}. Give what contract.to_dict() gives.")
         fields = {f.name: f for f in dataclasses.fields(cls)}
         problem = wrong_keys(row, fields, ("layout", "channels", "persons", "frames"))
         if problem:
@@ -319,6 +324,7 @@ def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> 
         ClipError: a joint that is never known, or what is no array of such shapes.
     """
     x = np.array(numbers(keypoints, "fill_missing"))
+    scores = scores if scores is None or isinstance(scores, np.ndarray) else numbers(scores, "fill_missing", "scores")
     if x.ndim not in (3, 4) or not x.size or (scores is not None and np.shape(scores) != x.shape[:-1]):
         raise ClipError(
             f"keypoints of shape {x.shape} and scores of shape {np.shape(scores)}: give (M, T, V, C) or (T, V, C), and scores without the last axis."

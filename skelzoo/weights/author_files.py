@@ -61,7 +61,7 @@ def read_author_file(path: Path) -> AuthorFile:
         CheckpointError: not readable, not a checkpoint, or tensors that are NaN or infinite.
     """
     state, dropped = _unwrapped(path, _load(path))
-    tensors = {str(n): t.detach() for n, t in state.items() if isinstance(t, Tensor) and t.layout is torch.strided and not t.is_quantized}
+    tensors = {str(n): t.detach() for n, t in state.items() if isinstance(t, Tensor) and t.layout is torch.strided and not t.is_quantized and not t.is_meta}
     dropped |= {str(n): "not a tensor" for n in state if str(n) not in tensors}
     if not tensors:
         raise CheckpointError(f"{path}: holds no tensors, so it is not a checkpoint. Give the file that torch.save(net.state_dict(), ...) wrote.")

@@ -46,7 +46,8 @@ def info(
         WeightsUnavailableError: no such folder, or the Hub does not give it.
         IntegrityError, CheckpointError: the config of a registered or foreign model cannot be read, or was changed.
     """
-    kind = next((k for k in SUMMARIES if isinstance(name, str) and name.startswith(k)), None)
+    name = str(name)
+    kind = next((k for k in SUMMARIES if name.startswith(k)), None)
     folder = None if kind else registered_folder(manifest().aliases.get(name, name))
     hub, card = Hub(endpoint, cache_dir, local_files_only, token), None
     if kind is None and (folder is None or name in (*manifest().models, *manifest().aliases)):

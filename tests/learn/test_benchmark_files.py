@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import re
@@ -141,6 +142,9 @@ def test_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cha
         ({**MINE, "test": {}}, "test is {}. Give"),
         ({**MINE, "test": {"view": 3}}, "test is {'view': 3}. Give"),
         ({**MINE, "test": {"name": "("}}, "test is {'name': '('}. Give"),
+        ({**MINE, "test": {"name": "a{4294967296}"}}, "test is {'name': 'a{4294967296}'}. Give"),
+        ({**MINE, "names": f"(?P<view>a{{{'9' * 5000}}})"}, "Give a regular expression with named groups"),
+        (functools.reduce(lambda inner, _: [inner], range(50), MINE), "cannot be read as a benchmark (it is nested too deeply)"),
         ({**MINE, "names": r"v(\d)"}, "regular expression with named groups"),
         ({**MINE, "validation_test": {"view": [1]}}, "Give both or none"),
         ({**MINE, "test": {"setup": [1]}}, "no column 'setup', which {path} goes by. There are: name, subjects, split, view"),

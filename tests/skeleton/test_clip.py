@@ -62,6 +62,10 @@ def test_persons_and_frames_are_taken_with_their_scores() -> None:
         assert np.array_equal(taken.keypoints, x[np.ix_(who, when)]) and np.array_equal(taken.scores, scores[np.ix_(who, when)])
         assert (taken.label, taken.fps, taken.first) == ("a", 30, 4 + when[0]) and taken.keypoints.base is None
     assert clip.replace(scores=None).take(frames=[0]).scores is None
+    assert np.array_equal(clip.take(2, slice(2, 5)).keypoints, x[2:, 2:5])
+    for odd in (dict(persons=3), dict(frames=[7]), dict(persons=np.array([True]))):
+        with pytest.raises(ClipError, match="cannot be taken of 3 and 7"):
+            clip.take(**odd)
     assert (clip.take(frames=[0]).name, clip.take(frames=[0], name="cut").name) == (clip.name, "cut")
     with pytest.raises(ClipError, match="no frames"):
         clip.take(frames=slice(9, None))
@@ -263,6 +267,7 @@ def test_lists_of_tensors_and_masks_for_scores() -> None:
     x = joints(7, 20, 3)
     rows = [torch.tensor(row, requires_grad=True) for row in x]
     assert np.allclose(Clip(rows, "kinect20").keypoints[0], x)
+    assert np.allclose(Clip([rows], "kinect20").keypoints[0], x) and np.allclose(Clip([[list(row) for row in rows]], "kinect20").keypoints[0], x)
     assert np.allclose(Clip([row.bfloat16() for row in rows], "kinect20").keypoints[0], x, atol=0.05)
     seen = x[..., 0] > 0
     clip = Clip(x, "kinect20", scores=seen)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from tiny import make_clip
 
@@ -213,6 +214,7 @@ def test_fill_missing_by_score() -> None:
     scores = np.ones((5, 2))
     scores[2, 0], scores[4, 1] = 0.3, 0.2
     filled = fill_missing(x, scores, threshold=0.3)
+    assert np.array_equal(filled, fill_missing(torch.tensor(x, requires_grad=True), torch.tensor(scores, requires_grad=True), threshold=0.3))
     assert filled[:, 0, 0].tolist() == [0, 1, 2, 3, 4] and filled[:, 1, 0].tolist() == [0, 1, 2, 3, 3]
     assert fill_missing(x, scores)[2, 0, 0] == 99
 

@@ -108,6 +108,7 @@ STATE = {"fc.weight": torch.ones(2, 3), "fc.bias": torch.arange(2)}
         ({"model": STATE, "optimizer": {"lr": 0.1}, "epoch": 3}, {"optimizer": "beside 'model', not part of it", "epoch": "beside 'model', not part of it"}),
         ({"state_dict": {"module." + k: v for k, v in STATE.items()}}, {}),
         ({**STATE, "optimizer": {"state": {}, "lr": 0.1}, "epoch": 3}, {"optimizer": "not a tensor", "epoch": "not a tensor"}),
+        ({**STATE, "other": torch.ones(2, device="meta")}, {"other": "not a tensor"}),
         ({f"encoder_q.{k}": v for k, v in STATE.items()}, {}),
         ({f"module.encoder_q.{k}": v for k, v in STATE.items()}, {}),
         ({k: torch.nn.Parameter(v) if v.is_floating_point() else v for k, v in STATE.items()}, {}),

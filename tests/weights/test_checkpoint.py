@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from tiny import CONTRACT, make_clip, make_config, make_encoder
 from torch import Tensor
 
@@ -229,6 +229,15 @@ def test_tensors_that_do_not_fit_are_named(folder: Path, change: Callable[[dict[
     with pytest.raises(CheckpointError) as caught:
         load(folder)
     assert says in str(caught.value) and "nothing was loaded" in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.bool, torch.float8_e4m3fn])
+@pytest.mark.parametrize("name", ["keypoints", "embedding"])
+def test_a_golden_of_another_type_is_a_result(folder: Path, name: str, dtype: torch.dtype) -> None:
+    golden = load_file(folder / "golden.safetensors")
+    rewrite(folder, "golden.safetensors", save({**golden, name: golden[name].to(dtype)}))
+    result = skelzoo.verify(f"local:{folder}", device="cpu")
+    assert f"its golden has {name} of type {dtype}, not float32" in result.golden and not (result.hash or result.load)
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 8, b"not safetensors at all", pickle.dumps({"head.weight": 1})])

@@ -214,13 +214,15 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
         ReadError: a path that is not there, a folder or glob without readable files.
     """
     found: dict[Path, Path] = {}
-    for given in [paths] if isinstance(paths, str | os.PathLike) else paths:
+    for given in [paths] if isinstance(paths, str | os.PathLike) or not isinstance(paths, Iterable) else paths:
         add_files(found, given)
     return list(found.values())
 
 
 def add_files(found: dict[Path, Path], path: PathLike) -> None:
     """Add what ``find_files`` finds for one path to what was found before; errors as there, and then nothing is added."""
+    if not isinstance(path, str | os.PathLike):
+        raise ReadError(str(path)[:80], "is no path", "Give paths of files, folders and globs.")
     for file in _expand(Path(path)):
         found.setdefault(_recording(file), file)
 

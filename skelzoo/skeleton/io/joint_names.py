@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from skelzoo.errors import LayoutError
 from skelzoo.skeleton.io.rig_names import are_bones, body_points, guess_layout, parents_of_bones
@@ -41,7 +41,9 @@ def layout_from_names(names: Sequence[str], parents: Sequence[str | int | None] 
     Raises:
         LayoutError: no joints, repeated names, parents that do not fit, or no joint for a shoulder, elbow, wrist, hip, knee or ankle.
     """
-    names = tuple(names)
+    names = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (names,)
+    if not all(isinstance(joint, str) for joint in names):
+        raise LayoutError(f"names are {str(names)[:80]}. Give a list of texts, one per joint.")
     known = known_layout(names)
     if known is not None and known[0].joints == names and parents is None and name is None:
         return known[0]
