@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+from skelzoo.errors import MissingDependencyError
 from skelzoo.inference.ray import embed_dataset
 
 
@@ -16,7 +17,7 @@ def main(clips: str, out: str, model: str = "skeattnclr-openskel", workers: str 
     try:
         import ray
     except ImportError:
-        sys.exit('Ray is not installed. Install it with: pip install "skelzoo[ray]"')
+        sys.exit(str(MissingDependencyError("ray", "ray", "this example")))
     device = "cuda" if float(gpus) else "cpu"
     dataset = embed_dataset(ray.data.read_parquet(clips), model, workers=int(workers), gpus=float(gpus) or None, device=device)
     dataset.drop_columns(["keypoints"]).write_parquet(out)

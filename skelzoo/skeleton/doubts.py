@@ -105,3 +105,10 @@ def warned_once() -> Iterator[None]:
 def noted_doubts() -> Doubts:
     """Those of ``warned_once`` around; else new ones."""
     return _SHARED.get() or Doubts()
+
+
+def warn_of_clip(found: tuple[Doubt, ...], name: str) -> None:
+    """Warn, as from the caller's caller, of what was found odd about one clip."""
+    doubts = noted_doubts()
+    doubts.add(found, 0, name)
+    doubts.warn(stacklevel=3)

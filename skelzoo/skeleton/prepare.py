@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, ContractError, CoverageError
 from skelzoo.skeleton.clip import Clip, FloatArray, check_clip, numbers
-from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
+from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts, warn_of_clip
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.odd_frames import odd_frames, swapped
 from skelzoo.skeleton.odd_joints import odd_joints
@@ -158,9 +158,7 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
     if not isinstance(contract, Contract):
         raise ContractError(f"a clip is prepared by a skelzoo.Contract, found {type(contract).__name__}. Give encoder.contract.")
     array, found = prepare_doubtfully(clip, contract)
-    doubts = noted_doubts()
-    doubts.add(found, 0, clip.name)
-    doubts.warn()
+    warn_of_clip(found, clip.name)
     return array
 
 
@@ -277,9 +275,7 @@ def select_persons(clip: Clip, count: int = 1) -> Clip:
         ClipError: no clip, or a count that is no whole number of at least 1.
     """
     chosen, found = select_doubtfully(clip, count)
-    doubts = noted_doubts()
-    doubts.add(found, 0, clip.name)
-    doubts.warn()
+    warn_of_clip(found, clip.name)
     return chosen
 
 
