@@ -20,7 +20,8 @@ from skelzoo.inference.precision import TF32, own_precision
 from skelzoo.inference.runner import SPLIT, Room, pick_compile, pick_device, pick_dtype, run
 from skelzoo.nets.fused import has_form, state_of, vectors_of
 from skelzoo.nets.net import Net
-from skelzoo.skeleton.clip import AXES, Clip, FloatArray, clip_list, clips_from_array
+from skelzoo.skeleton.axes import AXES
+from skelzoo.skeleton.clip import Clip, FloatArray, clip_list, clips_from_array
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.prepare import Contract, prepare_batch
 from skelzoo.weights.cards import plain_card

@@ -1,26 +1,22 @@
-"""Clip: one skeleton sequence, and the checking of arrays against a layout and named axes."""
+"""Clip: one skeleton sequence, checked; and clips cut from an array."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import einops
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import AxesError, ClipError, LayoutError
+from skelzoo.errors import ClipError, LayoutError
+from skelzoo.skeleton.axes import AXES, fitting_axes, rearranged, unflattened
 from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with
 
 FloatArray = NDArray[np.float32]
-AXES = "n c t v m"
-"""Default axes of an array of clips: samples, coordinates, frames, joints, persons."""
-
 UPS = {
     "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1)), "x": ((1, 0, 2), (-1, 1, 1)),
     "-y": ((0, 1, 2), (1, -1, -1)), "-z": ((0, 2, 1), (1, -1, 1)), "-x": ((1, 0, 2), (1, -1, 1)),
@@ -292,13 +288,6 @@ def _check_shape(shape: tuple[int, ...], layout: Layout, name: str) -> None:
     raise ClipError(f"{name}: {shape[-1]} coordinates on the last axis of shape {shape}. Give 2 (x, y) or 3 (x, y, z); confidences go into scores=.")
 
 
-def unflattened(shape: Sequence[int], layout: Layout) -> str | None:
-    """The call that parts the last axis into joints and coordinates, where it holds both: (T, 60) are 20 joints of 3; else None."""
-    channels = [c for c in (3, 2) if len(shape) >= 2 and shape[-1] == c * len(layout)]
-    rows = "len(keypoints)" if len(shape) == 2 else "*keypoints.shape[:-1]"
-    return f"keypoints.reshape({rows}, -1, {channels[0]})" if channels else None
-
-
 def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
     persons, frames, _, _ = array.shape
     if persons == 0:
@@ -317,65 +306,6 @@ def _check_keypoints(array: FloatArray, layout: Layout, name: str) -> None:
         )
     if not array.any():
         raise ClipError(f"{name}: every coordinate of all {frames} frames is zero: nobody was tracked. Leave this recording out.")
-
-
-def axis_names(axes: str) -> list[str]:
-    """The names of axes; see ``check_axes`` for what they may be. Raises AxesError."""
-    names = axes.split() if isinstance(axes, str) else []
-    if set(names) - set("nctvm") or len(set(names)) != len(names) or not set("ctv") <= set(names):
-        raise AxesError(
-            f"axes {axes!r} are not understood. Use each of c (coordinates), t (frames), v (joints) once and n (samples), m (persons) at most once, e.g. {AXES!r}."
-        )
-    return names
-
-
-def check_axes(shape: tuple[int, ...], axes: str, layout: Layout) -> None:
-    """Check that an array of that shape can have these axes.
-
-    Args:
-        shape: shape of the array.
-        axes: axis names separated by blanks, out of n (samples), c (coordinates), t (frames), v (joints),
-            m (persons); t, v and c are required.
-
-    Raises:
-        AxesError: unknown or repeated names, wrong number of axes, or V or C sizes that do not fit; the
-            message names the axes strings that would fit the shape.
-    """
-    names = axis_names(axes)
-    if len(names) == len(shape):
-        size = dict(zip(names, shape, strict=True))
-        if size["v"] == len(layout) and size["c"] in (2, 3):
-            return
-    fits, flat = fitting_axes(shape, layout), unflattened(shape, layout)
-    hint = (
-        f"For layout {layout.name!r} this shape would fit axes={' or axes='.join(repr(f) for f in fits)}."
-        if fits
-        else f"Its last axis holds all {len(layout)} joints of layout {layout.name!r}: give {flat}, whose last axes are v c."
-        if flat
-        else (f"No order of axes fits layout {layout.name!r}: one axis must be its {len(layout)} joints and one 2 or 3 coordinates.")
-    )
-    raise AxesError(f"an array of shape {tuple(shape)} cannot have axes {axes!r}. {hint}")
-
-
-def rearranged(array: NDArray[Any], axes: str, layout: Layout) -> NDArray[Any]:
-    """An array of these axes as (N, M, T, V, C), one clip or person where n or m is missing; arguments and errors as ``check_axes``."""
-    check_axes(array.shape, axes, layout)
-    return einops.rearrange(array, f"{axes} -> {' '.join(a if a in axes.split() else '1' for a in 'nmtvc')}")
-
-
-def fitting_axes(shape: tuple[int, ...], layout: Layout, limit: int = 3) -> list[str]:
-    """Axes strings that fit, likely ones first: more frames than one, usual orders, few persons, more frames than persons."""
-    usual = ["n c t v m", "n m t v c", "n t v c", "m t v c", "n c t v", "t v c", "c t v", "c t v m", "n t m v c"]
-    rest = (" ".join(p) for k in (5, 4, 3) for p in itertools.permutations("mctvn", k) if set("ctv") <= set(p))
-    fits: list[str] = []
-    still: list[str] = []
-    for axes in dict.fromkeys([*usual, *rest]):
-        names = axes.split()
-        if len(names) == len(shape):
-            size = dict(zip(names, shape, strict=True))
-            if size["v"] == len(layout) and size["c"] in (2, 3) and size.get("m", 1) <= min(10, max(size["t"], 2)):
-                (fits if size["t"] > 1 else still).append(axes)
-    return [*fits, *still][:limit]
 
 
 def clips_from_array(array: Any, layout: str | Layout, axes: str = AXES, fps: float | None = None, image_size: Sequence[int] | None = None) -> list[Clip]:

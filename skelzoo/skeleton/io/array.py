@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import AxesError, ClipError, DoubtWarning, LayoutError, ReadError, WriteError
-from skelzoo.skeleton.clip import Clip, clip_list, fitting_axes, rearranged, unflattened
+from skelzoo.skeleton.axes import fitting_axes, rearranged, unflattened
+from skelzoo.skeleton.clip import Clip, clip_list
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, npz_keys, read_head
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with, list_layouts, make_layout
