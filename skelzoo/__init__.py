@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from skelzoo.skeleton.io.array import save as save_clips
     from skelzoo.skeleton.io.joint_names import layout_from_names
     from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts, make_layout
-    from skelzoo.skeleton.prepare import Contract, fill_missing, prepare, select_persons
+    from skelzoo.skeleton.persons import each_person, select_persons
+    from skelzoo.skeleton.prepare import Contract, fill_missing, prepare
     from skelzoo.skeleton.remap import Coverage, coverage, remap
     from skelzoo.skeleton.windows import windows
     from skelzoo.weights.listing import info, list_models
@@ -32,13 +33,13 @@ _HOMES = {
     "verify": "loading", "Verification": "loading", "Arch": "nets.archs", "register_arch": "nets.archs",
     "Clip": "skeleton.clip", "clips_from_array": "skeleton.clip", "find_files": "skeleton.io", "read": "skeleton.io",
     "Layout": "skeleton.layouts", "get_layout": "skeleton.layouts", "list_layouts": "skeleton.layouts", "make_layout": "skeleton.layouts",
-    "Contract": "skeleton.prepare", "fill_missing": "skeleton.prepare", "prepare": "skeleton.prepare", "select_persons": "skeleton.prepare",
+    "Contract": "skeleton.prepare", "fill_missing": "skeleton.prepare", "prepare": "skeleton.prepare", "each_person": "skeleton.persons", "select_persons": "skeleton.persons",
     "Coverage": "skeleton.remap", "coverage": "skeleton.remap", "remap": "skeleton.remap", "info": "weights.listing", "list_models": "weights.listing",
     "layout_from_names": "skeleton.io.joint_names", "save_clips": "skeleton.io.array:save", "windows": "skeleton.windows",
 }  # fmt: skip
 
 __all__ = [
-    "Arch", "Classification", "Clip", "Contract", "Conversion", "Coverage", "Encoder", "Layout", "Verification", "clips_from_array", "convert", "coverage", "create", "fill_missing", "find_files",
+    "Arch", "Classification", "Clip", "Contract", "Conversion", "Coverage", "Encoder", "Layout", "Verification", "clips_from_array", "convert", "coverage", "create", "each_person", "fill_missing", "find_files",
     "get_layout", "info", "layout_from_names", "list_layouts", "list_models", "load", "make_layout", "prepare", "read", "register_arch", "remap", "save_clips", "select_persons", "verify", "windows",
 ]  # fmt: skip
 

@@ -14,6 +14,8 @@ device_option = click.option("--device", default="auto", show_default=True, help
 
 select_option = click.option("--select-persons", is_flag=True, help="Where a clip has more persons than the model takes, keep those that move most.")
 
+each_option = click.option("--each-person", is_flag=True, help="Make one clip NAME#ID of every person; the ID is the tracker's, or the person's number.")
+
 
 def fail(error: SkelzooError | str) -> NoReturn:
     """Say what went wrong on stderr and end with exit code 1."""

@@ -20,7 +20,7 @@ from skelzoo.cli.corpus import corpus_group
 from skelzoo.cli.eval import eval_command
 from skelzoo.cli.files import finish, go_through, name_refusal, note_passed_over, show_warning
 from skelzoo.cli.models import COMMANDS
-from skelzoo.cli.options import array_options, check_label_options, check_step, device_option, fail, select_option, window_options
+from skelzoo.cli.options import array_options, check_label_options, check_step, device_option, each_option, fail, select_option, window_options
 from skelzoo.errors import SkelzooError
 from skelzoo.skeleton.doubts import warned_once
 
@@ -117,6 +117,7 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         window_options,
         array_options(),
+        each_option,
         select_option,
         click.option("--max-autotune", "compile", flag_value="max-autotune", help="As --compile, with the fastest kernels it finds, in minutes."),
         click.option("--compile", "compile", flag_value="default", default="", help="Use torch.compile; the first batch takes long."),
@@ -136,20 +137,22 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
 @_encoder_options
 def embed_command(
     model: str, paths: tuple[str, ...], output: str | None, out: str | None, devices: str | None, workers: int | None, shard_size: int | None, parquet: bool, extend: bool,
-    batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool, window: Length | None, step: Length | None,
+    batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool, each_person: bool, window: Length | None, step: Length | None,
     reading: ReadOptions,
 ) -> None:  # fmt: skip
     """Write one vector per clip: with -o to one file, with --out to a folder, for more clips than memory holds."""
     from skelzoo.inference.output import check_embeddings, write_embeddings
+    from skelzoo.skeleton.persons import check_choice
 
     check_step(window, step)
+    check_choice(select_persons, each_person)
     if devices and device != "auto":
         raise click.UsageError("Give --device or --devices. A number in --devices is one of CUDA; several processes on one device are --device with --workers.")
     if out is not None and output is None:
         from skelzoo.inference.job import SHARD, Job
 
         job = Job(
-            model, dtype=dtype, select_persons=select_persons, shard_size=shard_size or SHARD, parquet=parquet, array_layout=reading.layout, array_axes=reading.axes,
+            model, dtype=dtype, select_persons=select_persons, each_person=each_person, shard_size=shard_size or SHARD, parquet=parquet, array_layout=reading.layout, array_axes=reading.axes,
             array_fps=reading.fps, window=window, step=step, fill_missing=reading.fill_missing, up=reading.up, image_size=reading.image_size,
         )  # fmt: skip
         embed_to_store(job, paths, out, devices=devices or device, workers=workers, compile=compile, batch_size=batch_size, extend=extend)
@@ -158,7 +161,7 @@ def embed_command(
         raise click.UsageError("Give either -o FILE or --out STORE; --devices, --workers, --shard-size, --parquet and --extend go with --out.")
     check_embeddings(output, paths)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
-    array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step, reading)
+    array, ids, refused = _prepare(encoder, paths, select_persons, each_person, output, window, step, reading)
     if ids:
         vectors = encoder.embed(array, prepared=True, batch_size=batch_size)
         files = write_embeddings(output, vectors, ids, encoder.name)
@@ -173,20 +176,22 @@ def embed_command(
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Classes to name per clip, the likeliest first.")
 @_encoder_options
 def classify_command(
-    model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool,
+    model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool, each_person: bool,
     window: Length | None, step: Length | None, reading: ReadOptions,
 ) -> None:  # fmt: skip
     """Name the likeliest of the MODEL's classes for each clip; `skelzoo finetune` teaches it others."""
     from skelzoo.inference.output import check_classes, classes_table, write_classes
     from skelzoo.learn.recordings import with_classes
+    from skelzoo.skeleton.persons import check_choice
 
     check_step(window, step)
+    check_choice(select_persons, each_person)
     if output != "-":
         check_classes(output, paths)
     encoder = skelzoo.load(model, device=device, dtype=dtype, compile=compile)
     if not encoder.config.num_classes:
         encoder.classify([], top_k)  # says so before any file is read
-    array, ids, refused = _prepare(encoder, paths, select_persons, output, window, step, reading)
+    array, ids, refused = _prepare(encoder, paths, select_persons, each_person, output, window, step, reading)
     if ids:
         result, classes = encoder.classify(array, top_k, prepared=True, batch_size=batch_size), encoder.labels or ()
         ids = with_classes(ids, paths, classes)
@@ -200,7 +205,14 @@ def classify_command(
 
 
 def _prepare(
-    encoder: Encoder, paths: Sequence[str], select_persons: bool, output: str, window: Length | None, step: Length | None, reading: ReadOptions
+    encoder: Encoder,
+    paths: Sequence[str],
+    select_persons: bool,
+    each_person: bool,
+    output: str,
+    window: Length | None,
+    step: Length | None,
+    reading: ReadOptions,
 ) -> tuple[FloatArray, list[ClipId], int]:
     """Prepared clips (N, C, T, V, M), what they are, and how many files or clips were refused."""
     import numpy as np
@@ -208,7 +220,8 @@ def _prepare(
     from skelzoo.inference.files import prepare_items, read_files, warn_of
 
     clips: list[PreparedClip]
-    clips, refused = go_through(prepare_items(read_files(paths, output, reading), encoder.contract, select_persons, window, step), paths, output)
+    items = prepare_items(read_files(paths, output, reading), encoder.contract, select_persons, window, step, each_person=each_person)
+    clips, refused = go_through(items, paths, output)
     warn_of(clips)
     array = np.stack([c.array for c in clips]) if clips else np.zeros((0, *encoder.contract.shape), np.float32)
     return array, [c.id for c in clips], refused

@@ -227,7 +227,9 @@ class ShardEmbedder:
         yield clips, refused
 
     def _items(self, part: Part) -> Iterator[PreparedClip | Refusal]:
-        return prepare_items(self._read(part), self.encoder.contract, self.job.select_persons, self.job.window, self.job.step, self._doubts)
+        return prepare_items(
+            self._read(part), self.encoder.contract, self.job.select_persons, self.job.window, self.job.step, self._doubts, self.job.each_person
+        )
 
     def _read(self, part: Part) -> Iterator[FileClip | Refusal]:
         if part.left_out:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,8 @@ from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
 from skelzoo.skeleton.io import PathLike, add_files, read_with
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.stream import BadClip, open_stream
-from skelzoo.skeleton.prepare import Contract, prepare_doubtfully, select_doubtfully
+from skelzoo.skeleton.persons import each_doubtfully, select_doubtfully
+from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 from skelzoo.skeleton.windows import Length, windows
 
 T = TypeVar("T")
@@ -50,21 +51,23 @@ class Refusal:
 
 @dataclass(frozen=True, eq=False)
 class FileClip:
-    """A clip and the file it was read from, and what is odd about how its persons were chosen."""
+    """A clip and the file it was read from, whether it is a window or one of each person's, whose, and what is odd about how its persons were chosen."""
 
     clip: Clip
     file: str
-    window: bool = False
+    part: bool = False
+    person: str = ""
     doubts: tuple[Doubt, ...] = ()
 
     @property
     def id(self) -> ClipId:
         """What is written beside results."""
         clip = self.clip
-        if not self.window:
+        if not self.part:
             return ClipId(clip.name, self.file, clip.label or "")
         span = clip.first, clip.first + clip.frames
-        return ClipId(clip.name, self.file, clip.label or "", *span, *(None if clip.fps is None else round(at / clip.fps, 4) for at in span))
+        seconds = (None if clip.fps is None else round(at / clip.fps, 4) for at in span)
+        return ClipId(clip.name, self.file, clip.label or "", *span, *seconds, person=self.person)
 
     @property
     def where(self) -> str:
@@ -184,7 +187,7 @@ def collected(items: Iterable[T | Refusal], on_refusal: Callable[[Refusal], None
 
 def prepare_items(
     items: Iterable[FileClip | Refusal], contract: Contract, select_persons: bool = False, window: Length | None = None, step: Length | None = None,
-    doubts: Doubts | None = None,
+    doubts: Doubts | None = None, each_person: bool = False,
 ) -> Iterator[PreparedClip | Refusal]:  # fmt: skip
     """Prepare clips that were read.
 
@@ -193,25 +196,28 @@ def prepare_items(
         select_persons: where a clip has more persons than the contract takes, keep those that move most, in all its windows the same.
         window, step: cut every clip as ``skelzoo.windows`` does; None for whole clips.
         doubts: those of calls before, see ``Doubts.cut``.
+        each_person: make one clip of every person first, as ``skelzoo.each_person``; not with ``select_persons``.
 
     Yields:
-        Every clip in order, or its windows; a Refusal for every file that could not be read and every clip the contract does not take.
+        Every clip in order, or its persons or windows; a Refusal for every file that could not be read and every clip the contract does not take.
     """
-    items = (_chosen(item, contract.persons) for item in items) if select_persons else items
+    if select_persons or each_person:
+        items = (made for item in items for made in ([item] if isinstance(item, Refusal) else _chosen(item, None if each_person else contract.persons)))
     for item in items if window is None else _cut(items, window, step, doubts or noted_doubts()):
         yield item if isinstance(item, Refusal) else _prepared(item, contract)
 
 
-def _chosen(item: FileClip | Refusal, persons: int) -> FileClip | Refusal:
-    """The clip with its most moving persons alone."""
-    if isinstance(item, Refusal):
-        return item
+def _chosen(item: FileClip, persons: int | None) -> list[FileClip | Refusal]:
+    """The clip with its so many most moving persons alone; with None one of each person."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):
+            if persons is None:
+                each, doubts = each_doubtfully(item.clip)
+                return [FileClip(clip, item.file, part=True, person=clip.person_ids[0], doubts=doubts) for clip in each]
             clip, doubts = select_doubtfully(item.clip, persons)
-            return FileClip(clip, item.file, doubts=doubts)
+            return [FileClip(clip, item.file, doubts=doubts)]
     except SkelzooError as error:
-        return Refusal(item.file, error, item.clip.name)
+        return [Refusal(item.file, error, item.clip.name)]
 
 
 def _cut(items: Iterable[FileClip | Refusal], frames: Length, step: Length | None, doubts: Doubts) -> Iterator[FileClip | Refusal]:
@@ -230,7 +236,7 @@ def _cut(items: Iterable[FileClip | Refusal], frames: Length, step: Length | Non
             continue
         if not isinstance(frames, str):
             doubts.cut(item.clip.fps, frames)
-        yield from (FileClip(clip, item.file, window=True, doubts=item.doubts) for clip in cut)
+        yield from (replace(item, clip=clip, part=True) for clip in cut)
 
 
 def _prepared(item: FileClip, contract: Contract) -> PreparedClip | Refusal:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,15 @@ CLASS_SUFFIXES = (".csv", ".jsonl")
 SPAN = ("start", "stop", "start_s", "stop_s")
 """What tables of windows have besides: see ``ClipId``."""
 
+PART = ("person", *SPAN)
+"""What tables of each person have."""
+
 ARRAYS, ID_COLUMNS, CLASS_KEYS = (
     ("embeddings", "names", "files", "labels", "model"), ("row", "name", "file", "label", "model"), ("name", "file", "label", "classes"),
 )  # fmt: skip
+
+
+_MORE = (), SPAN, PART
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,9 @@ class ClipId:
         name: of the clip.
         file: it was read from.
         label: "" when unknown.
-        start, stop: of a window, frames of its recording that it begins with and ends before.
+        start, stop: of a window, or of one person's clip, frames of its recording that it begins with and ends before.
         start_s, stop_s: the same in seconds; None too where the frame rate is unknown.
+        person: whose clip it is, where everyone has one; else "".
     """
 
     name: str
@@ -49,37 +56,44 @@ class ClipId:
     stop: int | None = None
     start_s: float | None = None
     stop_s: float | None = None
+    person: str = field(default="", kw_only=True)
 
-    @property
-    def span(self) -> dict[str, float | None]:
-        """The last four."""
-        return {key: getattr(self, key) for key in SPAN}
+    def more(self, columns: Sequence[str]) -> dict[str, str | float | None]:
+        """Those of PART that a table has."""
+        return {key: getattr(self, key) for key in columns}
 
     @classmethod
-    def of(cls, name: str, file: str, label: str, span: Iterable[float]) -> ClipId:
-        """One whose last four are numbers, NaN for None."""
+    def of(cls, name: str, file: str, label: str, span: Iterable[float], person: str = "") -> ClipId:
+        """One whose four of SPAN are numbers, NaN for None."""
         start, stop, *seconds = (None if math.isnan(value) else value for value in span)
-        return cls(name, file, label, None if start is None else int(start), None if stop is None else int(stop), *seconds)
+        return cls(name, file, label, None if start is None else int(start), None if stop is None else int(stop), *seconds, person=person)
 
-    def cells(self, windows: bool) -> list[str]:
-        """All of it in a table, the last four in one of windows alone."""
-        return [self.name, self.file, self.label, *("" if value is None else str(value) for value in self.span.values() if windows)]
+    def cells(self, columns: Sequence[str]) -> list[str]:
+        """All of it in a table that has these of PART."""
+        return [self.name, self.file, self.label, *("" if value is None else str(value) for value in self.more(columns).values())]
 
 
-def are_windows(ids: Iterable[ClipId]) -> bool:
-    """Whether results are about windows."""
-    return any(i.start is not None for i in ids)
+def columns_for(windows: bool, persons: bool) -> tuple[str, ...]:
+    """Those of PART that a table of windows, or of each person, has."""
+    return PART if persons else SPAN if windows else ()
+
+
+def columns_of(ids: Sequence[ClipId]) -> tuple[str, ...]:
+    """Those of PART that a table of these ids has."""
+    return columns_for(any(i.start is not None for i in ids), any(i.person for i in ids))
 
 
 def spans(ids: Sequence[ClipId]) -> NDArray[np.float64]:
     """start, stop, start_s and stop_s of the ids: (N, 4), NaN where there is none."""
-    return np.array([[math.nan if value is None else value for value in i.span.values()] for i in ids], np.float64).reshape(-1, 4)
+    return np.array([[math.nan if value is None else value for value in i.more(SPAN).values()] for i in ids], np.float64).reshape(-1, 4)
 
 
-def span_arrays(ids: Sequence[ClipId]) -> dict[str, NDArray[Any]]:
-    """Each of them as an array (N,): frames as whole numbers, -1 where there is none, seconds with NaN there."""
-    columns = dict(zip(SPAN, spans(ids).T, strict=True))
-    return {key: values if key.endswith("_s") else np.nan_to_num(values, nan=-1).astype(np.int64) for key, values in columns.items()}
+def more_arrays(ids: Sequence[ClipId], columns: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Those of PART that a result has as arrays (N,): persons as text, frames as whole numbers, -1 where there is none, seconds with NaN there."""
+    span = dict(zip(SPAN, spans(ids).T, strict=True))
+    return {
+        key: texts(ids, key) if key not in span else span[key] if key.endswith("_s") else np.nan_to_num(span[key], nan=-1).astype(np.int64) for key in columns
+    }
 
 
 def check_output(path: str | os.PathLike[str], suffixes: Sequence[str]) -> Path:
@@ -112,7 +126,7 @@ def check_embeddings(path: str | os.PathLike[str], inputs: Iterable[str | os.Pat
     """
     target = check_output(path, EMBEDDING_SUFFIXES)
     if target.suffix.lower() == ".npz":
-        check_replaced({target: either(with_arrays(*ARRAYS), with_arrays(*ARRAYS, *SPAN))}, inputs)
+        check_replaced({target: either(*(with_arrays(*ARRAYS, *more) for more in _MORE))}, inputs)
     else:
         ids = with_columns(*ID_COLUMNS)
         check_replaced({target: lambda file: ids(_ids_of(file)), _ids_of(target): ids}, inputs)
@@ -123,7 +137,7 @@ def check_classes(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLi
     """Check, before any work, that ``write_classes`` can write there; as ``check_embeddings``."""
     target = check_output(path, CLASS_SUFFIXES)
     columns, first = ("name", "file", "label"), ("class_1", "score_1")
-    kind = either(with_columns(*columns, *first), with_columns(*columns, *SPAN, *first)) if target.suffix.lower() == ".csv" else with_keys(*CLASS_KEYS)
+    kind = either(*(with_columns(*columns, *more, *first) for more in _MORE)) if target.suffix.lower() == ".csv" else with_keys(*CLASS_KEYS)
     check_replaced({target: kind}, inputs)
     return target
 
@@ -144,8 +158,8 @@ def write_embeddings(path: str | os.PathLike[str], vectors: NDArray[np.float32],
 
     Args:
         path: ``.npz`` holds embeddings (N, D) float32, names, files, labels (each (N,) text, "" for an unknown label)
-            and model; ``.npy`` the vectors alone, with ``<stem>.ids.csv`` (row, name, file, label, model) beside it. Of windows
-            either also has start and stop, frames of the recording, and start_s and stop_s, the same in seconds (NaN, in tables empty, where the rate is unknown).
+            and model; ``.npy`` the vectors alone, with ``<stem>.ids.csv`` (row, name, file, label, model) beside it. Of windows, and of each person,
+            either also has start and stop, frames of the recording, and start_s and stop_s, the same in seconds (NaN, in tables empty, where the rate is unknown); of each person also person.
         vectors: (N, D), row i is ids[i].
 
     Returns:
@@ -154,18 +168,18 @@ def write_embeddings(path: str | os.PathLike[str], vectors: NDArray[np.float32],
     Raises:
         WriteError: as ``check_embeddings``, or it cannot be written.
     """
-    target, windows = check_embeddings(path), are_windows(ids)
+    target, columns = check_embeddings(path), columns_of(ids)
     if target.suffix.lower() == ".npz":
         arrays = {"embeddings": vectors, "names": texts(ids, "name"), "files": texts(ids, "file"), "labels": texts(ids, "label"), "model": np.array(model)}
         with whole_file(target) as file:
-            np.savez(file, **arrays, **(span_arrays(ids) if windows else {}))  # type: ignore[arg-type]  # allow_pickle, which numpy 1 would store as an array
+            np.savez(file, **arrays, **more_arrays(ids, columns))  # type: ignore[arg-type]  # allow_pickle, which numpy 1 would store as an array
         return [target]
-    rows = [[str(row), i.name, i.file, i.label, model, *i.cells(windows)[3:]] for row, i in enumerate(ids)]
+    rows = [[str(row), i.name, i.file, i.label, model, *i.cells(columns)[3:]] for row, i in enumerate(ids)]
     # The vectors come last: whoever sees them finds their ids.
     with whole_file(target) as vectors_file:
         np.save(vectors_file, vectors)
         with whole_file(_ids_of(target)) as ids_file:
-            ids_file.write(csv_bytes([[*ID_COLUMNS, *(SPAN if windows else ())], *rows]))
+            ids_file.write(csv_bytes([[*ID_COLUMNS, *columns], *rows]))
     return [target, _ids_of(target)]
 
 
@@ -179,8 +193,8 @@ def write_classes(path: str | os.PathLike[str], result: Classification, ids: Seq
 
     Args:
         path: ``.csv`` has one row per clip: name, file, label, class_1, score_1, class_2, ...; ``.jsonl`` one JSON
-            object per line: name, file, label (null when unknown) and ``classes``, a list of {"class", "score"}. Of windows both have start and
-            stop, frames of the recording, and start_s and stop_s, the same in seconds (empty or null where the rate is unknown), after the label.
+            object per line: name, file, label (null when unknown) and ``classes``, a list of {"class", "score"}. Of windows, and of each person, both have start and
+            stop, frames of the recording, and start_s and stop_s, the same in seconds (empty or null where the rate is unknown), after the label; of each person, person before them.
         result: row i is ids[i].
 
     Raises:
@@ -224,23 +238,23 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _classes_csv(result: Classification, ids: Sequence[ClipId]) -> bytes:
-    windows = are_windows(ids)
-    header = ["name", "file", "label", *(SPAN if windows else ()), *(f"{what}_{k + 1}" for k in range(result.labels.shape[1]) for what in ("class", "score"))]
+    columns = columns_of(ids)
+    header = ["name", "file", "label", *columns, *(f"{what}_{k + 1}" for k in range(result.labels.shape[1]) for what in ("class", "score"))]
     rows = [
-        [*i.cells(windows), *(cell for n, s in zip(names, scores, strict=True) for cell in (str(n), f"{s:.6f}"))]
+        [*i.cells(columns), *(cell for n, s in zip(names, scores, strict=True) for cell in (str(n), f"{s:.6f}"))]
         for i, names, scores in zip(ids, result.labels, result.scores, strict=True)
     ]
     return csv_bytes([header, *rows])
 
 
 def _classes_jsonl(result: Classification, ids: Sequence[ClipId]) -> bytes:
-    windows = are_windows(ids)
+    columns = columns_of(ids)
     lines = [
         {
             "name": i.name,
             "file": i.file,
             "label": i.label or None,
-            **(i.span if windows else {}),
+            **i.more(columns),
             "classes": [{"class": str(n), "score": round(float(s), 6)} for n, s in zip(names, scores, strict=True)],
         }
         for i, names, scores in zip(ids, result.labels, result.scores, strict=True)

@@ -35,10 +35,10 @@ def refusal_row(refusal: Refusal) -> tuple[str, str, str]:
 
 def write_shard(path: Path, shard: Shard) -> None:
     """Write a shard; errors as ``whole_file``."""
-    names, files, labels = (texts(shard.ids, field) for field in ("name", "file", "label"))
+    names, files, labels, persons = (texts(shard.ids, field) for field in ("name", "file", "label", "person"))
     refused = np.array(shard.refused, np.str_).reshape(-1, 3)
     with whole_file(path) as file:
-        np.savez(file, vectors=shard.vectors, names=names, files=files, labels=labels, refused=refused, spans=spans(shard.ids))
+        np.savez(file, vectors=shard.vectors, names=names, files=files, labels=labels, refused=refused, spans=spans(shard.ids), persons=persons)
 
 
 def read_shard(path: Path) -> Shard:
@@ -48,7 +48,7 @@ def read_shard(path: Path) -> Shard:
             if z.zip.testzip() is not None:  # numpy reads as much as an array's header tells, and may miss the checksum at the end
                 raise ValueError("its checksums do not fit")
             vectors = z["vectors"]
-            rows = zip(vectors, z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), z["spans"].tolist(), strict=True)
+            rows = zip(vectors, z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), z["spans"].tolist(), z["persons"].tolist(), strict=True)
             return Shard(vectors, [ClipId.of(*row) for _, *row in rows], z["refused"].tolist())
     except OSError as error:
         if error.errno == errno.EINVAL:  # the file tells that it begins before itself

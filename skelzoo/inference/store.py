@@ -25,7 +25,7 @@ from skelzoo import __version__
 from skelzoo.errors import MissingDependencyError, SkelzooError, StoreError
 from skelzoo.inference.files import Paths, path_list
 from skelzoo.inference.job import SHARD, Job
-from skelzoo.inference.output import SPAN, ClipId
+from skelzoo.inference.output import PART, SPAN, ClipId
 from skelzoo.inference.plan import PUT_BACK, Part, plan_of, read_plan, write_plan
 from skelzoo.inference.same_run import check_same
 from skelzoo.inference.shard import DAMAGE, Shard, read_shard, write_shard
@@ -209,7 +209,7 @@ class Store:
             stop = min(start + SHARD, clips)
             with self._naming(IDS):
                 chunk = [
-                    ClipId.of(row["name"], row["file"], row["label"], [float(row.get(key) or "nan") for key in SPAN])
+                    ClipId.of(row["name"], row["file"], row["label"], [float(row.get(key) or "nan") for key in SPAN], row.get("person", ""))
                     for row in itertools.islice(ids, stop - start)
                 ]
             yield Shard(np.array(vectors[start:stop]), chunk, refused if start == 0 else [])
@@ -220,14 +220,14 @@ class Store:
             clips, refused, dim = clips + len(shard.ids), refused + len(shard.refused), shard.vectors.shape[1]
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (clips, dim)})
-        windows = self.job.window is not None
-        heads = {VECTORS: header.getvalue(), IDS: csv_bytes([[*_HEADS[IDS], *(SPAN if windows else ())]]), REFUSED: csv_bytes([_HEADS[REFUSED]])}
+        columns = self.job.columns
+        heads = {VECTORS: header.getvalue(), IDS: csv_bytes([[*_HEADS[IDS], *columns]]), REFUSED: csv_bytes([_HEADS[REFUSED]])}
         with contextlib.ExitStack() as stack:
             files = {name: stack.enter_context(whole_file(self.folder / name)) for name in heads}
             self._put(files, heads)
             row = 0
             for shard in self._read():
-                ids = csv_bytes([str(row + i), *c.cells(windows)] for i, c in enumerate(shard.ids))
+                ids = csv_bytes([str(row + i), *c.cells(columns)] for i, c in enumerate(shard.ids))
                 self._put(files, {VECTORS: shard.vectors.astype("<f4").tobytes(), IDS: ids, REFUSED: csv_bytes(shard.refused)})
                 row += len(shard.ids)
             for file in files.values():  # so that they take their places within a moment
@@ -254,15 +254,16 @@ class Store:
         import pyarrow.parquet as pq
 
         fields = ("name", "file", "label")
-        span = [] if self.job.window is None else [(key, pa.float64() if key.endswith("_s") else pa.int64()) for key in SPAN]
-        schema = pa.schema([("row", pa.int64()), *((key, pa.string()) for key in fields), *span, ("embedding", pa.list_(pa.float32(), dim))])
+        kinds = dict(zip(PART, (pa.string(), pa.int64(), pa.int64(), pa.float64(), pa.float64()), strict=True))
+        more = [(key, kinds[key]) for key in self.job.columns]
+        schema = pa.schema([("row", pa.int64()), *((key, pa.string()) for key in fields), *more, ("embedding", pa.list_(pa.float32(), dim))])
         start = 0
         with whole_file(self.folder / PARQUET) as file, pq.ParquetWriter(file, schema) as writer:
             for shard in self._read():
                 rows = {"row": np.arange(start, start + len(shard.ids)), "embedding": pa.FixedSizeListArray.from_arrays(shard.vectors.ravel(), dim)}
                 # Parquet texts are UTF-8, which a file name need not be.
                 columns = {key: [getattr(i, key).encode("utf-8", "replace").decode() for i in shard.ids] for key in fields}
-                columns |= {key: [getattr(i, key) for i in shard.ids] for key, _ in span}
+                columns |= {key: [getattr(i, key) for i in shard.ids] for key, _ in more}
                 writer.write_table(pa.table({**rows, **columns}, schema))
                 start += len(shard.ids)
 

@@ -18,7 +18,7 @@ from skelzoo.skeleton.arrays import Bools, Int32s
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import warned_once
 from skelzoo.skeleton.io.corpus import MILLIMETRE, Corpus, Flag, read_corpus
-from skelzoo.skeleton.prepare import select_persons
+from skelzoo.skeleton.persons import select_persons
 
 EACH = "each"
 """Stands for all subjects, one after the other, in ``--test-subjects``."""

@@ -51,11 +51,12 @@ class Clip:
         name: where the clip comes from, used in messages and outputs; a path becomes text, and None "clip".
         image_size: (height, width) in pixels of the picture that 2-D joints were found in, None when unknown.
         notes: what a reader decided of the file, for people, such as its unit, and for warnings where it is unsure; models and files that are written do not have them.
-        first: number of its first frame in the recording, from 0 on; more in a window, and where a reader left out a T-pose before the motion. Not in files that are written.
+        first: number of its first frame in the recording, from 0 on; more in a window, of a person who came later, and where a reader left out a T-pose before the motion. Not in files that are written.
+        person_ids: who the M persons are by the tracker, or the table's column, each another text or number, which becomes text; () where nobody says. Not in files that are written.
 
     Raises:
         LayoutError: unknown layout, or V is not the layout's number of joints.
-        ClipError: wrong number or order of axes (the message names those that would fit), no persons, no frames, NaN, infinite or absurdly large values, all zero, scores that are infinite, a frame rate that is none, no such picture, a label of several numbers, a name that is neither text nor path, notes that are no list of texts, a first frame that is no whole number.
+        ClipError: wrong number or order of axes (the message names those that would fit), no persons, no frames, NaN, infinite or absurdly large values, all zero, scores that are infinite, a frame rate that is none, no such picture, a label of several numbers, a name that is neither text nor path, notes that are no list of texts, a first frame that is no whole number, ids of persons that are not M different ones.
     """
 
     keypoints: FloatArray
@@ -67,6 +68,7 @@ class Clip:
     image_size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
     first: int = 0
+    person_ids: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class Clip:
         image_size: Sequence[int] | None = None,
         notes: Sequence[str] = (),
         first: int = 0,
+        person_ids: Sequence[str] = (),
     ) -> None:
         layout, name = get_layout(layout), _name_of(name)
         array = np.array(numbers(keypoints, name))  # its own, so that what is checked stays as it is
@@ -110,6 +113,7 @@ class Clip:
             image_size=size,
             notes=tuple(notes),
             first=int(first),
+            person_ids=_ids_of(person_ids, len(array), name),
         )
         for field, value in fields.items():
             object.__setattr__(self, field, value)
@@ -130,9 +134,12 @@ class Clip:
         return int(self.keypoints.shape[3])
 
     def replace(self, **changes: Any) -> Clip:
-        """A copy with some fields changed, checked like a new clip."""
+        """A copy with some fields changed, checked like a new clip; keypoints of more or fewer persons have no ``person_ids`` but those given."""
         now = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Clip(**{**now, **changes})
+        copy = Clip(**{**now, "person_ids": (), **changes})
+        if "person_ids" not in changes and copy.persons == self.persons:
+            object.__setattr__(copy, "person_ids", self.person_ids)
+        return copy
 
     def take(self, persons: Any = None, frames: Any = None, name: str | None = None) -> Clip:
         """A copy of some persons and frames, keypoints and scores alike, checked like a new clip.
@@ -153,7 +160,9 @@ class Clip:
         except IndexError as error:
             raise ClipError(f"{self.name}: persons={persons!r} and frames={frames!r} cannot be taken of {self.persons} and {self.frames} ({error}).") from error
         first = self.first + int(np.ravel(np.arange(self.frames)[when])[:1].sum())  # no frames have a sum too, and are refused below
-        return self.replace(keypoints=keypoints, scores=scores, name=self.name if name is None else name, first=first)
+        ids = np.array(self.person_ids)[who].tolist() if self.person_ids else []
+        ids = ids if len(set(ids)) == len(ids) else []  # somebody was taken twice
+        return self.replace(keypoints=keypoints, scores=scores, name=self.name if name is None else name, first=first, person_ids=ids)
 
     def __repr__(self) -> str:
         fps = f", {self.fps:g} fps" if self.fps else ""
@@ -196,6 +205,13 @@ def check_clip(clip: Any) -> None:
 def is_rate(fps: Any) -> bool:
     """Whether something is a number of frames per second that a recording can have."""
     return isinstance(fps, (int, float, np.integer, np.floating)) and bool(RATES[0] <= fps <= RATES[1])
+
+
+def _ids_of(values: Any, persons: int, name: str) -> tuple[str, ...]:
+    ids = tuple(whole_text(str(value)) for value in values) if isinstance(values, (list, tuple, np.ndarray)) else None
+    if ids is None or (ids and (len(ids), len(set(ids))) != (persons, persons)):
+        raise ClipError(f"{name}: person_ids are {values!r} for {persons} person(s). Give a text or number for each, all different, or leave them out.")
+    return ids
 
 
 def _name_of(value: Any) -> str:

@@ -14,11 +14,11 @@ from skelzoo.errors import ClipError, ContractError, CoverageError
 from skelzoo.skeleton.clip import Clip, FloatArray, check_clip, numbers
 from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts, warn_of_clip
 from skelzoo.skeleton.layouts import Layout, get_layout
-from skelzoo.skeleton.odd_frames import odd_frames, swapped
+from skelzoo.skeleton.odd_frames import odd_frames
 from skelzoo.skeleton.odd_joints import odd_joints
 from skelzoo.skeleton.points import interpolate, is_present, mixes
 from skelzoo.skeleton.remap import MIN_COVERAGE, remap
-from skelzoo.skeleton.steps import CHOOSES_PERSONS, apply_step, check_step, motion_order
+from skelzoo.skeleton.steps import CHOOSES_PERSONS, apply_step, check_step
 
 STREAMS = ("joint", "bone", "motion")
 """In the order in which nets of several streams have them on the channel axis."""
@@ -264,45 +264,6 @@ def _check_found(keypoints: FloatArray, contract: Contract, name: str) -> None:
             f"{name}: {lost} found in no frame. The encoder needs hips and shoulders, and {contract.min_coverage:.0%} of the body's joints in {layout.name!r}. "
             "Record more of the person, or leave the clip out."
         )
-
-
-def select_persons(clip: Clip, count: int = 1) -> Clip:
-    """The clip with only its ``count`` most moving persons, see ``most_moving``, in the order of the clip.
-
-    Warns where others are there only while one of these is not, and where persons time and again change places, as those who are not tracked do.
-
-    Raises:
-        ClipError: no clip, or a count that is no whole number of at least 1.
-    """
-    chosen, found = select_doubtfully(clip, count)
-    warn_of_clip(found, clip.name)
-    return chosen
-
-
-def select_doubtfully(clip: Clip, count: int) -> tuple[Clip, tuple[Doubt, ...]]:
-    """``select_persons``, and what it would warn of, for callers with many clips."""
-    check_clip(clip)
-    if not isinstance(count, (int, np.integer)) or count < 1:
-        raise ClipError(f"{clip.name}: {count!r} persons cannot be chosen. Give a whole number of at least 1.")
-    if clip.persons <= count:
-        return clip, ()
-    chosen, there = np.sort(motion_order(clip.keypoints)[:count]), is_present(clip.keypoints)
-    doubts = tuple(filter(None, (swapped(clip.keypoints), _several_ids(there, chosen))))
-    return clip.take(persons=chosen), doubts
-
-
-def _several_ids(there: NDArray[np.bool_], chosen: NDArray[np.intp]) -> Doubt | None:
-    """Whether somebody who is not chosen, of all who are there (M, T), could be one of the chosen while that one is not there."""
-    room = there & (there[chosen].sum(axis=0) < len(chosen))
-    for other in np.setdiff1d(np.flatnonzero(room.any(axis=1)), chosen):
-        for one in chosen[~(there[chosen] & there[other]).any(axis=1)]:
-            a, b = sorted((int(one), int(other)))
-            return Doubt(
-                "somebody is left out who is there only while one of the chosen is not, as where a tracker gave one person several ids. If they are two, all is well; "
-                "else join them before.",
-                f"Persons {a} and {b}, counted from 0: x = clip.keypoints.copy(); x[{a}] += x[{b}]; x[{b}] = 0; clip = clip.replace(keypoints=x, scores=None).",
-            )
-    return None
 
 
 def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> FloatArray:

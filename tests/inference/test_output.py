@@ -62,7 +62,7 @@ def test_classes_csv_and_jsonl(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("fps", "seconds"), [(30, ("0.1", "0.7667")), (None, ("", ""))])
 def test_results_of_windows_say_when_they_are_and_replace_each_other(tmp_path: Path, fps: float | None, seconds: tuple[str, str]) -> None:
-    ids = [FileClip(make_clip(frames=20).replace(fps=fps, first=3), "a.bvh", window=True).id] * 2
+    ids = [FileClip(make_clip(frames=20).replace(fps=fps, first=3), "a.bvh", part=True).id] * 2
     for i in (IDS, ids, ids, IDS, ids):
         for name in ("v.npz", "v.npy"):
             write_embeddings(tmp_path / name, VECTORS, i, "tiny")

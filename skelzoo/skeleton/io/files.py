@@ -287,6 +287,7 @@ def build_clip(
     fill: bool = False,
     notes: Sequence[str] = (),
     first: int = 0,
+    person_ids: Sequence[str] = (),
 ) -> Clip:
     """A Clip; numbers too large for float32 become infinite without a warning, and Clip then names them, unless ``fill`` has them filled like NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -296,4 +297,4 @@ def build_clip(
                 points = fill_missing(points)
             except ClipError as error:
                 raise ClipError(f"{name}: {error}") from error
-        return Clip(points, layout, fps=fps, scores=scores, label=label, name=name, image_size=image_size, notes=notes, first=first)
+        return Clip(points, layout, fps=fps, scores=scores, label=label, name=name, image_size=image_size, notes=notes, first=first, person_ids=person_ids)

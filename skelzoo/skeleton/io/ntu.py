@@ -54,8 +54,9 @@ def read(path: PathLike) -> list[Clip]:
     bodies, frames = _parse(read_text(path).splitlines(), path)
     if not bodies:
         raise ReadError(path, f"nobody was tracked in any of its {frames} frames", "Leave this recording out.")
-    ranked = sorted(bodies.values(), key=lambda b: (-len(b.frames), b.frames[0]))
-    ranked = [ranked[i] for i in with_room([body.frames for body in ranked], frames, path)]
+    ids = sorted(bodies, key=lambda i: (-len(bodies[i].frames), bodies[i].frames[0]))
+    ids = [ids[i] for i in with_room([bodies[i].frames for i in ids], frames, path)]
+    ranked = [bodies[i] for i in ids]
     keypoints = np.zeros((len(ranked), frames, JOINTS, 3), np.float32)
     scores = np.zeros((len(ranked), frames, JOINTS), np.float32)
     for m, body in enumerate(ranked):
@@ -67,7 +68,7 @@ def read(path: PathLike) -> list[Clip]:
         keypoints[m, body.frames] = places.reshape(-1, JOINTS, 3)
         scores[m, body.frames] = 0.5 * states.reshape(-1, JOINTS)
     match = _NAME.match(path.stem)
-    return [build_clip(keypoints, "ntu25", fps=FPS, scores=scores, label=match["action"] if match else None, name=path.stem)]
+    return [build_clip(keypoints, "ntu25", fps=FPS, scores=scores, label=match["action"] if match else None, name=path.stem, person_ids=ids)]
 
 
 def _parse(lines: list[str], path: Path) -> tuple[dict[str, _Body], int]:

@@ -33,7 +33,7 @@ from skelzoo.skeleton.io import nwucla
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_video, is_json, load_json, read_head
 from skelzoo.skeleton.io.joint_names import known_layout
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
-from skelzoo.skeleton.io.tracks import Person, tracks_of
+from skelzoo.skeleton.io.tracks import Person, ids_of, tracks_of
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.odd_joints import in_shares
 
@@ -121,7 +121,7 @@ def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     for m, track in enumerate(tracks):
         for number, person in track.items():
             keypoints[m, number], scores[m, number] = person.joints[: len(layout)], person.scores[: len(layout)]
-    return [build_clip(keypoints, layout, fps=None, scores=scores, name=name)]
+    return [build_clip(keypoints, layout, fps=None, scores=scores, name=name, person_ids=ids_of(tracks))]
 
 
 def _layout(people: Sequence[Person], path: Path, reading: ReadOptions) -> Layout:

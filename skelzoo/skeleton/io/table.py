@@ -18,7 +18,6 @@ from __future__ import annotations
 import csv
 import math
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +25,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import DoubtWarning, LayoutError, ReadError
+from skelzoo.errors import LayoutError, ReadError
 from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.io.files import LARGEST, UTF16_MARKS, PathLike, build_clip, read_text
 from skelzoo.skeleton.io.joint_names import known_layout, known_part, layout_from_names, numbered
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.table_columns import AXES, HOW, Columns, axes_of, columns_of, joints_of, kinds_of, unique
-from skelzoo.skeleton.io.table_times import by_coming, by_number, by_time, clocks, rate
+from skelzoo.skeleton.io.table_times import by_coming, by_number, by_time, clocks, rate, warn_of_order
 from skelzoo.skeleton.io.tracks import with_room
 from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with
 
@@ -54,6 +53,7 @@ class _Table:
         scores: (M, T, V), or None.
         lost: the first empty cell of a person who is there, as text; "" for none.
         notes: what was decided of it, for people.
+        person_ids: who the persons are by its header or a column; none where it does not say.
     """
 
     keypoints: FloatArray
@@ -62,6 +62,7 @@ class _Table:
     scores: FloatArray | None
     lost: str
     notes: tuple[str, ...]
+    person_ids: Sequence[str]
 
 
 def sniff(head: bytes) -> bool:
@@ -111,7 +112,9 @@ def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
         keypoints[np.broadcast_to(unknown.all(1, keepdims=True), lost.shape) if reading.fill_missing else lost] = 0
     scores = None if scores is None else np.where(unknown, 0.0, np.nan_to_num(scores))
     name = re.sub(r"(?i)\.(csv|tsv)(\.gz)?$", "", path.name)
-    return [build_clip(keypoints, table.layout, fps=table.fps, scores=scores, name=name, fill=reading.fill_missing, notes=table.notes)]
+    return [
+        build_clip(keypoints, table.layout, fps=table.fps, scores=scores, name=name, fill=reading.fill_missing, notes=table.notes, person_ids=table.person_ids)
+    ]
 
 
 def _read_table(path: Path, given: str | None) -> _Table:
@@ -136,7 +139,8 @@ def _read_table(path: Path, given: str | None) -> _Table:
     places = body.long(kept, axes) if columns.long else body.wide(kept, axes)
     keypoints, scores = places[..., : len(axes)], places[..., len(axes)]
     lost = body.lost(keypoints, kept, axes)
-    return _Table(keypoints, layout, body.fps(), None if np.isnan(scores).all() else scores, lost, tuple(body.notes))
+    ids: Sequence[str] = next((ids for ids in (body.named(), body.people) if any(ids) and len(ids) == len(keypoints)), ())
+    return _Table(keypoints, layout, body.fps(), None if np.isnan(scores).all() else scores, lost, tuple(body.notes), ids)
 
 
 def cells_of(lines: Sequence[str]) -> list[list[str]]:
@@ -245,6 +249,10 @@ class _Body:
             self._keep([n for n, person in enumerate(self.person) if person in places])
             self.people, self.person = [self.people[i] for i in places], [places[i] for i in self.person]
 
+    def named(self) -> list[str]:
+        """The persons of the header, "" where it names none."""
+        return unique(person for person, _ in self.columns.joints)
+
     def texts(self, kind: str) -> list[str]:
         """The cells of a column as text."""
         return [row[self.columns.named[kind]].strip() for _, row in self.rows]
@@ -282,21 +290,13 @@ class _Body:
         times = clocks(texts)
         if np.isnan(times).all():
             if self.key == "time":
-                self._warn_of_order(texts[0])
+                warn_of_order(self.header[self.columns.named["time"]], texts[0], self.path)
             return None
         bad = next((n for n, text in enumerate(texts) if math.isnan(times[n]) and (self.key == "time" or text.casefold() not in EMPTY)), None)
         if bad is not None:
             raise self._unusable(bad, self.columns.named["time"], "time of day", "Correct it.")
         self.unit = 1.0
         return times
-
-    def _warn_of_order(self, text: str) -> None:
-        warnings.warn(
-            f"{self.path.name}: the column {self.header[self.columns.named['time']]!r} holds no times that are understood, such as {text[:40]!r}, so that frames are counted as they "
-            "come, and gaps are closed. Give seconds, 9:59:59.5, 2024-03-02 09:59:59.5, or a column frame.",
-            DoubtWarning,
-            stacklevel=2,
-        )
 
     def _places(self) -> NDArray[np.intp]:
         """The frame of each row, counted from 0."""
@@ -332,7 +332,7 @@ class _Body:
 
     def wide(self, joints: Sequence[str], axes: str) -> FloatArray:
         """(persons, frames, joints, axes and score), NaN where empty."""
-        named = unique(person for person, _ in self.columns.joints)
+        named = self.named()
         if len(named) > 1 and len(self.people) > 1:
             raise ReadError(self.path, "names persons in its header and in a column", "Leave one of them out.")
         places = np.full((max(len(named), len(self.people)), self.frames, len(joints), len(axes) + 1), np.nan, np.float32)

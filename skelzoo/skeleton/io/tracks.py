@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -84,6 +85,13 @@ def with_room(persons: Sequence[Collection[int]], length: int, path: Path) -> li
         stacklevel=4,
     )
     return kept
+
+
+def ids_of(tracks: Sequence[Track]) -> list[str]:
+    """Who the tracks are by the estimator, ``?1``, ``?2`` and so on of those it did not track; none where it tracked nobody."""
+    ids = [next((person.id for person in track.values() if person.id is not None), None) for track in tracks]
+    unknown = (f"?{n}" for n in itertools.count(1))
+    return [next(unknown) if one is None else one for one in ids] if any(ids) else []
 
 
 def _in_order(tracks: Sequence[Track]) -> list[Track]:
