@@ -202,13 +202,13 @@ def _present_persons(clip: Clip, contract: Contract) -> FloatArray:
         if is_present(keypoints).sum(axis=0).max() <= 1:
             raise ClipError(
                 f"{clip.name}: {len(keypoints)} persons, but never two at a time; the encoder takes {contract.persons}. If the tracker gave one person several ids, "
-                "join them: clip.replace(keypoints=clip.keypoints.sum(0), scores=None); else make one clip per person."
+                "join them: clip.replace(keypoints=clip.keypoints.sum(0), scores=None); else make one clip per person with skelzoo.each_person(clip), --each-person."
             )
         # What the first axis may be instead.
         axes = "c t v m" if clip.keypoints.shape[::3] == (3, 2) else "t m v c" if clip.persons > clip.frames else "n t v c"
         raise ClipError(
             f"{clip.name}: {len(keypoints)} persons, the encoder takes {contract.persons}. Choose with skelzoo.select_persons(clip, {contract.persons}) "
-            "(those that move most; --select-persons on the command line), or make one clip per person; if the first axis of the array "
+            "(those that move most; --select-persons), or make one clip per person with skelzoo.each_person(clip) (--each-person); if the first axis of the array "
             f"is not persons, say so to skelzoo.clips_from_array: axes={axes!r}."
         )
     return keypoints

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from tiny import make_clip
 
-from skelzoo import Clip, Contract, fill_missing, get_layout, prepare, select_persons
-from skelzoo.errors import ClipError, ContractError, CoverageError, DoubtWarning, LayoutError, SkelzooError
+from skelzoo import Clip, Contract, fill_missing, get_layout, prepare
+from skelzoo.errors import ClipError, ContractError, CoverageError, LayoutError, SkelzooError
 from skelzoo.learn.cameras import film
 from skelzoo.skeleton.prepare import prepare_batch, stream
 from skelzoo.skeleton.procedural import make
@@ -59,20 +57,6 @@ def test_streams_by_definition(x: np.ndarray) -> None:
         assert np.array_equal(bone[m, t, v], x[m, t, v] - x[m, t, parent] if parent >= 0 else np.zeros(3))
         assert np.array_equal(motion[m, t, v], x[m, t + 1, v] - x[m, t, v] if t < 12 else np.zeros(3))
     assert np.array_equal(stream(x, LAYOUT, "joint"), x)
-
-
-def unlike_people() -> np.ndarray:
-    """Four persons who move 1, 3, 0 and 2 times as much as one does."""
-    x = make_clip(0).keypoints
-    return np.concatenate([x[:, :1] + (x - x[:, :1]) * factor for factor in (1, 3, 0, 2)]).astype(np.float32)
-
-
-def test_select_persons_keeps_scores_with_their_person() -> None:
-    x, scores = unlike_people(), np.random.default_rng(0).uniform(size=(4, 20, 20)).astype(np.float32)
-    clip = Clip(x, "kinect20", scores=scores, label="a")
-    chosen, order = select_persons(clip, 2), [1, 3]
-    assert np.array_equal(chosen.keypoints, x[order]) and chosen.scores is not None and np.array_equal(chosen.scores, scores[order])
-    assert chosen.label == "a" and select_persons(clip, 4) is clip and select_persons(Clip(x, "kinect20"), 1).scores is None
 
 
 def test_a_recording_that_a_step_leaves_nothing_of() -> None:
@@ -310,38 +294,6 @@ def test_what_is_known_in_no_frame_is_filled_in_no_space() -> None:
         else:
             with pytest.raises(ClipError, match="joint 5 of person 0 is known in no frame"):
                 fill_missing(keypoints, scores)
-
-
-def test_choosing_among_ids_of_one_person_is_warned_of() -> None:
-    clip = make("squat", frames=20)
-    first, then = np.repeat(clip.keypoints, 2, 0)
-    both = np.stack([first, then])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        select_persons(clip.replace(keypoints=both), 1)
-    both[0, 12:] = both[1, :12] = 0
-    with pytest.warns(DoubtWarning, match="squat-0: .* only while one of the chosen is not.*Persons 0 and 1, counted"):
-        select_persons(clip.replace(keypoints=both), 1)
-
-
-@pytest.mark.parametrize("always", [0, 1, 2])
-def test_choosing_two_among_ids_of_the_second_is_warned_of(always: int) -> None:
-    """What is advised adds only ids that are never there together, and persons stay in their order."""
-    first, other = (make("squat", frames=20, seed=seed).keypoints[0] for seed in (0, 1))
-    before, after = other.copy(), other.copy()
-    before[12:] = after[:12] = 0
-    people = [before, after]
-    people.insert(always, first)
-    clip = Clip(np.stack(people), "kinect20", name="pair")
-    with pytest.warns(DoubtWarning, match="^pair: .*Persons (.) and (.), counted") as caught:
-        chosen = select_persons(clip, 2)
-    advice = re.search(r": (x = .*)\.$", str(caught[0].message))
-    assert advice is not None
-    space = {"clip": clip}
-    exec(advice[1], space)
-    assert [k.any((1, 2)).sum() for k in select_persons(space["clip"], 2).keypoints] == [20, 20]
-    at = [int(np.flatnonzero([np.array_equal(k, p) for p in clip.keypoints])[0]) for k in chosen.keypoints]
-    assert at == sorted(at)
 
 
 def test_one_person_under_several_ids_is_told_from_several_persons() -> None:

@@ -1,0 +1,100 @@
+"""Results of each person apart: the same rows in files, stores and with Ray, as of the clips made by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from skeleton_samples import ntu_frames, write_ntu
+from tiny import make_clip
+
+import skelzoo
+from skelzoo.cli import main
+from skelzoo.errors import ClipError
+from skelzoo.inference.job import Job
+from skelzoo.inference.ray import EmbedActor
+
+COLUMNS = ["person", "start", "stop", "start_s", "stop_s"]
+BODIES = "72057594037931101", "72057594037931102"
+
+
+def run(*args: object) -> None:
+    result = CliRunner().invoke(main, [str(arg) for arg in args])
+    assert result.exit_code == 0, result.output
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [json.loads(line) for line in file] if path.suffix == ".jsonl" else list(csv.DictReader(file))
+
+
+@pytest.fixture
+def takes(tmp_path: Path) -> Path:
+    """A recording of two bodies with ids, and one of two persons without."""
+    (tmp_path / "takes").mkdir()
+    write_ntu(tmp_path / "takes/a.skeleton", [{body: joints for body, joints in frame.items() if body in BODIES} for frame in ntu_frames()])
+    clip = make_clip(persons=2, layout="ntu25")
+    skelzoo.save_clips(tmp_path / "takes/b.npz", clip.replace(keypoints=clip.keypoints * (np.arange(20) > [[3], [7]])[..., None, None]))
+    return tmp_path / "takes"
+
+
+@pytest.mark.parametrize("window", [None, 8])
+def test_each_person_has_a_row(model: str, takes: Path, window: int | None) -> None:
+    each = [one for file in skelzoo.find_files(takes) for clip in skelzoo.read(file) for one in skelzoo.each_person(clip)]
+    persons = [one.person_ids[0] for one in each]
+    assert persons == [*BODIES, "0", "1"]
+    if window is not None:
+        persons, each = map(list, zip(*((who, cut) for who, one in zip(persons, each, strict=True) for cut in skelzoo.windows(one, window)), strict=True))
+    expected = [[who, str(c.first), str(c.first + c.frames)] for who, c in zip(persons, each, strict=True)]
+    options = ["--each-person", "--device", "cpu", *(["--window", window] if window else [])]
+    out = takes.parent
+    for name in ("v.npz", "v.npy", "v.npz"):  # and over an earlier result
+        run("embed", model, takes, "-o", out / name, *options)
+    run("embed", model, takes / "a.skeleton", "--out", out / "store", "--parquet", "--shard-size", 1, *options)
+    run("embed", model, takes, "--out", out / "store", "--parquet", "--shard-size", 1, "--extend", *options)
+    for name in ("c.csv", "c.jsonl", "c.csv"):
+        run("classify", model, takes, "-o", out / name, *options)
+    for name in ("v.ids.csv", "store/ids.csv", "c.csv", "c.jsonl"):
+        rows = rows_of(out / name)
+        assert [row["name"] for row in rows] == [clip.name for clip in each], name
+        assert [[str(row[key]) for key in COLUMNS[:3]] for row in rows] == expected, name
+    vectors = skelzoo.load(model, device="cpu").embed(each)
+    with np.load(out / "v.npz") as z:
+        assert [[str(value) for value in row] for row in zip(*(z[key] for key in COLUMNS[:3]), strict=True)] == expected
+        np.testing.assert_array_equal(z["stop_s"], np.round(z["stop"] / 30, 4))
+        for found in (z["embeddings"], np.load(out / "v.npy"), np.load(out / "store/embeddings.npy")):
+            np.testing.assert_allclose(found, vectors, atol=1e-5)
+    table = pytest.importorskip("pyarrow.parquet").read_table(out / "store/embeddings.parquet")
+    assert table.column_names == ["row", "name", "file", "label", *COLUMNS, "embedding"] and table["person"].to_pylist() == persons
+
+
+def test_with_ray(model: str, takes: Path) -> None:
+    clip = skelzoo.read(takes / "b.npz")[0]
+    nobody = np.zeros(clip.keypoints.size)
+    batch = {
+        "keypoints": np.array([clip.keypoints.ravel(), nobody, None], object)[:-1],
+        "layout": np.array(["ntu25"] * 2),
+        "name": np.array(["b", "empty"]),
+        "frames": np.array([20] * 2),
+        "persons": np.array([2] * 2),
+        "fps": np.array([30.0] * 2),
+    }
+    out = EmbedActor(model, device="cpu", each_person=True)(batch)
+    assert out["name"].tolist() == ["b#0", "b#1", "empty"] and out["person"].tolist() == ["0", "1", ""] and out["start"].tolist() == [4, 8, -1]
+    np.testing.assert_allclose(out["embedding"][:2], skelzoo.load(model, device="cpu").embed(skelzoo.each_person(clip)), atol=1e-5)
+    assert np.isnan(out["embedding"][2]).all() and "nobody" in out["error"][2]
+
+
+def test_those_who_move_most_and_each_are_not_both_had(model: str, takes: Path) -> None:
+    both = {"select_persons": True, "each_person": True}
+    for make in (lambda: Job(model, **both), lambda: EmbedActor(model, device="cpu", **both)):
+        with pytest.raises(ClipError, match="Give one of --select-persons and --each-person"):
+            make()
+    for verb in ("embed", "classify"):
+        result = CliRunner().invoke(main, [verb, model, str(takes), "-o", str(takes.parent / "x.npz"), "--select-persons", "--each-person"])
+        assert result.exit_code == 1 and "Give one of" in result.stderr
