@@ -227,7 +227,7 @@ def _persons_of(clip: Clip, most: int, select: bool) -> Clip:
     if len(there) > most:
         there = there[motion_order(clip.keypoints[there])[:most]]
     kept = clip.take(there, clip.keypoints[there].any(axis=(0, 2, 3)))
-    return kept if kept.scores is None or clip.channels == 2 else kept.replace(scores=None)
+    return kept.replace(fps=clip.fps, scores=kept.scores if clip.channels == 2 else None)  # frames without anybody are cut out, the others stay as far apart
 
 
 def _slowed(clip: Clip, fps: float) -> Clip:

@@ -146,7 +146,7 @@ class Clip:
 
         Args:
             persons: a slice, an index, indices (K,) in the order wanted, or bool (M,); None is all.
-            frames: the same of the frames, bool (T,).
+            frames: the same of the frames, bool (T,). Every n-th frame, also backwards, makes fps an n-th; frames that are not evenly apart make it None.
             name: of the copy; None is the clip's own.
 
         Raises:
@@ -159,15 +159,26 @@ class Clip:
             keypoints, scores = (None if array is None else array[who][:, when] for array in (self.keypoints, self.scores))
         except IndexError as error:
             raise ClipError(f"{self.name}: persons={persons!r} and frames={frames!r} cannot be taken of {self.persons} and {self.frames} ({error}).") from error
-        first = self.first + int(np.ravel(np.arange(self.frames)[when])[:1].sum())  # no frames have a sum too, and are refused below
+        picked = np.ravel(np.arange(self.frames)[when])
+        first = self.first + int(picked[:1].sum())  # no frames have a sum too, and are refused below
         ids = np.array(self.person_ids)[who].tolist() if self.person_ids else []
         ids = ids if len(set(ids)) == len(ids) else []  # somebody was taken twice
-        return self.replace(keypoints=keypoints, scores=scores, name=self.name if name is None else name, first=first, person_ids=ids)
+        name = self.name if name is None else name
+        return self.replace(keypoints=keypoints, scores=scores, name=name, fps=_rate_of(picked, self.fps), first=first, person_ids=ids)
 
     def __repr__(self) -> str:
         fps = f", {self.fps:g} fps" if self.fps else ""
         label = f", label={self.label!r}" if self.label else ""
         return f"Clip({self.name!r}: {self.persons} person(s), {self.frames} frames, {self.layout.name}, {self.channels}-D{fps}{label})"
+
+
+def _rate_of(picked: NDArray[np.integer], fps: float | None) -> float | None:
+    """The frame rate of frames picked by number, of a recording with this one; None where they are not evenly apart."""
+    steps = np.unique(np.abs(np.diff(picked)))
+    if fps is None or steps.tolist() in ([], [1]):
+        return fps
+    rate = fps / int(steps[0]) if len(steps) == 1 and steps[0] else None
+    return rate if is_rate(rate) else None
 
 
 def mirrored(clip: Clip) -> Clip:

@@ -79,7 +79,7 @@ def test_clips_are_brought_to_one_layout_rate_and_person(tmp_path: Path) -> None
     kinect = skelzoo.get_layout("kinect20")
     own = skelzoo.make_layout("own", {f"my {joint}": kinect.own.get(joint) for joint in kinect.joints}, kinect.parents)
     walk = make("walk", frames=40, seed=0)
-    fast = np.repeat(walk.keypoints, 2, axis=1)
+    fast = np.insert(np.repeat(walk.keypoints, 2, axis=1), [6, 6, 6], 0, axis=1)
     gaps = np.concatenate([np.zeros_like(walk.keypoints[:, :3]), walk.keypoints], axis=1)
     for name, clip in {
         "a": Clip(walk.keypoints, own, 30), "b": Clip(fast, "kinect20", 59.94), "c": Clip(gaps, "kinect20"), "d": Clip(np.concatenate([walk.keypoints, 0 * walk.keypoints]), "kinect20", 30),

@@ -60,7 +60,7 @@ def test_persons_and_frames_are_taken_with_their_scores() -> None:
         taken = clip.take(persons, frames)
         who, when = (np.arange(n) if chosen is None else np.arange(n)[chosen] for n, chosen in ((3, persons), (7, frames)))
         assert np.array_equal(taken.keypoints, x[np.ix_(who, when)]) and np.array_equal(taken.scores, scores[np.ix_(who, when)])
-        assert (taken.label, taken.fps, taken.first) == ("a", 30, 4 + when[0]) and taken.keypoints.base is None
+        assert (taken.label, taken.first) == ("a", 4 + when[0]) and taken.keypoints.base is None
     assert clip.replace(scores=None).take(frames=[0]).scores is None
     assert np.array_equal(clip.take(2, slice(2, 5)).keypoints, x[2:, 2:5])
     for odd in (dict(persons=3), dict(frames=[7]), dict(persons=np.array([True]))):
@@ -69,6 +69,16 @@ def test_persons_and_frames_are_taken_with_their_scores() -> None:
     assert (clip.take(frames=[0]).name, clip.take(frames=[0], name="cut").name) == (clip.name, "cut")
     with pytest.raises(ClipError, match="no frames"):
         clip.take(frames=slice(9, None))
+
+
+@pytest.mark.parametrize(("frames", "fps"), [
+    (None, 30), (slice(2, 5), 30), (slice(None, None, 3), 10), (slice(None, None, -1), 30), ([6, 3, 0], 10), (np.arange(7) % 2 == 0, 15),
+    ([0, 1, 3], None), ([2, 2], None), (5, 30),
+])  # fmt: skip
+def test_frames_that_are_taken_have_the_rate_at_which_they_follow_each_other(frames: Any, fps: float | None) -> None:
+    clip = Clip(joints(7, 20, 3), "kinect20", fps=30)
+    assert clip.take(frames=frames).fps == fps and clip.replace(fps=None).take(frames=frames).fps is None
+    assert clip.replace(fps=0.001).take(frames=frames).fps in (0.001, None), "what is no rate of a recording is none"
 
 
 def test_clips_cannot_be_changed() -> None:
