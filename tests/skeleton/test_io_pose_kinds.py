@@ -44,14 +44,46 @@ def mmpose(person: np.ndarray) -> list[Any]:
     return [[{"keypoints": p[:, :2].tolist(), "keypoint_scores": p[:, 2].tolist()}] if p.any() else [] for p in person]
 
 
-@pytest.mark.parametrize("kind", [annotations, ultralytics, mmpose, lambda person: {"predictions": mmpose(person), "visualization": []}])
+def as_texts(person: np.ndarray) -> list[str]:
+    """Results.to_json of every frame as they come, older versions' with line breaks."""
+    return [json.dumps(frame, indent=2 if t % 2 else None) for t, frame in enumerate(ultralytics(person))]
+
+
+@pytest.mark.parametrize("kind", [
+    annotations, ultralytics, as_texts, mmpose, lambda person: {"predictions": mmpose(person), "visualization": []},
+    lambda person: [{"visualization": [], "predictions": [frame]} for frame in mmpose(person)],
+    lambda person: [{"predictions": mmpose(person)[:4]}, {"predictions": mmpose(person)[4:]}],
+    lambda person: [{"frame": 7 + t, "track_id": 1, **frame[0]} for t, frame in enumerate(ultralytics(person)) if frame],
+])  # fmt: skip
 def test_other_kinds_of_json_are_read(tmp_path: Path, person: np.ndarray, kind: Any) -> None:
-    path = tmp_path / "walk.json"
-    path.write_text(json.dumps(kind(person), indent=1))
-    (clip,) = read(find_files(tmp_path)[0])
+    for name in ("walk.json", "walk_1.json"):  # which is no picture, though named like one
+        (tmp_path / name).write_text(json.dumps(kind(person), indent=1))
+    (path, numbered) = find_files(tmp_path)
+    (clip,), (other,) = read(path), read(numbered)
     assert (clip.layout.name, clip.name, clip.frames) == ("coco17", "walk", 6) and clip.scores is not None
+    assert np.array_equal(other.keypoints, clip.keypoints)
     np.testing.assert_allclose(clip.keypoints[0], person[..., :2], rtol=1e-6)
     np.testing.assert_allclose(clip.scores[0], person[..., 2], rtol=1e-6)
+
+
+def test_a_row_of_one_frame_in_a_numbered_file_is_of_a_file_per_frame(tmp_path: Path, person: np.ndarray) -> None:
+    for t, frame in enumerate(ultralytics(person)):
+        (tmp_path / f"walk_{t}.json").write_text(json.dumps([{"frame": t, **row} for row in frame]))
+    (clip,) = read(find_files(tmp_path)[0])
+    np.testing.assert_allclose(clip.keypoints[0], person[..., :2], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("texts", "message"), [
+    (lambda texts: "".join(texts), "holds more than one JSON text .* make one list of them"),
+    (lambda texts: "\n".join(texts), "holds more than one JSON text .* make one list of them"),
+    (lambda texts: json.dumps(texts[0]), "saved as JSON once more, .* Save the text as it is"),
+    (lambda texts: json.dumps([texts[0][:-1]]), "is no complete JSON"),
+    (lambda texts: json.dumps([{"frame": 1, "boxes": json.loads(texts[0])}]), "no keypoints, but frame, boxes. Read are OpenPose"),
+])  # fmt: skip
+def test_results_saved_otherwise_are_refused_with_what_to_do(tmp_path: Path, person: np.ndarray, texts: Any, message: str) -> None:
+    (tmp_path / "a.json").write_text(texts(as_texts(person)))
+    with pytest.raises(ReadError, match=message):
+        read(find_files(tmp_path)[0])
 
 
 def test_frames_of_annotations_are_those_of_all_pictures(tmp_path: Path, person: np.ndarray) -> None:

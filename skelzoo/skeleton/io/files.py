@@ -120,10 +120,17 @@ def load_json(path: PathLike) -> Any:
     Raises:
         ReadError: as ``read_text``; no JSON, or cut off.
     """
-    text = read_text(path)
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str, path: PathLike) -> Any:
+    """What a JSON text of a file holds. Raises ReadError: no JSON, cut off, or more behind it."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
+        if str(error).startswith("Extra data"):
+            how = "If it is of several frames, make one list of them, json.dump([json.loads(text) for text in texts], file); else copy or download it again."
+            raise ReadError(path, f"holds more than one JSON text ({error})", how) from None
         raise ReadError(path, f"is no complete JSON ({str(error)[:120]})", "The file is cut off or damaged; copy or download it again.") from None
 
 

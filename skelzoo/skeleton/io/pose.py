@@ -6,7 +6,8 @@
 ``[{"image_id": ..., "keypoints": [x, y, score, ...]}]``      AlphaPose and COCO results, a row per person and frame
 ``[{"instances": [{"keypoints": [[x, y], ...]}]}]``           MMPose, a row per frame; or ``{"instance_info": [...]}`` around it
 ``[{"keypoints": [[x, y], ...]}]``                            MMPose of pictures, Ultralytics, a file per frame, ``NAME_000012.json``; of all
-                                                              frames in a list, or in ``{"predictions": [...]}``
+                                                              frames in a list, also as texts, or in ``{"predictions": [...]}`` or a list of these;
+                                                              or a row per person with its ``"frame"``
 ``{"images": [...], "annotations": [{"keypoints": ...}]}``    COCO annotations, a row per person and picture
 ============================================================  =====================================================================
 """
@@ -21,7 +22,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ import numpy as np
 from skelzoo.errors import DoubtWarning, ReadError
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import nwucla
-from skelzoo.skeleton.io.files import PathLike, build_clip, check_video, is_json, load_json, read_head
+from skelzoo.skeleton.io.files import PathLike, build_clip, check_video, is_json, load_json, parse_json, read_head
 from skelzoo.skeleton.io.joint_names import known_layout
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.tracks import Person, ids_of, tracks_of
@@ -50,8 +51,14 @@ HOLE = 100
 """Frames in a row without a picture that one video may have, where nobody is found; or as many as it has pictures, if these are more."""
 
 _FRAME = re.compile(r"(?P<name>.*?)(?P<number>\d+)(?P<end>_keypoints|)\.json", re.IGNORECASE)
+_OF_VIDEOS = (b'"image_id"', b'"instances"', b'"predictions"')
 _MARKS = (b'"people"', b'"bodies"', b'"instances"', b'"instance_info"', b'"keypoint_scores"')
-_OF_ULTRALYTICS = re.compile(rb'"keypoints"\s*:\s*\{\s*"x"')
+_OF_ULTRALYTICS = re.compile(rb'"keypoints\\?"\s*:\s*\{(\s|\\n)*\\?"x\\?"')
+"""Also in a text within JSON, where quotes have a backslash before them."""
+_OF_FRAME = re.compile(rb'"frame(?:_id)?"\s*:\s*("[^"]*"|[^\s,}]+)')
+_FRAMES = ("image_id", "frame_id", "frame")
+"""What rows of one person each call their picture."""
+_READ_ARE = "Read are OpenPose, AlphaPose (not its format cmu), COCO results and annotations, MMPose and Ultralytics."
 _BUILD = "Load the numbers yourself and build skelzoo.Clip(keypoints, layout, scores=scores)."
 
 
@@ -86,7 +93,9 @@ def _is_picture(head: bytes) -> bool:
     """Whether JSON that starts with these bytes holds the people of one picture, or nobody."""
     if re.match(rb'\s*\{\s*("version"\s*:[^{\[]*)?"people"', head):
         return True
-    return re.match(rb"\s*\[\s*[{\]]", head) is not None and sniff(head) and not any(mark in head for mark in (b'"image_id"', b'"instances"'))
+    if re.match(rb"\s*\[\s*[{\]]", head) is None or not sniff(head) or any(mark in head for mark in _OF_VIDEOS):
+        return False
+    return len(set(_OF_FRAME.findall(head))) < 2
 
 
 def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
@@ -203,22 +212,33 @@ def _pictures(data: Any, path: Path) -> dict[int, list[Person]]:
         if "annotations" in data:
             return _annotated(data, path)
         data = data.get("instance_info", data.get("predictions"))
-    if isinstance(data, list) and data and all(isinstance(row, list) for row in data):
+    if _is_list(data, str):
+        data = [parse_json(text, path) for text in data]
+    if _is_list(data, list):
         return {i: _people(row, path) for i, row in enumerate(data)}
     rows = _rows(data, path)
+    if rows and all("predictions" in row for row in rows):  # what MMPose's inferencer yields, one picture or more at a time
+        batches = [row["predictions"] if _is_list(row["predictions"], list) else [row["predictions"]] for row in rows]
+        return {i: _people(picture, path) for i, picture in enumerate(chain(*batches))}
     if rows and all("instances" in row for row in rows):
         numbers = [row.get("frame_id", i) for i, row in enumerate(rows)]
         twice, count = Counter(map(str, numbers)).most_common(1)[0]
         if count > 1:
             raise ReadError(path, f"has frame {twice} twice", "Save each video to a file of its own.")
         return {_number(number, path): _people(row["instances"], path) for number, row in zip(numbers, rows, strict=True)}
-    if all("image_id" not in row for row in rows):
+    key = next((key for key in _FRAMES if any(key in row for row in rows)), None)
+    if key is None:
         return {0: _people(rows, path)}
     pictures: dict[int, list[Person]] = {}
-    _check_one_video((row.get("image_id") for row in rows), path)
+    _check_one_video((row.get(key) for row in rows), path)
     for row in rows:
-        pictures.setdefault(_number(row.get("image_id"), path), []).extend(_people([row], path))
+        pictures.setdefault(_number(row.get(key), path), []).extend(_people([row], path))
     return pictures
+
+
+def _is_list(data: Any, kind: type) -> bool:
+    """Whether it is a list of these alone, not an empty one."""
+    return isinstance(data, list) and bool(data) and all(isinstance(row, kind) for row in data)
 
 
 def _annotated(data: Mapping[str, Any], path: Path) -> dict[int, list[Person]]:
@@ -242,11 +262,7 @@ def _check_one_video(names: Iterable[Any], path: Path) -> None:
 
 def _rows(data: Any, path: Path) -> list[Any]:
     if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
-        raise ReadError(
-            path,
-            "is JSON, but not a list of people or pictures",
-            f"Read are OpenPose, AlphaPose (not its format cmu), COCO results and annotations, MMPose and Ultralytics. {_BUILD}",
-        )
+        raise ReadError(path, "is JSON, but not a list of people or pictures", f"{_READ_ARE} {_BUILD}")
     return data
 
 
@@ -281,7 +297,10 @@ def _people(data: Any, path: Path) -> list[Person]:
 
 
 def _person(row: Mapping[str, Any], path: Path) -> Person | None:
-    values = next((row[key] for key in ("pose_keypoints_2d", "pose_keypoints", "keypoints") if key in row), None)
+    named = next((key for key in ("pose_keypoints_2d", "pose_keypoints", "keypoints") if key in row), None)
+    if named is None:
+        raise ReadError(path, f"one of its people has no keypoints, but {', '.join(map(str, row)) or 'nothing'}"[:200], f"{_READ_ARE} {_BUILD}")
+    values = row[named]
     if values == []:  # a face or a hand alone
         return None
     try:

@@ -2,6 +2,7 @@
 
 =============  ==================================================================================================
 JSON lines     a JSON table in every line
+JSON twice     what ``Results.to_json`` of Ultralytics gives, a text, saved by ``json.dump``, which makes one text of it
 easy_ViTPose   ``{"keypoints": [{"0": [[y, x, score], ...]}, ...], "skeleton": {"0": "nose", ...}}``, a row per frame
 MediaPipe      ``[{"pose_landmarks": [[{"x": ..., "y": ..., "z": ...}, ...]]}, ...]``, a row per frame, shares of the picture
 YOLO labels    text, a file per frame, a row per person: class, box, then x and y as shares of the picture and a score of 17 joints
@@ -20,6 +21,10 @@ _JOINTS = re.compile(rb'"(keypoints|landmarks|pose_?[lL]andmarks|skeletons?|peop
 _VITPOSE = re.compile(rb'\s*\{\s*"keypoints"\s*:\s*\[\s*\{\s*("\d+"\s*:\s*\[\s*\[|\})')
 _LANDMARK, _LANDMARKS = re.compile(rb'\{\s*"x"\s*:[^{}]*"visibility"'), re.compile(rb'"(landmarks|pose_?[lL]andmarks)"\s*:\s*\[|\A\s*\[\s*\[')
 
+_TWICE = re.compile(rb'\s*"(\\n|\s)*\[.*?\\"keypoints\\"', re.DOTALL)
+_ONCE = (
+    "Save the text as it is: open(path, 'w').write(result.to_json()), or of all frames json.dump([json.loads(result.to_json()) for result in results], file)."
+)
 _LINES = "Make a list of it, and give that: python -c \"import json; json.dump([json.loads(line) for line in open('{path}') if line.strip()], open('{stem}_list.json', 'w'))\""
 _FROM_VITPOSE = (
     "Convert it, and give what comes of it: python -c \"import json, skelzoo; d = json.load(open('{path}')); names = list(d['skeleton'].values()); "
@@ -43,6 +48,8 @@ def recognise(head: bytes, path: Path) -> tuple[str, str] | None:
     """What a file that starts with these bytes is, and the line that converts it, if it is one of these."""
     if is_json_lines(head) and _JOINTS.search(head):
         return "looks like JSON lines, which are not read", _LINES.format(path=path, stem=path.stem)
+    if _TWICE.match(head):
+        return "is a text of JSON saved as JSON once more, which is not read", _ONCE
     if is_json(head) and _VITPOSE.match(head):
         return "looks like JSON of easy_ViTPose, which is not read", _FROM_VITPOSE.format(path=path, stem=path.stem)
     landmarks = _LANDMARKS.search(head) if head.lstrip()[:1] == b"[" and _LANDMARK.search(head) else None
