@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from skelzoo import find_files, get_layout, read
-from skelzoo.errors import ReadError
+from skelzoo.errors import ClipError, ReadError
 
 COCO = [joint.replace("left_", "Left ") for joint in get_layout("coco17").joints]
 
@@ -90,6 +90,21 @@ def test_frames_of_annotations_are_those_of_all_pictures(tmp_path: Path, person:
     """Also of those behind the last person; many stand before the first annotation in the file."""
     (tmp_path / "a.json").write_text(json.dumps(annotations(person, frames=2000)))
     assert read(find_files(tmp_path)[0])[0].frames == 2000
+
+
+@pytest.mark.parametrize(("images", "size"), [
+    ({}, (720, 1280)), ({3: {"width": 640}}, (720, 1280)), ({2: {"width": 640}}, None), ({2: {"height": None}}, None), ({t: {"width": 0} for t in range(6)}, None),
+])  # fmt: skip
+def test_the_size_of_the_pictures_with_people_is_kept_where_it_is_one(tmp_path: Path, person: np.ndarray, images: Any, size: tuple[int, int] | None) -> None:
+    """Nobody is in picture 3."""
+    data = annotations(person)
+    data["images"] = [{**image, **images.get(70 - image["id"], {})} for image in data["images"]]
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    assert read(tmp_path / "a.json")[0].image_size == size
+    if size is not None:
+        assert read(tmp_path / "a.json", image_size="1280x720")[0].image_size == size
+        with pytest.raises(ClipError, match="its file says a picture of 1280x720, and you say 720x1280"):
+            read(tmp_path / "a.json", image_size="720x1280")
 
 
 @pytest.mark.parametrize(("changes", "message"), [

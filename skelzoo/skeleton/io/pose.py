@@ -108,7 +108,8 @@ def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     nobody was found before.
 
     Returns:
-        One clip (M, T, V, 2) with scores, in pixels, or shares where ``reading`` has the size of the picture, y down; fps and picture size, which these files do not state, are None.
+        One clip (M, T, V, 2) with scores, in pixels, or shares where ``reading`` has the size of the picture, y down; fps, which these files do not state, is None, and so is
+        the picture's size but of COCO annotations whose pictures with people all have the same.
 
     Raises:
         ReadError: not such JSON, cut off, joints of no known layout, shares of a picture whose size is not said, pictures that are no video, nobody in any.
@@ -130,7 +131,7 @@ def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     for m, track in enumerate(tracks):
         for number, person in track.items():
             keypoints[m, number], scores[m, number] = person.joints[: len(layout)], person.scores[: len(layout)]
-    return [build_clip(keypoints, layout, fps=None, scores=scores, name=name, person_ids=ids_of(tracks))]
+    return [build_clip(keypoints, layout, fps=None, scores=scores, name=name, image_size=_image_size(data), person_ids=ids_of(tracks))]
 
 
 def _layout(people: Sequence[Person], path: Path, reading: ReadOptions) -> Layout:
@@ -251,6 +252,16 @@ def _annotated(data: Mapping[str, Any], path: Path) -> dict[int, list[Person]]:
     rows = [{**row, "image_id": names.get(str(row.get("image_id")), row.get("image_id"))} for row in _rows(data["annotations"], path) if "keypoints" in row]
     _check_one_video(names.values(), path)
     return {**{_number(name, path): [] for name in names.values()}, **(_pictures(rows, path) if rows else {})}
+
+
+def _image_size(data: Any) -> tuple[int, int] | None:
+    """Height and width that COCO annotations give alike for all pictures with people; None in other files."""
+    if not (isinstance(data, dict) and "annotations" in data):
+        return None
+    used = {str(row.get("image_id")) for row in data["annotations"] if row.get("keypoints")}
+    sizes = [(image.get("height"), image.get("width")) for image in data.get("images", []) if str(image.get("id")) in used]
+    same = bool(sizes) and all(size == sizes[0] for size in sizes) and all(isinstance(n, int) and n > 0 for n in sizes[0])
+    return sizes[0] if same else None
 
 
 def _check_one_video(names: Iterable[Any], path: Path) -> None:
