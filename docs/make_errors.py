@@ -160,13 +160,13 @@ CASES: dict[str, Callable[[], object]] = {
 }  # fmt: skip
 
 
-def walk(change: Callable[[np.ndarray], np.ndarray] = lambda x: x, layout: str = "kinect20", frames: int = 60) -> None:
+def walk(change: Callable[[np.ndarray], np.ndarray] = lambda x: x, layout: str = "kinect20", frames: int = 60, size: tuple[int, int] | None = None) -> None:
     """Prepare a made-up walk whose joints (T, V, 3) were changed."""
     clip = make("walk", frames)
     encoder_of = Contract("coco17", 2, 1, 32, ({"step": "fill_gaps"}, {"step": "center"}, {"step": "scale_torso"}, {"step": "resample", "frames": 32}))
     contract = encoder_of if layout == "coco17" else CONTRACT.replace(steps=({"step": "drop_empty_frames"}, {"step": "center"}, *CONTRACT.steps))
     joints = clip.keypoints[0] if layout == "kinect20" else film(clip, 0).keypoints[0]
-    skelzoo.prepare(Clip(change(joints.copy()), layout, fps=30, name="take 3"), contract)
+    skelzoo.prepare(Clip(change(joints.copy()), layout, fps=30, name="take 3", image_size=size), contract)
 
 
 def put(x: np.ndarray, where: object, value: object) -> np.ndarray:
@@ -216,6 +216,7 @@ ODD: dict[str, Callable[[], object]] = {
     "pixels beside a depth": lambda: walk(lambda x: np.stack([320 + 200 * x[..., 0], 400 - 200 * x[..., 1], 2500 + 1000 * x[..., 2]], axis=-1)),
     "shares of a picture": lambda: walk(lambda x: x / [1920, 1080], "coco17"),
     "shares of a picture with a depth": lambda: walk(lambda x: np.dstack([x / [1920, 1080], x[..., :1] / 1920 - 0.5]), "coco17"),
+    "a picture of another size": lambda: walk(layout="coco17", size=(640, 480)),
     "2-D joints at (-1, -1)": lambda: walk(lambda x: put(x, (slice(10, 30), 9), -1), "coco17"),
     "guesses with a score of 0": guess,
     "legs outside of the picture": legs,

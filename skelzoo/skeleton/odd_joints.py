@@ -54,6 +54,9 @@ LINE = 1e-5
 FAR = 20
 """Times as far from the middle of a body as half of its joints are, from which on a joint is none of it; in the 7909 clips of the corpora and benchmarks none is 10 times as far."""
 
+OUTSIDE = 0.2
+"""Share of the bodies from which on too many have most of their joints outside of the picture; of filmed clips of the corpora and benchmarks no body has."""
+
 HIPS = ("left_hip", "right_hip", "hip_center", "shoulder_center")
 LEGS = (("left_hip", "right_hip"), ("left_knee", "right_knee"), ("left_ankle", "right_ankle"))
 FEET = ("left_ankle", "left_foot", "right_ankle", "right_foot")
@@ -78,7 +81,9 @@ def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool
     if not (order or screen):  # joints in another order or space are no spine and no feet: what these tell would mislead
         spine = None if any_axis else _spine(keypoints[is_present(keypoints)], layout, clip)
         found += [(spine, "spine"), (_mirrored(bodies, clip.layout), "feet")]
-    return (*(Doubt(text, topic=topic) for text, topic in found if text), *filter(None, (_far(clip), _cut_off(clip) or _guessed(clip))))
+    told = tuple(Doubt(text, topic=topic) for text, topic in found if text)
+    outside = None if told else _outside(clip)  # joints of other axes or units are outside for that reason
+    return (*told, *filter(None, (_far(clip), outside, _cut_off(clip) or _guessed(clip))))
 
 
 def _order(bodies: FloatArray, layout: Layout) -> str | None:
@@ -164,6 +169,22 @@ def _pictures(clip: Clip) -> str | None:
     return (
         f"the 2-D coordinates are all within -{SHARES} to {SHARES}, or most within 0 to 1, as shares of a picture are. {_PIXELS}, or give keypoints * (width, height), "
         "so that x and y have one unit; if they have, all is well."
+    )
+
+
+def _outside(clip: Clip) -> Doubt | None:
+    """Whether the joints of many bodies lie mostly beyond the right or lower edge of the picture of the clip's size."""
+    if clip.image_size is None:
+        return None
+    (height, width), found = clip.image_size, np.asarray(clip.keypoints.any(axis=3))
+    out = (clip.keypoints > (width, height)).any(axis=3)
+    if (2 * out.sum(axis=2) > found.sum(axis=2)).sum() <= OUTSIDE * found.any(axis=2).sum():
+        return None
+    x, y = clip.keypoints.max(axis=(0, 1, 2))
+    return Doubt(
+        "joints lie mostly outside of the picture, as where its width and height are exchanged, or the joints were found in a picture of another size. Give the size of that picture: "
+        "image_size=(height, width) in skelzoo.Clip, --image-size WIDTHxHEIGHT for files that do not say it. If people are outside of the picture, all is well.",
+        f"Here it is {width} wide and {height} high, and joints reach to x = {x:.0f} and y = {y:.0f}.",
     )
 
 

@@ -68,7 +68,7 @@ def test_bodies_in_the_mirror_are_warned_of(turn: list[int] | None, motion: str)
 
 def test_pictures_upside_down_are_warned_of() -> None:
     """Also where hips and shoulders are lost for most of the clip."""
-    clip = film(make("squat", frames=40), 0)
+    clip = film(make("squat", frames=40), 0).replace(image_size=None)
     clip.keypoints[:, :, :, 1] += 1000  # so that a lost joint, at the origin, is far above
     clip.keypoints[:, 5:, 11] = 0
     assert not told(clip, PICTURE)
@@ -192,6 +192,18 @@ def test_joints_at_minus_one_in_pictures_are_warned_of_and_set_to_zero_as_advise
     assert "exactly (-1, -1)" in text
     exec(text[text.index("keypoints[") :].rstrip("."), {"keypoints": given})
     assert np.array_equal(given, keypoints)
+
+
+@pytest.mark.parametrize(("size", "lost", "says"), [
+    ((1080, 1920), 0, False), (None, 0, False), ((1920, 1080), 0, True), ((720, 1280), 0, True), ((1080, 1920), 3000, True),
+])  # fmt: skip
+def test_joints_outside_of_the_picture_are_warned_of(size: tuple[int, int] | None, lost: float, says: bool) -> None:
+    """Not where some frames are, as of somebody who walks in."""
+    keypoints = film(make("walk", frames=40), 0).keypoints + np.float32([900, 0])
+    keypoints[0, :9] = lost
+    keypoints[0, 9:12] += 9000 if lost == 3000 else 0
+    found = [text for text in told(Clip(keypoints, "coco17", image_size=size), PICTURE) if "mostly outside of the picture" in text]
+    assert bool(found) == says and all(f"Here it is {size[1]} wide and {size[0]} high" in text for text in found if size)
 
 
 @pytest.mark.parametrize(("share", "never"), [(0, ()), (0.01, ()), (0.06, ()), (0.06, (3, 9))])
