@@ -221,6 +221,9 @@ def test_broken_files_at_hand(shared: Path, file: str, message: str) -> None:
         ("0 0 0", "0 x 0", "'x'"),
         ("0 0 0", "0 nan 0", "'nan'"),
         ("0 0 0", "0 1e30 0", "'1e30'"),
+        ("0 0 0", "0 1_5 0", "motion data is '1_5', not a usable number"),
+        ("0 0 0", "0 \u0661 0", "motion data is '\u0661', not a usable number"),
+        ("Frames: 3", "Frames: 0_3", "'0_3'"),
         ("OFFSET 0 1 0", "OFFSET 0 1", "has 2 numbers"),
         ("OFFSET 0 1 0", "", "has no OFFSET"),
         ("0 0 0 0 0 0", "0 0 0 0 0", "frame 1 has 71 numbers"),
@@ -244,6 +247,7 @@ def test_bvh_says_what_is_wrong(tmp_path: Path, old: str, new: str, message: str
         (b"\n2\n", b"\n", "exactly once"),
         (b"rtoes -", b"rtoes 1 -", "'rtoes' 2 numbers"),
         (b"rtoes -", b"rtoes x", "'x"),
+        (b"rtoes -", b"rtoes -1_", "motion of 'rtoes' is '-1_"),
     ],
 )
 def test_amc_says_what_is_wrong(shared: Path, tmp_path: Path, old: bytes, new: bytes, message: str) -> None:

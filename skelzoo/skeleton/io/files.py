@@ -144,6 +144,8 @@ def numbers(tokens: Sequence[str], path: PathLike, what: str) -> Float64s:
         ReadError: a text that is not a number, NaN, infinite, or absurdly large.
     """
     try:
+        if not is_plain("".join(tokens)):
+            raise ValueError
         values = np.array(tokens, dtype=np.float64)
     except ValueError:
         values = np.array([_number(t) for t in tokens], dtype=np.float64)
@@ -156,9 +158,14 @@ def numbers(tokens: Sequence[str], path: PathLike, what: str) -> Float64s:
 
 def _number(token: str) -> float:
     try:
-        return float(token)
+        return float(token) if is_plain(token) else math.nan
     except ValueError:
         return math.nan
+
+
+def is_plain(text: str) -> bool:
+    """Whether numbers in a text are such as files have: Python also takes separators, 1_000, and digits of other scripts."""
+    return "_" not in text and text.isascii()
 
 
 def whole_number(token: str, path: PathLike, what: str) -> int:
@@ -168,7 +175,7 @@ def whole_number(token: str, path: PathLike, what: str) -> int:
         ReadError: not a whole number, or negative.
     """
     try:
-        value = int(token)
+        value = int(token) if is_plain(token) else -1
     except ValueError:
         value = -1
     if value < 0:

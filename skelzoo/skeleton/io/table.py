@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import LayoutError, ReadError
 from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip, FloatArray
-from skelzoo.skeleton.io.files import LARGEST, UTF16_MARKS, PathLike, build_clip, read_text
+from skelzoo.skeleton.io.files import LARGEST, UTF16_MARKS, PathLike, build_clip, is_plain, read_text
 from skelzoo.skeleton.io.joint_names import known_layout, known_part, layout_from_names, numbered
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.table_columns import AXES, HOW, Columns, axes_of, columns_of, joints_of, kinds_of, unique
@@ -307,7 +307,7 @@ class _Body:
         return np.asarray(by_coming(self.texts("time")), np.intp) if self.times is None else by_time(self.times, "times", self.path)
 
     def _number(self, cell: str) -> float:
-        if not cell.isascii() or "_" in cell:  # which Python takes as digits and their separators, and a table does not
+        if not is_plain(cell):
             return math.nan
         try:
             return float(cell.replace(",", ".") if self.comma else cell)
