@@ -69,7 +69,7 @@ class Encoder:
     ``embed``, ``classify`` and ``scores`` run a fused copy of the net, see ``skelzoo.nets.fused``, made at first use and again whenever weights of
     ``net`` have changed. It goes by PyTorch's version counters: after a change behind their back (``p.data.add_(1)``) call ``refresh``.
     ``fine_tuned_on`` holds short hashes of the clips that ``finetune`` gave it, see ``skelzoo.learn.seen.person_hashes``, and
-    ``pretrained_on`` says which clips pretraining took: name and data of the recipes, of a model that ships its name alone, () where nobody knows; ``save`` keeps both.
+    ``pretrained_on`` says which clips pretraining took: name and data of the recipes, the name alone of a model that ships or that a run began with though nobody knows its clips, () where nobody knows; ``save`` keeps both.
 
     Raises:
         CheckpointError: the net or the config is none, or the config gives the net other channels or joints than it reads.

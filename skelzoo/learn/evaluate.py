@@ -255,31 +255,40 @@ def check_recipe(model: str, benchmark: str | Benchmark, data: str | Path) -> No
 
 
 def _check_pretrained(model: str, encoder: Encoder, benchmark: Benchmark, data: str | Path) -> None:
-    """Check what weights themselves note of their pretraining as ``check_recipe`` checks recipes, and warn where neither is there."""
+    """Check what weights themselves note of their pretraining as ``check_recipe`` checks recipes, and warn of what neither tells."""
+    unknown = [] if encoder.pretrained_on or _recipes(model) else ["it"]
     for row in encoder.pretrained_on:
         if "data" not in row:
-            check_recipe(row["name"], benchmark, data)
+            if _ships(row["name"]):
+                check_recipe(row["name"], benchmark, data)
+            else:
+                unknown.append(f"{row['name']}, which it began with,")
             continue
         try:
             options = DataOptions(**row["data"])
         except (TypeError, AttributeError, TrainingError) as error:
             raise TrainingError(f"{model}: its weights note the clips of pretraining in another way than this skelzoo ({error}). Upgrade skelzoo.") from error
         check_unseen(benchmark, data, f"{model}, pretrained as {row['name']}", options)
-    if not encoder.pretrained_on and not _recipes(model):
+    if unknown:
         warnings.warn(
-            f"{model}: nothing tells what it was pretrained on, so its numbers count only if you know that no test clip of {benchmark.name} was among it.",
+            f"{model}: nothing tells what {' and '.join(unknown)} was pretrained on, so its numbers count only if you know that no test clip of {benchmark.name} was among it.",
             stacklevel=3,
         )
 
 
 def _recipes(model: str) -> list[Recipe]:
-    """That of a shipped name, or of the run that a weights folder lies in; of a link also of the run that it leads to."""
+    """That of a shipped model, or of the run that a weights folder lies in; of a link also of the run that it leads to."""
     folder = Path(model.removeprefix("local:"))
     if model.startswith("local:"):
         beside = dict.fromkeys(place.parent / "recipe.json" for place in (folder.absolute(), folder.resolve()))
         return [load_recipe(str(path)) for path in beside if path.is_file()]
-    name = manifest().aliases.get(model, model)
-    return [load_recipe(name)] if name in shipped_recipes() else []
+    return [load_recipe(manifest().aliases.get(model, model))] if _ships(model) else []
+
+
+def _ships(name: str) -> bool:
+    """Whether a name stands for weights that a shipped recipe made; under others a user may have registered any."""
+    name = manifest().aliases.get(name, name)
+    return name in manifest().pretrained and name in shipped_recipes()
 
 
 @functools.cache  # a commit made while a table is measured is not of the code that measures it

@@ -25,9 +25,10 @@ from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.evaluate import check_recipe, evaluate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.finetune_result import report
-from skelzoo.learn.pretrain.loop import pretrain
+from skelzoo.learn.pretrain.loop import pretrain, refit
 from skelzoo.learn.recipe import load_recipe
 from skelzoo.learn.seen import learned_before
+from skelzoo.weights.entries import register
 from skelzoo.weights.files import read_checksums, write_checksums
 from skelzoo.weights.sources import find
 
@@ -150,29 +151,59 @@ def test_a_shipped_model_is_known_in_copies_and_in_what_comes_of_it(tmp_path: Pa
     assert not [w for w in recwarn if "nothing tells" in str(w.message)]
 
 
-def test_weights_away_from_their_run_know_its_recipe_and_what_it_began_with(tuned: str, tmp_path: Path) -> None:
-    write_corpus(tmp_path / "mine.npz", [make_clip(300 + i) for i in range(16)], [i % 2 for i in range(16)], subject=np.repeat([1, 2, 3, 4], 4))
-    row = {
-        "name": "mine", "method": "skeattnclr", "arch": "skeattnclr-stgcn", "options": OPTIONS, "contract": CONTRACT.to_dict(), "start": tuned, "steps": 1,
+def row_of(start: str, folder: Path, **changes: Any) -> dict[str, Any]:
+    """A recipe that goes on from a small model, on clips that it writes."""
+    write_corpus(folder / "mine.npz", [make_clip(300 + i) for i in range(16)], [i % 2 for i in range(16)], subject=np.repeat([1, 2, 3, 4], 4))
+    return {
+        "name": "mine", "method": "skeattnclr", "arch": "skeattnclr-stgcn", "options": OPTIONS, "contract": CONTRACT.to_dict(), "start": start, "steps": 1,
         "data": {"files": ["mine.npz"], "max_step": 100, "held_out": {"mine.npz": {"subjects": [4]}}}, "stored_frames": 16, "batch_size": 4, "method_options": {"queue": 4},
+        **changes,
     }  # fmt: skip
-    pretrain(row, tmp_path, tmp_path / "run", device="cpu").rename(tmp_path / "moved")
+
+
+def test_weights_away_from_their_run_know_its_recipe_and_what_it_began_with(tuned: str, tmp_path: Path) -> None:
+    pretrain(row_of(tuned, tmp_path), tmp_path, tmp_path / "run", device="cpu").rename(tmp_path / "moved")
     model, more = (f"local:{tmp_path / name}" for name in ("moved", "more"))
     finetune(skelzoo.load(model, device="cpu"), clips_of(200), mode="linear", options=ONCE).encoder.save(tmp_path / "more")
     for name in (model, more):
         assert skelzoo.load(name, device="cpu").fine_tuned_on >= skelzoo.load(tuned, device="cpu").fine_tuned_on
         with pytest.raises(TrainingError, match=f"{name}, pretrained as mine: its recipe trains on 4 of the 4 test clips"):
             evaluate(name, by_subjects("mine.npz", [2]), tmp_path, ["knn"], device="cpu")
-        assert evaluate(name, by_subjects("mine.npz", [4]), tmp_path, ["knn"], device="cpu")
-    second = {**row, "name": "second", "start": model}
-    again = skelzoo.load(f"local:{pretrain(second, tmp_path, tmp_path / 'second', device='cpu')}", device="cpu")
-    assert [each["name"] for each in again.pretrained_on] == ["mine", "second"]
+        with pytest.warns(UserWarning, match="nothing tells what the folder second, which it began with, was pretrained on"):
+            assert evaluate(name, by_subjects("mine.npz", [4]), tmp_path, ["knn"], device="cpu")
+    again = pretrain(row_of(model, tmp_path, name="second"), tmp_path, tmp_path / "second", device="cpu")
+    assert [each["name"] for each in skelzoo.load(f"local:{again}", device="cpu").pretrained_on] == ["the folder second", "mine", "second"]
+    headed = refit(tmp_path / "second/recipe.json", tmp_path, tmp_path / "second", device="cpu")
+    assert [each["name"] for each in skelzoo.load(f"local:{headed}", device="cpu").pretrained_on] == ["the folder second", "mine", "second"]
 
 
-@pytest.mark.parametrize("note", ["", "[", "[1]", '{"pretrained_on": 3}', '{"pretrained_on": [{"data": {}}], "fine_tuned_on": [1, "x"]}'])
-def test_of_weights_that_note_nothing_eval_says_so(corpus: Path, tmp_path: Path, note: str) -> None:
+def test_what_a_run_began_with_counts_though_it_is_gone_at_the_end(tuned: str, tmp_path: Path) -> None:
+    shutil.copytree(tuned.removeprefix("local:"), tmp_path / "start")
+    row = row_of(f"local:{tmp_path / 'start'}", tmp_path, steps=2)
+    pretrain(row, tmp_path, tmp_path / "run", device="cpu", stop_after=1)
+    shutil.rmtree(tmp_path / "start")
+    encoder = skelzoo.load(f"local:{pretrain(row, tmp_path, tmp_path / 'run', device='cpu')}", device="cpu")
+    assert encoder.fine_tuned_on == skelzoo.load(tuned, device="cpu").fine_tuned_on
+    assert [each["name"] for each in encoder.pretrained_on] == ["the folder start", "mine"]
+
+
+def test_a_model_registered_under_a_papers_name_is_not_that_of_its_recipe(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKELZOO_HOME", str(tmp_path / "home"))
+    register(make_encoder(labels=None).save(tmp_path / "plain"), "skeattnclr-ntu60")
+    with pytest.warns(UserWarning, match=r"skeattnclr-ntu60: nothing tells what it was pretrained on, so .* no test clip of own\.npz subjects 1 was among it"):
+        evaluate("skeattnclr-ntu60", by_subjects(corpus.name, [1]), corpus.parent, ["knn"], device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("note", "what"),
+    [
+        *[(note, "it") for note in ("", "[", "[1]", '{"pretrained_on": 3}', '{"pretrained_on": [{"data": {}}], "fine_tuned_on": [1, "x"]}')],
+        *[(f'{{"pretrained_on": [{{"name": "{name}"}}]}}', f"{name}, which it began with,") for name in ("of-another-skelzoo", "psp-ntu60", "local:w/x")],
+    ],
+)
+def test_of_weights_that_note_nothing_eval_says_so(corpus: Path, tmp_path: Path, note: str, what: str) -> None:
     folder = make_encoder(labels=None).save(tmp_path / "plain")
     save_file(load_file(folder / "model.safetensors"), folder / "model.safetensors", {"learned_from": note})
     write_checksums(folder)
-    with pytest.warns(UserWarning, match=r"plain: nothing tells what it was pretrained on, so .* no test clip of own\.npz subjects 1 was among it"):
+    with pytest.warns(UserWarning, match=rf"plain: nothing tells what {what} was pretrained on, so .* no test clip of own\.npz subjects 1 was among it"):
         evaluate(f"local:{folder}", by_subjects(corpus.name, [1]), corpus.parent, ["knn"], device="cpu")

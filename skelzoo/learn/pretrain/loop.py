@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.profiler import record_function
 from tqdm import tqdm
 
@@ -28,17 +28,14 @@ from skelzoo.learn.head import check_head, fit_head
 from skelzoo.learn.held_out import check_files, file_hashes
 from skelzoo.learn.pretrain.batches import Batches
 from skelzoo.learn.pretrain.methods import build_method, stored
+from skelzoo.learn.pretrain.start import Learned, begin_with, not_noted, without_head
 from skelzoo.learn.pretrain.windows import pretraining_array
-from skelzoo.learn.recipe import Recipe, RecipeSource, is_there, load_recipe
+from skelzoo.learn.recipe import Recipe, RecipeSource, load_recipe
 from skelzoo.learn.training import begin_at, check_sums, seeded
-from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.writing import alone, whole_file
-from skelzoo.weights.checkpoint import UNREADABLE, build_net, read_net
-from skelzoo.weights.files import CONFIG, MODEL
-from skelzoo.weights.hub import Hub
+from skelzoo.weights.checkpoint import UNREADABLE, build_net
 from skelzoo.weights.manifest import ModelConfig
-from skelzoo.weights.sources import locate_weights
 
 LOG, CHECKPOINT, RECIPE, HEAD, RESULT, LOCK = "log.csv", "checkpoint.pt", "recipe.json", "head.json", "weights", ".lock"
 
@@ -103,19 +100,16 @@ def pretrain(
             return folder
         with run.fabric.rank_zero_first():  # a barrier without a time limit, which a head may take longer than
             if run.fabric.is_global_zero and not finished:
-                _finish(run.encoder(), recipe, folder, data)
+                _finish(run.encoder(), recipe, folder, data, run.learned)
         return folder / RESULT
 
 
-def _finish(encoder: Encoder, recipe: Recipe, folder: Path, data: str | Path) -> None:
-    """Fit the recipe's head, if it has one, and save the weights; the head's held-out result goes to ``head.json``."""
+def _finish(encoder: Encoder, recipe: Recipe, folder: Path, data: str | Path, learned: Learned) -> None:
+    """Fit the recipe's head, if it has one, and save the weights with what they learned from; the head's held-out result goes to ``head.json``."""
     if recipe.head is not None:
         encoder, result = fit_head(encoder, recipe.head, recipe.data, data)
         _write(folder / HEAD, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
-    if recipe.start is not None and is_there(recipe.start):
-        start = Encoder.from_pretrained(recipe.start, device="cpu")
-        encoder.fine_tuned_on, encoder.pretrained_on = start.fine_tuned_on, start.pretrained_on
-    encoder.pretrained_on += ({"name": recipe.name, "data": dataclasses.asdict(recipe.data)},)
+    encoder.fine_tuned_on, encoder.pretrained_on = learned
     encoder.save(folder / RESULT)
 
 
@@ -144,8 +138,8 @@ def refit(recipe: RecipeSource | Recipe, data: str | Path, out: str | Path, devi
         trained = Encoder.from_pretrained(f"local:{folder / RESULT}", device=device)
         config = ModelConfig(recipe.arch, recipe.options, recipe.contract)
         net = build_net(config)
-        net.load_state_dict(_without_head(trained.net))
-        _finish(Encoder(net, config, recipe.name, trained.device), recipe, folder, data)
+        net.load_state_dict(without_head(trained.net))
+        _finish(Encoder(net, config, recipe.name, trained.device), recipe, folder, data, (trained.fine_tuned_on, trained.pretrained_on))
         _write(folder / RECIPE, _recipe_text(recipe))
     return folder / RESULT
 
@@ -182,37 +176,6 @@ def _check_claim(folder: Path, recipe: Recipe) -> None:
         raise TrainingError(f"{folder} holds a run of another recipe (see {path}). Choose another folder with --out, or remove this one.")
 
 
-def _begin_with(net: nn.Module, recipe: Recipe) -> None:
-    """Give a net the weights of the model that the recipe starts with."""
-    located = locate_weights(str(recipe.start), Hub())
-    # Not by Encoder.from_pretrained: what this draws for a net without weights moves on the run's random numbers, as it did in runs before.
-    config, start = read_net(located, located.read(CONFIG), located.read(MODEL))
-    body = _without_head(start)
-    shapes = ({name: t.shape for name, t in state.items()} for state in (body, _without_head(net)))
-    known, ours = _decides(config), _decides(ModelConfig(recipe.arch, recipe.options, recipe.contract))
-    other = [name for name in ours if known.get(name) != ours[name]]
-    if other or next(shapes) != next(shapes):
-        which = f" ({', '.join(f'{name}: {known.get(name)!r}, here {ours[name]!r}' for name in other)})" if other else ""
-        raise TrainingError(
-            f"{recipe.name}: {recipe.start} is another net than arch and options of the recipe describe, or reads clips that are prepared in another way{which}. "
-            "Take arch, options and contract from its config.json."
-        )
-    net.load_state_dict(body, strict=False)
-
-
-def _decides(config: ModelConfig) -> dict[str, Any]:
-    """What of a model its weights have grown used to, though another would fit their shapes."""
-    options, row = {**ARCHS[config.arch].options, **config.options}, config.contract.to_dict()
-    free = ("embed_", "dropout", "fast", "num_frames")  # statistics of features, or the same numbers in another way
-    kept = {f"options.{name}": value for name, value in options.items() if not name.startswith(free)}
-    told = {"arch": config.arch, **kept, **{f"contract.{name}": row[name] for name in ("layout", "channels", "streams", "steps")}}
-    return dict(json.loads(json.dumps(told)))
-
-
-def _without_head(net: nn.Module) -> dict[str, Tensor]:
-    return {name: value for name, value in net.state_dict().items() if not name.startswith("head.")}
-
-
 class Run:
     """One pretraining run: its state, step by step.
 
@@ -226,8 +189,9 @@ class Run:
         prepare_golden(golden_clip(recipe.contract), recipe.contract)  # else only what is saved at the end tells that its steps do not give its shape
         torch.default_generator.manual_seed(recipe.seed)
         self.net = build_net(self.config)
+        self.begun: Learned = frozenset(), not_noted(recipe)
         if recipe.start is not None and not (folder / CHECKPOINT).is_file():
-            _begin_with(self.net, recipe)
+            self.begun = begin_with(self.net, recipe)
         method = build_method(self.net, recipe).float()
         self.fabric = processes.start(device, devices, nodes, recipe.precision, method.idle_parameters)
         self.files = file_hashes(data, recipe.data.files)
@@ -261,6 +225,12 @@ class Run:
             net = build_net(self.config)
             net.load_state_dict(self.net.state_dict())
         return Encoder(net, self.config, self.recipe.name, self.fabric.device)
+
+    @property
+    def learned(self) -> Learned:
+        """What the weights have learned from: what they began with did, and this run's clips."""
+        tuned, before = self.begun
+        return tuned, (*before, {"name": self.recipe.name, "data": dataclasses.asdict(self.recipe.data)})
 
     def train(self, last: int) -> None:
         """Go on until ``last`` steps are done; the last of them is always in the checkpoint."""
@@ -354,6 +324,7 @@ class Run:
     def _save(self) -> None:
         with whole_file(self.folder / CHECKPOINT) as file:
             state = {"method": self.method.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step, "files": self.files}
+            state["begun"] = [list(part) for part in self.begun]  # the model that the run began with may be gone at its end
             torch.save(state, file)
 
     def _resume(self) -> None:
@@ -369,6 +340,8 @@ class Run:
                     f"{self.folder} holds a run on other data: {', '.join(other)} changed since. Give the data it began with, or another --out."
                 )
             self.step = rest["step"]
+            if "begun" in rest:
+                self.begun = frozenset(rest["begun"][0]), tuple(rest["begun"][1])
         if self.fabric.is_global_zero:
             self._trim_log()
             for scratch in self.folder.glob(f".{CHECKPOINT}.*.part"):
