@@ -39,6 +39,9 @@ UNUSED = {"skeattnclr": r"(members\.\w+\.)?neck\..+", "psp": r"(members\.\d\.)?(
 
 CONTRACT = Contract("kinect20", 3, 2, 16, ({"step": "drop_empty_frames"}, {"step": "center"}, {"step": "resample", "frames": 16}))
 
+OWN = CONTRACT.replace(persons=1)
+"""Of pretraining's windows in the tests."""
+
 
 def make_config(labels: Sequence[str] | None = ("sit", "stand", "wave"), contract: Contract = CONTRACT) -> ModelConfig:
     return ModelConfig("skeattnclr-stgcn", OPTIONS, contract, len(labels or ()), None if labels is None else tuple(labels))
@@ -79,6 +82,11 @@ def make_clip(seed: int = 0, frames: int = 20, persons: int = 1, layout: str = "
         rng.normal(size=(joints, channels)) + rng.normal(size=channels) * t + 0.2 * np.sin(2 * t + rng.normal(size=(joints, channels))) for _ in range(persons)
     ]
     return Clip(np.stack(people), layout, fps=30, name=f"clip{seed}")
+
+
+def rows_of(clips: Sequence[Clip]) -> set[bytes]:
+    """Clips prepared by ``OWN``, to be compared as sets."""
+    return {prepare(c, OWN).tobytes() for c in clips}
 
 
 def write_corpus(path: Path, clips: Sequence[Clip], labels: Sequence[int] | None = None, **columns: Any) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import CONTRACT, make_clip, write_corpus
+from tiny import make_clip, rows_of, write_corpus
 
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import find_benchmark, joints_hash
@@ -16,18 +16,6 @@ from skelzoo.learn.held_out import DataOptions, held_out
 from skelzoo.learn.pretrain.windows import training_windows
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_corpus
-from skelzoo.skeleton.prepare import prepare
-
-OWN = CONTRACT.replace(persons=1)
-
-
-@pytest.fixture
-def clips() -> list[Clip]:
-    return [make_clip(i, frames=20 + 3 * i) for i in range(12)]
-
-
-def rows_of(clips: list[Clip]) -> set[bytes]:
-    return {prepare(c, OWN).tobytes() for c in clips}
 
 
 def found(folder: Path, **options: Any) -> set[bytes]:

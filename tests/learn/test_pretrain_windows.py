@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import CONTRACT, make_clip, write_corpus
+from tiny import OWN, make_clip, rows_of, write_corpus
 
 from skelzoo.errors import TrainingError
 from skelzoo.learn.held_out import DataOptions
@@ -19,17 +19,6 @@ from skelzoo.learn.pretrain.windows import pretraining_array, windows_of
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_corpus
 from skelzoo.skeleton.prepare import prepare, prepare_doubtfully
-
-OWN = CONTRACT.replace(persons=1)
-
-
-@pytest.fixture
-def clips() -> list[Clip]:
-    return [make_clip(i, frames=20 + 3 * i) for i in range(12)]
-
-
-def rows_of(clips: list[Clip]) -> set[bytes]:
-    return {prepare(c, OWN).tobytes() for c in clips}
 
 
 def array_of(folder: Path, **options: Any) -> np.ndarray:
