@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     help="With --on FILE.npz, a labelled corpus file: the subjects that test, such as 7,8, while all others train; or each, one after the other, for the mean over subjects.",
 )
 @click.option("--film", is_flag=True, help="Have simulated cameras film the benchmark's 3-D clips, for 2-D models.")
-@click.option("--protocol", "protocols", multiple=True, help="linear, knn, retrieval (these three by default), finetune, semi; may be given again.")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    help="linear, knn, retrieval (these three by default), finetune, semi; may be given again. head, of a model with a recipe, goes alone and without --on.",
+)
 @click.option("--labels", type=float, metavar="PERCENT", help="Use this share of every class's labels: mean over five draws; not for retrieval.")
 @select_option
 @click.option("--random-weights", is_flag=True, help="Measure the same net untrained, with torch seed 0.")
@@ -45,8 +50,12 @@ def eval_command(
     """Measure MODEL on a benchmark by the protocols of docs/evaluation.md, which are not the papers' own; `coordinates` and `statistics` are baselines without a net."""
     from skelzoo.inference.output import check_output
     from skelzoo.learn.evaluate import Row, evaluate, evaluate_all, merge_rows, read_rows
+    from skelzoo.learn.head_rows import HEAD, evaluate_head
 
     on, data = _benchmark(benchmark, data, test_subjects, film)
+    of_head = HEAD in protocols
+    if of_head and (not model or everything or on or len(protocols) > 1 or labels or select_persons or random_weights):
+        raise click.UsageError("--protocol head goes with a MODEL, --data, --out, --device and --json alone: the model's recipe says which clips test.")
     rows = list[Row]()
 
     def done(found: Iterable[Row]) -> None:
@@ -60,7 +69,7 @@ def eval_command(
 
     if everything and out and not (model or benchmark or labels or random_weights or select_persons or film):
         done(evaluate_all(data, out, protocols, device))
-    elif everything or not model or not on:
+    elif everything or not model or not (on or of_head):
         raise click.UsageError(
             "Give a MODEL and --on BENCHMARK; or --all with --out FOLDER, and without MODEL, --on, --film, --labels, --select-persons and --random-weights."
         )
@@ -68,7 +77,10 @@ def eval_command(
         if out:  # what is wrong with it is said before anything is measured
             check_output(out, (".csv",))
             read_rows(out)
-        evaluate(model, on, data, protocols, labels=labels, select_persons=select_persons, random_weights=random_weights, device=device, done=done)
+        if on:
+            evaluate(model, on, data, protocols, labels=labels, select_persons=select_persons, random_weights=random_weights, device=device, done=done)
+        else:
+            done(evaluate_head(model, data, device))
     if as_json:
         click.echo(pretty_json([dataclasses.asdict(row) for row in rows]))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -119,6 +120,16 @@ class CorpusReport:
         return "\n".join(lines)
 
 
+def corpus_named_by(files: Iterable[str]) -> str:
+    """The name of the corpus that has these files and no other; where there is none, theirs."""
+    rows = _definitions()["corpora"].items()
+    return next((name for name, row in rows if set(row["files"]) == set(files)), ", ".join(files))
+
+
+def _definitions() -> dict[str, Any]:
+    return dict(json.loads(resources.files("skelzoo.learn").joinpath("corpora.json").read_text(encoding="utf-8")))
+
+
 def find_corpus(name: str) -> CorpusDefinition:
     """The definition of a corpus.
 
@@ -128,7 +139,7 @@ def find_corpus(name: str) -> CorpusDefinition:
     Raises:
         TrainingError: there is none of that name.
     """
-    table = json.loads(resources.files("skelzoo.learn").joinpath("corpora.json").read_text(encoding="utf-8"))
+    table = _definitions()
     if name not in table["corpora"]:
         raise TrainingError(f"no corpus {name!r}. Known: {', '.join(table['corpora'])}.")
     row = table["corpora"][name]

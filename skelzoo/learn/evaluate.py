@@ -239,7 +239,7 @@ def check_recipe(model: str, benchmark: str | Benchmark, data: str | Path) -> No
         TrainingError: one trains on some of them; or an unknown benchmark, a missing file.
     """
     found = find_benchmark(benchmark)
-    for recipe in _recipes(model):
+    for recipe in recipes_of(model):
         if not is_there(recipe.start):
             raise TrainingError(
                 f"{model} began with {recipe.start}, which is not there any more, so that nothing tells whether that trained on the test clips of {found.name}. "
@@ -256,7 +256,7 @@ def check_recipe(model: str, benchmark: str | Benchmark, data: str | Path) -> No
 
 def _check_pretrained(model: str, encoder: Encoder, benchmark: Benchmark, data: str | Path) -> None:
     """Check what weights themselves note of their pretraining as ``check_recipe`` checks recipes, and warn of what neither tells."""
-    unknown = [] if encoder.pretrained_on or _recipes(model) else ["it"]
+    unknown = [] if encoder.pretrained_on or recipes_of(model) else ["it"]
     for row in encoder.pretrained_on:
         if "data" not in row:
             if _ships(row["name"]):
@@ -276,7 +276,7 @@ def _check_pretrained(model: str, encoder: Encoder, benchmark: Benchmark, data: 
         )
 
 
-def _recipes(model: str) -> list[Recipe]:
+def recipes_of(model: str) -> list[Recipe]:
     """That of a shipped model, or of the run that a weights folder lies in; of a link also of the run that it leads to."""
     folder = Path(model.removeprefix("local:"))
     if model.startswith("local:"):

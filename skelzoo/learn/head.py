@@ -71,28 +71,47 @@ def fit_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: 
         TrainingError: a file is missing or has no such label, fewer than two classes are left, or no clips to calibrate or measure the head on.
         MissingDependencyError: scikit-learn is not installed.
     """
-    # Vectors side by side in the embedding may share the head, their logits added (PSP), so it is fitted on their sum.
-    shared = encoder.embedding_dim // _linear_head(encoder.config).in_features
+    task = _task(encoder, options, data, folder)
+    raw, folds = task.fitted()
+    temperature = float(np.median([TEMPERATURES[surprise(*fold).argmin()] for fold in folds]))
+    head = raw.divided(temperature)
+    return _with_linear_head(encoder, head), task.result(head, raw, folds, temperature)
+
+
+def measure_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: str | Path) -> HeadResult:
+    """Measure the head that an encoder has as ``fit_head`` measures the one that it fits.
+
+    Held-out clips are judged by the encoder's own head. Heads that did not see a fold or a source are fitted for it on the encoder's vectors; their logits
+    are divided by the temperature of its own, by which that is shorter than a head that is fitted anew on all training clips.
+
+    Args:
+        options, data: of the recipe that the head is of.
+        folder: with the corpus files.
+
+    Raises:
+        TrainingError: as ``fit_head``; the encoder has no head of the classes that the options give.
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    task, own = _task(encoder, options, data, folder), encoder.net.head
+    names = task.clips.classes(task.clips.train, options.fewest)
+    if not isinstance(own, nn.Linear) or encoder.labels != tuple(names):
+        raise TrainingError(f"the head of {encoder.name} is of other classes than its recipe gives here: {', '.join(names)}. {CHECK}")
+    weight, bias = (p.detach().cpu().double().numpy() for p in (own.weight, own.bias))
+    head = _Head(weight, bias * _shared(encoder), names)
+    raw, folds = task.fitted()
+    return task.result(head, raw, folds, float(np.linalg.norm(raw.weight) / np.linalg.norm(head.weight)))
+
+
+def _task(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: str | Path) -> _Task:
+    shared = _shared(encoder)
     clips = labelled_clips(encoder.contract, options, data, folder)
     _check_table(clips, options)
-    task = _Task(encoder.embed(clips.x, prepared=True).reshape(len(clips.x), shared, -1).sum(1), clips, options)
-    train = clips.train
-    names = clips.classes(train, options.fewest)
-    raw = task.fit(train, names)
-    folds = task.cross_validated(train, names)
-    assert raw is not None and folds  # _check_table
-    temperature = float(np.median([TEMPERATURES[surprise(*fold).argmin()] for fold in folds]))
-    unseen, unseen_truth = (np.concatenate(part) for part in zip(*folds, strict=True))
-    head = raw.divided(temperature)
-    logits, truth = task.measured(head, ~train)
-    kinds = {**task.by_kind(head), **task.by_source(train, temperature), "cross-validated": score(unseen / temperature, unseen_truth)}
-    headed = _with_linear_head(encoder, head, shared)
-    labels = headed.labels or ()
-    result = HeadResult(
-        **asdict(score(logits, truth)), classes=len(labels), train_clips=int(task.known(head, train & ~clips.copies).sum()), temperature=temperature,
-        error_before=calibration_error(*task.measured(raw, ~train)), kinds=kinds, per_class=per_class(logits, truth, labels), confusions=confusions(logits, truth, labels),
-    )  # fmt: skip
-    return headed, result
+    return _Task(encoder.embed(clips.x, prepared=True).reshape(len(clips.x), shared, -1).sum(1), clips, options)
+
+
+def _shared(encoder: Encoder) -> int:
+    """Vectors side by side in the embedding that share the head, their logits added (PSP); it is fitted on their sum."""
+    return encoder.embedding_dim // _linear_head(encoder.config).in_features
 
 
 def _calibrates(table: LabelTable, fold: int, names: NDArray[np.str_]) -> bool:
@@ -144,6 +163,25 @@ class _Task:
             weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
         return _Head(weight, bias, model.classes_)
 
+    def fitted(self) -> tuple[_Head, list[tuple[Float64s, Int64s]]]:
+        """A head of all training clips, and per fold what ``cross_validated`` gives; ``_check_table`` has seen that there are both."""
+        train = self.clips.train
+        names = self.clips.classes(train, self.options.fewest)
+        raw, folds = self.fit(train, names), self.cross_validated(train, names)
+        assert raw is not None and folds
+        return raw, folds
+
+    def result(self, head: _Head, raw: _Head, folds: list[tuple[Float64s, Int64s]], temperature: float) -> HeadResult:
+        """How a head does, which is ``raw`` at a temperature."""
+        train, names = self.clips.train, [str(n) for n in head.names]
+        unseen, unseen_truth = (np.concatenate(part) for part in zip(*folds, strict=True))
+        logits, truth = self.measured(head, ~train)
+        kinds = {**self.by_kind(head), **self.by_source(train, temperature), "cross-validated": score(unseen / temperature, unseen_truth)}
+        return HeadResult(
+            **asdict(score(logits, truth)), classes=len(names), train_clips=int(self.known(head, train & ~self.clips.copies).sum()), temperature=temperature,
+            error_before=calibration_error(*self.measured(raw, ~train)), kinds=kinds, per_class=per_class(logits, truth, names), confusions=confusions(logits, truth, names),
+        )  # fmt: skip
+
     def known(self, head: _Head, mask: Bools) -> Bools:
         return mask & np.isin(self.clips.labels, head.names)
 
@@ -182,9 +220,9 @@ class _Task:
         return scores
 
 
-def _with_linear_head(encoder: Encoder, head: _Head, shared: int) -> Encoder:
+def _with_linear_head(encoder: Encoder, head: _Head) -> Encoder:
     config = replace(encoder.config, num_classes=len(head.names), labels=tuple(str(n) for n in head.names))
     net = build_net(config)
-    new = {"head.weight": torch.tensor(head.weight, dtype=torch.float32), "head.bias": torch.tensor(head.bias / shared, dtype=torch.float32)}
+    new = {"head.weight": torch.tensor(head.weight, dtype=torch.float32), "head.bias": torch.tensor(head.bias / _shared(encoder), dtype=torch.float32)}
     net.load_state_dict({**encoder.net.state_dict(), **new})
     return Encoder(net, config, encoder.name, encoder.device)

@@ -21,6 +21,7 @@ class HeadScore:
     Attributes:
         accuracy, top3: share of clips whose class is the best one, or among the best three, percent.
         balanced_accuracy: mean over classes of the share right, percent.
+        mean_score: mean of the best class's score, percent; above ``accuracy`` the scores are too high.
         calibration_error: expected calibration error of the best class's score, 0 to 1; see ``calibration_error``.
     """
 
@@ -28,6 +29,7 @@ class HeadScore:
     accuracy: float
     balanced_accuracy: float
     top3: float
+    mean_score: float
     calibration_error: float
 
 
@@ -59,7 +61,8 @@ def score(logits: Float64s, truth: Int64s) -> HeadScore:
     right = logits.argmax(1) == truth
     better = (logits > logits[np.arange(len(truth)), truth][:, None]).sum(1)
     balanced = float(np.mean([right[truth == i].mean() for i in np.unique(truth)]))
-    return HeadScore(len(truth), 100 * float(right.mean()), 100 * balanced, 100 * float((better < 3).mean()), calibration_error(logits, truth))
+    best = 100 * float(np.exp(log_scores(logits)).max(1).mean())
+    return HeadScore(len(truth), 100 * float(right.mean()), 100 * balanced, 100 * float((better < 3).mean()), best, calibration_error(logits, truth))
 
 
 def calibration_error(logits: Float64s, truth: Int64s) -> float:
