@@ -18,7 +18,7 @@ import torch
 
 import skelzoo
 from skelzoo.learn.benchmarks import BENCHMARKS, find_benchmark, standard_clips
-from skelzoo.learn.evaluate import Row, device_name, merge_rows, revision
+from skelzoo.learn.evaluate import Row, device_name, merge_rows, revision, trained_in
 from skelzoo.learn.finetune import FinetuneOptions
 from skelzoo.learn.protocols import Trial, accuracies, finetuned, trained_on
 
@@ -47,6 +47,7 @@ def main() -> None:
             round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, len(set(trial.clips.train_labels)),
             f"{trial.benchmark.title}; skelzoo finetune with its default options{norm}, no validation part, last epoch",
             shlex.join(["python", *("DATA" if word == a.data else word for word in sys.argv)]), revision(), device_name(trial.encoder.device),
+            {}, *trained_in(trial.encoder.device),
         )
         for m in accuracies(trial, rights, len(trained_on(trial, 0)), a.seed, trial.share)
     ]  # fmt: skip

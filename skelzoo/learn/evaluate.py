@@ -25,7 +25,7 @@ from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Measured, Trial, check_protocols, describe, find_protocol, run
 from skelzoo.learn.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.learn.seen import check_card, check_not_learned, check_unseen
-from skelzoo.learn.training import seeded
+from skelzoo.learn.training import auto_precision, seeded
 from skelzoo.loading import RANDOM, load
 from skelzoo.skeleton.doubts import warned_once
 from skelzoo.skeleton.writing import alone, check_place, write_csv
@@ -51,6 +51,8 @@ class Row:
         commit: of the checkout, with "+" when the package differs from it; the version of skelzoo without a checkout.
         device: that computed it.
         per_subject: of leave-one-subject-out, subject -> percent while it tests, the mean over the seeds; {} of a single split.
+        precision, threads: of fine-tuning, what it computed in (``bf16-mixed`` or ``32-true``) and with how many of torch's threads; "" and None where no
+            weight of a net was trained, and in rows from before they were noted.
     """
 
     model: str
@@ -68,6 +70,8 @@ class Row:
     commit: str
     device: str
     per_subject: Mapping[int, float] = field(default_factory=dict)
+    precision: str = ""
+    threads: int | None = None
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -204,6 +208,7 @@ def _measured(trial: Trial, name: str, m: Measured, commit: str) -> Row:
         round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, trial.clips.classes,
         f"{trial.benchmark.title}; {describe(trial, name)}", _command(trial, name),
         commit, device_name(trial.encoder.device), {s: round(value, 3) for s, value in zip(m.subjects, m.values, strict=False)},
+        *(trained_in(trial.encoder.device) if name == "finetune" else ()),
     )  # fmt: skip
 
 
@@ -312,6 +317,11 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+def trained_in(device: torch.device) -> tuple[str, int]:
+    """Precision and number of threads of a fine-tuning with default options."""
+    return auto_precision(device), torch.get_num_threads()
+
+
 def read_rows(path: str | Path) -> list[Row]:
     """The rows of a table; none where there is no file.
 
@@ -338,6 +348,8 @@ def _row(cells: dict[str, str]) -> Row:
         "spread": float(cells["spread"]) if cells["spread"] else None,
         "seeds": tuple(map(int, cells["seeds"].split())),
         "per_subject": {int(s): float(value) for s, value in (pair.split("=") for pair in (cells.get("per_subject") or "").split())},
+        "precision": cells.get("precision", ""),  # tables from before have no such columns
+        "threads": int(cells["threads"]) if cells.get("threads") else None,
         **{key: int(cells[key]) for key in ("train_clips", "test_clips", "classes")},
     }
     return Row(**{**cells, **typed})  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from skelzoo.errors import DeviceError, MissingDependencyError, TrainingError
 from skelzoo.inference.runner import pick_device
-from skelzoo.learn.training import computes_bf16
+from skelzoo.learn.training import auto_precision
 
 
 def start(device: str, devices: int, nodes: int, precision: Any, idle_parameters: bool) -> Any:
@@ -52,7 +52,7 @@ def start(device: str, devices: int, nodes: int, precision: Any, idle_parameters
     if chosen.type == "cuda" and devices > torch.cuda.device_count():
         raise DeviceError(f"{devices} devices were asked for, this machine has {torch.cuda.device_count()}. Give --devices that number, or --device cpu.")
     if precision == "auto":
-        precision = "bf16-mixed" if computes_bf16(chosen) else "32-true"
+        precision = auto_precision(chosen)
     # Every process computes the same statistics, so none has to be sent. torch 2.13 renamed the option.
     option = "forward_sync_buffers" if "forward_sync_buffers" in signature(nn.parallel.DistributedDataParallel).parameters else "broadcast_buffers"
     strategy = DDPStrategy(find_unused_parameters=idle_parameters, **{option: False}) if several else "auto"  # type: ignore[arg-type]

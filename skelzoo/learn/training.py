@@ -71,6 +71,11 @@ def computes_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and _cpu_has_bf16()
 
 
+def auto_precision(device: torch.device) -> str:
+    """What the precision ``auto`` is on a device: ``bf16-mixed`` or ``32-true``."""
+    return "bf16-mixed" if computes_bf16(device) else "32-true"
+
+
 def _cpu_has_bf16() -> bool:
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")

@@ -31,6 +31,7 @@ from skelzoo.learn.benchmarks import BENCHMARKS, draw_labels, find_benchmark, st
 from skelzoo.learn.evaluate import CHEAP, Row, check_recipe, evaluate, evaluate_all, measure, merge_rows, read_rows, revision
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.protocols import ALL, PROTOCOLS, WITHOUT_COPIES, Trial
+from skelzoo.learn.training import auto_precision
 from skelzoo.skeleton.clip import Clip
 from skelzoo.weights.manifest import manifest
 
@@ -127,6 +128,8 @@ def test_fine_tuning_is_that_of_the_package_without_a_validation_part(trial: Tri
     ]  # fmt: skip
     for row, kept in zip(rows, (np.ones(12, bool), ~trial.clips.copies), strict=True):
         assert row.value == pytest.approx(100 * np.mean([r[kept].mean() for r in rights]), abs=1e-3) and row.seeds == (0, 1)
+    assert {(r.precision, r.threads) for r in rows} == {(auto_precision(trial.encoder.device), torch.get_num_threads())}
+    assert {(r.precision, r.threads) for r in measure(trial, ["retrieval"])} == {("", None)}, "where no weight is trained"
 
 
 def test_fine_tuning_takes_the_labels_that_the_other_protocols_take(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +203,7 @@ def test_tables_are_merged_sorted_and_read_back(tmp_path: Path) -> None:
     assert read_rows(table) == []
     merge_rows(table, [ROW, other])
     assert read_rows(table) == [other, ROW]
-    newer = dataclasses.replace(ROW, value=99.0, seeds=(3,), spread=None)
+    newer = dataclasses.replace(ROW, value=99.0, seeds=(3,), spread=None, precision="bf16-mixed", threads=2)
     with pytest.warns(UserWarning, match=r"b, nwucla, knn, all test clips was 61\.25 %, is 99 %\. .*path of its own"):
         merge_rows(table, [newer, few])
     with warnings.catch_warnings():
@@ -211,6 +214,16 @@ def test_tables_are_merged_sorted_and_read_back(tmp_path: Path) -> None:
         table.name,
         f".{table.name}.lock",
     }
+
+
+def test_tables_from_before_precision_and_threads_were_noted_are_read_and_merged(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    merge_rows(table, [ROW])
+    table.write_text("".join(line.rpartition(",")[0].rpartition(",")[0] + "\n" for line in table.read_text().splitlines()))
+    assert "threads" not in table.read_text() and read_rows(table) == [ROW]
+    newer = dataclasses.replace(ROW, model="newer", precision="32-true", threads=4)
+    merge_rows(table, [newer])
+    assert read_rows(table) == [ROW, newer]
 
 
 def merge_twenty(table: Path, name: str) -> None:
