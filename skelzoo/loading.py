@@ -48,7 +48,7 @@ def load(
         name: a model name (``skelzoo.list_models()``), ``local:FOLDER`` or ``hf:owner/repo@<commit>``. A branch, a tag or
             nothing in place of the commit is resolved to one, which the encoder's name then shows.
         device: ``auto`` is CUDA, then MPS, then CPU.
-        dtype: ``auto`` is float32, the same on every device; ``tf32``, ``bfloat16`` and ``float16`` are faster on GPUs, see docs/speed.md.
+        dtype: ``auto`` is float32, the same on every device; ``tf32``, ``bfloat16`` and ``float16`` are faster on GPUs, see `skelzoo docs speed`.
         compile: use ``torch.compile``; True, or its mode.
         pretrained: False gives the same net with random weights and no labels.
         num_classes: replace the head by a new random one of this size; everything else stays pretrained.

@@ -56,7 +56,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "skelzoo").rglob("*") if p.is_file() and "__pycache__" not in p.parts}
-    assert sources | {"skelzoo/weights_manifest.json"} == {n for n in names if n.startswith("skelzoo/")}
+    pages = {f"skelzoo/docs/{p.name}" for p in (ROOT / "docs").glob("*.md")}
+    assert sources | pages | {"skelzoo/weights_manifest.json"} == {n for n in names if n.startswith("skelzoo/")}
     for needed in ("py.typed", "skeleton/layouts.json", "weights/manifest.schema.json", "learn/recipes/skeattnclr-openskel.json"):
         assert f"skelzoo/{needed}" in names
     for name, entry in manifest().models.items():

@@ -21,7 +21,7 @@ def store_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--workers", type=click.IntRange(1), help="With --out: processes per device; 1 by default."),
         click.option("--devices", metavar="LIST", help="With --out, instead of --device: several at once, a process for each, such as 0,1 for cuda:0,cuda:1."),
         click.option("--extend", is_flag=True, help="With --out: add the files that STORE does not hold yet; its rows keep their numbers."),
-        click.option("--out", metavar="STORE", help="Folder for more clips than memory holds; given again, the run goes on. See docs/bulk.md."),
+        click.option("--out", metavar="STORE", help="Folder for more clips than memory holds; given again, the run goes on. See skelzoo docs bulk."),
     ):
         command = option(command)
     return command

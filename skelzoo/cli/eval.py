@@ -47,7 +47,7 @@ def eval_command(
     model: str | None, benchmark: str | None, data: str | None, test_subjects: str | None, film: bool, protocols: tuple[str, ...], labels: float | None, select_persons: bool,
     random_weights: bool, everything: bool, out: str | None, device: str, as_json: bool,
 ) -> None:  # fmt: skip
-    """Measure MODEL on a benchmark by the protocols of docs/evaluation.md, which are not the papers' own; `coordinates` and `statistics` are baselines without a net."""
+    """Measure MODEL on a benchmark by the protocols of `skelzoo docs evaluation`, which are not the papers' own; `coordinates` and `statistics` are baselines without a net."""
     from skelzoo.inference.output import check_output
     from skelzoo.learn.evaluate import Row, evaluate, evaluate_all, merge_rows, read_rows
     from skelzoo.learn.head_rows import HEAD, evaluate_head

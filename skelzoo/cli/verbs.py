@@ -17,6 +17,7 @@ import skelzoo
 from skelzoo.cli.bench import bench_group
 from skelzoo.cli.bulk import embed_to_store, export_command, store_options
 from skelzoo.cli.corpus import corpus_group
+from skelzoo.cli.docs import docs_command
 from skelzoo.cli.eval import eval_command
 from skelzoo.cli.files import finish, go_through, name_refusal, note_passed_over, show_warning
 from skelzoo.cli.models import COMMANDS
@@ -64,7 +65,7 @@ def main() -> None:
     """
 
 
-for _command in (*COMMANDS, eval_command, export_command, bench_group, corpus_group):
+for _command in (*COMMANDS, eval_command, export_command, bench_group, corpus_group, docs_command):
     main.add_command(_command)
 
 

@@ -105,7 +105,7 @@ def path_list(paths: Paths) -> list[str]:
         if not isinstance(path, str | os.PathLike):
             raise StoreError(
                 f"paths are those of files, folders and globs, found {type(path).__name__}. "
-                "Save clips with skelzoo.save_clips, some thousand in a file, and give the folder; docs/bulk.md shows how."
+                "Save clips with skelzoo.save_clips, some thousand in a file, and give the folder; `skelzoo docs bulk` shows how."
             )
         texts.append(os.fspath(path))
     return texts

@@ -65,7 +65,9 @@ class EmbedActor:
         """
         missing = [name for name in ("keypoints", "layout") if name not in batch]
         if missing:
-            raise ClipError(f"the rows have no column {', '.join(missing)}; they have {', '.join(map(str, batch))}. docs/bulk.md lists the columns of clips.")
+            raise ClipError(
+                f"the rows have no column {', '.join(missing)}; they have {', '.join(map(str, batch))}. `skelzoo docs bulk` lists the columns of clips."
+            )
         columns = columns_for(self.window is not None, self.each_person)
         if columns and "name" not in batch:
             raise ClipError(
@@ -116,7 +118,7 @@ def embed_dataset(
     """The dataset with a vector per clip or window; nothing is computed before it is consumed.
 
     Args:
-        dataset: rows of clips, e.g. ``ray.data.read_parquet(...)`` of files as docs/bulk.md describes.
+        dataset: rows of clips, e.g. ``ray.data.read_parquet(...)`` of files as `skelzoo docs bulk` describes.
         workers: actors, each with the encoder in it. One that dies is started again, and its rows are done again.
         gpus: that Ray reserves for each; None for none, 0.5 for two actors on one.
         model, device, dtype, compile, batch_size, select_persons, window, step, each_person: see ``EmbedActor``.

@@ -143,7 +143,7 @@ def load_rules(name: str) -> dict[str, Any]:
     try:
         row = parse_json(source.read_bytes())
     except (OSError, ValueError) as error:
-        raise TrainingError(f"{name}: cannot be read as a benchmark ({error}). Give a JSON file as docs/evaluation.md describes.") from error
+        raise TrainingError(f"{name}: cannot be read as a benchmark ({error}). Give a JSON file as `skelzoo docs evaluation` describes.") from error
     problem = _problem(row)
     if problem:
         raise TrainingError(f"{name}: {problem}")

@@ -71,7 +71,7 @@ def finetune(
     seen: Sequence[str] = (),
     checkpoint: str | Path | None = None,
 ) -> FinetuneResult:
-    """Fine-tune a copy of an encoder on labelled clips. docs/finetuning.md says which mode is for how many clips.
+    """Fine-tune a copy of an encoder on labelled clips. `skelzoo docs finetuning` says which mode is for how many clips.
 
     A head whose classes are already those of the clips goes on learning; any other is replaced by a new one.
 

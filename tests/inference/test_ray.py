@@ -60,7 +60,7 @@ def test_an_actor_takes_nested_lists_as_ray_gives_them(model: str, axes: int) ->
     )
     out = EmbedActor(model, device="cpu")({name: table[name].to_numpy() for name in table.column_names})
     np.testing.assert_allclose(out["embedding"][:3], skelzoo.load(model, device="cpu").embed(clips), atol=1e-5)
-    assert out["error"][:3].tolist() == [""] * 3 and "docs/bulk.md" in out["error"][3] and np.isnan(out["embedding"][3]).all()
+    assert out["error"][:3].tolist() == [""] * 3 and "skelzoo docs bulk" in out["error"][3] and np.isnan(out["embedding"][3]).all()
 
 
 def test_an_actor_cuts_windows(model: str) -> None:
@@ -101,7 +101,7 @@ def test_columns_that_are_not_there_are_named(model: str) -> None:
     assert EmbedActor(model, device="cpu")(rows)["error"] == [""]
     with pytest.raises(ClipError, match=r"no column name, which tells windows .*\. Add one"):
         EmbedActor(model, device="cpu", window=16)(rows)
-    with pytest.raises(ClipError, match=r"no column keypoints; they have joints, layout\..*docs/bulk\.md"):
+    with pytest.raises(ClipError, match=r"no column keypoints; they have joints, layout\..*skelzoo docs bulk"):
         EmbedActor(model, device="cpu")({"joints": np.zeros((2, 3)), "layout": np.array(["kinect20"] * 2)})
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 NEEDED = ("keypoints", "layout", "frames")
 COLUMNS = (*NEEDED, "persons", "scores", "fps", "image_height", "image_width", "name", "label")
 
-_COLUMNS = "docs/bulk.md lists the columns of a file of clips."
+_COLUMNS = "`skelzoo docs bulk` lists the columns of a file of clips."
 
 ROWS = 64
 """Rows decoded at a time."""
@@ -171,7 +171,7 @@ def clip_of(row: Mapping[str, Any], name: str, fill: bool = False) -> Clip:
     except SkelzooError:
         raise
     except (TypeError, ValueError, OverflowError) as error:
-        raise ClipError(f"{name}: its row is not of the types that docs/bulk.md lists ({error}). Write the file again.") from error
+        raise ClipError(f"{name}: its row is not of the types that `skelzoo docs bulk` lists ({error}). Write the file again.") from error
 
 
 def _clip(row: Mapping[str, Any], name: str, fill: bool) -> Clip:
