@@ -1,4 +1,4 @@
-"""What the command line tells of itself: the pages of the documentation."""
+"""What the command line tells of itself: the pages of the documentation, and what a shell completes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 import skelzoo
@@ -34,3 +36,34 @@ def test_texts_name_pages_that_are_there_and_no_files_that_a_wheel_lacks() -> No
         shown = [node.value for node in nodes if isinstance(node, ast.Constant) and node not in docstrings]
         assert [each for each in shown if isinstance(each, str) and re.search(r"docs/\w+\.md", each)] == [], path
     assert {"bulk", "evaluation", "preparation"} <= named <= {p.stem for p in (ROOT / "docs").glob("*.md")}
+
+
+def completed(*words: str) -> list[tuple[str, str]]:
+    """Type and value of what is offered for the last word."""
+    complete = ShellComplete(main, {}, "skelzoo", "_SKELZOO_COMPLETE")
+    return [(item.type, item.value) for item in complete.get_completions(list(words[:-1]), words[-1])]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["embed", "psp-openskel-f"], ["psp-openskel-free", "psp-openskel-free-2d"]),
+        (["eval", "skeletonmae-g"], []),  # no weights
+        (["info", "skeletonmae-g"], skelzoo.list_models("skeletonmae-g*")),
+        (["convert", "a.pt", "--as", "psp-nw"], skelzoo.list_models("psp-nw*")),
+        (["bench", "speed", "psp-openskel", "skeattnclr-openskel-k"], ["skeattnclr-openskel-kinect"]),
+        (["layouts", "smp"], [name for name in skelzoo.list_layouts() if name.startswith("smp")]),
+        (["read", "--layout", "ntu"], ["ntu25"]),
+        (["docs", "b"], ["bulk"]),
+    ],
+)
+def test_names_are_completed(words: list[str], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKELZOO_HOME", str(tmp_path))
+    assert completed(*words) == [("plain", name) for name in expected]
+
+
+@pytest.mark.parametrize(
+    "words", [["read"], ["embed", "psp-openskel"], ["classify", "psp-openskel", "a.bvh", "-o"], ["eval", "psp-openskel", "--data"], ["publish"]]
+)
+def test_paths_are_left_to_the_shell(words: list[str]) -> None:
+    assert completed(*words, "ta") == [("file", "ta")]

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from skelzoo.cli.completion import complete_files, complete_models
 from skelzoo.cli.options import device_option
 
 
@@ -17,7 +18,7 @@ def bench_group() -> None:
 
 
 @bench_group.command("speed")
-@click.argument("models", nargs=-1)
+@click.argument("models", shell_complete=complete_models, nargs=-1)
 @click.option(
     "--form", "forms", multiple=True, help="plain, fused, compiled, max-autotune, embed; all but max-autotune by default. May be given again, as the next two."
 )
@@ -26,7 +27,7 @@ def bench_group() -> None:
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="In each of which every form takes its turn; the median counts.")
 @device_option
 @click.option("--no-memory", is_flag=True, help="Leave out the peak of memory, which takes one more process per row.")
-@click.option("--out", metavar="TABLE", help="Also write a .csv.")
+@click.option("--out", metavar="TABLE", shell_complete=complete_files, help="Also write a .csv.")
 def bench_speed_command(
     models: tuple[str, ...],
     forms: tuple[str, ...],
@@ -44,13 +45,13 @@ def bench_speed_command(
 
 
 @bench_group.command("precision")
-@click.argument("models", nargs=-1, required=True)
+@click.argument("models", shell_complete=complete_models, nargs=-1, required=True)
 @click.option("--on", "benchmark", default="nwucla", show_default=True, help="Benchmark, as for eval.")
-@click.option("--data", required=True, help="Folder with the benchmark's corpus file.")
+@click.option("--data", required=True, shell_complete=complete_files, help="Folder with the benchmark's corpus file.")
 @click.option("--dtype", "dtypes", multiple=True, help="tf32, bfloat16, float16; all by default. May be given again.")
 @click.option("--compile", "compiled", default="default", show_default=True, help="Mode of torch.compile for one more row in float32, or '' for none.")
 @device_option
-@click.option("--out", metavar="TABLE", help="Also write a .csv.")
+@click.option("--out", metavar="TABLE", shell_complete=complete_files, help="Also write a .csv.")
 def bench_precision_command(models: tuple[str, ...], benchmark: str, data: str, dtypes: tuple[str, ...], compiled: str, device: str, out: str | None) -> None:
     """Compare vectors of MODELS in fewer bits, and compiled, with those in float32: cosine, and the classes that neighbours give."""
     from skelzoo.bench.precision import DTYPES, Row, bench_precision
@@ -75,7 +76,7 @@ def _show(kind: type[Any], rows: Iterable[Any], out: str | None) -> None:
 
 
 @bench_group.command("bulk")
-@click.argument("model", default="skeattnclr-openskel")
+@click.argument("model", default="skeattnclr-openskel", shell_complete=complete_models)
 @click.option(
     "--clips", "counts", type=click.IntRange(1), multiple=True, help="Rounded up to thousands; 1000, 10000 and 100000 by default; may be given again."
 )
@@ -88,7 +89,7 @@ def bench_bulk_command(model: str, counts: tuple[int, ...]) -> None:
 
 
 @bench_group.command("load")
-@click.argument("models", nargs=-1)
+@click.argument("models", shell_complete=complete_models, nargs=-1)
 @click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Cold processes per model.")
 def bench_load_command(models: tuple[str, ...], runs: int) -> None:
     """Time skelzoo.load in cold processes that have imported torch: MODELS, or those of the package and a made-up one of 14 MB."""

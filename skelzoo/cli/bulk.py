@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skelzoo.cli.completion import complete_files, complete_models
 from skelzoo.cli.options import fail
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ def store_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--workers", type=click.IntRange(1), help="With --out: processes per device; 1 by default."),
         click.option("--devices", metavar="LIST", help="With --out, instead of --device: several at once, a process for each, such as 0,1 for cuda:0,cuda:1."),
         click.option("--extend", is_flag=True, help="With --out: add the files that STORE does not hold yet; its rows keep their numbers."),
-        click.option("--out", metavar="STORE", help="Folder for more clips than memory holds; given again, the run goes on. See skelzoo docs bulk."),
+        click.option(
+            "--out",
+            metavar="STORE",
+            shell_complete=complete_files,
+            help="Folder for more clips than memory holds; given again, the run goes on. See skelzoo docs bulk.",
+        ),
     ):
         command = option(command)
     return command
@@ -44,11 +50,12 @@ def embed_to_store(
 
 
 @click.command("export")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option(
     "--out",
     required=True,
     metavar="FILE",
+    shell_complete=complete_files,
     help="Ends in .onnx (needs the onnx extra), or .pt2 for a program of torch.export; FILE.json beside it says how clips are prepared and what comes out.",
 )
 def export_command(model: str, out: str) -> None:

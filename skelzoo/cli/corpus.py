@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skelzoo.cli.completion import complete_files, complete_layouts
 from skelzoo.cli.files import finish, note_passed_over
 from skelzoo.cli.options import array_options, check_label_options, fail
 
@@ -20,8 +21,16 @@ def corpus_group() -> None:
 
 @corpus_group.command("build")
 @click.argument("name")
-@click.option("--from", "sources", required=True, multiple=True, metavar="DIR", help="Original downloads, or ready corpus files; may be given again.")
-@click.option("--to", required=True, metavar="DIR", help="Folder for the corpus files and clips.csv.")
+@click.option(
+    "--from",
+    "sources",
+    required=True,
+    multiple=True,
+    metavar="DIR",
+    shell_complete=complete_files,
+    help="Original downloads, or ready corpus files; may be given again.",
+)
+@click.option("--to", required=True, metavar="DIR", shell_complete=complete_files, help="Folder for the corpus files and clips.csv.")
 def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
     """Make the corpus NAME, openskel or openskel-free, and a table of its clips with their licences; or the file of the benchmark nwucla or utdmhad."""
     from skelzoo.learn.corpus import build_corpus
@@ -36,18 +45,21 @@ def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
 
 
 @corpus_group.command("make")
-@click.argument("recordings")
-@click.option("--to", required=True, metavar="FILE.npz", help="Corpus file to write, in the folder that pretrain gets as --data.")
+@click.argument("recordings", shell_complete=complete_files)
+@click.option(
+    "--to", required=True, metavar="FILE.npz", shell_complete=complete_files, help="Corpus file to write, in the folder that pretrain gets as --data."
+)
 @click.option(
     "--label-from", type=click.Choice(["auto", "folder", "file"]), help="The first folder's name, or the file's own label; without, that where there is one."
 )
 @click.option("--label", metavar="REGEX", help="Finds the class in PATH/CLIPNAME instead.")
-@click.option("--labels", metavar="FILE.csv", help="Table with the columns file and label instead.")
+@click.option("--labels", metavar="FILE.csv", shell_complete=complete_files, help="Table with the columns file and label instead.")
 @click.option("--subject", metavar="REGEX", help="Finds the person in PATH/CLIPNAME, e.g. 'subject(\\d+)', so that a recipe can hold persons out.")
 @click.option("--licence", default="", metavar="TEXT", help="Licence of the recordings.")
 @click.option(
     "--layout",
     metavar="NAME",
+    shell_complete=complete_layouts,
     help="Layout of the file; by default that of the clips, or kinect20 (2-D: coco17) when they are not all of one that skelzoo has.",
 )
 @click.option("--fps", type=float, default=30.0, show_default=True, help="Of the file; faster recordings keep every n-th frame.")

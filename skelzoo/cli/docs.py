@@ -16,8 +16,12 @@ def pages() -> dict[str, Path]:
     return {path.stem: path for path in sorted(found)}
 
 
+def _complete(context: click.Context, parameter: click.Parameter, start: str) -> list[str]:
+    return [page for page in pages() if page.startswith(start)]
+
+
 @click.command("docs")
-@click.argument("page", required=False)
+@click.argument("page", required=False, shell_complete=_complete)
 def docs_command(page: str | None) -> None:
     """List the pages of the documentation, or show PAGE."""
     from skelzoo.inference.output import table

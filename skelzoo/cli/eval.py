@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skelzoo.cli.completion import complete_files, complete_models
 from skelzoo.cli.models import pretty_json
 from skelzoo.cli.options import device_option, select_option
 
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 
 @click.command("eval")
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=complete_models)
 @click.option(
     "--on",
     "benchmark",
     help="Benchmark: nwucla, utdmhad, uiprmd, hdm05; nwucla-2d, utdmhad-2d for 2-D; ntu60-xsub, -xview, ntu120-xsub, -xset; or FILE.json or FILE.npz of your own.",
 )
-@click.option("--data", help="Folder with the benchmarks' corpus files; that of FILE.npz by default.")
+@click.option("--data", shell_complete=complete_files, help="Folder with the benchmarks' corpus files; that of FILE.npz by default.")
 @click.option(
     "--test-subjects",
     metavar="LIST",
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
 @select_option
 @click.option("--random-weights", is_flag=True, help="Measure the same net untrained, with torch seed 0.")
 @click.option("--all", "everything", is_flag=True, help="Every model with published weights, its untrained twin and the baselines, on every benchmark.")
-@click.option("--out", metavar="TABLE", help="Merge the numbers into this .csv; with --all into one .csv per benchmark in this folder.")
+@click.option(
+    "--out", metavar="TABLE", shell_complete=complete_files, help="Merge the numbers into this .csv; with --all into one .csv per benchmark in this folder."
+)
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def eval_command(

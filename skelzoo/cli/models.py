@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import skelzoo
+from skelzoo.cli.completion import complete_all_models, complete_files, complete_layouts, complete_models
 from skelzoo.cli.options import device_option, fail
 from skelzoo.errors import SkelzooError
 
@@ -64,7 +65,7 @@ def _licence(row: dict[str, Any]) -> str:
 
 
 @click.command("info")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_all_models)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info_command(name: str, as_json: bool) -> None:
     """Show what is known of a model: contract, classes, licence, metrics, provenance."""
@@ -97,7 +98,7 @@ def _info_lines(row: dict[str, Any]) -> Iterator[str]:
 
 
 @click.command("where")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_models)
 def where_command(name: str) -> None:
     """Show the folder in which a model lies. Nothing is fetched."""
     from skelzoo.weights.sources import find
@@ -111,8 +112,8 @@ def where_command(name: str) -> None:
 
 
 @click.command("fetch")
-@click.argument("name", required=False)
-@click.option("--to", metavar="DIR", help="Also copy it to this folder, to be loaded as local:DIR.")
+@click.argument("name", required=False, shell_complete=complete_models)
+@click.option("--to", metavar="DIR", shell_complete=complete_files, help="Also copy it to this folder, to be loaded as local:DIR.")
 @click.option("--all", "everything", is_flag=True, help="Every model with published weights.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be fetched.")
 @click.option("--repair", is_flag=True, help="Fetch again what is in the cache and damaged.")
@@ -164,7 +165,7 @@ def cache_remove_command(name: str) -> None:
 
 
 @click.command("verify")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_models)
 @click.option("--all", "everything", is_flag=True, help="Every model with weights, published or registered here.")
 @device_option
 def verify_command(name: str | None, everything: bool, device: str) -> None:
@@ -196,12 +197,12 @@ def verify_command(name: str | None, everything: bool, device: str) -> None:
 
 
 @click.command("convert")
-@click.argument("checkpoints", nargs=-1, required=True)
-@click.option("--as", "name", metavar="NAME", help="Model of `skelzoo list` that the checkpoint is: gives the rest.")
+@click.argument("checkpoints", nargs=-1, required=True, shell_complete=complete_files)
+@click.option("--as", "name", metavar="NAME", shell_complete=complete_all_models, help="Model of `skelzoo list` that the checkpoint is: gives the rest.")
 @click.option("--arch", help="Or the architecture alone.")
-@click.option("--to", required=True, metavar="FOLDER", help="Weights folder to write, to be loaded as local:FOLDER.")
+@click.option("--to", required=True, metavar="FOLDER", shell_complete=complete_files, help="Weights folder to write, to be loaded as local:FOLDER.")
 @click.option("--set", "settings", multiple=True, metavar="OPTION=VALUE", help="What shapes do not tell, e.g. heads=8 or num_frames=50; may be given again.")
-@click.option("--layout", help="Layout of the joints; by default one with as many.")
+@click.option("--layout", shell_complete=complete_layouts, help="Layout of the joints; by default one with as many.")
 @click.option("--head/--no-head", default=None, help="Keep the classification layer, or leave it out; by default one that was trained is kept.")
 @click.option("--licence", default="unknown", show_default=True, help="Of the weights, for the card.")
 @click.option("--register", is_flag=False, flag_value="", metavar="[NAME]", help="Also copy to your models, to be loaded as NAME, by default that of --as.")
@@ -229,10 +230,12 @@ def _value(text: str) -> Any:
 
 
 @click.command("publish")
-@click.argument("folder")
+@click.argument("folder", shell_complete=complete_files)
 @click.option("--to", "repo", required=True, metavar="OWNER/REPO", help="Repository of the Hub; made where there is none.")
 @click.option("--as", "name", help="Model name; by default that of the repository.")
-@click.option("--about", metavar="FILE", help="JSON with licence, provenance and metrics; needed where the manifest does not have them.")
+@click.option(
+    "--about", metavar="FILE", shell_complete=complete_files, help="JSON with licence, provenance and metrics; needed where the manifest does not have them."
+)
 @click.option("--private", is_flag=True, help="Make the repository, where there is none, one that only you see.")
 @click.option("--dry-run", is_flag=True, help="Check everything and show the card, and send nothing.")
 def publish_command(folder: str, repo: str, name: str | None, about: str | None, private: bool, dry_run: bool) -> None:

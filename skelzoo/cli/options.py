@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
+from skelzoo.cli.completion import complete_layouts
 from skelzoo.errors import SkelzooError
 
 device_option = click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1, mps.")
@@ -67,6 +68,7 @@ def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[
                 f"--{prefix}layout",
                 "array_layout",
                 metavar="NAME",
+                shell_complete=complete_layouts,
                 help="Layout of numpy arrays that name none, and of tables with numbered joints; skelzoo layouts lists them.",
             ),
         ):

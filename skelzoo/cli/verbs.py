@@ -16,6 +16,7 @@ import click
 import skelzoo
 from skelzoo.cli.bench import bench_group
 from skelzoo.cli.bulk import embed_to_store, export_command, store_options
+from skelzoo.cli.completion import complete_files, complete_layouts, complete_models
 from skelzoo.cli.corpus import corpus_group
 from skelzoo.cli.docs import docs_command
 from skelzoo.cli.eval import eval_command
@@ -70,7 +71,7 @@ for _command in (*COMMANDS, eval_command, export_command, bench_group, corpus_gr
 
 
 @main.command("read")
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1, required=True, shell_complete=complete_files)
 @array_options()
 def read_command(paths: tuple[str, ...], reading: ReadOptions) -> None:
     """Show what is in files: one line per clip.
@@ -100,7 +101,7 @@ def read_command(paths: tuple[str, ...], reading: ReadOptions) -> None:
 
 
 @main.command("layouts")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_layouts)
 def layouts_command(name: str | None) -> None:
     """List the joint layouts, or the joints of the layout NAME by number, each with its parent."""
     from skelzoo.inference.output import table
@@ -131,9 +132,9 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @main.command("embed")
-@click.argument("model")
-@click.argument("paths", nargs=-1, required=True)
-@click.option("-o", "--output", help="File to write: .npz (embeddings, names, files, labels, model) or .npy (and NAME.ids.csv).")
+@click.argument("model", shell_complete=complete_models)
+@click.argument("paths", nargs=-1, required=True, shell_complete=complete_files)
+@click.option("-o", "--output", shell_complete=complete_files, help="File to write: .npz (embeddings, names, files, labels, model) or .npy (and NAME.ids.csv).")
 @store_options
 @_encoder_options
 def embed_command(
@@ -171,9 +172,11 @@ def embed_command(
 
 
 @main.command("classify")
-@click.argument("model")
-@click.argument("paths", nargs=-1, required=True)
-@click.option("-o", "--output", default="-", show_default=True, help="File to write, .csv or .jsonl, or - for a table on the screen.")
+@click.argument("model", shell_complete=complete_models)
+@click.argument("paths", nargs=-1, required=True, shell_complete=complete_files)
+@click.option(
+    "-o", "--output", shell_complete=complete_files, default="-", show_default=True, help="File to write, .csv or .jsonl, or - for a table on the screen."
+)
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Classes to name per clip, the likeliest first.")
 @_encoder_options
 def classify_command(
@@ -229,8 +232,8 @@ def _prepare(
 
 
 @main.command("demo")
-@click.option("--model", default="skeattnclr-openskel", show_default=True, help="Model to run.")
-@click.option("--picture", show_default="skelzoo_demo.png", help=".png, .svg or .pdf to write; needs the viz extra.")
+@click.option("--model", default="skeattnclr-openskel", shell_complete=complete_models, show_default=True, help="Model to run.")
+@click.option("--picture", shell_complete=complete_files, show_default="skelzoo_demo.png", help=".png, .svg or .pdf to write; needs the viz extra.")
 @device_option
 def demo_command(model: str, picture: str | None, device: str) -> None:
     """Classify and embed four made-up motions and draw them. Needs no data and no network."""
@@ -240,9 +243,9 @@ def demo_command(model: str, picture: str | None, device: str) -> None:
 
 
 @main.command("pretrain")
-@click.argument("recipe")
-@click.option("--data", required=True, help="Folder with the recipe's corpus files.")
-@click.option("--out", required=True, help="Folder of the run; given again, the run goes on.")
+@click.argument("recipe", shell_complete=complete_files)
+@click.option("--data", required=True, shell_complete=complete_files, help="Folder with the recipe's corpus files.")
+@click.option("--out", required=True, shell_complete=complete_files, help="Folder of the run; given again, the run goes on.")
 @device_option
 @click.option("--stop-after", type=click.IntRange(1), metavar="STEPS", help="Stop, with a checkpoint, once this many steps are done in all.")
 @click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Devices of this machine to train on, one process each.")
@@ -263,9 +266,14 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 
 
 @main.command("finetune")
-@click.argument("model")
-@click.argument("recordings")
-@click.option("--out", required=True, help="Weights folder to write, to be loaded as local:FOLDER; stopped before the end, the same command goes on.")
+@click.argument("model", shell_complete=complete_models)
+@click.argument("recordings", shell_complete=complete_files)
+@click.option(
+    "--out",
+    required=True,
+    shell_complete=complete_files,
+    help="Weights folder to write, to be loaded as local:FOLDER; stopped before the end, the same command goes on.",
+)
 @click.option(
     "--mode",
     type=click.Choice(["full", "linear", "semi"]),
@@ -277,10 +285,20 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, help="Passes over the clips.")
 @click.option("--learning-rate", type=float, default=0.005, show_default=True, help="Of the head; blocks below learn more slowly.")
 @click.option(
-    "--validation", default="0.2", show_default=True, metavar="SHARE|PATH", help="Share of the clips to hold out, 0 for none; or recordings to validate on."
+    "--validation",
+    shell_complete=complete_files,
+    default="0.2",
+    show_default=True,
+    metavar="SHARE|PATH",
+    help="Share of the clips to hold out, 0 for none; or recordings to validate on.",
 )
 @click.option("--folds", metavar="N|groups", help="Cross-validate in N folds, or leave out one group at a time; the model then learns from all clips.")
-@click.option("--report", metavar="FILE.csv", help="With --folds: every clip's class and scores out of fold, and the confusion table as FILE.confusion.csv.")
+@click.option(
+    "--report",
+    shell_complete=complete_files,
+    metavar="FILE.csv",
+    help="With --folds: every clip's class and scores out of fold, and the confusion table as FILE.confusion.csv.",
+)
 @click.option("--group", metavar="REGEX", help="Finds the person in PATH/CLIPNAME, e.g. 'subject(\\d+)'; whole persons are then held out.")
 @click.option("--label", metavar="REGEX", help="Finds the class in PATH/CLIPNAME, e.g. '^[^/]+/([^/]+)/[^/]+/'.")
 @click.option(
@@ -290,8 +308,14 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
     show_default=True,
     help="Take the first folder's name as class, or the file's own label; auto takes what is there.",
 )
-@click.option("--labels", "table", metavar="FILE.csv", help="Table with the columns file, label and, if wanted, group, instead of class folders.")
-@click.option("--unlabelled", multiple=True, help="Recordings without labels, for --mode semi; may be given again.")
+@click.option(
+    "--labels",
+    "table",
+    shell_complete=complete_files,
+    metavar="FILE.csv",
+    help="Table with the columns file, label and, if wanted, group, instead of class folders.",
+)
+@click.option("--unlabelled", multiple=True, shell_complete=complete_files, help="Recordings without labels, for --mode semi; may be given again.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is random: the new head, which clips are held out, their order.")
 @device_option
 @select_option
