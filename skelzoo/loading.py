@@ -16,6 +16,7 @@ import torch
 from skelzoo.errors import CheckpointError, IntegrityError, UnknownArchError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.golden import TOLERANCE, golden_differences
+from skelzoo.inference.runner import CompileMode, Dtype
 from skelzoo.nets.archs import build, check_options, find_arch
 from skelzoo.nets.net import Net
 from skelzoo.skeleton.layouts import Layout, get_layout
@@ -33,8 +34,8 @@ def load(
     name: str,
     *,
     device: str | torch.device = "auto",
-    dtype: str | torch.dtype = "auto",
-    compile: bool | str = False,
+    dtype: Dtype | torch.dtype = "auto",
+    compile: bool | CompileMode = False,
     pretrained: bool = True,
     num_classes: int | None = None,
     endpoint: str | None = None,

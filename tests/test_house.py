@@ -193,7 +193,7 @@ import numpy as np
 import skelzoo
 import torch
 skelzoo.errors.ReadError
-encoder = skelzoo.load("skeattnclr-openskel")
+encoder = skelzoo.load("skeattnclr-openskel", dtype=torch.float16, compile="max-autotune")
 encoder.embed(np.zeros((2, 16, 20, 3)), axes="n t v c")
 encoder.features(skelzoo.read("take.bvh"), at=encoder.feature_names)
 x = torch.zeros(encoder.contract.shape)[None]
@@ -201,15 +201,20 @@ net = skelzoo.create("stgcn", layout="kinect20", num_classes=encoder.net.embeddi
 net.forward_head(encoder.net.forward_features(x)).sum()
 encoder.net.features(x)["pooled"].sum()
 skelzoo.lode
+skelzoo.load("skeattnclr-openskel", dtype="bf16", compile=True)
 """
 
 
-def test_types_are_strict_and_take_what_is_documented_but_not_misspelt_names(tmp_path: Path) -> None:
+def test_types_are_strict_and_take_what_is_documented_but_not_misspelt_names_and_values(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(TYPED)
     printed = run("-m", "mypy", "--strict", "skelzoo", str(tmp_path / "mine.py"), code=1)
     *errors, summary = printed.splitlines()
-    assert [re.sub(r".*mine\.py:", "", e) for e in errors] == ['13: error: Module has no attribute "lode"  [attr-defined]'], printed
-    assert summary.startswith("Found 1 error in 1 file")
+    misspelt, unknown = (re.sub(r".*mine\.py:", "", e) for e in errors)
+    assert misspelt == '13: error: Module has no attribute "lode"  [attr-defined]', printed
+    assert unknown.startswith('14: error: Argument "dtype" to "load" has incompatible type "Literal[\'bf16\']"; expected "Literal[\'auto\', \'float32\','), (
+        printed
+    )
+    assert summary.startswith("Found 2 errors in 1 file")
 
 
 HEAVY = ("torch", "sklearn", "scipy", "matplotlib", "lightning_fabric", "safetensors", "huggingface_hub")

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ def bench_precision(
         MissingDependencyError: scikit-learn is not installed.
     """
     check_classifiers()
-    forms = [(dtype, "") for dtype in (FLOAT32, *dtypes)] + [(FLOAT32, compile)] * bool(compile)
+    forms: list[tuple[Any, Any]] = [(dtype, "") for dtype in (FLOAT32, *dtypes)] + [(FLOAT32, compile)] * bool(compile)
     options = [word for dtype in dtypes for word in ("--dtype", dtype)]
     command = shlex.join(["skelzoo", "bench", "precision", *models, "--on", benchmark, *options, "--compile", compile, "--data", "DATA", "--device", device])
     for model in models:

@@ -130,7 +130,7 @@ def bench_speed(
                 yield from _rows(_Case(model, present, batch, keys, device), rounds, peaks, command)
 
 
-def _load(model: str, dtype: str, device: str) -> Encoder:
+def _load(model: str, dtype: Any, device: str) -> Encoder:
     try:
         return skelzoo.load(model, device=device, dtype=dtype)
     except WeightsUnavailableError:

@@ -12,6 +12,7 @@ from skelzoo.cli.options import fail
 
 if TYPE_CHECKING:
     from skelzoo.inference.job import Job
+    from skelzoo.inference.runner import CompileMode
 
 
 def store_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -34,7 +35,7 @@ def store_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def embed_to_store(
-    job: Job, paths: tuple[str, ...], out: str, *, devices: str, workers: int | None, compile: str, batch_size: int | None, extend: bool
+    job: Job, paths: tuple[str, ...], out: str, *, devices: str, workers: int | None, compile: CompileMode | bool, batch_size: int | None, extend: bool
 ) -> None:
     """What ``embed --out`` does."""
     from skelzoo.inference.bulk import embed_store

@@ -11,6 +11,7 @@ from skelzoo.cli.files import finish, note_passed_over
 from skelzoo.cli.options import array_options, check_label_options, fail
 
 if TYPE_CHECKING:
+    from skelzoo.learn.labels import Source
     from skelzoo.skeleton.io.read_options import ReadOptions
 
 
@@ -68,7 +69,7 @@ def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
 @array_options("from-")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def corpus_make_command(
-    recordings: str, to: str, label_from: str | None, label: str | None, labels: str | None, subject: str | None, licence: str, layout: str | None, fps: float,
+    recordings: str, to: str, label_from: Source | None, label: str | None, labels: str | None, subject: str | None, licence: str, layout: str | None, fps: float,
     persons: int, select_persons: bool, overwrite: bool, reading: ReadOptions,
 ) -> None:  # fmt: skip
     """Make a corpus file of RECORDINGS of your own, a file, folder or glob, for a recipe of your own. Labels are not needed."""

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from skelzoo.inference.encoder import Encoder
     from skelzoo.inference.files import PreparedClip
     from skelzoo.inference.output import ClipId
+    from skelzoo.inference.runner import CompileMode, Dtype
+    from skelzoo.learn.finetune_options import Mode
+    from skelzoo.learn.labels import Source
     from skelzoo.skeleton.clip import FloatArray
     from skelzoo.skeleton.io.read_options import ReadOptions
     from skelzoo.skeleton.windows import Length
@@ -139,7 +142,7 @@ def _encoder_options(command: Callable[..., None]) -> Callable[..., None]:
 @_encoder_options
 def embed_command(
     model: str, paths: tuple[str, ...], output: str | None, out: str | None, devices: str | None, workers: int | None, shard_size: int | None, parquet: bool, extend: bool,
-    batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool, each_person: bool, window: Length | None, step: Length | None,
+    batch_size: int | None, device: str, dtype: Dtype, compile: CompileMode | bool, select_persons: bool, each_person: bool, window: Length | None, step: Length | None,
     reading: ReadOptions,
 ) -> None:  # fmt: skip
     """Write one vector per clip: with -o to one file, with --out to a folder, for more clips than memory holds."""
@@ -180,7 +183,7 @@ def embed_command(
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Classes to name per clip, the likeliest first.")
 @_encoder_options
 def classify_command(
-    model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: str, compile: str, select_persons: bool, each_person: bool,
+    model: str, paths: tuple[str, ...], output: str, top_k: int, batch_size: int | None, device: str, dtype: Dtype, compile: CompileMode | bool, select_persons: bool, each_person: bool,
     window: Length | None, step: Length | None, reading: ReadOptions,
 ) -> None:  # fmt: skip
     """Name the likeliest of the MODEL's classes for each clip; `skelzoo finetune` teaches it others."""
@@ -324,8 +327,8 @@ def pretrain_command(recipe: str, data: str, out: str, device: str, stop_after: 
 @click.option("--overwrite", is_flag=True, help="Replace a model that OUT holds.")
 @click.pass_context
 def finetune_command(
-    context: click.Context, model: str, recordings: str, out: str, mode: str, validation: str, folds: str | None, report: str | None, group: str | None, label: str | None,
-    label_from: str, table: str | None, unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int, learning_rate: float, seed: int,
+    context: click.Context, model: str, recordings: str, out: str, mode: Mode, validation: str, folds: str | None, report: str | None, group: str | None, label: str | None,
+    label_from: Source, table: str | None, unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int, learning_rate: float, seed: int,
     window: Length | None, step: Length | None, reading: ReadOptions,
 ) -> None:  # fmt: skip
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""

@@ -22,7 +22,7 @@ from skelzoo.inference.files import FileClip, Paths, PreparedClip, Refusal, path
 from skelzoo.inference.job import Job
 from skelzoo.inference.plan import Part, change_of, size_and_date
 from skelzoo.inference.progress import followed, say
-from skelzoo.inference.runner import ahead, pick_compile, pick_device
+from skelzoo.inference.runner import CompileMode, ahead, pick_compile, pick_device
 from skelzoo.inference.shard import Shard, refusal_row
 from skelzoo.inference.store import REFUSED, Store, open_store, read_store
 from skelzoo.skeleton.doubts import noted_doubts
@@ -51,7 +51,7 @@ class Settings:
     """
 
     device: str = "auto"
-    compile: bool | str = False
+    compile: bool | CompileMode = False
     batch_size: int | None = None
     threads: int | None = None
     pass_over: bool = False
@@ -64,7 +64,7 @@ def embed_store(
     *,
     devices: Sequence[str] = ("auto",),
     workers: int = 1,
-    compile: bool | str = False,
+    compile: bool | CompileMode = False,
     batch_size: int | None = None,
     extend: bool = False,
 ) -> Store:

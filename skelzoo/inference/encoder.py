@@ -17,7 +17,7 @@ from torch import Tensor
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
 from skelzoo.inference.mode import evaluating
 from skelzoo.inference.precision import TF32, own_precision
-from skelzoo.inference.runner import SPLIT, Room, pick_compile, pick_device, pick_dtype, run
+from skelzoo.inference.runner import SPLIT, CompileMode, Dtype, Room, pick_compile, pick_device, pick_dtype, run
 from skelzoo.nets.fused import has_form, state_of, vectors_of
 from skelzoo.nets.net import Net
 from skelzoo.skeleton.axes import AXES
@@ -83,8 +83,8 @@ class Encoder:
         config: ModelConfig,
         name: str = "encoder",
         device: str | torch.device = "auto",
-        dtype: str | torch.dtype = "auto",
-        compile: bool | str = False,
+        dtype: Dtype | torch.dtype = "auto",
+        compile: bool | CompileMode = False,
     ) -> None:
         check_fit(net, config)
         self.net = net.to(pick_device(device), pick_dtype(dtype)).eval()
@@ -102,8 +102,8 @@ class Encoder:
         name: str,
         *,
         device: str | torch.device = "auto",
-        dtype: str | torch.dtype = "auto",
-        compile: bool | str = False,
+        dtype: Dtype | torch.dtype = "auto",
+        compile: bool | CompileMode = False,
         num_classes: int | None = None,
         endpoint: str | None = None,
         cache_dir: str | Path | None = None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from skelzoo.errors import StoreError
 from skelzoo.inference.output import columns_for
-from skelzoo.inference.runner import pick_dtype
+from skelzoo.inference.runner import Dtype, pick_dtype
 from skelzoo.skeleton.io.read_options import ReadOptions
 from skelzoo.skeleton.persons import check_choice
 from skelzoo.skeleton.windows import Length, check_window
@@ -37,7 +37,7 @@ class Job:
     """
 
     model: str
-    dtype: str = "auto"
+    dtype: Dtype = "auto"
     select_persons: bool = False
     each_person: bool = False
     shard_size: int = SHARD

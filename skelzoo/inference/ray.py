@@ -12,6 +12,7 @@ from skelzoo.errors import ClipError, MissingDependencyError, SkelzooError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.files import FileClip, PreparedClip, Refusal, one_line, prepare_items, warn_of
 from skelzoo.inference.output import ClipId, columns_for, more_arrays
+from skelzoo.inference.runner import CompileMode, Dtype
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.parquet import clip_of
 from skelzoo.skeleton.persons import check_choice
@@ -39,7 +40,7 @@ class EmbedActor:
     """
 
     def __init__(
-        self, model: str, device: str = "auto", dtype: str = "auto", compile: bool | str = False, batch_size: int | None = None, select_persons: bool = False,
+        self, model: str, device: str = "auto", dtype: Dtype = "auto", compile: bool | CompileMode = False, batch_size: int | None = None, select_persons: bool = False,
         window: Length | None = None, step: Length | None = None, each_person: bool = False,
     ) -> None:  # fmt: skip
         check_window(window, step)
@@ -107,8 +108,8 @@ def embed_dataset(
     workers: int = 1,
     gpus: float | None = None,
     device: str = "auto",
-    dtype: str = "auto",
-    compile: bool | str = False,
+    dtype: Dtype = "auto",
+    compile: bool | CompileMode = False,
     batch_size: int | None = None,
     select_persons: bool = False,
     window: Length | None = None,

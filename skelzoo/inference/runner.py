@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -36,7 +36,10 @@ PROBE = 32
 AHEAD = 2
 """Batches prepared in advance."""
 
-COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+Dtype = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
+"""What a net computes in: ``auto`` and ``tf32`` are torch's float32, the second with products that ``tf32_products`` allows."""
+
+CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 """Of torch.compile; reduce-overhead and max-autotune use CUDA graphs."""
 
 
@@ -61,17 +64,18 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def pick_dtype(dtype: str | torch.dtype = "auto") -> torch.dtype:
-    """The type a net computes in, by its name. ``auto`` is float32, and ``tf32`` float32 with products that ``tf32_products`` allows.
+    """The type a net computes in, by its name.
 
     Raises:
         DeviceError: another name.
     """
-    known = {"auto": torch.float32, "float32": torch.float32, TF32: torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    known = {name: torch.float32 if name in ("auto", TF32) else getattr(torch, name) for name in get_args(Dtype)}
     if isinstance(dtype, torch.dtype) and dtype in known.values():
         return dtype
     if str(dtype) not in known:
         raise DeviceError(f"dtype {dtype!r} is not supported. Use {', '.join(known)}.")
-    return known[str(dtype)]
+    chosen: torch.dtype = known[str(dtype)]
+    return chosen
 
 
 def pick_compile(mode: bool | str) -> str:
@@ -81,8 +85,8 @@ def pick_compile(mode: bool | str) -> str:
         DeviceError: another mode.
     """
     chosen = mode if isinstance(mode, str) else "default" if mode else ""
-    if chosen and chosen not in COMPILE_MODES:
-        raise DeviceError(f"compile {mode!r} is not supported. Use True, False, {', '.join(COMPILE_MODES)}.")
+    if chosen and chosen not in get_args(CompileMode):
+        raise DeviceError(f"compile {mode!r} is not supported. Use True, False, {', '.join(get_args(CompileMode))}.")
     return chosen
 
 

@@ -14,6 +14,7 @@ from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.calibration import best_temperature
 from skelzoo.learn.finetune import FinetuneOptions, check_call, check_mode, finetune
 from skelzoo.learn.finetune_checkpoint import fold_file
+from skelzoo.learn.finetune_options import Mode
 from skelzoo.learn.finetune_result import CrossValidation as CrossValidation
 from skelzoo.learn.seen import warn_of_learned
 from skelzoo.learn.splits import class_ids, fold_numbers, one_per_clip, same_clips, warn_of_leaks, warn_of_spellings
@@ -34,7 +35,7 @@ def cross_validate(
     *,
     groups: Sequence[str] | None = None,
     folds: int | str = 5,
-    mode: str = "full",
+    mode: Mode = "full",
     unlabelled: Sequence[Clip] = (),
     options: FinetuneOptions | None = None,
     checkpoint: str | Path | None = None,

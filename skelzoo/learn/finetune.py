@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from skelzoo.inference.golden import check_kept
 from skelzoo.inference.precision import without_autocast
 from skelzoo.learn.calibration import Calibration, calibrate
 from skelzoo.learn.finetune_checkpoint import Checkpoint, Stateful, call_of, kept_in
-from skelzoo.learn.finetune_options import FEW, check_used
+from skelzoo.learn.finetune_options import FEW, Mode, check_used
 from skelzoo.learn.finetune_options import FinetuneOptions as FinetuneOptions
 from skelzoo.learn.finetune_result import CrossValidation, Epoch, card, confusion_of
 from skelzoo.learn.finetune_result import FinetuneResult as FinetuneResult
@@ -41,7 +41,6 @@ from skelzoo.skeleton.clip import Clip, clip_list
 from skelzoo.weights.checkpoint import build_net, tensors_of
 from skelzoo.weights.manifest import ModelConfig
 
-MODES = ("full", "linear", "semi")
 SUFFIX = " (fine-tuned)"
 """Of the name of what comes out."""
 
@@ -63,7 +62,7 @@ def finetune(
     clips: Sequence[Clip],
     labels: Sequence[str] | None = None,
     *,
-    mode: str = "full",
+    mode: Mode = "full",
     unlabelled: Sequence[Clip] = (),
     validation: float | Sequence[Clip] | CrossValidation = 0.2,
     groups: Sequence[str] | None = None,
@@ -141,8 +140,8 @@ def _call(mode: str, options: FinetuneOptions) -> str:
 def check_mode(encoder: Encoder, mode: str, unlabelled: Sequence[Clip], options: FinetuneOptions) -> None:
     """Raise TrainingError unless a mode suits the encoder and goes with the unlabelled clips and the options."""
     net = encoder.net
-    if mode not in MODES:
-        raise TrainingError(f"no mode {mode!r}. Use one of {', '.join(MODES)}.")
+    if mode not in get_args(Mode):
+        raise TrainingError(f"no mode {mode!r}. Use one of {', '.join(get_args(Mode))}.")
     if mode == "semi" and not (isinstance(net, PSP) and net.pyramid is not None and net.streams == 2):
         raise TrainingError(
             f"mode semi is PSP's objective, and {encoder.name} is no PSP encoder of one net with two streams and a pyramid. Use mode full or linear."

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from skelzoo.errors import TrainingError
 from skelzoo.learn.ranges import Range, check_numbers
+
+Mode = Literal["full", "linear", "semi"]
+BatchNorm = Literal["auto", "kept", "batch"]
+Precision = Literal["auto", "bf16-mixed", "32-true"]
 
 _OF_SEMI = ("contrast_weight", "temperature", "unlabelled_ratio")
 UNUSED = {"full": _OF_SEMI, "linear": (*_OF_SEMI, "layer_decay", "freeze", "batch_norm"), "semi": ("label_smoothing",)}
@@ -56,13 +60,13 @@ class FinetuneOptions:
     weight_decay: float = 0.01
     layer_decay: float = 0.8
     freeze: str | int = "none"
-    batch_norm: str = "auto"
+    batch_norm: BatchNorm = "auto"
     warmup: float = 0.1
     label_smoothing: float = 0.1
     augmentations: Sequence[Mapping[str, Any]] | None = None
     balanced: bool = True
     seed: int = 0
-    precision: str = "auto"
+    precision: Precision = "auto"
     patience: int = 20
     contrast_weight: float = 0.2
     temperature: float = 0.07
@@ -76,7 +80,7 @@ class FinetuneOptions:
         ranges = {name: Range(low, high, whole=type(getattr(FinetuneOptions, name)) is int) for name, (low, high) in limits.items()}
         plain = {name: value.item() if isinstance(value, np.number) else value for name, value in vars(self).items()}
         check_numbers(SimpleNamespace(**plain), ranges)
-        for name, known in (("precision", ("auto", "bf16-mixed", "32-true")), ("batch_norm", ("auto", "kept", "batch"))):
+        for name, known in (("precision", get_args(Precision)), ("batch_norm", get_args(BatchNorm))):
             if getattr(self, name) not in known:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}. Give {known[0]}, {known[1]} or {known[2]}.")
 

@@ -8,13 +8,14 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from skelzoo.errors import ReadError, TrainingError
 from skelzoo.learn.ranges import NO_PATTERN
 from skelzoo.skeleton.io.files import read_text
 from skelzoo.skeleton.io.table import cells_of
 
-SOURCES = ("auto", "folder", "file")
+Source = Literal["auto", "folder", "file"]
 
 PARTS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 """Folders of these names are parts of a data set, not classes."""
@@ -47,7 +48,7 @@ class Labels:
     path: str
     group: str | None
     pattern: str | None
-    source: str
+    source: Source
     table: str | Path | None
     rows: dict[str, Row] = field(init=False)
     used: set[str] = field(init=False, default_factory=set)
@@ -55,8 +56,8 @@ class Labels:
     needed: bool = True
 
     def __post_init__(self) -> None:
-        if self.source not in SOURCES:
-            raise TrainingError(f"labels cannot be taken from {self.source!r}. Give {', '.join(SOURCES)}.")
+        if self.source not in get_args(Source):
+            raise TrainingError(f"labels cannot be taken from {self.source!r}. Give {', '.join(get_args(Source))}.")
         self.find_group, self.find_label = (finder(pattern) if pattern else None for pattern in (self.group, self.pattern))
         self.rows = {} if self.table is None else read_labels(self.table)
 

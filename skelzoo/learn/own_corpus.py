@@ -12,7 +12,7 @@ import numpy as np
 from skelzoo.errors import ClipError, SkelzooError, TrainingError, WriteError
 from skelzoo.inference.files import Refusal, read_files
 from skelzoo.learn.held_out import DataOptions
-from skelzoo.learn.labels import Labels, inside
+from skelzoo.learn.labels import Labels, Source, inside
 from skelzoo.learn.originals import FPS, flags_of, longest_step
 from skelzoo.skeleton.arrays import Int32s
 from skelzoo.skeleton.clip import Clip, FloatArray
@@ -110,7 +110,7 @@ class _Own:
 
 
 def make_own_corpus(
-    recordings: str, to: str | Path, *, label_from: str | None = None, label: str | None = None, labels: str | Path | None = None, subject: str | None = None,
+    recordings: str, to: str | Path, *, label_from: Source | None = None, label: str | None = None, labels: str | Path | None = None, subject: str | None = None,
     licence: str = "", layout: str | None = None, fps: float = FPS, persons: int = 1, select_persons: bool = False, overwrite: bool = False,
     reading: ReadOptions = NO_OPTIONS,
 ) -> OwnCorpus:  # fmt: skip

@@ -13,6 +13,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.benchmarks import Benchmark, ClipSplit, draw_labels
 from skelzoo.learn.finetune import FinetuneOptions, finetune
+from skelzoo.learn.finetune_options import Mode
 from skelzoo.learn.probe import CLASSIFIERS, Embedder, Split, average_precision, check_classifiers, embed_split, prepare_split, right
 from skelzoo.learn.semi import COPIES, PER_CLASS, SEEDS, SHORTEST, SIDE, is_drawn, labelled, mirrored_classes, vectors_of_copies
 from skelzoo.skeleton.arrays import Bools
@@ -140,7 +141,7 @@ def _finetune(trial: Trial) -> list[Measured]:
     return accuracies(trial, rights, len(trained_on(trial, 0)), seeds, trial.share)
 
 
-def finetuned(trial: Trial, options: FinetuneOptions, mode: str = "full") -> Bools:
+def finetuned(trial: Trial, options: FinetuneOptions, mode: Mode = "full") -> Bools:
     """Which test clips are right after fine-tuning on the training clips without a validation part: (test clips,) bool. Errors as ``finetune``."""
     assert isinstance(trial.encoder, Encoder)
     return _tested(trial, finetune(trial.encoder, trained_on(trial, options.seed), mode=mode, validation=0.0, options=options).encoder)

@@ -15,8 +15,9 @@ from skelzoo.inference.output import ClipId
 from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.finetune import FinetuneOptions, check_call, finetune
 from skelzoo.learn.finetune_checkpoint import check_resumable
+from skelzoo.learn.finetune_options import Mode
 from skelzoo.learn.finetune_result import FinetuneResult, card, check_report, write_report
-from skelzoo.learn.labels import Labels, class_folder, inside
+from skelzoo.learn.labels import Labels, Source, class_folder, inside
 from skelzoo.learn.seen import person_hashes, seen_tests
 from skelzoo.learn.splits import check_share
 from skelzoo.skeleton.clip import Clip
@@ -65,7 +66,7 @@ def fitting_files(
 
 def labelled_files(
     path: str, contract: Contract, group: str | None = None, select_persons: bool = False, label: str | None = None,
-    *, label_from: str = "auto", table: str | Path | None = None, leave_out: str | Path | None = None,
+    *, label_from: Source = "auto", table: str | Path | None = None, leave_out: str | Path | None = None,
     reading: ReadOptions = NO_OPTIONS, window: Length | None = None, step: Length | None = None,
 ) -> Iterator[LabelledClip | Refusal]:  # fmt: skip
     """Read recordings and their classes.
@@ -130,8 +131,8 @@ class FinetunedRecordings:
 
 def finetune_recordings(
     encoder: Encoder, recordings: str | Path, *,
-    mode: str = "full", validation: float | str | Path | None = None, folds: int | str | None = None, report: str | Path | None = None,
-    group: str | None = None, label: str | None = None, label_from: str = "auto", table: str | Path | None = None,
+    mode: Mode = "full", validation: float | str | Path | None = None, folds: int | str | None = None, report: str | Path | None = None,
+    group: str | None = None, label: str | None = None, label_from: Source = "auto", table: str | Path | None = None,
     unlabelled: Sequence[str] = (), select_persons: bool = False, reading: ReadOptions = NO_OPTIONS, window: Length | None = None, step: Length | None = None,
     options: FinetuneOptions | None = None, command: str = "", on_left_out: Callable[[Refusal], None] | None = None, checkpoint: str | Path | None = None,
 ) -> FinetunedRecordings:  # fmt: skip
