@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +273,25 @@ def test_cells_that_only_python_takes_for_numbers(tmp_path: Path, cell: str) -> 
     (tmp_path / "a.csv").write_text(",".join(f"{j}_{axis}" for j in joints for axis in "xy") + "\n" + ",".join([cell, *map(str, ROW[1:])]) + "\n")
     with pytest.raises(ReadError, match=f"line 2, column 'nose_x': '{cell}' is not a usable number"):
         skelzoo.read(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(("packed", "other", "refused"), [
+    (zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED, True), (zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED, True), (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, False),
+])  # fmt: skip
+def test_arrays_that_would_unpack_out_of_all_proportion_are_refused_before(tmp_path: Path, packed: int, other: int, refused: bool) -> None:
+    """Not those that deflate packs, nor keys that are not used."""
+    joints = np.zeros((2, 9000, 20, 3), np.float32)
+    joints[:, :4] = 1
+    arrays = {"keypoints": joints, "axes": np.array("n t v c"), "layout": np.array("kinect20"), "unused": joints}
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for key, value in arrays.items():
+            info = zipfile.ZipInfo(f"{key}.npy")
+            info.compress_type = packed if key == "keypoints" else other if key == "unused" else zipfile.ZIP_STORED
+            with archive.open(info, "w") as file:
+                np.save(file, value)
+    assert open_stream(tmp_path / "a.npz") is None
+    if not refused:
+        assert [clip.frames for clip in skelzoo.read(tmp_path / "a.npz")] == [9000] * 2
+        return
+    with pytest.raises(ReadError, match=r"'keypoints' in it would unpack to 4.32 MB.*save the arrays anew with numpy.savez_compressed"):
+        skelzoo.read(tmp_path / "a.npz")

@@ -33,6 +33,9 @@ UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 LARGEST = 1e8
 """No coordinate in millimetres and no angle in degrees of a person comes near this; a damaged number does."""
 
+DENSEST = 1032
+"""Times as many bytes as they take in a zip file that deflate, with which numpy packs arrays, can make of any; bzip2 and LZMA make more."""
+
 SPARSE = 100
 """Times as many frames as there are pictures with numbers, at most, for the pictures to be of one video."""
 
@@ -234,15 +237,32 @@ def load_npz(path: PathLike, keys: Container[str] | None = None) -> dict[str, ND
         keys: those that are wanted, and may be there or not; None is all.
 
     Raises:
-        ReadError: not an npz, cut off, damaged, or with object arrays (which would need pickle) among those that are wanted.
+        ReadError: not an npz, cut off, damaged, or with object arrays (which would need pickle) or such as numpy does not pack among those that are wanted.
     """
     check_file(path)
     try:
         # Opened here, as numpy leaves a file open that is no zip file.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            check_packed(archive.zip, path, keys)
             return {key: np.asarray(archive[key]) for key in archive.files if keys is None or key in keys}
+    except ReadError:  # which is a ValueError
+        raise
     except ARRAY_ERRORS as error:
         raise array_error(path, error) from None
+
+
+def check_packed(archive: zipfile.ZipFile, path: PathLike, keys: Container[str] | None = None) -> None:
+    """Refuse arrays of a zip file, those of these keys or all, that would take memory out of all proportion to the file, before they do.
+
+    Raises:
+        ReadError: one of more than ``DENSEST`` times the bytes it has in the file.
+    """
+    whole = os.path.getsize(path)
+    for member in archive.infolist():
+        key = member.filename.removesuffix(".npy")
+        if (keys is None or key in keys) and member.file_size > DENSEST * min(member.compress_size, whole):
+            problem = f"{key!r} in it would unpack to {member.file_size / 1e6:.3g} MB, more than numpy packs into a file of this size"
+            raise ReadError(path, problem, "It is damaged or made to do so; if it is right, unpack it and save the arrays anew with numpy.savez_compressed.")
 
 
 def npz_keys(path: PathLike) -> list[str]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import ClipError, LayoutError, SkelzooError
 from skelzoo.skeleton.clip import Clip, whole_text
 from skelzoo.skeleton.io import array, corpus, datasets, parquet
-from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, named, read_head
+from skelzoo.skeleton.io.files import ARRAY_ERRORS, PathLike, array_error, check_packed, named, read_head
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 
 BLOCK = 1 << 20
@@ -203,6 +203,7 @@ def _open_rows(path: Path, files: contextlib.ExitStack) -> dict[str, _Rows]:
     if not zipfile.is_zipfile(path):
         return {"keypoints": _Rows(files.enter_context(path.open("rb")))}
     archive = files.enter_context(zipfile.ZipFile(path))
+    check_packed(archive, path)
     members = {name.removesuffix(".npy"): files.enter_context(archive.open(name)) for name in archive.namelist()}
     return {key: (_Steps if key == corpus.MARK else _Rows)(file) for key, file in members.items()}
 
