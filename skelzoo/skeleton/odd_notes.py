@@ -20,7 +20,8 @@ _TEXTS = {
     UNSURE_Y: f"{_ALONG_Z.format('y')}. {_SAY_SO.format('z')}",
     UNSURE_UNIT: (
         "a BVH skeleton is of human size in no metric unit, and in inches or CMU units it is less than 1.4 or more than 2.1 m tall, "
-        "so that its unit, which the notes name, may be another. Scale its OFFSETs and position channels to centimetres; if the person is so tall, all is well."
+        "so that its unit, which the notes name, may be another. Models whose contract has scale_torso do not mind; for others give clip.replace(keypoints=clip.keypoints * factor), "
+        "or scale its OFFSETs and position channels to centimetres; if the person is so tall, all is well."
     ),
 }
 

@@ -14,6 +14,7 @@ import skelzoo
 from skelzoo import Contract, prepare
 from skelzoo.errors import DoubtWarning
 from skelzoo.skeleton import io
+from skelzoo.skeleton.procedural import make
 
 
 def with_places(path: Path, to: Path) -> Path:
@@ -154,6 +155,15 @@ def test_hips_below_a_root_on_the_floor_are_where_their_places_say(tmp_path: Pat
 def test_small_bodies_are_in_metric_units_and_unusual_ones_are_warned_of(tmp_path: Path, scale: float, unit: str, unsure: bool) -> None:
     (clip,) = io.read(write_bvh(tmp_path / "a.bvh", {joint: joint for joint in PERSON}, scale=scale))
     assert clip.notes == (f"from {unit}", *["of unusual height"] * unsure)
+
+
+def test_a_wrong_unit_leaves_the_vectors_of_shipped_models_as_they_are() -> None:
+    """As preparation.md says."""
+    clip = make("walk", frames=30)
+    for name in skelzoo.list_models(pretrained=True):
+        contract = Contract.from_dict(skelzoo.info(name)["config"]["contract"])
+        one, other = (prepare(clip.replace(keypoints=clip.keypoints * unit), contract) for unit in (1, 2.54))
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize("unit", [1, 0.01, 10], ids=["cm", "m", "mm"])
