@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from skelzoo.learn.pretrain.windows import pretraining_array, windows_of
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_corpus
 from skelzoo.skeleton.prepare import prepare, prepare_doubtfully
+from skelzoo.skeleton.procedural import make
 
 
 def array_of(folder: Path, **options: Any) -> np.ndarray:
@@ -46,6 +48,17 @@ def test_windows(frames: int, expected: list[tuple[int, int]]) -> None:
     for window, (start, stop) in zip(cut, expected, strict=True):
         assert np.array_equal(window.keypoints, clip.keypoints[:, start:stop])
     assert cut[-1].name == ("clip0" if len(expected) == 1 else f"clip0@{expected[-1][0]}")
+
+
+@pytest.mark.parametrize(("clip", "says"), [(slice(None), []), (slice(4, 24), ["padded by its last frame"]), (slice(12, 32), ["padded by its first frame"])])
+def test_padding_is_of_clips_and_not_of_windows_cut_out_of_them(tmp_path: Path, clip: slice, says: list[str]) -> None:
+    """A person who stands still for twelve frames between two motions; and clips that end or begin with these."""
+    joints = make("walk", frames=50).keypoints[:, np.repeat(np.arange(39), [1] * 12 + [12] + [1] * 26)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        write_corpus(tmp_path / "a.npz", [Clip(joints[:, clip], "kinect20", name="take")])
+        array_of(tmp_path, window=20, hop=4, shortest=16)
+    assert [says in str(w.message) for w, says in zip(caught, says, strict=True)] == [True] * len(says)
 
 
 def test_windows_without_anybody_are_left_out() -> None:

@@ -48,7 +48,10 @@ def test_nothing_is_said_of_a_person_who_moves_or_is_not_there_at_the_ends(given
     assert not told(clip.replace(keypoints=np.concatenate([absent, clip.keypoints, absent], 1), scores=None), contract)
 
 
-@pytest.mark.parametrize("at", [[20], [20, 21, 22], range(5, 40, 10), range(20, 40)], ids=["a frame", "some", "now and then", "from there on"])
+JUMPS = pytest.mark.parametrize("at", [[20], [20, 21, 22], range(5, 40, 10), range(20, 40)], ids=["a frame", "some", "now and then", "from there on"])
+
+
+@JUMPS
 @pytest.mark.parametrize("lost", [0, 0.3])
 def test_a_body_that_jumps_in_the_picture_is_warned_of_and_filled_as_advised(at: list[int], lost: float) -> None:
     """Also where joints are lost; the frame is told."""
@@ -63,16 +66,29 @@ def test_a_body_that_jumps_in_the_picture_is_warned_of_and_filled_as_advised(at:
     assert not told(clip.replace(keypoints=eval(advice, {"skelzoo": skelzoo, "keypoints": jumping})).take(frames=slice(20)), PICTURE)
 
 
+@JUMPS
+def test_a_body_that_jumps_in_space_is_warned_of_and_filled_as_advised(at: list[int]) -> None:
+    clip, _ = space(make("walk", frames=40))
+    jumping = clip.keypoints.copy()
+    jumping[0, list(at)] += np.float32([2, 0, 0])
+    (text,) = told(clip.replace(keypoints=jumping))
+    assert "the whole body jumps by more than its size" in text and text.endswith(f"in frame {at[0]}.")
+    jumping[0, list(at)] = np.nan
+    advice = text[text.index("skelzoo.fill_missing") :].split(", or")[0]
+    assert not told(clip.replace(keypoints=eval(advice, {"skelzoo": skelzoo, "keypoints": jumping})).take(frames=slice(20)))
+
+
+@BOTH
 @pytest.mark.parametrize("step", [1, 6])
 @pytest.mark.parametrize("hole", [0, 12])
-def test_a_body_that_runs_does_not_jump(step: int, hole: int) -> None:
+def test_a_body_that_runs_does_not_jump(given: Callable[[Clip], tuple[Clip, Contract]], step: int, hole: int) -> None:
     """To and fro once in two seconds, at up to six trunks a second, at 30 and 5 fps; also lost on the way."""
-    clip = film(make("walk", frames=120), 0)
-    trunk = np.linalg.norm(clip.keypoints[0, 0, 5] - clip.keypoints[0, 0, 11])
+    clip, contract = given(make("walk", frames=120))
+    trunk = np.ptp(clip.keypoints[0, 0, :, 1]) / 3
     way = 6 * trunk / np.pi * np.sin(np.pi * np.arange(120) / 30)
-    running = clip.keypoints + (way[:, None, None] * [1, 0]).astype(np.float32) * clip.keypoints.any(-1, keepdims=True)
+    running = clip.keypoints + (way[:, None, None] * np.eye(clip.channels)[0]).astype(np.float32) * clip.keypoints.any(-1, keepdims=True)
     running[:, 50 : 50 + hole] = 0
-    assert not [text for text in told(clip.replace(keypoints=running[:, ::step], scores=None), PICTURE) if "jumps by" in text]
+    assert not [text for text in told(clip.replace(keypoints=running[:, ::step], scores=None), contract) if "jumps by" in text]
 
 
 @pytest.mark.parametrize("point", ["HipCenter", "Spine", "ShoulderCenter"])
@@ -97,23 +113,27 @@ def hold(x: np.ndarray, frames: int) -> np.ndarray:
     return np.concatenate([x, np.repeat(x[:, -1:], frames, 1)], 1)
 
 
+def hold_first(x: np.ndarray, frames: int) -> np.ndarray:
+    return np.concatenate([np.repeat(x[:, :1], frames, 1), x], 1)
+
+
 def loop(x: np.ndarray, frames: int) -> np.ndarray:
     return np.resize(x, (1, x.shape[1] + frames, *x.shape[2:]))
 
 
 @BOTH
-@pytest.mark.parametrize("pad", [hold, loop])
+@pytest.mark.parametrize(("pad", "says"), [(hold, "by its last frame"), (hold_first, "by its first frame"), (loop, "by itself")])
 @pytest.mark.parametrize(("frames", "warned"), [(60, True), (14, True), (7, False)])
 def test_padding_is_warned_of_and_cut_as_advised(
-    given: Callable[[Clip], tuple[Clip, Contract]], pad: Callable[[np.ndarray, int], np.ndarray], frames: int, warned: bool
+    given: Callable[[Clip], tuple[Clip, Contract]], pad: Callable[[np.ndarray, int], np.ndarray], says: str, frames: int, warned: bool
 ) -> None:
     clip, contract = given(make("kick", frames=40))
     late = np.concatenate([np.zeros_like(clip.keypoints[:, :3]), pad(clip.keypoints, frames)], 1)
     found = told(clip.replace(keypoints=late, scores=None), contract)
-    assert ["last frame" in text if pad is hold else "padded by itself" in text for text in found] == [True] * warned
+    assert [f"a clip is padded {says}" in text for text in found] == [True] * warned
     for text in found:
         cut = eval(text[text.rindex("clip.take") :].rstrip("."), {"clip": clip.replace(keypoints=late, scores=None)})
-        assert np.array_equal(cut.keypoints[:, 3:], clip.keypoints)
+        assert np.array_equal(cut.keypoints[:, 3 * (pad is not hold_first) :], clip.keypoints)
 
 
 def test_many_padded_clips_are_one_warning() -> None:

@@ -21,6 +21,7 @@ from skelzoo.learn.held_out import DataOptions, corpora, evaluation_benchmarks, 
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.corpus import Corpus
+from skelzoo.skeleton.odd_notes import WINDOW
 from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
 from skelzoo.skeleton.writing import whole_file
 
@@ -36,7 +37,7 @@ def windows_of(clip: Clip, options: DataOptions) -> list[Clip]:
 def _cut(clip: Clip, start: int, stop: int) -> Clip:
     """A window with those who are there, so that the first person of it is."""
     there = clip.keypoints[:, start:stop].any(axis=(1, 2, 3))
-    return clip.take(there, slice(start, stop), f"{clip.name}@{start}")
+    return clip.take(there, slice(start, stop), f"{clip.name}@{start}").replace(notes=(WINDOW,))
 
 
 def training_windows(folder: str | Path, options: DataOptions, contract: Contract | None = None) -> Iterator[Clip]:
