@@ -150,8 +150,8 @@ def prepare(clip: Clip, contract: Contract) -> FloatArray:
         ContractError: no contract.
         CoverageError: the clip's layout does not give enough of the contract's joints, or a pose estimator found too few of them.
 
-    Warns of joints in another order than the layout's, of bodies that stand along another axis than y, or, in 2-D, upside down, of 3-D ones
-    with left and right exchanged, of 3-D joints lost at the origin or far away, or in pixels, of shares of a picture, of 2-D ones at (-1, -1), guessed or outside of the picture, of bodies that jump in it, of clips centred in
+    Warns of joints in another order than the layout's, without a depth or rounded far from the origin, of bodies that stand along another axis than y, or, in 2-D, upside down, of 3-D ones
+    with left and right exchanged, of 3-D joints lost at the origin or far away, or in pixels, of shares of a picture, of 2-D ones at (-1, -1), guessed or outside of the picture, of bodies that jump, of clips centred in
     every frame, with a first frame far from the second, padded, frozen, with gaps or with persons who change places, and of those so short, or so long, that hardly a motion is left of them.
     """
     check_clip(clip)

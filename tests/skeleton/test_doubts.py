@@ -154,6 +154,37 @@ def test_joints_in_another_order_are_warned_of_and_not_their_axes(order: str) ->
     assert text.startswith(f"{clip.name}: the joints do not fit layout 'kinect20'") and "axis" not in text and "print(clip.layout.report())" in text
 
 
+@pytest.mark.parametrize("clip", [make("wave", frames=40), skelzoo.remap(make("squat", frames=40), "ntu25")], ids=lambda clip: clip.layout.name)
+@pytest.mark.parametrize("by", [1, -1])
+def test_joints_that_are_all_shifted_by_one_are_warned_of(clip: Clip, by: int) -> None:
+    contract = SPACE.replace(layout=clip.layout.name)
+    assert not told(clip, contract)
+    (text,) = told(clip.replace(keypoints=np.roll(clip.keypoints, by, 2)), contract)
+    assert f"the joints do not fit layout {clip.layout.name!r}" in text
+
+
+@pytest.mark.parametrize(("axis", "kept"), [(0, "[1, 2]"), (1, "[0, 2]"), (2, ":2")])
+@pytest.mark.parametrize("value", [0, 3.5])
+def test_joints_without_a_depth_are_warned_of(axis: int, kept: str, value: float) -> None:
+    """And of nothing else: flat bodies have no spine and no limbs that tell."""
+    clip = make("wave", frames=40)
+    keypoints = clip.keypoints - np.float32([0, 1, 0])
+    keypoints[..., axis] = value
+    (text,) = told(clip.replace(keypoints=keypoints))
+    assert f"all joints of a body have the same {'xyz'[axis]}" in text and f"Give keypoints[..., {kept}], " in text
+
+
+@pytest.mark.parametrize(("place", "unit", "warned"), [([500_000, 0, 4_500_000], 1, True), ([500_000, 0, 4_500_000], 1000, True), ([0, 50_000, 0], 1, False)])
+def test_bodies_far_from_the_origin_are_warned_of_and_moved_as_advised(place: list[float], unit: float, warned: bool) -> None:
+    clip = make("walk", frames=40)
+    keypoints = unit * (clip.keypoints.astype(np.float64) + place)
+    found = told(clip.replace(keypoints=keypoints))
+    assert ["so far from the origin that float32" in text for text in found] == [True] * warned
+    for text in found:
+        moved = eval(text[text.index("keypoints - ") :].split(" of ")[0], {"keypoints": keypoints})
+        assert not told(clip.replace(keypoints=moved)) and np.allclose(np.diff(moved, axis=1), unit * np.diff(clip.keypoints, axis=1), atol=1e-5 * unit)
+
+
 @pytest.mark.parametrize("beyond", [0, 0.4])
 def test_shares_of_a_picture_are_warned_of(beyond: float) -> None:
     """Also where joints lie outside of it."""
