@@ -16,6 +16,7 @@ from torch import Tensor
 
 from skelzoo.errors import TrainingError
 from skelzoo.learn.cameras import film_joints, sense_joints
+from skelzoo.learn.joints import joints_on
 from skelzoo.learn.ranges import COUNT, NOT_NEGATIVE, SHARE, Range
 
 
@@ -184,7 +185,7 @@ def part_swap(x: Tensor, parts: Sequence[Sequence[int]], part_range: tuple[int, 
         raise TrainingError(f"part swap needs a batch of at least 3 clips, got {len(x)}. Raise the batch size.")
     shift = int(torch.randint(1, len(x) - 1, ()))
     count = int(torch.randint(part_range[0], part_range[1] + 1, ()))
-    joints = [j for p in torch.randperm(len(parts))[:count].tolist() for j in parts[p]]
+    joints = joints_on(x.device, tuple(j for p in sorted(torch.randperm(len(parts))[:count].tolist()) for j in parts[p]))
     units = math.ceil(x.shape[2] / unit)
     span = min(int(torch.randint(span_range[0], span_range[1] + 1, ())), units)
     start = unit * int(torch.randint(0, units - span + 1, ()))
@@ -198,7 +199,7 @@ def part_swap(x: Tensor, parts: Sequence[Sequence[int]], part_range: tuple[int, 
 def stream_of(x: Tensor, name: str, parents: Sequence[int] = ()) -> Tensor:
     """The joint, bone or motion stream of (N, C, T, V, M), as ``skelzoo.skeleton.prepare.stream`` but on a batch; only bone reads the parents."""
     if name == "bone":
-        return x - x[:, :, :, [p if p >= 0 else i for i, p in enumerate(parents)]]
+        return x - x[:, :, :, joints_on(x.device, tuple(p if p >= 0 else i for i, p in enumerate(parents)))]
     if name == "motion":
         return torch.cat([x[:, :, 1:] - x[:, :, :-1], torch.zeros_like(x[:, :, :1])], 2)
     return x

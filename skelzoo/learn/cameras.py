@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from skelzoo.errors import ClipError, CoverageError, TrainingError
+from skelzoo.learn.joints import joints_on
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.layouts import Layout, get_layout
 from skelzoo.skeleton.prepare import STREAMS_HERE, Contract
@@ -119,7 +120,7 @@ def film_joints(x: Tensor, degrees: float = 90.0) -> Tensor:
     _check_stored("film_joints", x)
     seen = watch(coco_body(x, get_layout(STORED)), degrees)
     points = _fill_gaps(seen[:, :2], seen[:, 2:] > 0)
-    hips, shoulders = (points[:, :, :, _pair(part), :1].mean(3, keepdim=True) for part in ("hip", "shoulder"))
+    hips, shoulders = (points[:, :, :, _pair(part, x.device), :1].mean(3, keepdim=True) for part in ("hip", "shoulder"))
     here = points[..., :1].any(1, keepdim=True).any(3, keepdim=True)
     origin = _mean_where(hips, here)
     trunk = _median_where((shoulders - hips).norm(dim=1, keepdim=True), here)
@@ -203,21 +204,21 @@ def _reported(points: Tensor, depth: Tensor, there: Tensor, layout: Layout, draw
         depth: how far towards the camera each joint is, (N, 1, T, V, M).
     """
     n, _, frames, joints, persons = points.shape
-    trunk = [joint for part in ("hip", "shoulder") for side in ("left", "right") for joint in layout.point(f"{side}_{part}") or ()]
-    middle = depth[:, :, :, trunk].mean(3, keepdim=True)
+    trunk = tuple(joint for part in ("hip", "shoulder") for side in ("left", "right") for joint in layout.point(f"{side}_{part}") or ())
+    middle = depth[:, :, :, joints_on(depth.device, trunk)].mean(3, keepdim=True)
     score = (0.95 - 0.4 * (middle - depth).clamp(0, 1) - 0.15 * draw.drift((n, 1, frames, joints, persons)).abs()).clamp(min=0.05)
     error = 0.7 * (draw.drift(tuple(points.shape)) + draw.normal(tuple(points.shape)))
     seen = torch.cat([points + draw.uniform((n, 1, 1, 1, 1), 0.01, 0.04) * (5 - 4 * score) * error, score], 1)
 
     exchanged = draw.stretch((n, 1, frames, 1, 1), 0.1, 0.1)
-    seen = torch.where(exchanged, seen[:, :, :, list(layout.mirror_permutation)], seen)
+    seen = torch.where(exchanged, seen[:, :, :, joints_on(seen.device, tuple(layout.mirror_permutation))], seen)
     lost = draw.stretch((n, 1, frames, joints, persons), 0.05, 0.5)
     return torch.where(there & ~lost, seen, 0)
 
 
 def _before_camera(body: Tensor, there: Tensor, draw: _Draw, degrees: float) -> tuple[Tensor, Tensor, Tensor]:
     """x, y and z (N, 1, T, 17, M) in trunks around the people's mean place, the camera far out on +z."""
-    hips, shoulders = (body[:, :, :, _pair(part)] for part in ("hip", "shoulder"))
+    hips, shoulders = (body[:, :, :, _pair(part, body.device)] for part in ("hip", "shoulder"))
     trunk = _median_where((shoulders - hips).mean(3, keepdim=True).norm(dim=1, keepdim=True), there)
     across = _mean_where((hips + shoulders)[:, :, :, :1] - (hips + shoulders)[:, :, :, 1:], there)
     x, y, z = ((body - _mean_where(hips.mean(3, keepdim=True), there)) / trunk).chunk(3, dim=1)
@@ -254,9 +255,9 @@ class _Draw:
         return (at >= start) & (at < start + length)
 
 
-def _pair(part: str) -> list[int]:
+def _pair(part: str, device: torch.device) -> Tensor:
     """Indices of the left and the right one in COCO."""
-    return [get_layout(SEEN).index(f"{side}_{part}") for side in ("left", "right")]
+    return joints_on(device, tuple(get_layout(SEEN).index(f"{side}_{part}") for side in ("left", "right")))
 
 
 def _mean_where(x: Tensor, here: Tensor) -> Tensor:

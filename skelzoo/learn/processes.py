@@ -196,7 +196,7 @@ class _SyncBatchNorm(_BatchNorm):
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None and self.momentum is not None
         axes, shape = [i for i in range(input.ndim) if i != 1], (1, -1, *[1] * (input.ndim - 2))
         x = input.to(torch.promote_types(input.dtype, self.weight.dtype))
-        sums = total(torch.cat([x.sum(axes), x.new_tensor([x.numel() / x.shape[1]])]))
+        sums = total(torch.cat([x.sum(axes), x.new_full((1,), x.numel() / x.shape[1])]))
         rows, mean = sums[-1], sums[:-1] / sums[-1]
         centred = x - mean.view(shape)
         variance = total(centred.square().sum(axes)) / rows

@@ -35,16 +35,19 @@ class Pooling(nn.Module):
         super().__init__()
         if segments < 1 or not statistics or set(statistics) - set(STATISTICS):
             raise ValueError(f"{segments} segments and statistics {', '.join(statistics)}; at least 1 segment is needed, and some of {', '.join(STATISTICS)}")
-        self.segments, self.groups, self.statistics = segments, [list(g) for g in groups], tuple(statistics)
-        self.vectors = segments * max(len(self.groups), 1) * len(statistics)
+        self.segments, self.sizes, self.statistics = segments, [len(g) for g in groups], tuple(statistics)
+        self.vectors = segments * max(len(groups), 1) * len(statistics)
         """How many vectors of D channels are concatenated."""
+        self.joints: Tensor | None
+        # On the device: a GPU is waited for whenever it is to index with a list.
+        self.register_buffer("joints", torch.tensor([j for group in groups for j in group]) if groups else None, persistent=False)
 
     def forward(self, tokens: Tensor, joints: int, persons: int) -> Tensor:
         """Tokens (N*M, T'*V, D), frame-major -> (N, vectors * D), ordered segment, group, statistic, channel."""
-        if self.vectors == 1 and not self.groups and self.statistics == ("mean",):
+        if self.vectors == 1 and self.joints is None and self.statistics == ("mean",):
             return rearrange(tokens.mean(1), "(n m) d -> n m d", m=persons).mean(1)
         x = rearrange(tokens, "b (t v) d -> b t v d", v=joints)
-        tracks = torch.stack([x[:, :, group].mean(2) for group in self.groups], 2) if self.groups else x.mean(2, keepdim=True)
+        tracks = x.mean(2, keepdim=True) if self.joints is None else torch.stack([x[:, :, group].mean(2) for group in torch.split(self.joints, self.sizes)], 2)
         frames = x.shape[1]
         bounds = [round(i * frames / self.segments) for i in range(self.segments + 1)]
         # Clips of fewer frames than segments: neighbouring segments share a frame instead of being empty.
@@ -88,7 +91,9 @@ class InputStatistics(nn.Module):
 
     def __init__(self, layout: Layout, channels: int, path: int = 0) -> None:
         super().__init__()
-        self.channels, self.parents = channels, [p if p >= 0 else i for i, p in enumerate(layout.parents)]
+        self.channels = channels
+        self.parents: Tensor
+        self.register_buffer("parents", torch.tensor([p if p >= 0 else i for i, p in enumerate(layout.parents)]), persistent=False)
         joints = joint_groups(layout, "joints")
         self.pooling, self.path = Pooling(1, joints, STATISTICS), Pooling(path, joints) if path else None
         self.places = min(channels, layout.dimensions)

@@ -143,6 +143,11 @@ class SkeletonMAEPretraining(Method):
             row[list(joints)] = 1
         self.members: Tensor
         self.register_buffer("members", members, persistent=False)
+        self.chosen: Tensor
+        self.register_buffer("chosen", torch.tensor([name in options.mask for name in regions]), persistent=False)
+        self.scales: Tensor
+        scales = torch.tensor([SCALES.get(s, 1.0) for s in streams]).repeat_interleave(net.in_channels // len(streams))
+        self.register_buffer("scales", scales[:, None, None], persistent=False)
 
     def views(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Joints (N, C, T, V, M) -> graphs (G, C, V) and their masked joints (G, V); in the second stage clips, partly hidden and whole, or two views."""
@@ -181,7 +186,7 @@ class SkeletonMAEPretraining(Method):
             joints = members.shape[1]
             return torch.rand(count, joints, device=members.device).argsort(1) < min(max(int(o.ratio * joints + 0.5), 1), joints - 1)
         else:
-            chosen = torch.tensor([name in o.mask for name in self.net.layout.region_indices], device=members.device).expand(count, -1)
+            chosen = self.chosen.expand(count, -1)
         return (chosen.float() @ members) > 0
 
     def draw_hidden(self, joints: Tensor) -> Tensor:
@@ -204,11 +209,10 @@ class SkeletonMAEPretraining(Method):
             return _second_stage(contrast(a, b, self.options.temperature))
         assert self.decoder is not None
         last = self.net.maps(first)[-1]
-        scales = torch.tensor([SCALES.get(s, 1.0) for s in self.streams], device=first.device).repeat_interleave(second.shape[1] // len(self.streams))
         # Small errors need float32, whatever the net ran in.
         with torch.autocast(first.device.type, enabled=False):
             whole = rearrange(second.float(), "n c t v m -> (m n) c t v")
-            error = F.smooth_l1_loss(self.decoder(last.float()), whole * scales[:, None, None], beta=SMOOTH, reduction="none").mean((1, 2, 3))
+            error = F.smooth_l1_loss(self.decoder(last.float()), whole * self.scales, beta=SMOOTH, reduction="none").mean((1, 2, 3))
             present = whole.flatten(1).any(1)
             return _second_stage((error * present).sum() / mean(present.sum()))
 
@@ -222,7 +226,7 @@ class SkeletonMAEPretraining(Method):
             found, target = (rearrange(y.float(), "1 d g v -> g v d") for y in (reconstruction, target))
             cosine = F.cosine_similarity(found, target, dim=2)
             error = torch.where(masked, (1 - cosine).clamp(min=0) ** o.beta, 0)
-            total = (error.sum(1) / masked.sum(1) ** o.beta).sum() / mean(error.new_tensor(len(error))) if o.literal else error.sum() / mean(masked.sum())
+            total = (error.sum(1) / masked.sum(1) ** o.beta).sum() / mean(error.new_full((), len(error))) if o.literal else error.sum() / mean(masked.sum())
             return Losses(total, cosine.detach()[masked].mean(), _spread(target.detach().flatten(0, 1)), total.new_zeros(()))
 
     def after_step(self, losses: Losses, step: int, steps: int) -> None:
