@@ -19,6 +19,7 @@ from skelzoo.errors import CheckpointError, SkelzooError
 from skelzoo.learn.evaluate import evaluate
 from skelzoo.learn.pretrain.loop import pretrain
 from skelzoo.learn.recipe import Recipe, load_recipe
+from skelzoo.nets.archs import ARCHS
 from skelzoo.weights.checkpoint import build_net
 
 CLIP, RECIPE = make_clip(), "skeattnclr-openskel"
@@ -53,6 +54,19 @@ ONE = r"takes one skelzoo\.Clip, found (list|ndarray)\. Give the clips of a list
         (lambda: skelzoo.find_files([None]), r"None: is no path"),  # type: ignore[list-item]
         (lambda: skelzoo.layout_from_names(None), r"names are \(None,\)\. Give a list of texts"),  # type: ignore[arg-type]
         (lambda: skelzoo.layout_from_names([1, 2]), r"names are \(1, 2\)\."),  # type: ignore[list-item]
+        (lambda: skelzoo.list_models(True), r"pattern is True\. Give a text such as 'psp\*'; pretrained=True"),  # type: ignore[arg-type]
+        (lambda: skelzoo.make_layout("mine", ["hip_center"], None), r"'mine': parents are of type NoneType\. Give a list"),  # type: ignore[arg-type]
+        (lambda: skelzoo.make_layout("mine", ["hip_center"], {"hip_center": None}), r"parents are of type dict\. Give a list"),  # type: ignore[arg-type]
+        (lambda: skelzoo.make_layout("mine", ["a", "b"], [None, 0], mirror=zip("a", "b", strict=True)), r"mirror are of type zip\. Give a list"),  # type: ignore[arg-type]
+        (lambda: skelzoo.make_layout("mine", ["a", "b"], [None, 0], mirror=[0, 1]), r"0 among mirror and links is no pair"),  # type: ignore[list-item]
+        (lambda: skelzoo.make_layout("mine", [0, 1], [None, 0]), r"0 among joints is no text\. Give their names"),  # type: ignore[list-item]
+        (lambda: skelzoo.make_layout("mine", ["a"], [None], parts=[["a"]]), r"parts are of type list\. Give a dict"),  # type: ignore[arg-type]
+        (lambda: skelzoo.get_layout("ntu25").index(3), r"'ntu25' has no joint 3\. Its joints: "),  # type: ignore[arg-type]
+        (lambda: skelzoo.register_arch(None, ARCHS["stgcn"]), "None: an architecture is skelzoo.Arch"),  # type: ignore[arg-type]
+        (lambda: skelzoo.create("stgcn", layout="kinect20", num_classes=True), "a net of True classes cannot be built"),
+        (lambda: skelzoo.convert("a.pt", to="out", arch="skeattnclr-stgcn", register=True), "registered as True: it is not a name"),  # type: ignore[arg-type]
+        (lambda: make_encoder().save("out", Path("card.md")), r"card is of type \w+Path\. Give its text, such as path\.read_text\(\)"),  # type: ignore[arg-type]
+        (lambda: setattr(make_encoder(), "labels", None), r"labels are None\. Give a list of texts"),
         (lambda: CONTRACT.replace(steps=None), "contract's steps must be a list, not None"),
         (lambda: CONTRACT.replace(streams="joint"), "contract's streams must be a list, not 'joint'"),
         (lambda: type(CONTRACT).from_dict(CONTRACT), r"made of a dict, not of Contract\. Give what contract\.to_dict\(\) gives"),  # type: ignore[arg-type]

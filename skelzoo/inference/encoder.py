@@ -147,7 +147,7 @@ class Encoder:
         Raises:
             CheckpointError: not one text per class, or one twice.
         """
-        if isinstance(names, str) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        if isinstance(names, str) or not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
             raise CheckpointError(f"{self.name}: labels are {names!r}. Give a list of texts, one for each class and each once.")
         self.config = replace(self.config, labels=tuple(names))
 
@@ -286,6 +286,8 @@ class Encoder:
 
         if self.dtype != torch.float32:
             raise CheckpointError(f"{self.name} computes in {self.dtype}, weights are stored in float32. {TO_FLOAT32}")
+        if not isinstance(card, str | None):
+            raise CheckpointError(f"{self.name}: card is of type {type(card).__name__}. Give its text, such as path.read_text() of a file.")
         check_kept(self)
         save_folder(Path(folder), self.net, self.config, make_golden(self), card or self.card, self.fine_tuned_on, self.pretrained_on)
         return Path(folder)

@@ -97,7 +97,7 @@ def check_arch(name: str, arch: Arch) -> None:
     Raises:
         CheckpointError: its constructor does not take layout, num_classes and in_channels, or an option has no default that JSON can hold and values can be compared to.
     """
-    if not isinstance(arch, Arch) or not callable(arch.net):
+    if not isinstance(name, str) or not isinstance(arch, Arch) or not callable(arch.net):
         raise CheckpointError(f'{name}: an architecture is skelzoo.Arch(net, "head.", summary) of a class of nets, got {arch!r}.')
     missing = {"layout", "num_classes", "in_channels"} - inspect.signature(arch.net).parameters.keys()
     if missing:
@@ -132,7 +132,7 @@ def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options
     """
     check_options(arch, options)
     for what, number, least in (("channels", in_channels, 1), ("classes", num_classes, 0)):
-        if not isinstance(number, numbers.Integral) or number < least:
+        if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < least:
             raise CheckpointError(f"{arch}: a net of {number!r} {what} cannot be built. Give a whole number of at least {least}.")
     try:
         with torch.device("cpu"):

@@ -11,7 +11,7 @@ import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
@@ -74,7 +74,7 @@ class Layout:
         try:
             return self._index[joint]
         except KeyError:
-            near = difflib.get_close_matches(joint, self.joints, 3, 0.4)
+            near = difflib.get_close_matches(str(joint), self.joints, 3, 0.4)
             raise LayoutError(
                 f"layout {self.name!r} has no joint {joint!r}. " + (f"Near names: {', '.join(near)}." if near else f"Its joints: {', '.join(self.joints)}.")
             ) from None
@@ -195,10 +195,11 @@ def make_layout(
         strict: refuse a body point that looks like one of skelzoo's misspelt.
 
     Raises:
-        LayoutError: no joints, repeated names or points, a point that looks like another one misspelt, not one parent per joint, a parent that is not
+        LayoutError: arguments of other types, no joints, repeated names or points, a point that looks like another one misspelt, not one parent per joint, a parent that is not
             a joint, a cycle, weights that do not sum to 1, mirror or links that are no pairs, any name in the rest that is not a joint, a centre that
             is neither joint nor point, parts that do not hold every joint once, or dimensions other than 2 and 3.
     """
+    _check_types(name, {"joints": joints, "parents": parents, "mirror": mirror, "links": links}, {"parts": parts, "points": points, "estimates": estimates})
     names = tuple(joints)
     own = {j: p for j, p in joints.items() if p} if isinstance(joints, Mapping) else {j: j for j in names if j in body_points() and j not in (points or {})}
     _check_given(name, names, [*own.values()], (*own.values(), *(points or {})) if strict else (), [*mirror, *links])
@@ -224,6 +225,18 @@ def make_layout(
     return layout
 
 
+def _check_types(name: str, lists: Mapping[str, Any], dicts: Mapping[str, Any]) -> None:
+    for what, value in lists.items():  # one that can be gone through once only would be empty the second time
+        if isinstance(value, str) or not isinstance(value, Collection) or (isinstance(value, Mapping) and what != "joints"):
+            raise LayoutError(f"layout {name!r}: {what} are of type {type(value).__name__}. Give a list.")
+    odd = next((joint for joint in lists["joints"] if not isinstance(joint, str)), None)
+    if odd is not None:
+        raise LayoutError(f"layout {name!r}: {odd!r} among joints is no text. Give their names.")
+    for what, value in dicts.items():
+        if not isinstance(value, Mapping | None):
+            raise LayoutError(f"layout {name!r}: {what} are of type {type(value).__name__}. Give a dict.")
+
+
 def _check_given(name: str, joints: Sequence[str], own: Sequence[str], spelt: Iterable[str], pairs: Sequence[Sequence[str]]) -> None:
     again = ", ".join(repr(joint) for joint, count in Counter(joints).items() if count > 1)
     if not joints or again:
@@ -239,7 +252,7 @@ def _check_given(name: str, joints: Sequence[str], own: Sequence[str], spelt: It
             raise LayoutError(
                 f"layout {name!r}: no layout of skelzoo knows the body point {point!r}. Did you mean {near[0]}? A point of your own needs another name."
             )
-    odd = next((pair for pair in pairs if isinstance(pair, str) or len(pair) != 2), None)
+    odd = next((pair for pair in pairs if isinstance(pair, str) or not isinstance(pair, Collection) or len(pair) != 2), None)
     if odd is not None:
         raise LayoutError(f"layout {name!r}: {odd!r} among mirror and links is no pair. Give them as (joint, joint).")
 

@@ -73,7 +73,7 @@ def check_name(name: str, arch: str) -> None:
         CheckpointError: a name that is none, that has published weights, or that stands for another arch.
     """
     known = manifest()
-    if not NAME_PATTERN.fullmatch(name) or name in known.aliases or name in known.pretrained:
+    if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name) or name in known.aliases or name in known.pretrained:
         why = "has published weights" if name in known.pretrained else f"stands for {known.aliases[name]}" if name in known.aliases else "is not a name"
         raise CheckpointError(f"nothing can be registered as {name!r}: it {why}. Choose another name of letters, digits, dots, dashes and underscores.")
     if name in known.models and known.models[name].config.arch != arch:

@@ -7,6 +7,7 @@ import fnmatch
 from pathlib import Path
 from typing import Any
 
+from skelzoo.errors import UnknownModelError
 from skelzoo.weights.hub import Hub
 from skelzoo.weights.manifest import ModelEntry, manifest
 from skelzoo.weights.places import registered_folder, registered_names
@@ -23,7 +24,12 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 
     Args:
         pretrained: only those with weights, published or registered on this machine.
+
+    Raises:
+        UnknownModelError: the pattern is no text.
     """
+    if not isinstance(pattern, str):
+        raise UnknownModelError(f"pattern is {pattern!r}. Give a text such as 'psp*'; pretrained=True asks for models with weights.")
     names = {*(manifest().pretrained if pretrained else manifest().models), *registered_names()}
     return sorted(n for n in names if fnmatch.fnmatchcase(n, pattern))
 
