@@ -1,4 +1,4 @@
-"""Doubts about clips that are taken all the same, gathered and warned of. What they may be stands in odd_joints and odd_frames."""
+"""Doubts about clips that are taken all the same, gathered and warned of. What they may be stands in the files odd_*.py."""
 
 from __future__ import annotations
 

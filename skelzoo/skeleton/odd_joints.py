@@ -1,4 +1,4 @@
-"""What is odd about the joints of clips that are taken all the same: axes or an order that are not skelzoo's, lost joints at zero or far away, pictures' shares in place of pixels, guesses."""
+"""What is odd about the joints of clips that are taken all the same: axes or an order that are not skelzoo's, joints lost at zero or far away; what odd_pictures finds is among it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from skelzoo.skeleton.clip import TURNED, UPS, Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.layouts import Layout
+from skelzoo.skeleton.odd_pictures import cut_off, guessed, minus_ones, outside, shares, shares_and_depth
 from skelzoo.skeleton.points import is_present, mixes
 
 UPRIGHT = 0.8
@@ -34,9 +35,6 @@ THIN = 0.01
 ROUNDED = 0.005
 """The same of the step between neighbouring float32 numbers where the body is, which in these clips is 0.0000008 at most."""
 
-SHARES = 2
-"""2-D coordinates up to this are no pixels: shares of a picture, of joints outside it too."""
-
 PICTURE = 2000
 """Pixels that depth cameras' pictures are wide at most."""
 
@@ -46,35 +44,13 @@ NEAREST = 400
 DEPTH = 12
 """Trunk lengths from the camera to people, in the same unit at most: 6 metres. In pixels a trunk is 60 to 160 at depths of 1500 to 4000 millimetres."""
 
-UNSURE = 0.01
-"""Score up to which a joint has not been found, but for a guess."""
-
-UNLIKE = 0.1
-"""Median score of the joints that were found below which scores are on a scale of their own, where UNSURE tells nothing; so are those below 0."""
-
-CUT_OFF = 0.3
-"""Share of the shoulders' median score below which a joint is rather outside of the picture; of filmed clips both sides' have at least 0.49."""
-
-GUESSED = 0.02
-"""Share of the joints from which on guesses are too many."""
-
-LINE = 1e-5
-"""Of the largest coordinate: joints that have been filled are as near to the middle of the frames around, as float32 rounds; guesses are not."""
-
 FAR = 20
 """Times as far from the middle of a body as half of its joints are, from which on a joint is none of it; in the 7909 clips of the corpora and benchmarks none is 10 times as far."""
 
-OUTSIDE = 0.2
-"""Share of the bodies that may have most of their joints outside of the picture, as of people who walk in; of filmed clips of the corpora and benchmarks none has."""
-
 HIPS = ("left_hip", "right_hip", "hip_center", "shoulder_center")
 LIMBS = tuple(f"{side}_{point}" for side in ("left", "right") for point in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle"))
-LEGS = (("left_hip", "right_hip"), ("left_knee", "right_knee"), ("left_ankle", "right_ankle"))
 FEET = ("left_ankle", "left_foot", "right_ankle", "right_foot")
-SHOULDERS = ("left_shoulder", "right_shoulder")
-TRUNK = ("left_hip", "right_hip", *SHOULDERS)
-
-_PIXELS = "Read the file with --image-size 1280x720, the picture's width and height in pixels (image_size='1280x720' in skelzoo.read)"
+TRUNK = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
 
 
 def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool, filled: bool) -> tuple[Doubt, ...]:
@@ -87,17 +63,17 @@ def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool
         filled: whether the steps fill joints at zero.
     """
     bodies = clip.keypoints[is_present(clip.keypoints)]
-    screen = _screen(bodies, clip.layout) or _flat(bodies, clip.layout)
+    screen = _screen(bodies, clip.layout) or shares_and_depth(bodies, clip.layout)
     if no_body := _rounded(bodies) or (None if screen else _thin(bodies)):
         return (Doubt(no_body),)
     order = None if screen else _order(bodies, clip.layout)
-    found = [(order, ""), (screen, ""), (None if filled else _lost(clip), ""), (_pictures(clip), ""), (_minus(clip), "")]
+    found = [(order, ""), (screen, ""), (None if filled else _lost(clip), ""), (shares(clip), ""), (minus_ones(clip), "")]
     if not (order or screen):  # joints in another order or space are no spine and no feet: what these tell would mislead
         spine = None if any_axis else _spine(keypoints[is_present(keypoints)], layout, clip)
         found += [(spine, "spine"), (_mirrored(bodies, clip.layout), "feet")]
     told = tuple(Doubt(text, topic=topic) for text, topic in found if text)
-    outside = None if told else _outside(clip)  # joints of other axes or units are outside for that reason
-    return (*told, *filter(None, (_far(clip), outside, _cut_off(clip) or _guessed(clip))))
+    beyond = None if told else outside(clip)  # joints of other axes or units are outside for that reason
+    return (*told, *filter(None, (_far(clip), beyond, cut_off(clip) or guessed(clip))))
 
 
 def _rounded(bodies: FloatArray) -> str | None:
@@ -198,96 +174,6 @@ def _of_body(layout: Layout) -> NDArray[np.intp]:
     return np.array(sorted({layout.index(joint) for mix in layout.points.values() for joint in mix}), np.intp)
 
 
-def in_shares(joints: FloatArray) -> bool:
-    """Whether 2-D joints (..., 2) are shares of a picture: all are near to it, or most of those that were found in it."""
-    if max(-joints.min(), joints.max()) <= SHARES:
-        return True
-    found = joints[np.asarray(joints.any(axis=-1))]
-    return bool(2 * ((found >= 0) & (found <= 1)).all(axis=1).sum() > len(found))
-
-
-def _pictures(clip: Clip) -> str | None:
-    """Whether 2-D joints are shares of a picture."""
-    if clip.channels == 3 or not in_shares(clip.keypoints):
-        return None
-    return (
-        f"the 2-D coordinates are all within -{SHARES} to {SHARES}, or most within 0 to 1, as shares of a picture are. {_PIXELS}, or give keypoints * (width, height), "
-        "so that x and y have one unit; if they have, all is well."
-    )
-
-
-def _outside(clip: Clip) -> Doubt | None:
-    """Whether the joints of many bodies lie mostly beyond the right or lower edge of the picture of the clip's size."""
-    if clip.image_size is None:
-        return None
-    (height, width), found = clip.image_size, np.asarray(clip.keypoints.any(axis=3))
-    out = (clip.keypoints > (width, height)).any(axis=3)
-    if (2 * out.sum(axis=2) > found.sum(axis=2)).sum() <= OUTSIDE * found.any(axis=2).sum():
-        return None
-    x, y = clip.keypoints.max(axis=(0, 1, 2))
-    return Doubt(
-        "joints lie mostly outside of the picture, as where its width and height are exchanged, or the joints were found in a picture of another size. Give the size of that picture: "
-        "image_size=(height, width) in skelzoo.Clip, --image-size WIDTHxHEIGHT for files that do not say it. If people are outside of the picture, all is well.",
-        f"Here it is {width} wide and {height} high, and joints reach to x = {x:.0f} and y = {y:.0f}.",
-    )
-
-
-def _minus(clip: Clip) -> str | None:
-    """Whether 2-D joints are at (-1, -1) more than once, where pixels hardly are."""
-    if clip.channels == 3 or (clip.keypoints == -1).all(axis=3).sum() < 2:
-        return None
-    return (
-        "joints are at exactly (-1, -1), where some put those that were not found, and would be taken to be there. Those that were not found are (0, 0) here: "
-        "keypoints[(keypoints == -1).all(-1)] = 0."
-    )
-
-
-def _cut_off(clip: Clip) -> Doubt | None:
-    """Whether hips, knees or ankles of a person in pictures have places in most frames, and low scores on both sides; those of one side may be hidden by the other."""
-    at = {point: clip.layout.index(joint) for joint, point in clip.layout.own.items()}
-    if clip.channels == 3 or clip.scores is None or clip.frames < 3 or not set(SHOULDERS) <= set(at):
-        return None
-    shoulders = [at[point] for point in SHOULDERS]
-    guessable, placed = _unfilled(clip.keypoints), np.asarray(clip.keypoints[:, 1:-1].any(axis=3))
-    for m, scores in enumerate(clip.scores[:, 1:-1]):
-        sure = scores[:, shoulders][placed[m][:, shoulders]]
-        if not len(sure) or np.median(sure) <= 0:
-            continue
-        often = 2 * (guessable[m] & (scores < CUT_OFF * np.median(sure))).sum(axis=0) > placed[m].any(axis=1).sum()
-        cut = [at[point] for pair in LEGS if set(pair) <= set(at) and often[[at[point] for point in pair]].all() for point in pair]
-        if cut:
-            return Doubt(
-                f"hips, knees or ankles of both sides have places and, in most frames, scores below {CUT_OFF:g} of the shoulders', as where they are outside of the picture and an estimator "
-                "guesses; the models read places and not scores. Set them to (0, 0), not found; if they are there, all is well.",
-                f"Here it is keypoints[{m}, :, {cut}] = 0, {', '.join(clip.layout.joints[joint] for joint in cut)}.",
-            )
-    return None
-
-
-def _guessed(clip: Clip) -> Doubt | None:
-    """Whether many 2-D joints with a score of nearly 0 have a place, which is no mean of those in the frames around."""
-    if clip.channels == 3 or clip.scores is None or clip.frames < 3:
-        return None
-    scores = clip.scores[np.asarray(clip.keypoints.any(axis=3))]
-    sure = scores[scores > UNSURE]
-    if not len(sure) or np.median(sure) < UNLIKE or scores.min() < 0:
-        return None
-    guesses = (clip.scores[:, 1:-1] <= UNSURE) & _unfilled(clip.keypoints)
-    joints = is_present(clip.keypoints)[:, 1:-1].sum() * len(clip.layout)
-    if guesses.sum() <= GUESSED * joints:
-        return None
-    return Doubt(
-        f"more than {GUESSED:.0%} of the joints have a score of nearly 0 and a place all the same, as where an estimator guesses; the models read places and not scores. "
-        "Fill them: skelzoo.fill_missing(clip.keypoints, clip.scores, 0.1); if they are there, all is well."
-    )
-
-
-def _unfilled(places: FloatArray) -> NDArray[np.bool_]:
-    """(M, T - 2, V) which 2-D joints, but in the first and last frame, have places that are no mean of those in the frames around."""
-    bend = np.abs(places[:, 2:] + places[:, :-2] - 2 * places[:, 1:-1]).max(axis=3)
-    return np.asarray(places[:, 1:-1].any(axis=3) & (bend > LINE * np.abs(places).max()))
-
-
 def _screen(bodies: FloatArray, layout: Layout) -> str | None:
     """Whether x and y of 3-D bodies (B, V, 3) are pixels, down the picture, beside a depth in another unit."""
     weights = mixes(layout, ("hip_center", "shoulder_center"))
@@ -301,27 +187,6 @@ def _screen(bodies: FloatArray, layout: Layout) -> str | None:
     return (
         "x and y look like pixels of a depth camera, and z like its depth in millimetres, which give no body in space. Unproject them: "
         "X = (x - cx) * z / f, Y = -(y - cy) * z / f, Z = -z (z in a mirrored picture), with the camera's centre and focal length in pixels; `skelzoo docs preparation` has those of Kinect."
-    )
-
-
-def are_shares(bodies: FloatArray, layout: Layout) -> bool:
-    """Whether x and y of 3-D bodies (B, V, 3) are rather shares of a picture, y down, or turned upright with z: hips and shoulders are in it, as nobody's in metres are."""
-    weights = mixes(layout, ("hip_center", "shoulder_center"))
-    if weights is None or not len(bodies) or (layout.dimensions == 3 and "hip_center" in layout.own.values()):
-        return False
-    hips, shoulders = np.median(weights @ bodies, axis=0) * (1, np.sign(bodies[..., 1].mean()), 1)
-    x, y, z = hips - shoulders
-    inside = min(*hips[:2], *shoulders[:2]) > 0 and max(hips[0], *shoulders[:2]) < 1 and max(hips[1], abs(hips[2]), abs(shoulders[2])) < SHARES
-    return bool(inside and y > -abs(x) and abs(z) < 2 * np.hypot(x, y))
-
-
-def _flat(bodies: FloatArray, layout: Layout) -> str | None:
-    """Whether x and y of 3-D bodies are shares of a picture."""
-    if bodies.shape[2] == 2 or not are_shares(bodies, layout):
-        return None
-    return (
-        f"x and y look like shares of a picture, as MediaPipe's landmarks are, which with its z are no body in space. {_PIXELS}, without --up, or give "
-        "keypoints[..., :2] * (width, height), to a model whose name ends in -2d; 3-D models take its world landmarks. If these are of space, all is well."
     )
 
 

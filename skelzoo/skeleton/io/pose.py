@@ -36,7 +36,7 @@ from skelzoo.skeleton.io.joint_names import known_layout
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.tracks import Person, ids_of, tracks_of
 from skelzoo.skeleton.layouts import Layout, get_layout
-from skelzoo.skeleton.odd_joints import in_shares
+from skelzoo.skeleton.odd_pictures import in_shares
 
 LAYOUTS: Mapping[int, str] = {17: "coco17", 18: "openpose18", 25: "body25", 26: "halpe26", 133: "coco17", 136: "halpe26"}
 """Layouts by the number of joints. COCO-WholeBody (133) and Halpe (136) begin with a body; face, hands and feet after it are left out."""

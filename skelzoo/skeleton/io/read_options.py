@@ -14,7 +14,7 @@ from skelzoo.errors import AxesError, ClipError
 from skelzoo.skeleton.axes import axis_names
 from skelzoo.skeleton.clip import RATE_SPAN, TURNED, UPS, Clip, is_rate
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.skeleton.odd_joints import are_shares, in_shares
+from skelzoo.skeleton.odd_pictures import are_shares, in_shares
 from skelzoo.skeleton.points import is_present
 
 
