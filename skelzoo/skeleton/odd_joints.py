@@ -78,7 +78,9 @@ def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool
 
 def _rounded(bodies: FloatArray) -> str | None:
     """Whether bodies (B, V, C) are so far from the origin that float32 moves their joints."""
-    if np.spacing(np.abs(np.median(bodies[0], axis=0)).max()) <= ROUNDED * np.ptp(bodies[0], axis=0).max():
+    body = bodies[len(bodies) // 2]
+    size = np.ptp(body, axis=0).max()
+    if size == 0 or np.spacing(np.abs(np.median(body, axis=0)).max()) <= ROUNDED * size:  # one without any size is told by _far
         return None
     return (
         f"the joints are so far from the origin that float32, in which clips are kept, rounds them by more than {ROUNDED:.1%} of the body, and motion is lost. "
