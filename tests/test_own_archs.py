@@ -112,6 +112,17 @@ def test_a_class_alone_is_no_arch() -> None:
         skelzoo.register_arch("mine", Mean)  # type: ignore[arg-type]
 
 
+def test_a_head_that_the_net_does_not_have_is_named() -> None:
+    with pytest.raises(CheckpointError, match=r'skelzoo\.Arch\(net, "head\.", summary\)'):
+        skelzoo.register_arch("mine", skelzoo.Arch(Mean, "", ""))
+    skelzoo.register_arch("mine", skelzoo.Arch(Mean, "classifier.", ""))
+    assert skelzoo.create("mine", layout="kinect20").head is None
+    with pytest.raises(
+        CheckpointError, match=r"^mine: its head should have tensors that begin with 'classifier\.', .* They begin with blocks\., head\.: give skelzoo\.Arch"
+    ):
+        skelzoo.create("mine", layout="kinect20", num_classes=3)
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_the_archs_that_ship_could_be_registered(arch: str) -> None:
     check_arch(arch, ARCHS[arch])

@@ -83,7 +83,8 @@ def register_arch(name: str, arch: Arch) -> None:
         arch: its net, a subclass of ``skelzoo.nets.net.Net``.
 
     Raises:
-        CheckpointError: another net has the name, its constructor does not take layout, num_classes and in_channels, or an option has no default of a type that JSON has.
+        CheckpointError: another net has the name, its constructor does not take layout, num_classes and in_channels, an option has no default of a type that JSON has, or ``head`` is
+            no text; that the net has no such head is said when one with classes is first made.
     """
     check_arch(name, arch)
     if name in SHIPPED or (name in ARCHS and _home(ARCHS[name]) != _home(arch)):
@@ -95,9 +96,9 @@ def check_arch(name: str, arch: Arch) -> None:
     """Check that nets of an arch can be built from a config.
 
     Raises:
-        CheckpointError: its constructor does not take layout, num_classes and in_channels, or an option has no default that JSON can hold and values can be compared to.
+        CheckpointError: no ``Arch``, its constructor does not take layout, num_classes and in_channels, or an option has no default that JSON can hold and values can be compared to.
     """
-    if not isinstance(name, str) or not isinstance(arch, Arch) or not callable(arch.net):
+    if not isinstance(name, str) or not isinstance(arch, Arch) or not callable(arch.net) or not isinstance(arch.head, str) or not arch.head:
         raise CheckpointError(f'{name}: an architecture is skelzoo.Arch(net, "head.", summary) of a class of nets, got {arch!r}.')
     missing = {"layout", "num_classes", "in_channels"} - inspect.signature(arch.net).parameters.keys()
     if missing:
@@ -128,7 +129,7 @@ def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options
 
     Raises:
         UnknownArchError: with near names.
-        CheckpointError: an option the arch does not have, a value it cannot take, or channels or classes that are no whole numbers.
+        CheckpointError: an option the arch does not have, a value it cannot take, channels or classes that are no whole numbers, or a net without the head that ``Arch.head`` names.
     """
     check_options(arch, options)
     for what, number, least in (("channels", in_channels, 1), ("classes", num_classes, 0)):
@@ -141,6 +142,12 @@ def build(arch: str, layout: Layout, in_channels: int, num_classes: int, options
         raise CheckpointError(
             f"{arch}: a net cannot be built with options {dict(options)}, {in_channels} channels and {num_classes} classes ({error})."
         ) from error
+    tensors, head = net.state_dict(), ARCHS[arch].head
+    if num_classes and not any(name.startswith(head) for name in tensors):
+        there = ", ".join(dict.fromkeys(name.split(".")[0] + "." * ("." in name) for name in tensors))
+        raise CheckpointError(
+            f"{arch}: its head should have tensors that begin with {head!r}, and the net has none. They begin with {there}: give skelzoo.Arch as head what those of the head begin with."
+        )
     net.reads = (in_channels, len(layout))
     net.made = layers_of(net)
     return net
