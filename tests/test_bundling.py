@@ -13,11 +13,13 @@ import pytest
 from tiny import write_json
 
 from skelzoo.learn.benchmarks import find_benchmark
+from skelzoo.learn.corpus import corpus_named_by
 from skelzoo.learn.evaluate import Row, merge_rows
+from skelzoo.learn.head_rows import HELD_OUT, TOP1, said_of
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES
 from skelzoo.learn.recipe import Recipe, load_recipe, shipped_recipes
 from skelzoo.publishing import known_provenance
-from skelzoo.weights.cards import card
+from skelzoo.weights.cards import CONFUSED, card
 from skelzoo.weights.manifest import Metric, manifest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,17 +146,26 @@ def test_options_at_their_defaults_are_described_too(bundle: ModuleType) -> None
     assert not any("Narrower" in note or "four stretches" in note for note in notes)
 
 
-@pytest.mark.parametrize("name", ["mine", "mine-free"])
 @pytest.mark.parametrize("shipped", ["skeattnclr-openskel", "skeattnclr-openskel-free"])
-def test_numbers_of_the_head_name_the_corpus_and_not_the_model(bundle: ModuleType, shipped: str, name: str, tmp_path: Path) -> None:
-    scores = dict.fromkeys(("accuracy", "top3", "balanced_accuracy"), 50.0)
-    write_json(tmp_path / "head.json", {**scores, "test_clips": 7, "classes": 2, "calibration_error": 0.1, "kinds": {}, "confusions": []})
-    metrics = bundle.head_metrics(tmp_path, dataclasses.replace(load_recipe(shipped), name=name))
-    assert {m.dataset for m in metrics} == {f"{shipped.removeprefix('skeattnclr-')}, 7 held-out clips, 2 classes"}
+def test_numbers_of_the_head_name_the_corpus_and_not_the_model(bundle: ModuleType, shipped: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "RESULTS", tmp_path)
+    corpus = corpus_named_by(load_recipe(shipped).data.files)
+    assert corpus == shipped.removeprefix("skeattnclr-")
+    row = Row("mine", corpus, TOP1, HELD_OUT, 85.714, None, (), 9, 7, 2, "what", "skelzoo eval mine", "0123", "cpu")
+    taken, often = (dataclasses.replace(row, protocol=f"{CONFUSED}{other}", variant="walk", value=100 * n / 7) for other, n in (("run", 1), ("sit", 3)))
+    part = dataclasses.replace(row, variant=said_of("source a.npz"), test_clips=3)
+    merge_rows(tmp_path / "heads.csv", [taken, often, part, row, dataclasses.replace(row, model="other")])
+    assert bundle.head_metrics("mine") == [
+        Metric(f"{corpus}, 7 held-out clips, 2 classes", "head, top-1", 85.7, "skelzoo eval mine"),
+        Metric(f"{corpus}, 3 clips, without source a.npz", "head, top-1", 85.7, "skelzoo eval mine"),
+        Metric("walk", f"{CONFUSED}sit", 3, "skelzoo eval mine"),
+        Metric("walk", f"{CONFUSED}run", 1, "skelzoo eval mine"),
+    ]
 
 
 @pytest.mark.parametrize("name", manifest().pretrained)
-def test_numbers_that_eval_gave_stand_in_the_tables(bundle: ModuleType, name: str) -> None:
+def test_numbers_of_a_model_stand_in_the_tables(bundle: ModuleType, name: str) -> None:
     entry = manifest().models[name]
-    given = [m for m in entry.metrics if m.source.startswith("skelzoo eval")]
-    assert given == (bundle.measured(name, entry.config.contract.channels) if given else [])
+    given = [m for m in entry.metrics if m.source != "reported in the paper"]
+    assert given == [*bundle.head_metrics(name), *bundle.measured(name, entry.config.contract.channels)]
+    assert bool(entry.config.labels) == any(m.protocol == TOP1 for m in given)

@@ -98,6 +98,12 @@ def test_every_label_set_has_its_source_in_the_docs() -> None:
     assert told == {name: len(labels) for name, labels in sets.items()}
 
 
+def test_numbers_of_heads_stand_where_a_tool_writes_them() -> None:
+    """docs/accuracy.md has them from docs/results/heads.csv."""
+    text = (DOCS / "labels.md").read_text(encoding="utf-8")
+    assert "accuracy.md#heads" in text and re.findall(r"\d[\d.]* ?(?:%|percent|clips of that)", text) == []
+
+
 def test_finetuning_names_every_option_and_its_default() -> None:
     text = (DOCS / "finetuning.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", text, re.M))

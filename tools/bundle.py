@@ -11,12 +11,10 @@ number beside the command that gives it again; --refresh measures nothing.
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from provenance import corpus_of, provenance
+from provenance import provenance
 
 import skelzoo
 from skelzoo.inference.encoder import Encoder
@@ -24,8 +22,9 @@ from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, find_benchmark, standard_clips
 from skelzoo.learn.evaluate import CHEAP, Row, check_recipe, measure, merge_rows, read_rows
 from skelzoo.learn.head_result import BINS
+from skelzoo.learn.head_rows import BALANCED, ERROR, HELD_OUT, MEAN_SCORE, TOP1, TOP3, UNSEEN, head_rows, said_of
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES, Trial
-from skelzoo.learn.recipe import Recipe, load_recipe
+from skelzoo.learn.recipe import load_recipe
 from skelzoo.loading import RANDOM
 from skelzoo.publishing import known_provenance
 from skelzoo.weights.cards import CONFUSED, Provenance
@@ -35,15 +34,10 @@ from skelzoo.weights.manifest import Metric, ModelEntry, manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs/results"
+HEADS = "heads.csv"
+SAID = (TOP1, TOP3, BALANCED, MEAN_SCORE, ERROR)
+"""What is said of a head, in this order."""
 MARK = "<!-- models: tools/bundle.py -->\n", "<!-- /models -->"
-KINDS = {
-    "clip": "held out by clip",
-    "subject": "held out by subject",
-    "style": "held out by style",
-    "cross-validated": "trained on without labels, each classified by a head that saw none of its subject or style",
-}
-"""Kind of holding out -> what is said of it; the others are names of sources that the head was fitted without."""
-ERROR = "head, calibration error in percent"
 TWIN, BASELINE = ", random weights", ", {} baseline"
 """What follows the protocol of a metric that is not the model's own."""
 
@@ -67,7 +61,7 @@ def main() -> None:
 def bundle_run(run: Path, data: str) -> None:
     """Measure a run's weights on the benchmarks of their dimension, and bundle them."""
     recipe = load_recipe(str(run / "recipe.json"))
-    about, heads = provenance(recipe), head_metrics(run, recipe)  # before what takes long and writes
+    about = provenance(recipe)  # before what takes long and writes
     trained = skelzoo.load(f"local:{run / 'weights'}")
     torch.manual_seed(0)  # as skelzoo eval --random-weights
     encoder, twin = (
@@ -80,42 +74,38 @@ def bundle_run(run: Path, data: str) -> None:
             clips = standard_clips(name, data)
             for each in (encoder, twin, *(baseline(benchmark.dimension) for baseline in BASELINES.values())):
                 merge_rows(RESULTS / f"{name}.csv", measure(Trial(each, benchmark, clips), CHEAP))
-    write_model(recipe.name, run / "weights", about, heads)
+    if recipe.head is not None:
+        merge_rows(RESULTS / HEADS, head_rows(encoder, recipe, data))
+    write_model(recipe.name, run / "weights", about)
 
 
-def head_metrics(run: Path, recipe: Recipe) -> list[Metric]:
-    """How a run's head does on the clips held out of everything, by kind of holding out, and which of them it confuses."""
-    path = run / "head.json"
-    if not path.is_file():
-        return []
-    head = json.loads(path.read_text(encoding="utf-8"))
-    corpus = corpus_of(recipe)
-    where, command = f"{corpus}, {head['test_clips']} held-out clips, {head['classes']} classes", f"skelzoo pretrain {recipe.name} --data DATA --out RUN"
-    labels = {"accuracy": "head, top-1", "top3": "head, top-3", "balanced_accuracy": "head, mean over classes"}
-    values = [(where, label, head[key]) for key, label in labels.items()]
-    values.append((where, ERROR, 100 * head["calibration_error"]))
-    for kind, score in head["kinds"].items():
-        values.append((f"{corpus}, {score['test_clips']} clips, {said_of(kind)}", "head, top-1", score["accuracy"]))
-    values += [(true, CONFUSED + other, clips) for true, other, clips in head["confusions"]]
-    return [Metric(dataset, label, round(value, 1), command) for dataset, label, value in values]
+def head_metrics(name: str) -> list[Metric]:
+    """How a model's head does, and which clips it confuses, from the table of results: on all held-out clips first."""
+    rows = [row for row in read_rows(RESULTS / HEADS) if row.model == name]
+    if not rows and name in manifest().models:  # measured by skelzoo pretrain, before there was such a table
+        return [m for m in manifest().models[name].metrics if m.protocol.startswith("head")]
+    scores = sorted((row for row in rows if row.protocol in SAID), key=lambda row: (row.variant != HELD_OUT, row.variant, SAID.index(row.protocol)))
+    confused = [Metric(row.variant, row.protocol, round(row.value * row.test_clips / 100), row.command) for row in rows if row.protocol.startswith(CONFUSED)]
+    return [*(Metric(_clips_of(row), row.protocol, round(row.value, 1), row.command) for row in scores), *sorted(confused, key=lambda m: -m.value)]
 
 
-def said_of(kind: str) -> str:
-    """What is said of a kind of holding out."""
-    return KINDS.get(kind, f"without {kind}")
+def _clips_of(row: Row) -> str:
+    if row.variant == HELD_OUT:
+        return f"{row.benchmark}, {row.test_clips} held-out clips, {row.classes} classes"
+    return f"{row.benchmark}, {row.test_clips} clips, {row.variant}"
 
 
 def refresh() -> None:
     """Write cards, checksums and manifest entries of all bundled models anew from the tables of results."""
     for name, entry in published().items():
         if entry.weights and entry.weights.source == "bundled":
-            write_model(name, ROOT / "skelzoo/weights/bundled" / name, known_provenance(entry), [m for m in entry.metrics if m.protocol.startswith("head")])
+            write_model(name, ROOT / "skelzoo/weights/bundled" / name, known_provenance(entry))
 
 
-def write_model(name: str, source: Path, about: Provenance, heads: Sequence[Metric]) -> None:
+def write_model(name: str, source: Path, about: Provenance) -> None:
     """Bundle a weights folder, with what the tables of results say of the model."""
     encoder = skelzoo.load(f"local:{source}", device="cpu")
-    metrics = [*heads, *measured(name, encoder.contract.channels)]
+    metrics = [*head_metrics(name), *measured(name, encoder.contract.channels)]
     bundle(source, name, about, metrics, sum(p.numel() for p in encoder.net.parameters()))
     print(f"{name}: {len(metrics)} numbers")
 
@@ -200,6 +190,8 @@ def accuracy(models: dict[str, ModelEntry]) -> list[str]:
         "the columns by what was held out. Held-out clips decided which classes the heads have ([labels](labels.md#openskel)), so these columns favour them. Calibration error: of the best",
         f"class's score, in percent, in {BINS} equally wide bins of score.",
         "",
+        *unseen_scores(),
+        "",
         "Without CMU, without Bandai-Namco: held-out clips of that source, of classes that another source has too, by a head fitted without it. They are 20 clips of CMU and 24 or 45 of",
         "Bandai-Namco, and the numbers go from 0 to 100: how a head does on other recordings is not known from the other columns.",
         "",
@@ -264,20 +256,31 @@ def below_twin(models: dict[str, ModelEntry]) -> list[str]:
     ]
 
 
+def unseen_scores() -> list[str]:
+    """How far the heads' scores on clips unseen by them are from what is right."""
+    rows = {(row.model, row.protocol): row.value for row in read_rows(RESULTS / HEADS) if row.variant == said_of(UNSEEN)}
+    errors = [value for (_, protocol), value in rows.items() if protocol == ERROR]
+    above = [value - rows[model, TOP1] for (model, protocol), value in rows.items() if protocol == MEAN_SCORE]
+    return [
+        f"Scores are too high for people and styles that a head has not seen: there their mean is {min(above):.1f} to {max(above):.1f} points above top-1, and the calibration error",
+        f"is {min(errors):.1f} to {max(errors):.1f} %. Heads were given the temperature that fits these same clips, so for people who are less like them it may be more.",
+    ]
+
+
 def head_table(models: dict[str, ModelEntry]) -> list[str]:
     """How the models' heads do."""
-    kinds = ("clip", "subject", "style", "cross-validated", "source cmu_subset.npz", "source bandai_namco.npz")
+    parts = ["classes", *map(said_of, ("clip", "subject", "style", UNSEEN, "source cmu_subset.npz", "source bandai_namco.npz"))]
+    columns = [*((TOP1, part) for part in parts), (ERROR, "classes"), (ERROR, said_of(UNSEEN)), (MEAN_SCORE, said_of(UNSEEN))]
     lines = [
-        "| model | classes | held-out clips | top-1 | by clip | by subject | by style | unseen by the head | without CMU | without Bandai-Namco | calibration error |",
-        "| --- |" + " --- |" * 10,
+        "| model | classes | held-out clips | top-1 | by clip | by subject | by style | unseen by the head | without CMU | without Bandai-Namco "
+        "| calibration error | unseen by the head | mean score, unseen by the head |",
+        "| --- |" + " --- |" * (len(columns) + 2),
     ]
     for name, entry in models.items():
-        head = {(m.dataset, m.protocol): m.value for m in entry.metrics if m.protocol.startswith("head, ")}
+        head = {(m.protocol, m.dataset): m.value for m in entry.metrics if m.protocol.startswith("head, ")}
         if head:
-            where = next(iter(head))[0]
-            by_kind = [next((f"{v:.1f}" for (dataset, _), v in head.items() if dataset.endswith(said_of(kind))), "") for kind in kinds]
-            cells = [f"{head[where, 'head, top-1']:.1f}", *by_kind, f"{head.get((where, ERROR), float('nan')):.1f}".replace("nan", "")]
-            lines.append(f"| `{name}` | {entry.config.num_classes} | {where.split()[1]} | {' | '.join(cells)} |")
+            cells = [next((f"{v:.1f}" for (p, dataset), v in head.items() if p == protocol and dataset.endswith(end)), "") for protocol, end in columns]
+            lines.append(f"| `{name}` | {entry.config.num_classes} | {next(iter(head))[1].split()[1]} | {' | '.join(cells)} |")
     return lines
 
 

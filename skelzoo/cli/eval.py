@@ -57,7 +57,7 @@ def eval_command(
 
     on, data = _benchmark(benchmark, data, test_subjects, film)
     of_head = HEAD in protocols
-    if of_head and (not model or everything or on or len(protocols) > 1 or labels or select_persons or random_weights):
+    if of_head and (not model or everything or on or len(protocols) > 1 or film or labels or select_persons or random_weights):
         raise click.UsageError("--protocol head goes with a MODEL, --data, --out, --device and --json alone: the model's recipe says which clips test.")
     rows = list[Row]()
 

@@ -29,11 +29,12 @@ TOP1, TOP3, BALANCED, MEAN_SCORE, ERROR = (
 """What a row's value is of, all in percent."""
 
 HELD_OUT = "all held-out clips"
+UNSEEN = "cross-validated"
 KINDS: Mapping[str, str] = {
     "clip": "held out by clip",
     "subject": "held out by subject",
     "style": "held out by style",
-    "cross-validated": "trained on without labels, each classified by a head that saw none of its subject or style",
+    UNSEEN: "trained on without labels, each classified by a head that saw none of its subject or style",
 }
 """Kind of holding out -> what is said of it; the others are names of sources that the head was fitted without."""
 
