@@ -103,11 +103,19 @@ def test_what_to_give_instead_is_said(call: Callable[[], Any], says: str) -> Non
 
 
 @pytest.mark.parametrize("arch", ["skeletonmae-strl", "skeattnclr-bigru"])
-def test_more_persons_than_the_net_has_room_for_are_said_before_any_clip(arch: str) -> None:
+def test_persons_that_the_net_has_no_room_for_or_misses_are_said_before_any_clip(arch: str) -> None:
     net, config = skelzoo.create(arch, layout="kinect20", in_channels=3, options=SMALL[arch]), replace(make_config(), arch=arch, options=SMALL[arch])
     skelzoo.Encoder(net, config)
     with pytest.raises(CheckpointError, match=rf"{arch}: the net was built for 2 persons, its contract gives it 3\..*num_persons=3"):
         skelzoo.Encoder(net, replace(config, contract=CONTRACT.replace(persons=3)))
+    fewer = replace(config, contract=CONTRACT.replace(persons=1))
+    if arch == "skeletonmae-strl":
+        assert skelzoo.Encoder(net, fewer).embed(make_clip()).shape[0] == 1
+    else:  # read side by side, as one vector
+        with pytest.raises(
+            CheckpointError, match=rf"{arch}: the net was built for 2 persons, its contract gives it 1\. Set the contract's persons to 2, or .*num_persons=1"
+        ):
+            skelzoo.Encoder(net, fewer)
 
 
 def test_a_recipe_is_a_name_a_path_or_a_dict(tmp_path: Path) -> None:

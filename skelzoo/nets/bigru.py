@@ -23,6 +23,9 @@ class BiGRU(nn.Module):
         num_persons: M of the input; persons are read together, so it is fixed.
     """
 
+    persons_together = True
+    """Reads exactly ``num_persons``, not fewer either."""
+
     def __init__(self, joints: int, in_channels: int = 3, hidden_size: int = 1024, num_layers: int = 3, num_persons: int = 2) -> None:
         super().__init__()
         if min(hidden_size, num_layers, num_persons) < 1:

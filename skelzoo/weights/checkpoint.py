@@ -182,9 +182,10 @@ def check_fit(net: Any, config: Any) -> None:
             "Give it the config that it was made with, or make it with skelzoo.create(arch, layout=contract.layout, in_channels=contract.input_channels)."
         )
     most = min((part.num_persons for part in net.modules() if isinstance(getattr(part, "num_persons", None), int)), default=c.persons)
-    if c.persons > most:
+    together = any(getattr(part, "persons_together", False) for part in net.modules())
+    if c.persons > most or (together and c.persons < most):
         raise CheckpointError(
-            f"{config.arch}: the net was built for {most} persons, its contract gives it {c.persons}. Lower the contract's persons, or make the net with num_persons={c.persons}."
+            f"{config.arch}: the net was built for {most} persons, its contract gives it {c.persons}. Set the contract's persons to {most}, or make the net with num_persons={c.persons}."
         )
 
 
