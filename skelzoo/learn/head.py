@@ -72,8 +72,7 @@ def fit_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: 
         MissingDependencyError: scikit-learn is not installed.
     """
     task = _task(encoder, options, data, folder)
-    raw, folds = task.fitted()
-    temperature = float(np.median([TEMPERATURES[surprise(*fold).argmin()] for fold in folds]))
+    raw, folds, temperature = task.fitted()
     head = raw.divided(temperature)
     return _with_linear_head(encoder, head), task.result(head, raw, folds, temperature)
 
@@ -81,8 +80,7 @@ def fit_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: 
 def measure_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: str | Path) -> HeadResult:
     """Measure the head that an encoder has as ``fit_head`` measures the one that it fits.
 
-    Held-out clips are judged by the encoder's own head. Heads that did not see a fold or a source are fitted for it on the encoder's vectors; their logits
-    are divided by the temperature of its own, by which that is shorter than a head that is fitted anew on all training clips.
+    Held-out clips are judged by the encoder's own head. Heads that did not see a fold or a source, and their temperature, are fitted for it on the encoder's vectors.
 
     Args:
         options, data: of the recipe that the head is of.
@@ -98,8 +96,7 @@ def measure_head(encoder: Encoder, options: HeadOptions, data: DataOptions, fold
         raise TrainingError(f"the head of {encoder.name} is of other classes than its recipe gives here: {', '.join(names)}. {CHECK}")
     weight, bias = (p.detach().cpu().double().numpy() for p in (own.weight, own.bias))
     head = _Head(weight, bias * _shared(encoder), names)
-    raw, folds = task.fitted()
-    return task.result(head, raw, folds, float(np.linalg.norm(raw.weight) / np.linalg.norm(head.weight)))
+    return task.result(head, *task.fitted())
 
 
 def _task(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: str | Path) -> _Task:
@@ -163,13 +160,13 @@ class _Task:
             weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
         return _Head(weight, bias, model.classes_)
 
-    def fitted(self) -> tuple[_Head, list[tuple[Float64s, Int64s]]]:
-        """A head of all training clips, and per fold what ``cross_validated`` gives; ``_check_table`` has seen that there are both."""
+    def fitted(self) -> tuple[_Head, list[tuple[Float64s, Int64s]], float]:
+        """A head of all training clips, per fold what ``cross_validated`` gives, and the temperature of them; ``_check_table`` has seen that there are both."""
         train = self.clips.train
         names = self.clips.classes(train, self.options.fewest)
         raw, folds = self.fit(train, names), self.cross_validated(train, names)
         assert raw is not None and folds
-        return raw, folds
+        return raw, folds, float(np.median([TEMPERATURES[surprise(*fold).argmin()] for fold in folds]))
 
     def result(self, head: _Head, raw: _Head, folds: list[tuple[Float64s, Int64s]], temperature: float) -> HeadResult:
         """How a head does, which is ``raw`` at a temperature."""
