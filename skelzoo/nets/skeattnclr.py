@@ -197,8 +197,10 @@ class SkeAttnCLRDSTA(SkeAttnCLR):
         backbone = DSTA(len(layout), in_channels, blocks, num_subsets, num_frames, global_temporal=global_temporal)
         dim = backbone.widths[-1]
         super().__init__(backbone, AttentionMask(dim, feature_dim, projector_dim or dim, heads, sharpness), num_classes, [len(blocks) - 1])
-        for module in backbone.modules():
-            # As the authors redraw them: with DSTA-Net's own, a block multiplies by 1000 until BatchNorm has statistics, and eight of them overflow.
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        with (
+            torch.no_grad()
+        ):  # as the authors redraw them: with DSTA-Net's own, a block multiplies by 1000 until BatchNorm has statistics, and eight of them overflow
+            for module in backbone.modules():
+                if isinstance(module, nn.Conv2d):
+                    module.weight.normal_(std=0.02)
+                    module.bias.zero_()  # type: ignore[union-attr]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from skeleton_samples import ntu_frames, write_ntu
 from tiny import make_clip
 
 import skelzoo
@@ -20,7 +19,7 @@ from skelzoo.inference.job import Job
 from skelzoo.inference.ray import EmbedActor
 
 COLUMNS = ["person", "start", "stop", "start_s", "stop_s"]
-BODIES = "72057594037931101", "72057594037931102"
+WHO = "Ann", "Bob"
 
 
 def run(*args: object) -> None:
@@ -35,10 +34,17 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def takes(tmp_path: Path) -> Path:
-    """A recording of two bodies with ids, and one of two persons without."""
+    """A table of two persons with names, and a recording of two without."""
     (tmp_path / "takes").mkdir()
-    write_ntu(tmp_path / "takes/a.skeleton", [{body: joints for body, joints in frame.items() if body in BODIES} for frame in ntu_frames()])
-    clip = make_clip(persons=2, layout="ntu25")
+    clip = make_clip(persons=2)
+    header = ["time_s", "person", *(f"{joint}_{axis}" for joint in clip.layout.joints for axis in "xyz")]
+    rows = [
+        [f"{t / 30:.4f}", who, *map(str, joints[t].ravel())]
+        for t in range(9)
+        for who, joints in zip(WHO, clip.keypoints, strict=True)
+        if t < 6 or who == WHO[0]
+    ]
+    (tmp_path / "takes/a.csv").write_text("\n".join(map(",".join, [header, *rows])))
     skelzoo.save_clips(tmp_path / "takes/b.npz", clip.replace(keypoints=clip.keypoints * (np.arange(20) > [[3], [7]])[..., None, None]))
     return tmp_path / "takes"
 
@@ -47,7 +53,7 @@ def takes(tmp_path: Path) -> Path:
 def test_each_person_has_a_row(model: str, takes: Path, window: int | None) -> None:
     each = [one for file in skelzoo.find_files(takes) for clip in skelzoo.read(file) for one in skelzoo.each_person(clip)]
     persons = [one.person_ids[0] for one in each]
-    assert persons == [*BODIES, "0", "1"]
+    assert persons == [*WHO, "0", "1"]
     if window is not None:
         persons, each = map(list, zip(*((who, cut) for who, one in zip(persons, each, strict=True) for cut in skelzoo.windows(one, window)), strict=True))
     expected = [[who, str(c.first), str(c.first + c.frames)] for who, c in zip(persons, each, strict=True)]
@@ -55,7 +61,7 @@ def test_each_person_has_a_row(model: str, takes: Path, window: int | None) -> N
     out = takes.parent
     for name in ("v.npz", "v.npy", "v.npz"):  # and over an earlier result
         run("embed", model, takes, "-o", out / name, *options)
-    run("embed", model, takes / "a.skeleton", "--out", out / "store", "--parquet", "--shard-size", 1, *options)
+    run("embed", model, takes / "a.csv", "--out", out / "store", "--parquet", "--shard-size", 1, *options)
     run("embed", model, takes, "--out", out / "store", "--parquet", "--shard-size", 1, "--extend", *options)
     for name in ("c.csv", "c.jsonl", "c.csv"):
         run("classify", model, takes, "-o", out / name, *options)
@@ -78,7 +84,7 @@ def test_with_ray(model: str, takes: Path) -> None:
     nobody = np.zeros(clip.keypoints.size)
     batch = {
         "keypoints": np.array([clip.keypoints.ravel(), nobody, None], object)[:-1],
-        "layout": np.array(["ntu25"] * 2),
+        "layout": np.array(["kinect20"] * 2),
         "name": np.array(["b", "empty"]),
         "frames": np.array([20] * 2),
         "persons": np.array([2] * 2),
