@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skelzoo.learn.evaluate import Row, read_rows
 from skelzoo.learn.protocols import WITHOUT_COPIES
+from skelzoo.learn.results import Row, read_rows
 from skelzoo.loading import RANDOM
 
 PAGE = Path(__file__).with_name("finetuning.md")

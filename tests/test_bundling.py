@@ -14,10 +14,10 @@ from tiny import write_json
 
 from skelzoo.learn.benchmarks import find_benchmark
 from skelzoo.learn.corpus import corpus_named_by
-from skelzoo.learn.evaluate import Row, merge_rows
 from skelzoo.learn.head_rows import HELD_OUT, TOP1, said_of
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES
 from skelzoo.learn.recipe import Recipe, load_recipe, shipped_recipes
+from skelzoo.learn.results import Row, merge_rows
 from skelzoo.publishing import known_provenance
 from skelzoo.weights.cards import CONFUSED, card
 from skelzoo.weights.manifest import Metric, manifest

@@ -20,11 +20,13 @@ import skelzoo
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, find_benchmark, standard_clips
-from skelzoo.learn.evaluate import CHEAP, Row, check_recipe, measure, merge_rows, read_rows
+from skelzoo.learn.evaluate import CHEAP, measure
 from skelzoo.learn.head_result import BINS
 from skelzoo.learn.head_rows import BALANCED, ERROR, HELD_OUT, MEAN_SCORE, TOP1, TOP3, UNSEEN, head_rows, said_of
 from skelzoo.learn.protocols import ALL, WITHOUT_COPIES, Trial
 from skelzoo.learn.recipe import load_recipe
+from skelzoo.learn.results import Row, merge_rows, read_rows
+from skelzoo.learn.seen import check_recipe
 from skelzoo.loading import RANDOM
 from skelzoo.publishing import known_provenance
 from skelzoo.weights.cards import CONFUSED, Provenance

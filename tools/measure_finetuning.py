@@ -18,9 +18,9 @@ import torch
 
 import skelzoo
 from skelzoo.learn.benchmarks import BENCHMARKS, find_benchmark, standard_clips
-from skelzoo.learn.evaluate import Row, device_name, merge_rows, revision, trained_in
 from skelzoo.learn.finetune import FinetuneOptions
 from skelzoo.learn.protocols import Trial, accuracies, finetuned, trained_on
+from skelzoo.learn.results import Row, device_name, merge_rows, revision, trained_in
 
 
 def main() -> None:

@@ -26,9 +26,9 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
 from skelzoo.bench.speed import described
-from skelzoo.learn.evaluate import revision
 from skelzoo.learn.pretrain.loop import Run
 from skelzoo.learn.recipe import Recipe, load_recipe
+from skelzoo.learn.results import revision
 from skelzoo.skeleton.writing import write_csv
 
 FORMS = [(precision, compiled) for compiled in (False, True) for precision in ("32-true", "bf16-mixed")]

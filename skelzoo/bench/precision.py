@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 import skelzoo
 from skelzoo.bench.speed import FLOAT32, described
-from skelzoo.learn.evaluate import check_recipe, revision
 from skelzoo.learn.probe import Split, check_classifiers, embed_split, predicted, standard_split
+from skelzoo.learn.results import revision
+from skelzoo.learn.seen import check_recipe
 from skelzoo.skeleton.clip import FloatArray
 
 DTYPES = ("tf32", "bfloat16", "float16")

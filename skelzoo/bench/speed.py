@@ -23,7 +23,7 @@ from skelzoo.errors import DeviceError, WeightsUnavailableError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.precision import TF32, tf32_products
 from skelzoo.inference.runner import pick_dtype
-from skelzoo.learn.evaluate import device_name, revision
+from skelzoo.learn.results import device_name, revision
 from skelzoo.learn.training import seeded
 from skelzoo.nets.fused import vectors_of
 from skelzoo.skeleton.prepare import prepare_batch

@@ -1,89 +1,33 @@
-"""Evaluation: protocols run on benchmarks, and the tables their numbers are kept in."""
+"""Evaluation: protocols run on benchmarks."""
 
 from __future__ import annotations
 
-import csv
 import functools
-import os
 import shlex
-import subprocess
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from skelzoo import __version__
-from skelzoo.errors import ReadError, TrainingError
+from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, benchmark_file, find_benchmark, standard_clips
-from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Measured, Trial, check_protocols, describe, find_protocol, run
-from skelzoo.learn.recipe import Recipe, is_there, load_recipe, shipped_recipes
-from skelzoo.learn.seen import check_card, check_not_learned, check_unseen
-from skelzoo.learn.training import auto_precision, seeded
+from skelzoo.learn.results import Row, device_name, merge_rows, read_rows, revision, trained_in
+from skelzoo.learn.seen import check_card, check_not_learned, check_pretrained, check_recipe
+from skelzoo.learn.training import seeded
 from skelzoo.loading import RANDOM, load
 from skelzoo.skeleton.doubts import warned_once
-from skelzoo.skeleton.writing import alone, check_place, write_csv
+from skelzoo.skeleton.writing import check_place
 from skelzoo.weights.manifest import manifest
 from skelzoo.weights.sources import find
 
 CHEAP = tuple(name for name, p in PROTOCOLS.items() if p.cheap)
 """Protocols that run when none is named."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One number, with all that decides it.
-
-    Attributes:
-        model: its name; ``NAME (random weights)`` is the same net untrained, one of ``BASELINES`` has no net.
-        variant: which test clips, after which labels if not all, and whether persons were selected.
-        value: percent, the mean over the seeds, or over the subjects where each tests once.
-        spread: standard deviation over what the mean is over (n - 1), None for fewer than two.
-        seeds: () where nothing is drawn.
-        description: benchmark and protocol in words.
-        command: gives the row again.
-        commit: of the checkout, with "+" when the package differs from it; the version of skelzoo without a checkout.
-        device: that computed it.
-        per_subject: of leave-one-subject-out, subject -> percent while it tests, the mean over the seeds; {} of a single split.
-        precision, threads: of fine-tuning, what it computed in (``bf16-mixed`` or ``32-true``) and with how many of torch's threads; "" and None where no
-            weight of a net was trained, and in rows from before they were noted.
-    """
-
-    model: str
-    benchmark: str
-    protocol: str
-    variant: str
-    value: float
-    spread: float | None
-    seeds: tuple[int, ...]
-    train_clips: int
-    test_clips: int
-    classes: int
-    description: str
-    command: str
-    commit: str
-    device: str
-    per_subject: Mapping[int, float] = field(default_factory=dict)
-    precision: str = ""
-    threads: int | None = None
-
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        """What a table has one row of."""
-        return self.model, self.benchmark, self.protocol, self.variant
-
-    def __str__(self) -> str:
-        each = ", ".join(f"{subject}: {value:.1f}" for subject, value in self.per_subject.items())
-        over = f"{len(self.per_subject)} subjects ({each})" if each else f"{len(self.seeds)} seeds"
-        spread = "" if self.spread is None else f", standard deviation {self.spread:.1f} over {over}"
-        counts = f"{self.train_clips} train, {self.test_clips} test clips, {self.classes} classes"
-        return f"{self.model}, {self.benchmark}, {self.protocol}, {self.variant}: {self.value:.1f} %{spread} ({counts}; {self.description})"
 
 
 def evaluate(
@@ -135,7 +79,7 @@ def evaluate(
     if isinstance(encoder, Encoder) and not random_weights:
         check_card(model, encoder.card, found)
         check_not_learned(model, encoder, found, data)
-        _check_pretrained(model, encoder, found, data)
+        check_pretrained(model, encoder, found, data)
     trial = Trial(encoder, found, clips, labels)
     return measure(trial.select_persons() if select_persons else trial, wanted, done)
 
@@ -233,153 +177,3 @@ def _command(trial: Trial, protocol: str) -> str:
     words = ["skelzoo", "eval", name, *(["--random-weights"] if name != model else []), *trial.benchmark.on, "--protocol", protocol]
     words += [] if trial.labels is None else ["--labels", f"{trial.labels:g}"]
     return shlex.join([*words, *(["--select-persons"] if trial.selected else []), "--data", "DATA"])
-
-
-def check_recipe(model: str, benchmark: str | Benchmark, data: str | Path) -> None:
-    """Check that the recipe of a model, where it is known, holds out the test clips of a benchmark, and so does that of the model it starts with.
-
-    Clips are compared by their joints, so that it does not matter what a file of the recipe is called; one that is not in the folder cannot be compared.
-
-    Raises:
-        TrainingError: one trains on some of them; or an unknown benchmark, a missing file.
-    """
-    found = find_benchmark(benchmark)
-    for recipe in recipes_of(model):
-        if not is_there(recipe.start):
-            raise TrainingError(
-                f"{model} began with {recipe.start}, which is not there any more, so that nothing tells whether that trained on the test clips of {found.name}. "
-                "Put it back; or, if you know that it did not, take start out of recipe.json."
-            )
-        check_unseen(found, data, model, recipe.data)
-        if recipe.start is not None:
-            check_recipe(recipe.start, found, data)
-            if recipe.start.startswith("local:"):
-                start = Encoder.from_pretrained(recipe.start, device="cpu")
-                check_not_learned(recipe.start, start, found, data)
-                _check_pretrained(recipe.start, start, found, data)
-
-
-def _check_pretrained(model: str, encoder: Encoder, benchmark: Benchmark, data: str | Path) -> None:
-    """Check what weights themselves note of their pretraining as ``check_recipe`` checks recipes, and warn of what neither tells."""
-    unknown = [] if encoder.pretrained_on or recipes_of(model) else ["it"]
-    for row in encoder.pretrained_on:
-        if "data" not in row:
-            if _ships(row["name"]):
-                check_recipe(row["name"], benchmark, data)
-            else:
-                unknown.append(f"{row['name']}, which it began with,")
-            continue
-        try:
-            options = DataOptions(**row["data"])
-        except (TypeError, AttributeError, TrainingError) as error:
-            raise TrainingError(f"{model}: its weights note the clips of pretraining in another way than this skelzoo ({error}). Upgrade skelzoo.") from error
-        check_unseen(benchmark, data, f"{model}, pretrained as {row['name']}", options)
-    if unknown:
-        warnings.warn(
-            f"{model}: nothing tells what {' and '.join(unknown)} was pretrained on, so its numbers count only if you know that no test clip of {benchmark.name} was among it.",
-            stacklevel=3,
-        )
-
-
-def recipes_of(model: str) -> list[Recipe]:
-    """That of a shipped model, or of the run that a weights folder lies in; of a link also of the run that it leads to."""
-    folder = Path(model.removeprefix("local:"))
-    if model.startswith("local:"):
-        beside = dict.fromkeys(place.parent / "recipe.json" for place in (folder.absolute(), folder.resolve()))
-        return [load_recipe(str(path)) for path in beside if path.is_file()]
-    return [load_recipe(manifest().aliases.get(model, model))] if _ships(model) else []
-
-
-def _ships(name: str) -> bool:
-    """Whether a name stands for weights that a shipped recipe made; under others a user may have registered any."""
-    name = manifest().aliases.get(name, name)
-    return name in manifest().pretrained and name in shipped_recipes()
-
-
-@functools.cache  # a commit made while a table is measured is not of the code that measures it
-def revision() -> str:
-    """The git commit of the checkout that runs, with "+" when the package differs from it; the version of skelzoo without a checkout."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():  # a folder above may be a checkout of something else
-        return __version__
-    try:
-        commit, changes = (
-            subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=True, text=True).stdout.strip()
-            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "skelzoo", "weights_manifest.json"])
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return __version__
-    return commit + "+" * bool(changes)
-
-
-def device_name(device: torch.device) -> str:
-    """As tables call it."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def trained_in(device: torch.device) -> tuple[str, int]:
-    """Precision and number of threads of a fine-tuning with default options."""
-    return auto_precision(device), torch.get_num_threads()
-
-
-def read_rows(path: str | Path) -> list[Row]:
-    """The rows of a table; none where there is no file.
-
-    Raises:
-        ReadError: not such a table.
-    """
-    if not Path(path).exists():
-        return []
-    try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file, strict=True)
-            if table.fieldnames and "protocol" not in table.fieldnames:
-                raise ValueError("it has no column protocol")
-            return [_row(cells) for cells in table]
-    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
-        raise ReadError(path, f"not a table of results ({error})", "Move it away; skelzoo eval writes a new one.") from error
-
-
-def _row(cells: dict[str, str]) -> Row:
-    if None in (*cells, *cells.values()):
-        raise ValueError("a line is cut off or too long")
-    typed = {
-        "value": float(cells["value"]),
-        "spread": float(cells["spread"]) if cells["spread"] else None,
-        "seeds": tuple(map(int, cells["seeds"].split())),
-        "per_subject": {int(s): float(value) for s, value in (pair.split("=") for pair in (cells.get("per_subject") or "").split())},
-        "precision": cells.get("precision", ""),  # tables from before have no such columns
-        "threads": int(cells["threads"]) if cells.get("threads") else None,
-        **{key: int(cells[key]) for key in ("train_clips", "test_clips", "classes")},
-    }
-    return Row(**{**cells, **typed})  # type: ignore[arg-type]
-
-
-def merge_rows(path: str | Path, rows: Sequence[Row]) -> None:
-    """Put rows into a table in place of those of the same model, benchmark, protocol and variant; sorted, written whole, by one process at a time.
-
-    Warns of rows that had another value: the model is the path as it was typed, which may be another model's by now, or in another folder.
-
-    Raises:
-        ReadError: what is there is no such table.
-        WriteError: it cannot be written.
-    """
-    table = Path(os.path.realpath(path))
-    with alone(table.with_name(f".{table.name[:200]}.lock"), path):
-        before = {row.key: row for row in read_rows(path)}
-        merged = {**before, **{row.key: row for row in rows}}
-        write_csv(path, [f.name for f in fields(Row)], (_cells(merged[key]) for key in sorted(merged)))
-    changed = [
-        f"{', '.join(row.key)} was {before[row.key].value:g} %, is {row.value:g} %" for row in rows if row.key in before and before[row.key].value != row.value
-    ]
-    if changed:
-        warnings.warn(
-            f"{path}: {'; '.join(changed)}. A table has one row of each. "
-            "If both are to be kept, as those of two models, give the other --out, or a path of its own, such as local:runs/NAME/weights.",
-            stacklevel=2,
-        )
-
-
-def _cells(row: Row) -> dict[str, object]:
-    per_subject = " ".join(f"{subject}={value}" for subject, value in row.per_subject.items())
-    return {**asdict(row), "seeds": " ".join(map(str, row.seeds)), "per_subject": per_subject}

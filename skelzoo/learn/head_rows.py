@@ -11,11 +11,12 @@ import torch
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.corpus import corpus_named_by
-from skelzoo.learn.evaluate import Row, device_name, recipes_of, revision
 from skelzoo.learn.head import measure_head
 from skelzoo.learn.head_result import BINS, HeadScore
 from skelzoo.learn.probe import check_classifiers
 from skelzoo.learn.recipe import Recipe
+from skelzoo.learn.results import Row, device_name, revision
+from skelzoo.learn.seen import recipes_of
 from skelzoo.loading import load
 from skelzoo.skeleton.doubts import warned_once
 from skelzoo.weights.cards import CONFUSED

@@ -1,4 +1,4 @@
-"""Which clips training saw, told by their joints and not by the names of files."""
+"""Which clips a model saw in training, told by their joints and not by the names of files, so that none of them measures it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from skelzoo.errors import SkelzooError, TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.benchmarks import Benchmark, Part, array_hash, benchmark_corpus, benchmark_file, find_benchmark, joints_hash, known_benchmarks
 from skelzoo.learn.held_out import DataOptions, named_by
+from skelzoo.learn.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_corpus
+from skelzoo.weights.manifest import manifest
 
 SEEN = "The recordings hold"
 """Begins what a card says of test clips that a model was fine-tuned on."""
@@ -158,6 +160,67 @@ def check_not_learned(model: str, encoder: Encoder, benchmark: str | Benchmark, 
             f"{model}: was fine-tuned on {count} of the {len(tests)} test clips of {found.name}, so it is not measured there. "
             "Choose another benchmark, or fine-tune it without them."
         )
+
+
+def check_recipe(model: str, benchmark: str | Benchmark, data: str | Path) -> None:
+    """Check that the recipe of a model, where it is known, holds out the test clips of a benchmark, and so does that of the model it starts with.
+
+    Clips are compared by their joints, so that it does not matter what a file of the recipe is called; one that is not in the folder cannot be compared.
+
+    Raises:
+        TrainingError: one trains on some of them; or an unknown benchmark, a missing file.
+    """
+    found = find_benchmark(benchmark)
+    for recipe in recipes_of(model):
+        if not is_there(recipe.start):
+            raise TrainingError(
+                f"{model} began with {recipe.start}, which is not there any more, so that nothing tells whether that trained on the test clips of {found.name}. "
+                "Put it back; or, if you know that it did not, take start out of recipe.json."
+            )
+        check_unseen(found, data, model, recipe.data)
+        if recipe.start is not None:
+            check_recipe(recipe.start, found, data)
+            if recipe.start.startswith("local:"):
+                start = Encoder.from_pretrained(recipe.start, device="cpu")
+                check_not_learned(recipe.start, start, found, data)
+                check_pretrained(recipe.start, start, found, data)
+
+
+def check_pretrained(model: str, encoder: Encoder, benchmark: Benchmark, data: str | Path) -> None:
+    """Check what weights themselves note of their pretraining as ``check_recipe`` checks recipes, and warn of what neither tells."""
+    unknown = [] if encoder.pretrained_on or recipes_of(model) else ["it"]
+    for row in encoder.pretrained_on:
+        if "data" not in row:
+            if _ships(row["name"]):
+                check_recipe(row["name"], benchmark, data)
+            else:
+                unknown.append(f"{row['name']}, which it began with,")
+            continue
+        try:
+            options = DataOptions(**row["data"])
+        except (TypeError, AttributeError, TrainingError) as error:
+            raise TrainingError(f"{model}: its weights note the clips of pretraining in another way than this skelzoo ({error}). Upgrade skelzoo.") from error
+        check_unseen(benchmark, data, f"{model}, pretrained as {row['name']}", options)
+    if unknown:
+        warnings.warn(
+            f"{model}: nothing tells what {' and '.join(unknown)} was pretrained on, so its numbers count only if you know that no test clip of {benchmark.name} was among it.",
+            stacklevel=3,
+        )
+
+
+def recipes_of(model: str) -> list[Recipe]:
+    """That of a shipped model, or of the run that a weights folder lies in; of a link also of the run that it leads to."""
+    folder = Path(model.removeprefix("local:"))
+    if model.startswith("local:"):
+        beside = dict.fromkeys(place.parent / "recipe.json" for place in (folder.absolute(), folder.resolve()))
+        return [load_recipe(str(path)) for path in beside if path.is_file()]
+    return [load_recipe(manifest().aliases.get(model, model))] if _ships(model) else []
+
+
+def _ships(name: str) -> bool:
+    """Whether a name stands for weights that a shipped recipe made; under others a user may have registered any."""
+    name = manifest().aliases.get(name, name)
+    return name in manifest().pretrained and name in shipped_recipes()
 
 
 def _stamp(path: Path) -> Stamp:

@@ -11,7 +11,7 @@ from tiny import make_clip
 
 import skelzoo
 from skelzoo.cli import main
-from skelzoo.learn.evaluate import read_rows
+from skelzoo.learn.results import read_rows
 
 
 def run(*args: object) -> tuple[int, str]:

@@ -22,9 +22,10 @@ from skelzoo import save_clips
 from skelzoo.cli import main
 from skelzoo.errors import ClipError, TrainingError
 from skelzoo.learn.benchmarks import benchmark_file, filmed, find_benchmark, standard_clips, validation_clips
-from skelzoo.learn.evaluate import evaluate, read_rows
+from skelzoo.learn.evaluate import evaluate
 from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.recipe import load_recipe
+from skelzoo.learn.results import read_rows
 from skelzoo.learn.seen import check_card, seen_tests
 from skelzoo.skeleton.io.corpus import read_corpus
 

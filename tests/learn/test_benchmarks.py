@@ -20,12 +20,14 @@ from skelzoo.errors import TrainingError
 from skelzoo.learn import seen as seen_clips
 from skelzoo.learn.benchmarks import BENCHMARKS, benchmark_corpus, by_subjects, draw_labels, find_benchmark, known_benchmarks, standard_clips, validation_clips
 from skelzoo.learn.cameras import film
-from skelzoo.learn.evaluate import CHEAP, check_recipe, evaluate, read_rows
+from skelzoo.learn.evaluate import CHEAP, evaluate
 from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.pretrain.windows import training_windows
 from skelzoo.learn.probe import standard_split
 from skelzoo.learn.recipe import load_recipe, shipped_recipes
+from skelzoo.learn.results import read_rows
+from skelzoo.learn.seen import check_recipe
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.array import save as save_clips
 from skelzoo.skeleton.io.corpus import save_corpus

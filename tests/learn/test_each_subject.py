@@ -18,8 +18,9 @@ from skelzoo.errors import TrainingError
 from skelzoo.learn import protocols
 from skelzoo.learn.baselines import Coordinates
 from skelzoo.learn.benchmarks import benchmark_corpus, by_subjects, filmed, leave_one_subject_out
-from skelzoo.learn.evaluate import CHEAP, evaluate, read_rows
+from skelzoo.learn.evaluate import CHEAP, evaluate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
+from skelzoo.learn.results import read_rows
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import save_corpus
 

@@ -1,15 +1,9 @@
-"""Rows of results: the right numbers, with all that decides them, in tables that are merged and read back."""
+"""Evaluation: rows with the right numbers, of the models, benchmarks and protocols that go together."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
-import shutil
-import subprocess
 import sys
-import warnings
-from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,19 +12,20 @@ import pytest
 import torch
 from benchmark_files import PER_CLASS, VIEW, clip_of, write_benchmarks
 from click.testing import CliRunner
-from forked import SERVER
+from test_results import ROW
 from tiny import make_encoder
 
 import skelzoo
 from skelzoo.cli import main
-from skelzoo.errors import MissingDependencyError, ReadError, SkelzooError, TrainingError
+from skelzoo.errors import MissingDependencyError, SkelzooError, TrainingError
 from skelzoo.learn import evaluate as module
 from skelzoo.learn import protocols
 from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, draw_labels, find_benchmark, standard_clips
-from skelzoo.learn.evaluate import CHEAP, Row, check_recipe, evaluate, evaluate_all, measure, merge_rows, read_rows, revision
+from skelzoo.learn.evaluate import CHEAP, evaluate, evaluate_all, measure
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.protocols import ALL, PROTOCOLS, WITHOUT_COPIES, Trial
+from skelzoo.learn.results import merge_rows, read_rows
 from skelzoo.learn.training import auto_precision
 from skelzoo.skeleton.clip import Clip
 from skelzoo.weights.manifest import manifest
@@ -51,11 +46,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags = np.zeros(len(VIEW))
     flags[COPIES], flags[TEST[3]], flags[0] = 64, 8, 64 | 1  # other flags, and flags of training clips, do not count
     return write_benchmarks(tmp_path_factory.mktemp("data"), spoil, flags)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"local:{make_encoder().save(tmp_path_factory.mktemp('model') / 'tiny')}"
 
 
 @pytest.fixture(scope="module")
@@ -194,65 +184,6 @@ def test_what_does_not_go_together_is_refused(model: str, data: Path) -> None:
         evaluate(model, "nwucla-2d", data, device="cpu")
 
 
-ROW = Row("b", "nwucla", "knn", ALL, 61.25, 1.5, (0, 1), 10, 5, 3, "what, and how", "skelzoo eval b", "0123", "cpu")
-
-
-def test_tables_are_merged_sorted_and_read_back(tmp_path: Path) -> None:
-    table = tmp_path / "new/table.csv"
-    other, few = (dataclasses.replace(ROW, **change, spread=None, seeds=()) for change in ({"model": "a, b"}, {"variant": "10 % of labels"}))
-    assert read_rows(table) == []
-    merge_rows(table, [ROW, other])
-    assert read_rows(table) == [other, ROW]
-    newer = dataclasses.replace(ROW, value=99.0, seeds=(3,), spread=None, precision="bf16-mixed", threads=2)
-    with pytest.warns(UserWarning, match=r"b, nwucla, knn, all test clips was 61\.25 %, is 99 %\. .*path of its own"):
-        merge_rows(table, [newer, few])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        merge_rows(table, [newer, few])
-    assert read_rows(table) == [other, few, newer]
-    assert table.read_text().splitlines()[0] == ",".join(f.name for f in dataclasses.fields(Row)) and {p.name for p in table.parent.iterdir()} == {
-        table.name,
-        f".{table.name}.lock",
-    }
-
-
-def test_tables_from_before_precision_and_threads_were_noted_are_read_and_merged(tmp_path: Path) -> None:
-    table = tmp_path / "table.csv"
-    merge_rows(table, [ROW])
-    table.write_text("".join(line.rpartition(",")[0].rpartition(",")[0] + "\n" for line in table.read_text().splitlines()))
-    assert "threads" not in table.read_text() and read_rows(table) == [ROW]
-    newer = dataclasses.replace(ROW, model="newer", precision="32-true", threads=4)
-    merge_rows(table, [newer])
-    assert read_rows(table) == [ROW, newer]
-
-
-def merge_twenty(table: Path, name: str) -> None:
-    for i in range(20):
-        merge_rows(table, [dataclasses.replace(ROW, model=name, variant=str(i))])
-
-
-def test_two_processes_lose_no_row_of_each_other(tmp_path: Path) -> None:
-    workers = [SERVER.Process(target=merge_twenty, args=(tmp_path / "a.csv", name)) for name in "ab"]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
-    assert [worker.exitcode for worker in workers] == [0, 0]
-    assert len(read_rows(tmp_path / "a.csv")) == 40
-
-
-@pytest.mark.parametrize("text", ["model,value\na,1\n", "PK\x03\x04\n1,2", "cut"])
-def test_what_is_no_table_is_left_alone(tmp_path: Path, text: str) -> None:
-    table = tmp_path / "table.csv"
-    if text == "cut":
-        merge_rows(table, [ROW])
-        text = table.read_text()[:-60]
-    table.write_text(text)
-    with pytest.raises(ReadError, match=re.escape(str(table)) + ".*not a table of results"):
-        merge_rows(table, [ROW])
-    assert table.read_text() == text
-
-
 def test_all_measures_every_model_its_twin_and_the_baselines(model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "manifest", lambda: SimpleNamespace(pretrained=[model], aliases={}))
     merge_rows(tmp_path / "nwucla.csv", [ROW])
@@ -290,20 +221,6 @@ def test_all_says_what_is_missing_before_anything_is_measured(tmp_path: Path, pr
     assert not (tmp_path / "out").exists()
 
 
-def test_the_commit_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout")
-    head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    revision.cache_clear()
-    found = revision()
-    assert len(found.removesuffix("+")) >= 12 and head.startswith(found.removesuffix("+"))
-    monkeypatch.setenv("PATH", "")
-    assert revision() == found, "read once"
-    revision.cache_clear()
-    assert revision() == skelzoo.__version__
-    revision.cache_clear()
-
-
 @pytest.mark.slow
 @pytest.mark.needs_shared
 def test_a_published_number_comes_out_again(shared: Path) -> None:
@@ -311,33 +228,3 @@ def test_a_published_number_comes_out_again(shared: Path) -> None:
     rows = evaluate(name, benchmark, shared / "data", ["linear", "knn"], device="cpu")
     metrics = {(m.dataset, m.protocol): m.value for m in manifest().find(name).metrics}
     assert [round(row.value, 1) for row in rows] == [metrics[find_benchmark(benchmark).title, row.protocol] for row in rows]
-
-
-def test_what_the_start_of_a_model_was_trained_on_counts(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that went on from one that saw test clips has seen them too."""
-    recipe = json.loads((resources.files("skelzoo.learn") / "recipes/psp-openskel.json").read_text())
-    for name, files, start in (("first", ["nw_ucla.npz"], None), ("second", ["uiprmd_kinect.npz"], f"local:{tmp_path}/first/weights")):
-        (tmp_path / name / "weights").mkdir(parents=True)
-        row = {**recipe, "name": name, "data": {"files": files}, "start": start, "head": None}
-        (tmp_path / name / "recipe.json").write_text(json.dumps(row))
-    for name in ("first", "second"):
-        with pytest.raises(TrainingError, match=r"first/weights: its recipe trains on .* of nwucla"):
-            check_recipe(f"local:{tmp_path}/{name}/weights", "nwucla", data)
-    monkeypatch.chdir(tmp_path / "second/weights")
-    (tmp_path / "link").symlink_to(tmp_path / "second/weights")
-    for model in ("local:.", "local:../weights", f"local:{tmp_path}/link"):
-        with pytest.raises(TrainingError, match="its recipe trains on"):
-            check_recipe(model, "nwucla", data)
-    (tmp_path / "second/weights").rename(tmp_path / "elsewhere")
-    (tmp_path / "second/weights").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(TrainingError, match="its recipe trains on"):
-        check_recipe(f"local:{tmp_path}/second/weights", "nwucla", data)
-    (tmp_path / "clean").mkdir()
-    row = {**recipe, "name": "clean", "data": {"files": ["uiprmd_kinect.npz"]}, "head": None}
-    (tmp_path / "clean/recipe.json").write_text(json.dumps(row))
-    (tmp_path / "clean/weights").symlink_to(tmp_path / "first/weights")
-    with pytest.raises(TrainingError, match="its recipe trains on"):
-        check_recipe(f"local:{tmp_path}/clean/weights", "nwucla", data)
-    shutil.rmtree(tmp_path / "first")
-    with pytest.raises(TrainingError, match=r"began with local:.*first/weights, which is not there any more"):
-        check_recipe(f"local:{tmp_path}/second/weights", "nwucla", data)

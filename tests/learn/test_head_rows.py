@@ -17,11 +17,11 @@ import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.learn.evaluate import read_rows
 from skelzoo.learn.head import fit_head, measure_head
 from skelzoo.learn.head_clips import HeadOptions
 from skelzoo.learn.head_rows import ERROR, HELD_OUT, MEAN_SCORE, TOP1, UNSEEN, evaluate_head, said_of
 from skelzoo.learn.recipe import load_recipe
+from skelzoo.learn.results import read_rows
 from skelzoo.weights.cards import CONFUSED
 
 OPTIONS = HeadOptions({"a.npz": "*"}, fewest=3)

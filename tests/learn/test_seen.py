@@ -1,10 +1,12 @@
-"""Clips that an encoder was fine-tuned on judge nothing that comes of it, and are known again by their joints."""
+"""Clips that a model was trained on judge nothing that comes of it, and are known again by their joints."""
 
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 import warnings
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,12 @@ from skelzoo.cli import main
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import by_subjects, filmed, leave_one_subject_out
 from skelzoo.learn.cross_validation import cross_validate
-from skelzoo.learn.evaluate import check_recipe, evaluate
+from skelzoo.learn.evaluate import evaluate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.finetune_result import report
 from skelzoo.learn.pretrain.loop import pretrain, refit
 from skelzoo.learn.recipe import load_recipe
-from skelzoo.learn.seen import learned_before
+from skelzoo.learn.seen import check_recipe, learned_before
 from skelzoo.weights.entries import register
 from skelzoo.weights.files import read_checksums, write_checksums
 from skelzoo.weights.sources import find
@@ -207,3 +209,34 @@ def test_of_weights_that_note_nothing_eval_says_so(corpus: Path, tmp_path: Path,
     write_checksums(folder)
     with pytest.warns(UserWarning, match=rf"plain: nothing tells what {what} was pretrained on, so .* no test clip of own\.npz subjects 1 was among it"):
         evaluate(f"local:{folder}", by_subjects(corpus.name, [1]), corpus.parent, ["knn"], device="cpu")
+
+
+def test_what_the_start_of_a_model_was_trained_on_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that went on from one that saw test clips has seen them too."""
+    data = write_benchmarks(tmp_path / "data", files=["nw_ucla.npz", "uiprmd_kinect.npz"])
+    recipe = json.loads((resources.files("skelzoo.learn") / "recipes/psp-openskel.json").read_text())
+    for name, files, start in (("first", ["nw_ucla.npz"], None), ("second", ["uiprmd_kinect.npz"], f"local:{tmp_path}/first/weights")):
+        (tmp_path / name / "weights").mkdir(parents=True)
+        row = {**recipe, "name": name, "data": {"files": files}, "start": start, "head": None}
+        (tmp_path / name / "recipe.json").write_text(json.dumps(row))
+    for name in ("first", "second"):
+        with pytest.raises(TrainingError, match=r"first/weights: its recipe trains on .* of nwucla"):
+            check_recipe(f"local:{tmp_path}/{name}/weights", "nwucla", data)
+    monkeypatch.chdir(tmp_path / "second/weights")
+    (tmp_path / "link").symlink_to(tmp_path / "second/weights")
+    for model in ("local:.", "local:../weights", f"local:{tmp_path}/link"):
+        with pytest.raises(TrainingError, match="its recipe trains on"):
+            check_recipe(model, "nwucla", data)
+    (tmp_path / "second/weights").rename(tmp_path / "elsewhere")
+    (tmp_path / "second/weights").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TrainingError, match="its recipe trains on"):
+        check_recipe(f"local:{tmp_path}/second/weights", "nwucla", data)
+    (tmp_path / "clean").mkdir()
+    row = {**recipe, "name": "clean", "data": {"files": ["uiprmd_kinect.npz"]}, "head": None}
+    (tmp_path / "clean/recipe.json").write_text(json.dumps(row))
+    (tmp_path / "clean/weights").symlink_to(tmp_path / "first/weights")
+    with pytest.raises(TrainingError, match="its recipe trains on"):
+        check_recipe(f"local:{tmp_path}/clean/weights", "nwucla", data)
+    shutil.rmtree(tmp_path / "first")
+    with pytest.raises(TrainingError, match=r"began with local:.*first/weights, which is not there any more"):
+        check_recipe(f"local:{tmp_path}/second/weights", "nwucla", data)
