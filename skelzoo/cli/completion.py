@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import click
 from click.shell_completion import CompletionItem
 
 import skelzoo
 
-
-def complete_models(context: click.Context, parameter: click.Parameter, start: str) -> list[str]:
-    """Names of models with weights."""
-    return [name for name in skelzoo.list_models(pretrained=True) if name.startswith(start)]
+Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def complete_all_models(context: click.Context, parameter: click.Parameter, start: str) -> list[str]:
-    """Names of all models."""
-    return [name for name in skelzoo.list_models() if name.startswith(start)]
+def complete(names: Callable[[], Iterable[str]]) -> Completion:
+    """Those of the names that begin as the value does."""
+    return lambda context, parameter, start: [name for name in names() if name.startswith(start)]
 
 
-def complete_layouts(context: click.Context, parameter: click.Parameter, start: str) -> list[str]:
-    """Names of layouts."""
-    return [name for name in skelzoo.list_layouts() if name.startswith(start)]
+complete_models = complete(lambda: skelzoo.list_models(pretrained=True))
+complete_all_models = complete(lambda: skelzoo.list_models())
+complete_layouts = complete(lambda: skelzoo.list_layouts())
 
 
 def complete_files(context: click.Context, parameter: click.Parameter, start: str) -> list[CompletionItem[str]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from skelzoo.cli.completion import complete
 from skelzoo.cli.options import fail
 
 
@@ -16,12 +17,8 @@ def pages() -> dict[str, Path]:
     return {path.stem: path for path in sorted(found)}
 
 
-def _complete(context: click.Context, parameter: click.Parameter, start: str) -> list[str]:
-    return [page for page in pages() if page.startswith(start)]
-
-
 @click.command("docs")
-@click.argument("page", required=False, shell_complete=_complete)
+@click.argument("page", required=False, shell_complete=complete(pages))
 def docs_command(page: str | None) -> None:
     """List the pages of the documentation, or show PAGE."""
     from skelzoo.inference.output import table

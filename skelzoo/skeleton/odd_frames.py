@@ -11,7 +11,7 @@ from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.odd_joints import odd_joints
 from skelzoo.skeleton.odd_notes import T_POSE, WINDOW, odd_notes
-from skelzoo.skeleton.points import is_present, mixes
+from skelzoo.skeleton.points import body_sizes, is_present, mixes
 
 if TYPE_CHECKING:
     from skelzoo.skeleton.prepare import Contract
@@ -230,8 +230,7 @@ def _way(body: FloatArray, there: NDArray[np.intp]) -> tuple[FloatArray, FloatAr
     count = shared.sum(axis=1)
     steps = np.sort(np.where(shared[..., None], np.diff(body, axis=0), np.inf), axis=1)[np.arange(len(count)), count // 2]
     steps[count < SHARED] = 0
-    middle = body.sum(axis=1, keepdims=True) / found.sum(axis=1)[:, None, None]
-    size = np.sqrt((((body - middle) ** 2).sum(axis=2) * found).sum(axis=1) / found.sum(axis=1))
+    size = body_sizes(body, found)
     size = np.maximum(size, max(float(np.median(size)), 1e-12))  # those of whom little was found
     steps /= np.diff(there)[:, None]
     return np.linalg.norm(steps, axis=1), np.linalg.norm(np.diff(steps, axis=0), axis=1) / np.maximum(np.maximum(size[:-2], size[1:-1]), size[2:])

@@ -11,7 +11,7 @@ from skelzoo.skeleton.clip import TURNED, UPS, Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.layouts import Layout
 from skelzoo.skeleton.odd_pictures import cut_off, guessed, minus_ones, outside, shares, shares_and_depth
-from skelzoo.skeleton.points import is_present, mixes
+from skelzoo.skeleton.points import body_sizes, is_present, mixes
 
 UPRIGHT = 0.8
 """Cosine to an axis from which on a spine points along it."""
@@ -133,9 +133,7 @@ def _lost(clip: Clip) -> str | None:
         return None
     for person, seen, here in zip(clip.keypoints, found, there, strict=True):
         body, known = person[here], seen[here]
-        count = known.sum(axis=1, keepdims=True)
-        size = np.sqrt((((body - body.sum(axis=1, keepdims=True) / count[..., None]) ** 2).sum(axis=2) * known).sum(axis=1) / count[:, 0])
-        jumps = (known[1:] != known[:-1]) & (np.linalg.norm(np.diff(body, axis=0), axis=2) > size[1:, None])
+        jumps = (known[1:] != known[:-1]) & (np.linalg.norm(np.diff(body, axis=0), axis=2) > body_sizes(body, known)[1:, None])
         if jumps.any():
             centred = (~seen[here]).all(axis=0).any()
             known_how = "keypoints.any(-1)" + (" | ~keypoints.any((-3, -1), keepdims=True)[..., 0]" if centred else "")

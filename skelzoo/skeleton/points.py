@@ -45,6 +45,13 @@ def interpolate(joint: FloatArray, lost: NDArray[np.bool_], known: NDArray[np.bo
         track[lost] = np.interp(frames[lost], frames[known], track[known])
 
 
+def body_sizes(bodies: FloatArray, found: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(T,) how far the joints of bodies (T, V, C) that were found (T, V) are from their middle, root mean square; those that were not are zero."""
+    count = found.sum(axis=1)
+    middles = bodies.sum(axis=1, keepdims=True) / count[:, None, None]
+    return np.asarray(np.sqrt((((bodies - middles) ** 2).sum(axis=2) * found).sum(axis=1) / count))
+
+
 def is_present(keypoints: FloatArray) -> NDArray[np.bool_]:
     """(M, T): whether the person is there in the frame (not all zero)."""
     return np.asarray(keypoints.any(axis=(2, 3)))
