@@ -1,4 +1,4 @@
-"""Axes of arrays of clips: their names, which of them fit a layout, and arrays put in order by them."""
+"""Axes of arrays of clips: their names, which of them fit a layout, and arrays put in order by them; and axes of space, of which y is to point up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import einops
+import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import AxesError
@@ -14,6 +15,15 @@ from skelzoo.skeleton.layouts import Layout
 
 AXES = "n c t v m"
 """Default axes of an array of clips: samples, coordinates, frames, joints, persons."""
+
+UPS = {
+    "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1)), "x": ((1, 0, 2), (-1, 1, 1)),
+    "-y": ((0, 1, 2), (1, -1, -1)), "-z": ((0, 2, 1), (1, -1, 1)), "-x": ((1, 0, 2), (1, -1, 1)),
+}  # fmt: skip
+"""Axis of a file that points up -> its coordinates in their new order, and their signs: rotations, which keep left and right."""
+
+TURNED = "turned from {} up"
+"""What the notes of a clip that was turned so say."""
 
 
 def axis_names(axes: str) -> list[str]:
@@ -80,3 +90,9 @@ def unflattened(shape: Sequence[int], layout: Layout) -> str | None:
     channels = [c for c in (3, 2) if len(shape) >= 2 and shape[-1] == c * len(layout)]
     rows = "len(keypoints)" if len(shape) == 2 else "*keypoints.shape[:-1]"
     return f"keypoints.reshape({rows}, -1, {channels[0]})" if channels else None
+
+
+def turned(places: NDArray[np.floating], up: str) -> NDArray[np.float64]:
+    """Places (..., 3), rotated so that their axis ``up``, one of ``UPS``, becomes y."""
+    order, signs = UPS[up]
+    return np.asarray(places[..., order] * np.array(signs, np.float64) + 0.0)  # no zeros below zero

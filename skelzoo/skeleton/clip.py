@@ -17,15 +17,6 @@ from skelzoo.skeleton.axes import AXES, fitting_axes, rearranged, unflattened
 from skelzoo.skeleton.layouts import Layout, get_layout, layouts_with
 
 FloatArray = NDArray[np.float32]
-UPS = {
-    "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1)), "x": ((1, 0, 2), (-1, 1, 1)),
-    "-y": ((0, 1, 2), (1, -1, -1)), "-z": ((0, 2, 1), (1, -1, 1)), "-x": ((1, 0, 2), (1, -1, 1)),
-}  # fmt: skip
-"""Axis of a file that points up -> its coordinates in their new order, and their signs: rotations, which keep left and right."""
-
-TURNED = "turned from {} up"
-"""What the notes of a clip that was turned so say."""
-
 _HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 RATES = 1e-3, 1e5

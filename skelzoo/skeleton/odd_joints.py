@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.skeleton.clip import TURNED, UPS, Clip, FloatArray
+from skelzoo.skeleton.axes import TURNED, UPS
+from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.layouts import Layout
 from skelzoo.skeleton.odd_pictures import cut_off, guessed, minus_ones, outside, shares, shares_and_depth

@@ -24,11 +24,12 @@ import numpy as np
 
 from skelzoo.errors import LayoutError, ReadError
 from skelzoo.skeleton.arrays import Float64s
+from skelzoo.skeleton.axes import turned
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.bvh_rigs import KnownRig, are_apart, find_rig, frames_at_rest, label_from_name, repair_cmu
 from skelzoo.skeleton.io.files import PathLike, build_clip, numbers, read_text, whole_number
 from skelzoo.skeleton.io.kinematics import UNITS, distance_along, euler, find_unit, forward, is_usual, longest_path, path_to_root
-from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions, turned
+from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.rig_names import body_points, guess_layout
 from skelzoo.skeleton.io.up_axis import up_axis
 from skelzoo.skeleton.layouts import Layout, get_layout

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skelzoo.errors import AxesError, ClipError
-from skelzoo.skeleton.axes import axis_names
-from skelzoo.skeleton.clip import RATE_SPAN, TURNED, UPS, Clip, is_rate
+from skelzoo.skeleton.axes import TURNED, UPS, axis_names, turned
+from skelzoo.skeleton.clip import RATE_SPAN, Clip, is_rate
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.odd_pictures import are_shares, in_shares
 from skelzoo.skeleton.points import is_present
@@ -75,12 +74,6 @@ class ReadOptions:
         if clip.fps is not None and not math.isclose(clip.fps, self.fps, rel_tol=SAME_RATE):
             raise ClipError(f"{clip.name}: its file says {clip.fps:g} fps, and you say {self.fps:g}. {_LEAVE.format('fps')}")
         return clip.replace(fps=self.fps)
-
-
-def turned(places: NDArray[np.floating], up: str) -> NDArray[np.float64]:
-    """Places (..., 3), rotated so that their axis ``up``, one of ``UPS``, becomes y."""
-    order, signs = UPS[up]
-    return np.asarray(places[..., order] * np.array(signs, np.float64) + 0.0)  # no zeros below zero
 
 
 def _turned_clip(clip: Clip, up: str) -> Clip:
