@@ -56,7 +56,7 @@ def randomise(net: nn.Module, seed: int = 0) -> nn.Module:
                 tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
             elif tensor.is_floating_point():
                 small = tensor.ndim > 1 and 0 < tensor.std() < 0.03  # what such weights leave of the clips would drown in biases
-                tensor.add_(torch.randn(tensor.shape, generator=generator) * (tensor[0].numel() ** -0.5 if small else 0.1))
+                tensor.add_(torch.randn(tensor.shape, generator=generator) * ((2 * tensor[0].numel()) ** -0.5 if small else 0.1))
     return net
 
 
