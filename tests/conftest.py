@@ -46,17 +46,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def two_threads() -> Iterator[None]:
-    """As many as the goldens were made with: their number decides the order of float32 sums."""
-    import torch  # after OMP_NUM_THREADS is set, and not for tests that need none
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
 def own_archs() -> Iterator[None]:
     """Architectures that a test registers are gone after it."""
     from skelzoo.nets.archs import ARCHS

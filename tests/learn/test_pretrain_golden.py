@@ -133,10 +133,10 @@ def check_step(golden: dict[str, Any], method: SkeAttnCLRPretraining, losses: Lo
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_training_step(golden: dict[str, Any], dtype: torch.dtype, two_threads: None) -> None:
+def test_training_step(golden: dict[str, Any], dtype: torch.dtype) -> None:
     """In float64 neither machine nor order of sums matters: what is left is the golden's own rounding."""
-    if golden["options"] and dtype == torch.float32:
-        pytest.skip("another order of sums, which BatchNorm over four clips magnifies; float64 holds it")
+    if golden["config"]["arch"] == "stgcn" and dtype == torch.float32:
+        pytest.skip("another order of sums, as of another number of threads, is magnified by BatchNorm over four clips; float64 holds it")
     method = make_method(golden, dtype)
     check_step(golden, method, *step(golden, method, dtype))
 

@@ -87,7 +87,7 @@ def check_step(golden: dict[str, Any], net: PSP, losses: SemiSupervisedLosses) -
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_training_step(golden: dict[str, Any], dtype: torch.dtype, two_threads: None) -> None:
+def test_training_step(golden: dict[str, Any], dtype: torch.dtype) -> None:
     net = psp_net(golden).to(dtype).train()
     check_step(golden, net, losses_of(golden, net, dtype))
 
