@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from skelzoo.skeleton.io.read_options import ReadOptions
 
 
+SHOWN = 6
+"""Ids of persons in a line of ``skelzoo read``."""
+
+
 class Verbs(click.Group):
     """A group whose verbs turn every SkelzooError into one line and exit code 1, and every warning into one line."""
 
@@ -82,17 +86,18 @@ def read_command(paths: tuple[str, ...], reading: ReadOptions) -> None:
     from skelzoo.skeleton.odd_frames import odd_recording
 
     done, refused = go_through(read_files(paths, reading=reading), paths)
-    rows, doubts, noted = [], noted_doubts(), any(item.clip.notes for item in done)
+    rows, doubts = [], noted_doubts()
+    noted, known = any(item.clip.notes for item in done), any(item.clip.person_ids for item in done)
     for i, item in enumerate(done):
         c = item.clip
         doubts.add(odd_recording(c), i, item.where)
         target = "kinect20" if c.channels == 3 else "coco17"
         share = f"{skelzoo.coverage(c.layout, target).share:.0%} of {target}"
         rows.append([c.name, str(c.persons), str(c.frames), f"{c.fps:g}" if c.fps else "-", c.layout.name, str(c.channels), c.label or "-", share])
-        rows[-1] += [", ".join(c.notes) or "-"] * noted
+        rows[-1] += [", ".join(c.person_ids[:SHOWN]) + ", ..." * (len(c.person_ids) > SHOWN) or "-"] * known + [", ".join(c.notes) or "-"] * noted
     doubts.warn()
     if rows:
-        header = ["name", "persons", "frames", "fps", "layout", "channels", "label", "measured", *["notes"] * noted]
+        header = ["name", "persons", "frames", "fps", "layout", "channels", "label", "measured", *["person ids"] * known, *["notes"] * noted]
         click.echo(clip_table(header, rows, [item.file for item in done]))
     finish(len(rows), refused)
 

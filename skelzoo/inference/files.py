@@ -35,11 +35,13 @@ class Refusal:
         file: as given, or as found in a folder or glob.
         error: why; its message says what to do.
         clip: name of the clip, "" when it is the file that cannot be used.
+        person: whose clip it is, where everyone has one; else "".
     """
 
     file: str
     error: SkelzooError
     clip: str = ""
+    person: str = ""
 
     def __str__(self) -> str:
         """One line that names the file and the clip."""
@@ -202,19 +204,19 @@ def prepare_items(
         Every clip in order, or its persons or windows; a Refusal for every file that could not be read and every clip the contract does not take.
     """
     if select_persons or each_person:
-        items = (made for item in items for made in ([item] if isinstance(item, Refusal) else _chosen(item, None if each_person else contract.persons)))
+        items = (made for item in items for made in ([item] if isinstance(item, Refusal) else _chosen(item, contract, each_person)))
     for item in items if window is None else _cut(items, window, step, doubts or noted_doubts()):
         yield item if isinstance(item, Refusal) else _prepared(item, contract)
 
 
-def _chosen(item: FileClip, persons: int | None) -> list[FileClip | Refusal]:
-    """The clip with its so many most moving persons alone; with None one of each person."""
+def _chosen(item: FileClip, contract: Contract, each_person: bool) -> list[FileClip | Refusal]:
+    """The clip with its most moving persons alone; or one of each person."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            if persons is None:
-                each, doubts = each_doubtfully(item.clip)
+            if each_person:
+                each, doubts = each_doubtfully(item.clip, contract.min_frames)
                 return [FileClip(clip, item.file, part=True, person=clip.person_ids[0], doubts=doubts) for clip in each]
-            clip, doubts = select_doubtfully(item.clip, persons)
+            clip, doubts = select_doubtfully(item.clip, contract.persons)
             return [FileClip(clip, item.file, doubts=doubts)]
     except SkelzooError as error:
         return [Refusal(item.file, error, item.clip.name)]
@@ -232,7 +234,7 @@ def _cut(items: Iterable[FileClip | Refusal], frames: Length, step: Length | Non
             if not cut:
                 raise ClipError(f"{name}: nobody is there in any of its windows. Give a smaller step, or leave it out.")
         except ClipError as error:
-            yield Refusal(item.file, error, name)
+            yield Refusal(item.file, error, name, item.person)
             continue
         if not isinstance(frames, str):
             doubts.cut(item.clip.fps, frames)
@@ -248,7 +250,7 @@ def _prepared(item: FileClip, contract: Contract) -> PreparedClip | Refusal:
             raise ClipError(f"{clip.name}: its coordinates are too large to be prepared. Check its unit, or leave it out.")
         return PreparedClip(array, item, (*item.doubts, *doubts))
     except SkelzooError as error:
-        return Refusal(item.file, error, clip.name)
+        return Refusal(item.file, error, clip.name, item.person)
 
 
 def warn_of(clips: Sequence[PreparedClip], doubts: Doubts | None = None) -> None:

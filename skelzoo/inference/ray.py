@@ -86,8 +86,7 @@ class EmbedActor:
         if columns:
             row_of = np.repeat(np.arange(count), [len(row) for row in made])
             batch = {key: values[row_of] for key, values in batch.items() if key not in ("keypoints", "scores")}
-            none = ClipId("", "")
-            batch |= more_arrays([item.id if isinstance(item, PreparedClip) else none for item in items], columns)
+            batch |= more_arrays([item.id if isinstance(item, PreparedClip) else ClipId("", "", person=item.person) for item in items], columns)
             batch["name"] = np.array([item.id.name if isinstance(item, PreparedClip) else item.clip for item in items])
         return {**batch, "embedding": vectors, "error": np.array(["" if isinstance(item, PreparedClip) else one_line(item.error) for item in items])}
 

@@ -125,7 +125,7 @@ class Clip:
         return int(self.keypoints.shape[3])
 
     def replace(self, **changes: Any) -> Clip:
-        """A copy with some fields changed, checked like a new clip; keypoints of more or fewer persons have no ``person_ids`` but those given."""
+        """A copy with some fields changed, checked like a new clip; ``person_ids`` stay in their order, which ``take`` changes with that of the persons, and go where there are more or fewer persons."""
         now = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         copy = Clip(**{**now, "person_ids": (), **changes})
         if "person_ids" not in changes and copy.persons == self.persons:
@@ -137,25 +137,23 @@ class Clip:
 
         Args:
             persons: a slice, an index, indices (K,) in the order wanted, or bool (M,); None is all.
-            frames: the same of the frames, bool (T,). Every n-th frame, also backwards, makes fps an n-th; frames that are not evenly apart make it None.
+            frames: the same of the frames, bool (T,). Every n-th frame, also backwards, makes fps an n-th, at which ``first`` then counts; backwards it is 0. Frames that
+                are not evenly apart make fps None and ``first`` 0.
             name: of the copy; None is the clip's own.
 
         Raises:
             ClipError: an index that is not there, nobody or no frame is left, or nobody is there in what is.
         """
-        who: Any
-        when: Any
-        who, when = (slice(None) if chosen is None else [chosen] if isinstance(chosen, (int, np.integer)) else chosen for chosen in (persons, frames))
         try:
+            who, when = map(_index, (persons, frames))
             keypoints, scores = (None if array is None else array[who][:, when] for array in (self.keypoints, self.scores))
-        except IndexError as error:
+            picked = np.arange(self.frames)[when]
+        except (IndexError, TypeError, ValueError) as error:
             raise ClipError(f"{self.name}: persons={persons!r} and frames={frames!r} cannot be taken of {self.persons} and {self.frames} ({error}).") from error
-        picked = np.ravel(np.arange(self.frames)[when])
-        first = self.first + int(picked[:1].sum())  # no frames have a sum too, and are refused below
         ids = np.array(self.person_ids)[who].tolist() if self.person_ids else []
         ids = ids if len(set(ids)) == len(ids) else []  # somebody was taken twice
-        name = self.name if name is None else name
-        return self.replace(keypoints=keypoints, scores=scores, name=name, fps=_rate_of(picked, self.fps), first=first, person_ids=ids)
+        fps, first = _times_of(picked, self.fps, self.first)
+        return self.replace(keypoints=keypoints, scores=scores, name=self.name if name is None else name, fps=fps, first=first, person_ids=ids)
 
     def __repr__(self) -> str:
         fps = f", {self.fps:g} fps" if self.fps else ""
@@ -163,13 +161,24 @@ class Clip:
         return f"Clip({self.name!r}: {self.persons} person(s), {self.frames} frames, {self.layout.name}, {self.channels}-D{fps}{label})"
 
 
-def _rate_of(picked: NDArray[np.integer], fps: float | None) -> float | None:
-    """The frame rate of frames picked by number, of a recording with this one; None where they are not evenly apart."""
-    steps = np.unique(np.abs(np.diff(picked)))
-    if fps is None or steps.tolist() in ([], [1]):
-        return fps
-    rate = fps / int(steps[0]) if len(steps) == 1 and steps[0] else None
-    return rate if is_rate(rate) else None
+def _index(chosen: Any) -> Any:
+    """What numpy takes of one axis: a slice, or an array of one axis."""
+    if chosen is None or isinstance(chosen, slice):
+        return slice(None) if chosen is None else chosen
+    index = np.atleast_1d(np.asarray(chosen, None if np.size(chosen) else np.intp))
+    if index.ndim > 1:
+        raise IndexError("give one index, or a list of them")
+    return index
+
+
+def _times_of(picked: NDArray[np.integer], fps: float | None, first: int) -> tuple[float | None, int]:
+    """The frame rate and first frame of frames picked by number, of a recording with these: None and 0 where they are not evenly apart."""
+    steps = np.unique(np.diff(picked)).tolist()
+    if steps in ([], [1]):
+        return fps, first + int(picked[:1].sum())  # no frames have a sum too, and are refused after this
+    step = steps[0] if len(steps) == 1 else 0
+    rate = fps / abs(step) if fps and step else None
+    return rate if is_rate(rate) else None, round((first + int(picked[0])) / step) if step > 0 else 0
 
 
 def mirrored(clip: Clip) -> Clip:
@@ -210,8 +219,9 @@ def is_rate(fps: Any) -> bool:
 
 
 def _ids_of(values: Any, persons: int, name: str) -> tuple[str, ...]:
-    ids = tuple(whole_text(str(value)) for value in values) if isinstance(values, (list, tuple, np.ndarray)) else None
-    if ids is None or (ids and (len(ids), len(set(ids))) != (persons, persons)):
+    given = list(values) if isinstance(values, (list, tuple, np.ndarray)) else [None]
+    ids = tuple(filter(None, map(label_of, given)))
+    if given and (len(given), len(ids), len(set(ids))) != (persons, persons, persons):
         raise ClipError(f"{name}: person_ids are {values!r} for {persons} person(s). Give a text or number for each, all different, or leave them out.")
     return ids
 

@@ -55,16 +55,27 @@ def each_person(clip: Clip) -> list[Clip]:
     return each
 
 
-def each_doubtfully(clip: Clip) -> tuple[list[Clip], tuple[Doubt, ...]]:
-    """``each_person``, and what it would warn of, for callers with many clips."""
+def each_doubtfully(clip: Clip, least: int = 1) -> tuple[list[Clip], tuple[Doubt, ...]]:
+    """``each_person``, and what it would warn of, for callers with many clips.
+
+    Args:
+        least: frames that a person must be in; those in fewer, who are mostly found by mistake, are left out with a doubt.
+
+    Raises:
+        ClipError: no clip, or nobody is in so many frames.
+    """
     check_clip(clip)
-    ids, each = clip.person_ids or tuple(map(str, range(clip.persons))), []
-    for m, there in enumerate(is_present(clip.keypoints)):
-        if there.any():
-            frames = np.flatnonzero(there)
-            one = clip.take(persons=[m], frames=slice(frames[0], frames[-1] + 1), name=f"{clip.name}#{ids[m]}")
-            each.append(one.replace(person_ids=(ids[m],)))
-    return each, tuple(filter(None, (swapped(clip.keypoints),)))
+    there = is_present(clip.keypoints)
+    ids, counts, each = clip.person_ids or tuple(map(str, range(clip.persons))), there.sum(axis=1), []
+    few = np.count_nonzero((counts > 0) & (counts < least))
+    for m in np.flatnonzero(counts >= max(least, 1)):
+        frames = np.flatnonzero(there[m])
+        one = clip.take(persons=m, frames=slice(frames[0], frames[-1] + 1), name=f"{clip.name}#{ids[m]}")
+        each.append(one.replace(person_ids=(ids[m],)))
+    if not each:
+        raise ClipError(f"{clip.name}: nobody is in {least} frames or more, which the encoder needs. Leave it out or give a longer recording.")
+    left_out = Doubt(f"persons who are in fewer than {least} frames are left out, as those found by mistake are.", f"Here they are {few} of {few + len(each)}.")
+    return each, tuple(filter(None, (swapped(clip.keypoints), left_out if few else None)))
 
 
 def check_choice(select_persons: bool, each_person: bool) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from tiny import make_clip
+from tiny import CONTRACT, make_clip
 
 import skelzoo
 from skelzoo.cli import main
-from skelzoo.errors import ClipError
+from skelzoo.errors import ClipError, DoubtWarning
+from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_items, warn_of
 from skelzoo.inference.job import Job
 from skelzoo.inference.ray import EmbedActor
 
@@ -81,17 +82,20 @@ def test_each_person_has_a_row(model: str, takes: Path, window: int | None) -> N
 
 def test_with_ray(model: str, takes: Path) -> None:
     clip = skelzoo.read(takes / "b.npz")[0]
+    ghost = clip.keypoints * (np.arange(20) < [[20], [1]])[..., None, None]
     nobody = np.zeros(clip.keypoints.size)
     batch = {
-        "keypoints": np.array([clip.keypoints.ravel(), nobody, None], object)[:-1],
-        "layout": np.array(["kinect20"] * 2),
-        "name": np.array(["b", "empty"]),
-        "frames": np.array([20] * 2),
-        "persons": np.array([2] * 2),
-        "fps": np.array([30.0] * 2),
+        "keypoints": np.array([clip.keypoints.ravel(), nobody, ghost.ravel(), None], object)[:-1],
+        "layout": np.array(["kinect20"] * 3),
+        "name": np.array(["b", "empty", "ghost"]),
+        "frames": np.array([20] * 3),
+        "persons": np.array([2] * 3),
+        "fps": np.array([30.0] * 3),
+        "person_ids": np.array([["7", "Bob"], None, ["3", "4"], None], object)[:-1],
     }
     out = EmbedActor(model, device="cpu", each_person=True)(batch)
-    assert out["name"].tolist() == ["b#0", "b#1", "empty"] and out["person"].tolist() == ["0", "1", ""] and out["start"].tolist() == [4, 8, -1]
+    assert out["name"].tolist() == ["b#7", "b#Bob", "empty", "ghost#3"] and out["start"].tolist() == [4, 8, -1, 4]
+    assert out["person"].tolist() == ["7", "Bob", "", "3"]
     np.testing.assert_allclose(out["embedding"][:2], skelzoo.load(model, device="cpu").embed(skelzoo.each_person(clip)), atol=1e-5)
     assert np.isnan(out["embedding"][2]).all() and "nobody" in out["error"][2]
 
@@ -104,3 +108,16 @@ def test_those_who_move_most_and_each_are_not_both_had(model: str, takes: Path) 
     for verb in ("embed", "classify"):
         result = CliRunner().invoke(main, [verb, model, str(takes), "-o", str(takes.parent / "x.npz"), "--select-persons", "--each-person"])
         assert result.exit_code == 1 and "Give one of" in result.stderr
+
+
+def test_who_is_in_fewer_frames_than_the_encoder_needs_is_left_out() -> None:
+    """As whoever a tracker finds in a single picture; with one warning."""
+    clip = make_clip(persons=3)
+    keypoints = clip.keypoints * (np.arange(20) < [[20], [1], [4]])[..., None, None]
+    contract = CONTRACT.replace(min_frames=4)
+    items = list(prepare_items([FileClip(clip.replace(keypoints=keypoints), "a.json")], contract, each_person=True))
+    assert [item.id.name for item in items if isinstance(item, PreparedClip)] == ["clip0#0", "clip0#2"] and len(items) == 2
+    with pytest.warns(DoubtWarning, match=r"fewer than 4 frames are left out, .* Here they are 1 of 3\."):
+        warn_of([item for item in items if isinstance(item, PreparedClip)])
+    (refused,) = prepare_items([FileClip(clip.replace(keypoints=keypoints[1:2]), "a.json")], contract, each_person=True)
+    assert isinstance(refused, Refusal) and "clip0: nobody is in 4 frames or more" in str(refused)

@@ -56,14 +56,24 @@ def test_the_size_of_the_picture_is_kept(size: Any) -> None:
 def test_persons_and_frames_are_taken_with_their_scores() -> None:
     x, scores = joints(3, 7, 20, 3), np.random.default_rng(1).random((3, 7, 20), np.float32)
     clip = Clip(x, "kinect20", fps=30, scores=scores, label="a", first=4)
-    for persons, frames in ((None, slice(2, 5)), ([2, 0], None), (np.array([True, False, True]), np.arange(7) % 2 == 0), ([1], [6, 0])):
+    for persons, frames in ((None, slice(2, 5)), ([2, 0], None), (np.array([True, False, True]), np.arange(7) % 2 == 0), ((1,), (6, 0))):
         taken = clip.take(persons, frames)
-        who, when = (np.arange(n) if chosen is None else np.arange(n)[chosen] for n, chosen in ((3, persons), (7, frames)))
+        who, when = (
+            np.arange(n) if chosen is None else np.arange(n)[list(chosen) if isinstance(chosen, tuple) else chosen] for n, chosen in ((3, persons), (7, frames))
+        )
         assert np.array_equal(taken.keypoints, x[np.ix_(who, when)]) and np.array_equal(taken.scores, scores[np.ix_(who, when)])
-        assert (taken.label, taken.first) == ("a", 4 + when[0]) and taken.keypoints.base is None
+        assert taken.label == "a" and taken.keypoints.base is None
     assert clip.replace(scores=None).take(frames=[0]).scores is None
     assert np.array_equal(clip.take(2, slice(2, 5)).keypoints, x[2:, 2:5])
-    for odd in (dict(persons=3), dict(frames=[7]), dict(persons=np.array([True]))):
+    for odd in (
+        dict(persons=3),
+        dict(frames=[7]),
+        dict(persons=np.array([True])),
+        dict(persons=[[0, 1]]),
+        dict(frames=slice(0.0, 2.0)),
+        dict(frames=slice(0, 2, 0)),
+        dict(persons="a"),
+    ):
         with pytest.raises(ClipError, match="cannot be taken of 3 and 7"):
             clip.take(**odd)
     assert (clip.take(frames=[0]).name, clip.take(frames=[0], name="cut").name) == (clip.name, "cut")
@@ -71,13 +81,14 @@ def test_persons_and_frames_are_taken_with_their_scores() -> None:
         clip.take(frames=slice(9, None))
 
 
-@pytest.mark.parametrize(("frames", "fps"), [
-    (None, 30), (slice(2, 5), 30), (slice(None, None, 3), 10), (slice(None, None, -1), 30), ([6, 3, 0], 10), (np.arange(7) % 2 == 0, 15),
-    ([0, 1, 3], None), ([2, 2], None), (5, 30),
+@pytest.mark.parametrize(("frames", "fps", "first"), [
+    (None, 30, 6), (slice(2, 5), 30, 8), (slice(None, None, 3), 10, 2), (slice(3, None, 3), 10, 3), (slice(None, None, -1), 30, 0), ([6, 3, 0], 10, 0),
+    (np.arange(7) % 2 == 0, 15, 3), ([0, 1, 3], None, 0), ([2, 2], None, 0), (5, 30, 11),
 ])  # fmt: skip
-def test_frames_that_are_taken_have_the_rate_at_which_they_follow_each_other(frames: Any, fps: float | None) -> None:
-    clip = Clip(joints(7, 20, 3), "kinect20", fps=30)
-    assert clip.take(frames=frames).fps == fps and clip.replace(fps=None).take(frames=frames).fps is None
+def test_frames_that_are_taken_have_the_rate_at_which_they_follow_each_other(frames: Any, fps: float | None, first: int) -> None:
+    """And the first of them the number that it has at this rate, so that its second stays."""
+    clip = Clip(joints(7, 20, 3), "kinect20", fps=30, first=6)
+    assert (clip.take(frames=frames).fps, clip.take(frames=frames).first) == (fps, first) and clip.replace(fps=None).take(frames=frames).fps is None
     assert clip.replace(fps=0.001).take(frames=frames).fps in (0.001, None), "what is no rate of a recording is none"
 
 

@@ -59,28 +59,29 @@ def test_ids_stay_with_their_persons(change: Callable[[Clip], Clip], ids: tuple[
     assert change(group()).person_ids == ids
 
 
-@pytest.mark.parametrize("ids", [("a", "b"), ("a", "b", "b"), "abc", 3, None])
+@pytest.mark.parametrize("ids", [("a", "b"), ("a", "b", "b"), ("a", "b", ""), (1, 1.0, 2), (1, 2, np.nan), "abc", 3, None])
 def test_ids_that_are_none_are_refused(ids: Any) -> None:
     with pytest.raises(ClipError, match=r"clip0: person_ids are .* for 3 person\(s\)\. Give a text or number for each, all different"):
         group().replace(person_ids=ids)
 
 
-def of_tracker(path: Path) -> Path:
+def of_tracker(path: Path, ids: tuple[Any, ...] = ([9], 30, None)) -> Path:
+    """Someone with an id, from frame 2 on another, from frame 3 on a third."""
     body = np.concatenate([np.random.default_rng(0).uniform(size=(17, 2)) * 99, np.ones((17, 1))], 1)
     rows = [
         {"image_id": f"{t}.jpg", "keypoints": (body + np.array([400 * i, 0, 0])).ravel().tolist(), **({} if who is None else {"idx": who})}
         for t in range(6)
-        for i, who in enumerate(([9], 30 + t // 9, None)[: 1 + (t > 1) + (t > 2)])
+        for i, who in enumerate(ids[: 1 + (t > 1) + (t > 2)])
     ]
     path.write_text(json.dumps(rows))
     return path
 
 
-def of_table(path: Path, column: bool) -> Path:
+def of_table(path: Path, column: bool, spell: Callable[[str, int], str] = lambda who, t: who) -> Path:
     joints, rows = get_layout("coco17").joints, []
     for t in range(4):
         cells = {who: [str(10 * m + v + t) for v in range(17) for _ in "xy"] for m, who in enumerate(("Ann", "Bob"))}
-        rows += [[str(t), who, *of] for who, of in cells.items()] if column else [[str(t), *cells["Ann"], *cells["Bob"]]]
+        rows += [[str(t), spell(who, t), *of] for who, of in cells.items()] if column else [[str(t), *cells["Ann"], *cells["Bob"]]]
     names = [f"{joint}_{axis}" for joint in joints for axis in "xy"]
     header = ["frame", "person", *names] if column else ["frame", *(f"{who}:{name}" for who in ("Ann", "Bob") for name in names)]
     path.write_text("\n".join(",".join(row) for row in [header, *rows]))
@@ -92,8 +93,13 @@ def of_table(path: Path, column: bool) -> Path:
     [
         (lambda path: write_ntu(path, ntu_frames()), "kinect.skeleton", ("72057594037931101", "72057594037931102", "72057594037931103")),
         (of_tracker, "alphapose.json", ("9", "30", "?1")),
+        (lambda path: of_tracker(path, ("player-A", 1.0, "?1")), "texts.json", ("player-A", "1", "?1")),
+        (lambda path: of_tracker(path, ("a", np.nan, "-1")), "nan.json", ("a", "?1", "?2")),
+        (lambda path: of_tracker(path, ("?1", -1, None)), "question.json", ("?1", "?2", "?3")),
         (lambda path: of_table(path, column=True), "column.csv", ("Ann", "Bob")),
         (lambda path: of_table(path, column=False), "header.csv", ("Ann", "Bob")),
+        (lambda path: of_table(path, True, lambda who, t: {"Ann": "1.0" if t else "1", "Bob": "2.50"}[who]), "numbers.csv", ("1", "2.50")),
+        (lambda path: of_table(path, True, lambda who, t: who if who == "Ann" else ("nan", "", "NaN", "NA")[t]), "nobody.csv", ("Ann", "?1")),
     ],
 )
 def test_files_say_who_persons_are(write: Callable[[Path], Path], name: str, ids: tuple[str, ...], tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 NEEDED = ("keypoints", "layout", "frames")
-COLUMNS = (*NEEDED, "persons", "scores", "fps", "image_height", "image_width", "name", "label")
+COLUMNS = (*NEEDED, "persons", "scores", "fps", "image_height", "image_width", "name", "label", "person_ids")
 
 _COLUMNS = "`skelzoo docs bulk` lists the columns of a file of clips."
 
@@ -190,7 +190,8 @@ def _clip(row: Mapping[str, Any], name: str, fill: bool) -> Clip:
     if scores is not None and points.ndim in (3, 4) and _shaped(scores, points.shape[:-1]):
         scores = np.reshape(scores, points.shape[:-1])
     image_size = None if height is None or width is None else (int(height), int(width))
-    return build_clip(points, layout, name=name, fps=fps, label=label_of(row.get("label")) or None, scores=scores, image_size=image_size, fill=fill)
+    label, ids = label_of(row.get("label")) or None, row.get("person_ids")
+    return build_clip(points, layout, name=name, fps=fps, label=label, scores=scores, image_size=image_size, fill=fill, person_ids=() if ids is None else ids)
 
 
 def _array(value: Any) -> NDArray[Any]:

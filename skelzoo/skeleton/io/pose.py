@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from skelzoo.errors import DoubtWarning, ReadError
-from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.clip import Clip, label_of
 from skelzoo.skeleton.io import nwucla
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_video, is_json, load_json, parse_json, read_head
 from skelzoo.skeleton.io.joint_names import known_layout
@@ -338,4 +338,7 @@ def _id(row: Mapping[str, Any]) -> str | None:
     value = next((row[key] for key in ("idx", "track_id", "person_id") if key in row), None)
     while isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 1:
         value = value[0]
-    return None if value is None or isinstance(value, (Sequence, Mapping)) or value == -1 else str(value)
+    if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
+        return None
+    text = (label_of(value) or "").strip()
+    return None if text.casefold() in ("", "-1", "nan") else text

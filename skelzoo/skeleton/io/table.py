@@ -139,7 +139,7 @@ def _read_table(path: Path, given: str | None) -> _Table:
     places = body.long(kept, axes) if columns.long else body.wide(kept, axes)
     keypoints, scores = places[..., : len(axes)], places[..., len(axes)]
     lost = body.lost(keypoints, kept, axes)
-    ids: Sequence[str] = next((ids for ids in (body.named(), body.people) if any(ids) and len(ids) == len(keypoints)), ())
+    ids = next(([who or "?1" for who in ids] for ids in (body.named(), body.people) if any(ids) and len(ids) == len(keypoints)), [])
     return _Table(keypoints, layout, body.fps(), None if np.isnan(scores).all() else scores, lost, tuple(body.notes), ids)
 
 
@@ -147,6 +147,11 @@ def cells_of(lines: Sequence[str]) -> list[list[str]]:
     """Rows of cells, split at what the first line has most of: tab, semicolon or comma; empty lines stay, as empty rows."""
     first = next((line for line in lines if line.strip()), "")
     return list(csv.reader(lines, delimiter=max("\t;,", key=first.count)))
+
+
+def _id(cell: str) -> str:
+    """Who a cell says, 1 also where it says 1.0; "" where it says nobody."""
+    return "" if cell.casefold() in EMPTY else re.sub(r"^(-?\d+)\.0+$", r"\1", cell)
 
 
 def _layout(joints: Sequence[str], given: str | None, path: Path) -> tuple[Layout, Sequence[str]]:
@@ -223,7 +228,7 @@ class _Body:
         self.times = self._times() if has_times else None
         self.frame = self._places()
         self.frames = int(self.frame.max()) + 1
-        people = self.texts("person") if "person" in columns.named else [""] * len(self.rows)
+        people = [_id(text) for text in self.texts("person")] if "person" in columns.named else [""] * len(self.rows)
         self.people = unique(people)
         at = {person: i for i, person in enumerate(self.people)}
         self.person = [at[person] for person in people]
@@ -363,8 +368,8 @@ class _Body:
             before, other = first.setdefault(key, (line, row))
             if row is not other and any(row[i].strip() != other[i].strip() for i in places):
                 problem = f"lines {before} and {line} are both {self._frame(key[1])}" + (" of the same joint" if len(key) > 2 else "")
-                how = "Of several persons give a column person, of several videos a file each; if the recorder wrote it twice, leave one row."
-                raise ReadError(self.path, problem, how)
+                how = "Give each person an id of its own" if "person" in self.columns.named else "Of several persons give a column person"
+                raise ReadError(self.path, problem, f"{how}, of several videos a file each; if the recorder wrote it twice, leave one row.")
         if len(first) < len(self.rows):
             self.notes.append(f"left out rows that repeat the joints of another of their {self.key}: {len(self.rows) - len(first)}")
 

@@ -90,7 +90,7 @@ def with_room(persons: Sequence[Collection[int]], length: int, path: Path) -> li
 def ids_of(tracks: Sequence[Track]) -> list[str]:
     """Who the tracks are by the estimator, ``?1``, ``?2`` and so on of those it did not track; none where it tracked nobody."""
     ids = [next((person.id for person in track.values() if person.id is not None), None) for track in tracks]
-    unknown = (f"?{n}" for n in itertools.count(1))
+    unknown = (name for name in map("?{}".format, itertools.count(1)) if name not in ids)
     return [next(unknown) if one is None else one for one in ids] if any(ids) else []
 
 
