@@ -48,7 +48,8 @@ def read_shard(path: Path) -> Shard:
             if z.zip.testzip() is not None:  # numpy reads as much as an array's header tells, and may miss the checksum at the end
                 raise ValueError("its checksums do not fit")
             vectors = z["vectors"]
-            rows = zip(vectors, z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), z["spans"].tolist(), z["persons"].tolist(), strict=True)
+            persons = z["persons"] if "persons" in z else np.full(len(vectors), "")  # of versions that knew none
+            rows = zip(vectors, z["names"].tolist(), z["files"].tolist(), z["labels"].tolist(), z["spans"].tolist(), persons.tolist(), strict=True)
             return Shard(vectors, [ClipId.of(*row) for _, *row in rows], z["refused"].tolist())
     except OSError as error:
         if error.errno == errno.EINVAL:  # the file tells that it begins before itself

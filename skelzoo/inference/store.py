@@ -40,6 +40,9 @@ STORE, VECTORS, IDS, REFUSED, FILES, PARQUET, PLAN, SHARDS, LOCK = (
 
 _HEADS = {IDS: ("row", "name", "file", "label"), REFUSED: ("file", "clip", "error"), FILES: ("file", "size", "modified")}
 _ASKED = tuple(field.name for field in fields(Job))
+_LATER = {"each_person": False}
+"""Options that a store begun before there were any does not tell."""
+
 COUNTED = ("clips", "dim", "refused", "files")
 """What ``store.json`` says of a store once it is complete."""
 
@@ -335,6 +338,7 @@ def read_store(folder: str | Path) -> Store:
     path = Path(folder) / STORE
     try:
         row = parse_json(path.read_bytes())
+        row = {**_LATER, **row} if isinstance(row, dict) else row
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: no store of embeddings ({error}). They are written by skelzoo embed --out.") from error
     if not isinstance(row, dict) or row.get("format") != 1 or not row.keys() >= {"shards", *_ASKED, *(COUNTED if "clips" in row else ())}:

@@ -25,6 +25,8 @@ from skelzoo.inference import progress
 from skelzoo.inference.bulk import embed_store
 from skelzoo.inference.extend import extend_store
 from skelzoo.inference.job import Job
+from skelzoo.inference.output import ClipId
+from skelzoo.inference.shard import Shard
 from skelzoo.inference.store import open_store
 
 
@@ -198,3 +200,24 @@ def test_the_stores_of_a_collection_that_grew_are_read_as_the_page_says(model: s
             assert found["vectors"].shape == (4, 16) and [row["name"] for row in found["ids"]] == ["a0", "a1", "b0", "b1"]
     with pytest.raises(AssertionError, match="window"):
         exec(code, {})
+
+
+def test_a_store_begun_before_there_was_an_option_goes_on(model: str, tmp_path: Path) -> None:
+    """With the shards that it has, and grows when it is done."""
+    skelzoo.save_clips(tmp_path / "a.npz", [make_clip(0), make_clip(1)])
+    out, paths, job = tmp_path / "store", [str(tmp_path / "a.npz")], Job(model, shard_size=1)
+    with open_store(out, job, paths) as store:
+        store.write(0, Shard(np.full((1, 16), 7, np.float32), [ClipId("clip0", paths[0])], ()))
+    with np.load(out / "shards/00000000.npz") as z:
+        kept = {key: z[key] for key in z if key != "persons"}
+    np.savez(out / "shards/00000000.npz", **kept)
+    for grown in (False, True):
+        row = json.loads((out / "store.json").read_text())
+        (out / "store.json").write_text(json.dumps({key: value for key, value in row.items() if key != "each_person"}))
+        if grown:
+            skelzoo.save_clips(tmp_path / "b.npz", make_clip(2))
+            paths.append(str(tmp_path / "b.npz"))
+        embed_store(job, paths, out, devices=["cpu"], extend=grown)
+        vectors = np.load(out / "embeddings.npy")
+        assert (vectors[0] == 7).all() and (vectors[1:] != 7).all() and column(out / "ids.csv", "name") == ["clip0", "clip1", "clip2"][: len(vectors)]
+    assert len(vectors) == 3

@@ -28,9 +28,9 @@ from skelzoo.learn.head import check_head, fit_head
 from skelzoo.learn.held_out import check_files, file_hashes
 from skelzoo.learn.pretrain.batches import Batches
 from skelzoo.learn.pretrain.methods import build_method, stored
-from skelzoo.learn.pretrain.start import Learned, begin_with, not_noted, without_head
+from skelzoo.learn.pretrain.start import Learned, begin_with, learned_before, not_noted, with_run, without_head
 from skelzoo.learn.pretrain.windows import pretraining_array
-from skelzoo.learn.recipe import Recipe, RecipeSource, load_recipe
+from skelzoo.learn.recipe import Recipe, RecipeSource, is_there, load_recipe
 from skelzoo.learn.training import begin_at, check_sums, seeded
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.writing import alone, whole_file
@@ -100,7 +100,7 @@ def pretrain(
             return folder
         with run.fabric.rank_zero_first():  # a barrier without a time limit, which a head may take longer than
             if run.fabric.is_global_zero and not finished:
-                _finish(run.encoder(), recipe, folder, data, run.learned)
+                _finish(run.encoder(), recipe, folder, data, with_run(run.begun, recipe))
         return folder / RESULT
 
 
@@ -139,7 +139,8 @@ def refit(recipe: RecipeSource | Recipe, data: str | Path, out: str | Path, devi
         config = ModelConfig(recipe.arch, recipe.options, recipe.contract)
         net = build_net(config)
         net.load_state_dict(without_head(trained.net))
-        _finish(Encoder(net, config, recipe.name, trained.device), recipe, folder, data, (trained.fine_tuned_on, trained.pretrained_on))
+        learned = trained.fine_tuned_on, trained.pretrained_on or with_run((frozenset(), not_noted(recipe)), recipe)[1]
+        _finish(Encoder(net, config, recipe.name, trained.device), recipe, folder, data, learned)
         _write(folder / RECIPE, _recipe_text(recipe))
     return folder / RESULT
 
@@ -225,12 +226,6 @@ class Run:
             net = build_net(self.config)
             net.load_state_dict(self.net.state_dict())
         return Encoder(net, self.config, self.recipe.name, self.fabric.device)
-
-    @property
-    def learned(self) -> Learned:
-        """What the weights have learned from: what they began with did, and this run's clips."""
-        tuned, before = self.begun
-        return tuned, (*before, {"name": self.recipe.name, "data": dataclasses.asdict(self.recipe.data)})
 
     def train(self, last: int) -> None:
         """Go on until ``last`` steps are done; the last of them is always in the checkpoint."""
@@ -342,6 +337,8 @@ class Run:
             self.step = rest["step"]
             if "begun" in rest:
                 self.begun = frozenset(rest["begun"][0]), tuple(rest["begun"][1])
+            elif self.recipe.start is not None and is_there(self.recipe.start):  # begun by a version that kept nothing of it
+                self.begun = learned_before(self.recipe)
         if self.fabric.is_global_zero:
             self._trim_log()
             for scratch in self.folder.glob(f".{CHECKPOINT}.*.part"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from skelzoo.weights.checkpoint import Pretrained, learned_from, read_net
 from skelzoo.weights.files import CONFIG, MODEL
 from skelzoo.weights.hub import Hub
 from skelzoo.weights.manifest import ModelConfig
-from skelzoo.weights.sources import locate_weights
+from skelzoo.weights.sources import Located, locate_weights
 
 Learned = tuple[frozenset[str], Pretrained]
 """What ``Encoder`` calls fine_tuned_on and pretrained_on."""
@@ -45,8 +46,24 @@ def begin_with(net: nn.Module, recipe: Recipe) -> Learned:
             "Take arch, options and contract from its config.json."
         )
     net.load_state_dict(body, strict=False)
+    return _noted(recipe, located, data)
+
+
+def learned_before(recipe: Recipe) -> Learned:
+    """What the weights that the recipe starts with note of the clips that they learned from, as ``begin_with``; errors as ``locate_weights``."""
+    located = locate_weights(str(recipe.start), Hub())
+    return _noted(recipe, located, located.read(MODEL))
+
+
+def _noted(recipe: Recipe, located: Located, data: bytes) -> Learned:
     tuned, before = learned_from(data, located)
     return tuned, before or not_noted(recipe)
+
+
+def with_run(begun: Learned, recipe: Recipe) -> Learned:
+    """What the weights of a run have learned from: what they began with did, and the run's clips."""
+    tuned, before = begun
+    return tuned, (*before, {"name": recipe.name, "data": asdict(recipe.data)})
 
 
 def not_noted(recipe: Recipe) -> Pretrained:
