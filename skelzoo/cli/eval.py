@@ -53,8 +53,8 @@ def eval_command(
     """Measure MODEL on a benchmark by the protocols of `skelzoo docs evaluation`, which are not the papers' own; `coordinates` and `statistics` are baselines without a net."""
     from skelzoo.inference.output import check_output
     from skelzoo.learn.evaluate import evaluate, evaluate_all
-    from skelzoo.learn.head_rows import HEAD, evaluate_head
-    from skelzoo.learn.results import Row, merge_rows, read_rows
+    from skelzoo.learn.head_rows import evaluate_head
+    from skelzoo.learn.results import HEAD, Row, merge_rows, read_rows
 
     on, data = _benchmark(benchmark, data, test_subjects, film)
     of_head = HEAD in protocols

@@ -93,7 +93,9 @@ def measure_head(encoder: Encoder, options: HeadOptions, data: DataOptions, fold
     task, own = _task(encoder, options, data, folder), encoder.net.head
     names = task.clips.classes(task.clips.train, options.fewest)
     if not isinstance(own, nn.Linear) or encoder.labels != tuple(names):
-        raise TrainingError(f"the head of {encoder.name} is of other classes than its recipe gives here: {', '.join(names)}. {CHECK}")
+        raise TrainingError(
+            f"the head of {encoder.name} is of other classes than its recipe gives here: {', '.join(names)}. Give the weights that the recipe made, and the corpus files that it names."
+        )
     weight, bias = (p.detach().cpu().double().numpy() for p in (own.weight, own.bias))
     head = _Head(weight, bias * _shared(encoder), names)
     return task.result(head, *task.fitted())

@@ -6,23 +6,22 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.corpus import corpus_named_by
 from skelzoo.learn.head import measure_head
+from skelzoo.learn.head_clips import label_table
 from skelzoo.learn.head_result import BINS, HeadScore
 from skelzoo.learn.probe import check_classifiers
 from skelzoo.learn.recipe import Recipe
-from skelzoo.learn.results import Row, device_name, revision
-from skelzoo.learn.seen import recipes_of
+from skelzoo.learn.results import HEAD, Row, device_name, revision
+from skelzoo.learn.seen import learned_before, recipes_of
 from skelzoo.loading import load
 from skelzoo.skeleton.doubts import warned_once
 from skelzoo.weights.cards import CONFUSED
-
-HEAD = "head"
-"""Name of the protocol, which goes without a benchmark: the recipe says which clips were held out."""
 
 TOP1, TOP3, BALANCED, MEAN_SCORE, ERROR = (
     f"{HEAD}, {what}" for what in ("top-1", "top-3", "mean over classes", "mean score of the best class", "calibration error in percent")
@@ -54,17 +53,31 @@ def evaluate_head(model: str, data: str | Path, device: str | torch.device = "au
         device: as ``skelzoo.load``.
 
     Raises:
-        TrainingError: no recipe with a head is known of the model; as ``skelzoo.learn.head.measure_head``.
+        TrainingError: no recipe with a head is known of the model, or it was fine-tuned on clips that the recipe holds out; as ``skelzoo.learn.head.measure_head``.
         MissingDependencyError: scikit-learn is not installed.
     """
+    check_classifiers()
+    encoder = load(model, device=device)
     recipe = next((r for r in recipes_of(model) if r.head is not None), None)
     if recipe is None:
         raise TrainingError(
             f"{model}: no recipe with a head is known of it, so nothing tells which clips its head was not fitted on. Give a model of `skelzoo list --pretrained`, "
             "or the weights folder of a run of skelzoo pretrain with a head."
         )
-    check_classifiers()
-    return head_rows(load(model, device=device), recipe, data)
+    _check_not_learned(encoder, recipe, data)
+    return head_rows(encoder, recipe, data)
+
+
+def _check_not_learned(encoder: Encoder, recipe: Recipe, data: str | Path) -> None:
+    if not encoder.fine_tuned_on or recipe.head is None:
+        return
+    table, clips = label_table(recipe.head, recipe.data, data)
+    tests = [clips[i] for i in np.flatnonzero(~table.train)]
+    count = learned_before(tests, encoder)
+    if count:
+        raise TrainingError(
+            f"{encoder.name}: was fine-tuned on {count} of the {len(tests)} clips that its recipe holds out, so its head is not measured on them. Fine-tune without them."
+        )
 
 
 @warned_once()

@@ -18,6 +18,9 @@ from skelzoo.errors import ReadError
 from skelzoo.learn.training import auto_precision
 from skelzoo.skeleton.writing import alone, write_csv
 
+HEAD = "head"
+"""What protocols of a model's head begin with. Their rows come all together, and those of an earlier measurement go with it, as of a class that is confused no more."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -129,7 +132,7 @@ def _row(cells: dict[str, str]) -> Row:
 
 
 def merge_rows(path: str | Path, rows: Sequence[Row]) -> None:
-    """Put rows into a table in place of those of the same model, benchmark, protocol and variant; sorted, written whole, by one process at a time.
+    """Put rows into a table in place of those of the same model, benchmark, protocol and variant, and of all rows of the same head; sorted, written whole, by one process at a time.
 
     Warns of rows that had another value: the model is the path as it was typed, which may be another model's by now, or in another folder.
 
@@ -140,7 +143,9 @@ def merge_rows(path: str | Path, rows: Sequence[Row]) -> None:
     table = Path(os.path.realpath(path))
     with alone(table.with_name(f".{table.name[:200]}.lock"), path):
         before = {row.key: row for row in read_rows(path)}
-        merged = {**before, **{row.key: row for row in rows}}
+        anew = {(row.model, row.benchmark) for row in rows if row.protocol.startswith(HEAD)}
+        kept = {key: row for key, row in before.items() if not (row.protocol.startswith(HEAD) and (row.model, row.benchmark) in anew)}
+        merged = {**kept, **{row.key: row for row in rows}}
         write_csv(path, [f.name for f in fields(Row)], (_cells(merged[key]) for key in sorted(merged)))
     changed = [
         f"{', '.join(row.key)} was {before[row.key].value:g} %, is {row.value:g} %" for row in rows if row.key in before and before[row.key].value != row.value

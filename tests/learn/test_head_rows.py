@@ -17,11 +17,12 @@ import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import TrainingError
 from skelzoo.inference.encoder import Encoder
+from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.head import fit_head, measure_head
 from skelzoo.learn.head_clips import HeadOptions
 from skelzoo.learn.head_rows import ERROR, HELD_OUT, MEAN_SCORE, TOP1, UNSEEN, evaluate_head, said_of
 from skelzoo.learn.recipe import load_recipe
-from skelzoo.learn.results import read_rows
+from skelzoo.learn.results import merge_rows, read_rows
 from skelzoo.weights.cards import CONFUSED
 
 OPTIONS = HeadOptions({"a.npz": "*"}, fewest=3)
@@ -79,6 +80,27 @@ def test_rows_by_command(folder: Path, tmp_path: Path) -> None:
     assert row.command == f"skelzoo eval local:{folder}/run/weights --protocol head --data DATA"
 
 
+def test_another_measurement_takes_the_place_of_all_rows_of_the_head(folder: Path, tmp_path: Path) -> None:
+    rows = evaluate_head(f"local:{folder}/run/weights", folder, "cpu")
+    gone = dataclasses.replace(rows[0], protocol=f"{CONFUSED}class9", variant="class8")
+    others = [dataclasses.replace(gone, model="other"), dataclasses.replace(gone, protocol="knn")]
+    merge_rows(tmp_path / "heads.csv", [*rows, gone])
+    merge_rows(tmp_path / "heads.csv", others)
+    merge_rows(tmp_path / "heads.csv", rows)
+    assert {row.key for row in read_rows(tmp_path / "heads.csv")} == {row.key for row in [*rows, *others]}
+
+
+def test_a_head_that_learned_held_out_clips_is_not_measured_on_them(folder: Path) -> None:
+    clips = skelzoo.read(folder / "a.npz")
+    headed = fitted(folder)
+    options = FinetuneOptions(epochs=1, precision="32-true")
+    finetune(headed, [c for c in clips if int(c.name.split("_")[1]) % 4 < 3], mode="linear", options=options).encoder.save(folder / "run/kept")
+    assert evaluate_head(f"local:{folder}/run/kept", folder, "cpu")
+    finetune(headed, clips[:6] + clips[-6:], mode="linear", options=options).encoder.save(folder / "run/learned")
+    with pytest.raises(TrainingError, match=r"was fine-tuned on \d of the 8 clips that its recipe holds out"):
+        evaluate_head(f"local:{folder}/run/learned", folder, "cpu")
+
+
 @pytest.mark.parametrize(
     "words", [["--on", "nwucla"], ["--protocol", "knn"], ["--labels", "10"], ["--random-weights"], ["--all"], ["--select-persons"], ["--film"]]
 )
@@ -90,7 +112,7 @@ def test_the_protocol_goes_alone(words: list[str]) -> None:
 def test_models_without_such_a_head_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no recipe with a head is known of it"):
         evaluate_head(f"local:{make_encoder().save(tmp_path / 'tiny')}", folder, "cpu")
-    with pytest.raises(TrainingError, match=r"is of other classes than its recipe gives here: class0, class1, class2, class3\. Check"):
+    with pytest.raises(TrainingError, match=r"is of other classes than its recipe gives here: class0, class1, class2, class3\. Give the weights that"):
         measure_head(make_encoder(), OPTIONS, DATA, folder)
 
 

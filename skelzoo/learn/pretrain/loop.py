@@ -28,7 +28,7 @@ from skelzoo.learn.head import check_head, fit_head
 from skelzoo.learn.held_out import check_files, file_hashes
 from skelzoo.learn.pretrain.batches import Batches
 from skelzoo.learn.pretrain.methods import build_method, stored
-from skelzoo.learn.pretrain.start import Learned, begin_with, learned_before, not_noted, with_run, without_head
+from skelzoo.learn.pretrain.start import Learned, begin_with, not_noted, noted_by_start, with_run, without_head
 from skelzoo.learn.pretrain.windows import pretraining_array
 from skelzoo.learn.recipe import Recipe, RecipeSource, is_there, load_recipe
 from skelzoo.learn.training import begin_at, check_sums, seeded
@@ -338,7 +338,7 @@ class Run:
             if "begun" in rest:
                 self.begun = frozenset(rest["begun"][0]), tuple(rest["begun"][1])
             elif self.recipe.start is not None and is_there(self.recipe.start):  # begun by a version that kept nothing of it
-                self.begun = learned_before(self.recipe)
+                self.begun = noted_by_start(self.recipe)
         if self.fabric.is_global_zero:
             self._trim_log()
             for scratch in self.folder.glob(f".{CHECKPOINT}.*.part"):

@@ -49,7 +49,7 @@ def begin_with(net: nn.Module, recipe: Recipe) -> Learned:
     return _noted(recipe, located, data)
 
 
-def learned_before(recipe: Recipe) -> Learned:
+def noted_by_start(recipe: Recipe) -> Learned:
     """What the weights that the recipe starts with note of the clips that they learned from, as ``begin_with``; errors as ``locate_weights``."""
     located = locate_weights(str(recipe.start), Hub())
     return _noted(recipe, located, located.read(MODEL))
