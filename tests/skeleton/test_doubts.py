@@ -56,6 +56,23 @@ def test_bodies_before_a_tilted_camera_are_warned_of(degrees: float, axes: list[
     assert ["leans more than 40 degrees from the y axis" in text for text in found] == [True] * (abs(degrees) > 20)
 
 
+@pytest.mark.parametrize("standing", [0, 60])
+@pytest.mark.parametrize("turns", [1, 2.4])
+@pytest.mark.parametrize("about", ["x", "z", "picture"])
+def test_people_who_turn_over_are_told_no_axis(about: str, turns: float, standing: int) -> None:
+    """Those who stand as long are, where it is another."""
+    clip = make("wave", frames=60 + standing)
+    clip, contract = (film(clip, 0), PICTURE) if about == "picture" else (clip, SPACE)
+    angle = np.concatenate([np.zeros(standing), np.linspace(0, 2 * np.pi * turns, 60, endpoint=False)])
+    plane = [1, 2] if about == "x" else [0, 1]
+    turn = np.tile(np.eye(clip.channels), (len(angle), 1, 1))
+    turn[:, plane, plane], turn[:, plane[0], plane[1]], turn[:, plane[1], plane[0]] = np.cos(angle)[:, None], np.sin(angle), -np.sin(angle)
+    over = np.where(clip.keypoints.any(-1, keepdims=True), (clip.keypoints - clip.keypoints.max((0, 1, 2)) / 2) @ turn + clip.keypoints.max() / 2, 0)
+    other = np.where(over.any(-1, keepdims=True), over @ np.diag([1, -1, -1][: clip.channels]), 0)
+    assert not [text for text in told(clip.replace(keypoints=over), contract) if "spine" in text]
+    assert ["the spine points down" in text for text in told(clip.replace(keypoints=other), contract) if "spine" in text] == [True] * bool(standing)
+
+
 @pytest.mark.parametrize("turn", [[1, 1, -1], [-1, 1, 1], None], ids=["z", "x", "left and right"])
 @pytest.mark.parametrize("motion", ["walk", "squat", "wave", "kick"])
 def test_bodies_in_the_mirror_are_warned_of(turn: list[int] | None, motion: str) -> None:
