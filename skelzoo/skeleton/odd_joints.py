@@ -89,7 +89,7 @@ def _rounded(bodies: FloatArray) -> str | None:
         return None
     return (
         f"the joints are so far from the origin that float32, in which clips are kept, rounds them by more than {ROUNDED:.1%} of the body, and motion is lost. "
-        "Take their mean off in float64 before the clip or its file is made, keypoints - keypoints.mean((0, 1, 2)) of (M, T, V, C); leave who is absent at zero."
+        "Take their mean off in float64 before the clip or its file is made, and leave at zero who or what was not found: there = keypoints.any(-1); keypoints[there] -= keypoints[there].mean(0)."
     )
 
 

@@ -193,13 +193,18 @@ def test_joints_without_a_depth_are_warned_of(axis: int, kept: str, value: float
 
 @pytest.mark.parametrize(("place", "unit", "warned"), [([500_000, 0, 4_500_000], 1, True), ([500_000, 0, 4_500_000], 1000, True), ([0, 50_000, 0], 1, False)])
 def test_bodies_far_from_the_origin_are_warned_of_and_moved_as_advised(place: list[float], unit: float, warned: bool) -> None:
+    """Also where one of two persons comes later."""
     clip = make("walk", frames=40)
-    keypoints = unit * (clip.keypoints.astype(np.float64) + place)
-    found = told(clip.replace(keypoints=keypoints))
+    clip = clip.replace(keypoints=np.concatenate([clip.keypoints, clip.keypoints + np.float32([1, 0, 0])]))
+    keypoints, contract = unit * (clip.keypoints.astype(np.float64) + place), SPACE.replace(persons=2)
+    keypoints[1, :15] = 0
+    found = told(clip.replace(keypoints=keypoints), contract)
     assert ["so far from the origin that float32" in text for text in found] == [True] * warned
     for text in found:
-        moved = eval(text[text.index("keypoints - ") :].split(" of ")[0], {"keypoints": keypoints})
-        assert not told(clip.replace(keypoints=moved)) and np.allclose(np.diff(moved, axis=1), unit * np.diff(clip.keypoints, axis=1), atol=1e-5 * unit)
+        exec(text[text.index("there = ") :].rstrip("."), {"keypoints": keypoints})
+        assert not told(clip.replace(keypoints=keypoints), contract) and not keypoints[1, :15].any()
+        steps = unit * np.diff(clip.keypoints, axis=1)
+        assert all(np.allclose(np.diff(keypoints[m, start:], axis=0), steps[m, start:], atol=1e-5 * unit) for m, start in ((0, 0), (1, 15)))
 
 
 @pytest.mark.parametrize("beyond", [0, 0.4])
