@@ -66,7 +66,7 @@ def outside(clip: Clip) -> Doubt | None:
     x, y = clip.keypoints.max(axis=(0, 1, 2))
     return Doubt(
         "joints lie mostly outside of the picture, as where its width and height are exchanged, or the joints were found in a picture of another size. Give the size of that picture: "
-        "image_size=(height, width) in skelzoo.Clip, --image-size WIDTHxHEIGHT for files that do not say it. If people are outside of the picture, all is well.",
+        "image_size=(height, width) in skelzoo.Clip, --image-size WIDTHxHEIGHT for files that do not say it; in COCO annotations that do, correct width and height under images. If people are outside of the picture, all is well.",
         f"Here it is {width} wide and {height} high, and joints reach to x = {x:.0f} and y = {y:.0f}.",
     )
 

@@ -256,6 +256,7 @@ def test_joints_outside_of_the_picture_are_warned_of(size: tuple[int, int] | Non
     keypoints[0, :9] = lost
     keypoints[0, 9:12] += 9000 if lost == 3000 else 0
     found = [text for text in told(Clip(keypoints, "coco17", image_size=size), PICTURE) if "mostly outside of the picture" in text]
+    assert all("in COCO annotations that do, correct width and height under images" in text for text in found)
     assert bool(found) == says and all(f"Here it is {size[1]} wide and {size[0]} high" in text for text in found if size)
 
 

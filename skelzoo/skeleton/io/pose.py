@@ -260,8 +260,10 @@ def _image_size(data: Any) -> tuple[int, int] | None:
         return None
     used = {str(row.get("image_id")) for row in data["annotations"] if row.get("keypoints")}
     sizes = [(image.get("height"), image.get("width")) for image in data.get("images", []) if str(image.get("id")) in used]
-    same = bool(sizes) and all(size == sizes[0] for size in sizes) and all(isinstance(n, int) and n > 0 for n in sizes[0])
-    return sizes[0] if same else None
+    if not sizes or any(size != sizes[0] for size in sizes) or not all(type(n) in (int, float) and n > 0 and n % 1 == 0 for n in sizes[0]):
+        return None
+    height, width = sizes[0]
+    return int(height), int(width)
 
 
 def _check_one_video(names: Iterable[Any], path: Path) -> None:
