@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
-from skelzoo.skeleton.odd_joints import odd_joints
+from skelzoo.skeleton.odd_joints import odd_joints, of_recording
 from skelzoo.skeleton.odd_notes import T_POSE, WINDOW, odd_notes
 from skelzoo.skeleton.points import body_sizes, is_present, mixes
 
@@ -128,21 +128,21 @@ def _repeated(clip: Clip, there: NDArray[np.intp]) -> Doubt | None:
         return None
     least = max(SAME, PADDING * len(frames))
     if len(frames) - (held := int(others[-1]) + 2) >= least:
-        return _padding("many frames at the end are exactly the same, as where a clip is padded by its last frame", "{}", there[held - 1] + 1)
+        return _padding(clip, "many frames at the end are exactly the same, as where a clip is padded by its last frame", "{}", there[held - 1] + 1)
     if (start := int(np.argmax(frames != frames[0])) - 1) >= least:
-        return _padding("many frames at the start are exactly the same, as where a clip is padded by its first frame", "{}, None", there[start])
+        return _padding(clip, "many frames at the start are exactly the same, as where a clip is padded by its first frame", "{}, None", there[start])
     starts = np.flatnonzero(frames == frames[0])
     starts = starts[(starts > 0) & (starts <= len(frames) - least)]
     for start in starts[frames[-1 - starts] == frames[-1]]:  # few of a long clip, and then all of it is compared
         if (frames[start:] == frames[:-start]).all():
-            return _padding("the frames repeat themselves exactly from first to last, as where a clip is padded by itself", "{}", there[start])
+            return _padding(clip, "the frames repeat themselves exactly from first to last, as where a clip is padded by itself", "{}", there[start])
     return None
 
 
-def _padding(found: str, kept: str, frame: np.intp) -> Doubt:
+def _padding(clip: Clip, found: str, kept: str, frame: np.intp) -> Doubt:
     cut = f"clip.take(frames=slice({kept}))"
     text = f"{found}, and of a longer clip the motion is slower or done twice. Cut it off, {cut.format('N')}; if it was recorded so, all is well."
-    return Doubt(text, f"Here it is {cut.format(frame)}.")
+    return Doubt(text, f"Here it is {cut.format(frame)}.{of_recording(clip, int(frame))}")
 
 
 def _centred(clip: Clip, contract: Contract) -> Doubt | None:
@@ -186,7 +186,8 @@ def first_apart(clip: Clip) -> Doubt | None:
                 "the first frame is far from the second, as where a T-pose stands before the motion, and most models take from it where the person faces. Cut it off, "
                 "clip.take(frames=slice(1, None)), and for the command line save that with skelzoo.save_clips(path, clips); if it is part of the motion, all is well."
             )
-            return Doubt(text, f"Here it is clip.take(frames=slice({np.flatnonzero(there)[0] + 1}, None)).")
+            frame = int(np.flatnonzero(there)[0]) + 1
+            return Doubt(text, f"Here it is clip.take(frames=slice({frame}, None)).{of_recording(clip, frame)}")
     return None
 
 
@@ -219,7 +220,8 @@ def jumped(clip: Clip) -> Doubt | None:
                 f"take it for one motion. Set the frames that show somebody else to NaN and give skelzoo.fill_missing(keypoints{known}), or cut the clip there with "
                 "clip.take(frames=slice(N)); if the person moves so, as at a few frames a second, all is well."
             )
-            return Doubt(text, f"Here it is in frame {there[first + 1]}.")
+            frame = int(there[first + 1])
+            return Doubt(text, f"Here it is in frame {frame}.{of_recording(clip, frame)}")
     return None
 
 

@@ -165,12 +165,18 @@ def _far(clip: Clip) -> Doubt | None:
         far = (off > FAR * np.median(off)) | ~off.any(axis=1, keepdims=True)
         if far.any():
             t, v = np.unravel_index(np.argmax(far * _length(body - np.median(body, axis=(0, 1)))), far.shape)
+            frame = int(np.flatnonzero(there)[t])
             return Doubt(
                 "joints are far from all others, or all in one place, as where a number such as -9999 stands for those that were not found, and would be taken to be there. Leave their cells of a "
                 "table empty and read it with --fill-missing, or set them to NaN and give skelzoo.fill_missing(keypoints); if they are there, all is well.",
-                f"Here it is joint {clip.layout.joints[joints[known][v]]!r} in frame {np.flatnonzero(there)[t]}, at {tuple(body[t, v].tolist())}.",
+                f"Here it is joint {clip.layout.joints[joints[known][v]]!r} in frame {frame}, at {tuple(body[t, v].tolist())}.{of_recording(clip, frame)}",
             )
     return None
+
+
+def of_recording(clip: Clip, frame: int) -> str:
+    """Which frame of the recording a clip's is, to say after it; "" where they have one number."""
+    return f" Frame {frame} of the clip is frame {clip.first + frame} of the recording." if clip.first else ""
 
 
 @lru_cache(maxsize=64)

@@ -136,6 +136,19 @@ def test_padding_is_warned_of_and_cut_as_advised(
         assert np.array_equal(cut.keypoints[:, 3 * (pad is not hold_first) :], clip.keypoints)
 
 
+@pytest.mark.parametrize(("change", "frame"), [
+    (lambda x: np.concatenate([x[:, :20], x[:, 20:] + [3, 0, 0]], 1), 20), (lambda x: hold(x, 30), 40), (lambda x: hold_first(x, 30), 30), (lambda x: loop(x, 20), 40),
+    (lambda x: np.concatenate([x[:, :1] * [1, 3, 1], x], 1), 1), (lambda x: np.where(np.arange(40 * 20).reshape(40, 20, 1) == 9 * 20 + 7, -9999, x), 9),
+], ids=["jump", "held", "held first", "repeated", "apart", "-9999"])  # fmt: skip
+def test_frames_of_one_persons_clip_are_told_of_the_recording_too(change: Callable[[np.ndarray], np.ndarray], frame: int) -> None:
+    clip, _ = space(make("walk", frames=40))
+    clip = clip.replace(keypoints=change(clip.keypoints), scores=None)
+    recording = clip.replace(keypoints=np.concatenate([np.zeros_like(clip.keypoints[:, :33]), clip.keypoints], 1))
+    (one,) = skelzoo.each_person(recording)
+    (text,) = [text for text in told(clip) if "Here it is" in text]
+    assert f"{text} Frame {frame} of the clip is frame {33 + frame} of the recording." in told(one.replace(name=clip.name))
+
+
 def test_many_padded_clips_are_one_warning() -> None:
     clips = [make("kick", frames=n) for n in (30, 40, 50)]
     padded = [c.replace(keypoints=hold(c.keypoints, 60), name=f"clip{c.frames}") for c in clips]
