@@ -240,20 +240,29 @@ def _way(body: FloatArray, there: NDArray[np.intp]) -> tuple[FloatArray, FloatAr
 
 def swapped(keypoints: FloatArray) -> Doubt | None:
     """Whether two persons (M, T, V, C) time and again stand where the other stood in the frame before."""
-    present = is_present(keypoints)
-    persons = np.flatnonzero((present[:, 1:] & present[:, :-1]).sum(axis=1) >= SWAPS)
-    if len(persons) < 2:
+    if len(keypoints) < 2:
         return None
-    people, both = keypoints[persons], present[persons, 1:] & present[persons, :-1]
-    found = np.asarray(people.any(axis=3))
-    middles = people.sum(axis=2) / np.maximum(found.sum(axis=2), 1)[..., None]
+    present = is_present(keypoints)
+    both = present[:, 1:] & present[:, :-1]
+    counts = both.astype(np.float32)  # a product of floats is far faster than one of integers
+    meet = counts @ counts.T >= SWAPS
+    if not any(meet[i, :i].any() for i in range(len(meet))):
+        return None
+    bodies, middles = keypoints[present], np.zeros((*present.shape, keypoints.shape[3]))
+    middles[present] = np.einsum("bvc->bc", bodies) / bodies.any(axis=2).sum(axis=1)[:, None]  # bodies.sum takes several times as long
     own = np.linalg.norm(np.diff(middles, axis=1), axis=2)
-    for i in range(len(people) - 1):
-        to, of = (np.linalg.norm(a - b, axis=2) for a, b in ((middles[i + 1 :, 1:], middles[i, :-1]), (middles[i, 1:], middles[i + 1 :, :-1])))
-        near = both[i] & both[i + 1 :] & (np.maximum(to, of) < np.minimum(own[i], own[i + 1 :]))
+    for i in range(len(meet)):
+        others = np.flatnonzero(meet[i, :i])
+        if not len(others):
+            continue
+        first, last = np.flatnonzero(both[i])[[0, -1]]
+        here, steps = slice(first, last + 2), slice(first, last + 1)
+        one, theirs = middles[i, here], middles[others, here]
+        to, of = (np.linalg.norm(a - b, axis=2) for a, b in ((theirs[:, 1:], one[:-1]), (one[1:], theirs[:, :-1])))
+        near = both[i, steps] & both[others, steps] & (np.maximum(to, of) < np.minimum(own[i, steps], own[others, steps]))
         near[near.sum(axis=1) < SWAPS] = False
         j, t = np.nonzero(near)
-        if len(j) and np.bincount(j, _exchanged(people[i][None], people[i + 1 :], found[i][None], found[i + 1 :], j, t)).max() >= SWAPS:
+        if len(j) and np.bincount(j, _exchanged(keypoints, i, others[j], first + t)).max() >= SWAPS:
             return Doubt(
                 "two persons time and again stand where the other stood in the frame before, as where persons are numbered as they are detected in each frame, and their "
                 "motions are mixed. Have them tracked, so that a person keeps one number; the JSON of pose estimators is tracked when it is read. If they only dance so, all is well."
@@ -261,12 +270,10 @@ def swapped(keypoints: FloatArray) -> Doubt | None:
     return None
 
 
-def _exchanged(
-    one: FloatArray, others: FloatArray, seen: NDArray[np.bool_], also: NDArray[np.bool_], j: NDArray[np.intp], t: NDArray[np.intp]
-) -> NDArray[np.bool_]:
-    """Whether the joints of one (1, T, V, C) and of others[j] go, from frame t to the next, much less far when taken for each other's."""
-    poses = one[0, t], one[0, t + 1], others[j, t], others[j, t + 1]
-    shared = seen[0, t] & seen[0, t + 1] & also[j, t] & also[j, t + 1]
+def _exchanged(keypoints: FloatArray, i: int, j: NDArray[np.intp], t: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Whether the joints of persons i and j go, from frame t to the next, much less far when taken for each other's."""
+    poses = keypoints[i, t], keypoints[i, t + 1], keypoints[j, t], keypoints[j, t + 1]
+    shared = np.all([pose.any(axis=2) for pose in poses], axis=0)
     straight, turned = (
         [(np.linalg.norm(poses[a] - poses[b], axis=2) * shared).sum(axis=1) for a, b in pairs] for pairs in (((0, 1), (2, 3)), ((0, 3), (2, 1)))
     )

@@ -200,17 +200,20 @@ def couple(apart: float, frames: int = 60, picture: bool = False) -> Clip:
     return clips[0].replace(keypoints=np.stack(moved), scores=None)
 
 
+@pytest.mark.parametrize("late", [0, 50])
 @pytest.mark.parametrize("picture", [False, True])
-def test_persons_in_the_order_of_detections_are_warned_of(picture: bool) -> None:
-    """Also where they are chosen among; persons who cross, once or in every frame beside each other, are not."""
-    contract = Contract("coco17" if picture else "kinect20", 2 if picture else 3, 2, 16, ({"step": "resample", "frames": 16},))
+def test_persons_in_the_order_of_detections_are_warned_of(picture: bool, late: int) -> None:
+    """Also where they are chosen among, or others were there before them; persons who cross, once or in every frame beside each other, are not."""
+    contract = Contract("coco17" if picture else "kinect20", 2 if picture else 3, 3, 16, ({"step": "resample", "frames": 16},))
     clip = couple(300 if picture else 1, picture=picture)
     mixed, once = clip.keypoints.copy(), clip.keypoints.copy()
     order = np.random.default_rng(0).random(clip.frames) < 0.2
     mixed[:, order] = mixed[::-1, order]
     once[:, 30:] = once[::-1, 30:]
     for keypoints, says in ((clip.keypoints, False), (once, False), (mixed, True)):
-        given = clip.replace(keypoints=keypoints)
+        people = np.zeros((3, late + clip.frames, *keypoints.shape[2:]))
+        people[0, :late], people[1:, late:] = keypoints[0, :late], keypoints
+        given = clip.replace(keypoints=people)
         for act in (partial(prepare, given, contract), partial(select_persons, given, 1)):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
