@@ -11,7 +11,7 @@ from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.odd_joints import odd_joints, of_recording
 from skelzoo.skeleton.odd_notes import T_POSE, WINDOW, odd_notes
-from skelzoo.skeleton.points import body_sizes, is_present, mixes
+from skelzoo.skeleton.points import body_sizes, is_found, is_present, mixes
 
 if TYPE_CHECKING:
     from skelzoo.skeleton.prepare import Contract
@@ -166,7 +166,7 @@ def _fixed(person: FloatArray, weights: FloatArray) -> NDArray[np.intp]:
     """Which mixes of joints (points, V) of a person (T, V, C) stay where they are while other joints move."""
     found = person.any(axis=(1, 2))
     if person.shape[2] == 2:
-        found = np.asarray(person[:, weights.any(axis=0)].any(axis=2)).all(axis=1)
+        found = is_found(person[:, weights.any(axis=0)]).all(axis=1)
     body = person[found]
     if len(body) < SAME:
         return np.zeros(0, np.intp)
@@ -181,7 +181,7 @@ def first_apart(clip: Clip) -> Doubt | None:
         return None
     for person, there in zip(clip.keypoints, is_present(clip.keypoints), strict=True):
         body = person[there]
-        if clip.channels == 3 and _starts_apart(body[:, np.asarray(body.any(axis=2)).all(axis=0)], T_POSE in clip.notes):
+        if clip.channels == 3 and _starts_apart(body[:, is_found(body).all(axis=0)], T_POSE in clip.notes):
             text = (
                 "the first frame is far from the second, as where a T-pose stands before the motion, and most models take from it where the person faces. Cut it off, "
                 "clip.take(frames=slice(1, None)), and for the command line save that with skelzoo.save_clips(path, clips); if it is part of the motion, all is well."
@@ -227,7 +227,7 @@ def jumped(clip: Clip) -> Doubt | None:
 
 def _way(body: FloatArray, there: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
     """How far a body (T, V, C), found in frames (T,), goes in a frame (T - 1,), and how much that differs from one to the next (T - 2,), in its sizes. A step is the median of the joints'."""
-    found = np.asarray(body.any(axis=2))
+    found = is_found(body)
     shared = found[1:] & found[:-1]
     count = shared.sum(axis=1)
     steps = np.sort(np.where(shared[..., None], np.diff(body, axis=0), np.inf), axis=1)[np.arange(len(count)), count // 2]
@@ -249,7 +249,7 @@ def swapped(keypoints: FloatArray) -> Doubt | None:
     if not any(meet[i, :i].any() for i in range(len(meet))):
         return None
     bodies, middles = keypoints[present], np.zeros((*present.shape, keypoints.shape[3]))
-    middles[present] = np.einsum("bvc->bc", bodies) / bodies.any(axis=2).sum(axis=1)[:, None]  # bodies.sum takes several times as long
+    middles[present] = np.einsum("bvc->bc", bodies) / is_found(bodies).sum(axis=1)[:, None]  # bodies.sum takes several times as long
     own = np.linalg.norm(np.diff(middles, axis=1), axis=2)
     for i in range(len(meet)):
         others = np.flatnonzero(meet[i, :i])
@@ -273,7 +273,7 @@ def swapped(keypoints: FloatArray) -> Doubt | None:
 def _exchanged(keypoints: FloatArray, i: int, j: NDArray[np.intp], t: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Whether the joints of persons i and j go, from frame t to the next, much less far when taken for each other's."""
     poses = keypoints[i, t], keypoints[i, t + 1], keypoints[j, t], keypoints[j, t + 1]
-    shared = np.all([pose.any(axis=2) for pose in poses], axis=0)
+    shared = np.all([is_found(pose) for pose in poses], axis=0)
     straight, turned = (
         [(np.linalg.norm(poses[a] - poses[b], axis=2) * shared).sum(axis=1) for a, b in pairs] for pairs in (((0, 1), (2, 3)), ((0, 3), (2, 1)))
     )

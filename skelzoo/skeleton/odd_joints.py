@@ -12,7 +12,7 @@ from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.layouts import Layout
 from skelzoo.skeleton.odd_pictures import cut_off, guessed, minus_ones, outside, shares, shares_and_depth
-from skelzoo.skeleton.points import body_sizes, is_present, mixes
+from skelzoo.skeleton.points import body_sizes, is_found, is_present, mixes
 
 UPRIGHT = 0.8
 """Cosine to an axis from which on a spine points along it."""
@@ -85,7 +85,7 @@ def _rounded(bodies: FloatArray) -> str | None:
     """Whether bodies (B, V, C) are so far from the origin that float32 moves their joints."""
     body = bodies[len(bodies) // 2]
     size = np.ptp(body, axis=0).max()
-    if size == 0 or np.spacing(np.abs(np.median(body, axis=0)).max()) <= ROUNDED * size:  # one without any size is told by _far
+    if size == 0 or np.spacing(np.abs(body).max()) <= ROUNDED * size:  # one without any size is told by _far
         return None
     return (
         f"the joints are so far from the origin that float32, in which clips are kept, rounds them by more than {ROUNDED:.1%} of the body, and motion is lost. "
@@ -112,7 +112,7 @@ def _off_centre(bodies: FloatArray, layout: Layout) -> bool:
     if weights is None or not set(HIPS[:3]) <= set(layout.own.values()):
         return False
     at = weights @ bodies
-    found: NDArray[np.bool_] = np.asarray(at.any(axis=2))
+    found = is_found(at)
     left, right, hips, shoulders = at[found.all(axis=1) if at.shape[2] == 2 else found.any(axis=1)].transpose(1, 0, 2)
     off = _length((left + right) / 2 - hips) > APART * _length(shoulders - hips)
     return bool(2 * off.sum() > len(off))
@@ -124,7 +124,7 @@ def _uneven(bodies: FloatArray, layout: Layout) -> bool:
     if weights is None or bodies.shape[2] == 2:
         return False
     at = weights @ bodies
-    limbs = at[np.asarray(at.any(axis=2)).all(axis=1)].reshape(-1, 2, 2, 3, 3)  # side, arm or leg, joint
+    limbs = at[is_found(at).all(axis=1)].reshape(-1, 2, 2, 3, 3)  # side, arm or leg, joint
     left, right = _length(np.diff(limbs, axis=3)).transpose(1, 0, 2, 3)
     uneven = (np.maximum(left, right) > UNEVEN * np.minimum(left, right)).sum(axis=0)
     return bool((2 * uneven > len(limbs)).any())
@@ -132,7 +132,7 @@ def _uneven(bodies: FloatArray, layout: Layout) -> bool:
 
 def _lost(clip: Clip) -> str | None:
     """Whether 3-D joints jump to exactly the origin; a joint that stays there, or passes, is what the clip is centred on."""
-    found: NDArray[np.bool_] = np.asarray(clip.keypoints.any(axis=3))
+    found = is_found(clip.keypoints)
     there: NDArray[np.bool_] = np.asarray(found.any(axis=2))
     if clip.channels == 2 or (found | ~there[..., None]).all():
         return None
@@ -155,7 +155,7 @@ def _far(clip: Clip) -> Doubt | None:
         return None
     joints = _of_body(clip.layout)
     for person in clip.keypoints[:, :, joints]:
-        seen: NDArray[np.bool_] = np.asarray(person.any(axis=2))
+        seen = is_found(person)
         there = seen.any(axis=1)
         known = seen[there].all(axis=0)
         if not there.any() or known.sum() < 3:
@@ -205,10 +205,11 @@ def _thin(bodies: FloatArray) -> str | None:
     """Whether 3-D bodies have no depth, along z or another axis."""
     if bodies.shape[2] == 2:
         return None
-    depths = np.ptp(bodies, axis=1)
-    thin = (depths <= THIN * depths.max(axis=1, keepdims=True)).all(axis=0)
-    if not (thin.any() and depths.any()):
-        return None
+    for some in (bodies[len(bodies) // 2][None], bodies):  # one of them first, since all take long
+        depths = np.ptp(some, axis=1)
+        thin = (depths <= THIN * depths.max(axis=1, keepdims=True)).all(axis=0)
+        if not (thin.any() and depths.any()):
+            return None
     kept = ":2" if thin[2] else np.flatnonzero(~thin).tolist()
     return (
         f"all joints of a body have the same {'xyz'[np.flatnonzero(thin)[-1]]}, as where 2-D joints have a number appended, which are no body in space. "
@@ -222,7 +223,7 @@ def _spine(bodies: FloatArray, layout: Layout, clip: Clip) -> str | None:
     if weights is None:
         return None
     if bodies.shape[2] == 2:  # in 3-D a joint may well be the origin
-        bodies = bodies[np.asarray(bodies[:, weights.any(axis=0)].any(axis=2)).all(axis=1)]
+        bodies = bodies[is_found(bodies[:, weights.any(axis=0)]).all(axis=1)]
     hips, shoulders = (weights @ bodies).transpose(1, 0, 2)
     spine = _unit(shoulders - hips).sum(axis=0)
     length = float(np.linalg.norm(spine))
@@ -293,7 +294,7 @@ def _mirrored(bodies: FloatArray, layout: Layout) -> str | None:
 
 
 def _length(vectors: FloatArray) -> FloatArray:
-    return np.asarray(np.sqrt((vectors * vectors).sum(axis=-1)))
+    return np.asarray(np.sqrt(np.einsum("...c,...c", vectors, vectors)))  # in a third of the time of a sum
 
 
 def _unit(vectors: FloatArray) -> FloatArray:

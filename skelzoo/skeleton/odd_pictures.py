@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.layouts import Layout
-from skelzoo.skeleton.points import is_present, mixes
+from skelzoo.skeleton.points import is_found, is_present, mixes
 
 SHARES = 2
 """2-D coordinates up to this are no pixels: shares of a picture, of joints outside it too."""
@@ -59,7 +59,7 @@ def outside(clip: Clip) -> Doubt | None:
     """Whether the joints of many bodies lie mostly beyond the right or lower edge of the picture of the clip's size."""
     if clip.image_size is None:
         return None
-    (height, width), found = clip.image_size, np.asarray(clip.keypoints.any(axis=3))
+    (height, width), found = clip.image_size, is_found(clip.keypoints)
     out = (clip.keypoints > (width, height)).any(axis=3)
     if (2 * out.sum(axis=2) > found.sum(axis=2)).sum() <= OUTSIDE * found.any(axis=2).sum():
         return None
@@ -87,7 +87,7 @@ def cut_off(clip: Clip) -> Doubt | None:
     if clip.channels == 3 or clip.scores is None or clip.frames < 3 or not set(SHOULDERS) <= set(at):
         return None
     shoulders = [at[point] for point in SHOULDERS]
-    guessable, placed = _unfilled(clip.keypoints), np.asarray(clip.keypoints[:, 1:-1].any(axis=3))
+    guessable, placed = _unfilled(clip.keypoints), is_found(clip.keypoints[:, 1:-1])
     for m, scores in enumerate(clip.scores[:, 1:-1]):
         sure = scores[:, shoulders][placed[m][:, shoulders]]
         if not len(sure) or np.median(sure) <= 0:
@@ -107,7 +107,7 @@ def guessed(clip: Clip) -> Doubt | None:
     """Whether many 2-D joints with a score of nearly 0 have a place, which is no mean of those in the frames around."""
     if clip.channels == 3 or clip.scores is None or clip.frames < 3:
         return None
-    scores = clip.scores[np.asarray(clip.keypoints.any(axis=3))]
+    scores = clip.scores[is_found(clip.keypoints)]
     sure = scores[scores > UNSURE]
     if not len(sure) or np.median(sure) < UNLIKE or scores.min() < 0:
         return None
@@ -124,7 +124,7 @@ def guessed(clip: Clip) -> Doubt | None:
 def _unfilled(places: FloatArray) -> NDArray[np.bool_]:
     """(M, T - 2, V) which 2-D joints, but in the first and last frame, have places that are no mean of those in the frames around."""
     bend = np.abs(places[:, 2:] + places[:, :-2] - 2 * places[:, 1:-1]).max(axis=3)
-    return np.asarray(places[:, 1:-1].any(axis=3) & (bend > LINE * np.abs(places).max()))
+    return np.asarray(is_found(places[:, 1:-1]) & (bend > LINE * np.abs(places).max()))
 
 
 def are_shares(bodies: FloatArray, layout: Layout) -> bool:

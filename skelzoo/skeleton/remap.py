@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import CoverageError
 from skelzoo.skeleton.clip import Clip, check_clip
 from skelzoo.skeleton.layouts import Layout, get_layout
+from skelzoo.skeleton.points import is_found
 
 MIN_COVERAGE = 0.75
 """Share of target joints that must come from the source's own joints before a remap is accepted."""
@@ -102,7 +103,7 @@ def remap(clip: Clip, target: str | Layout, min_coverage: float = MIN_COVERAGE) 
     keypoints = np.einsum("wv,mtvc->mtwc", matrix, clip.keypoints)
     if clip.channels == 2:
         # (0, 0) is a joint that was not found, and so is what is mixed from it.
-        lost = np.einsum("wv,mtv->mtw", matrix != 0, ~clip.keypoints.any(-1))
+        lost = np.einsum("wv,mtv->mtw", matrix != 0, ~is_found(clip.keypoints))
         keypoints[lost] = 0
     scores = None if clip.scores is None else np.einsum("wv,mtv->mtw", np.abs(matrix) / np.abs(matrix).sum(1, keepdims=True), clip.scores)
     if scores is not None and clip.channels == 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import ClipError, ContractError
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.layouts import FACE_POINTS, Layout
-from skelzoo.skeleton.points import interpolate, is_present, point_track
+from skelzoo.skeleton.points import interpolate, is_found, is_present, point_track
 from skelzoo.skeleton.steps_psp import center_opening, likely_persons, scale_spine, stand_upright
 
 FROM_CLIP = "image_size"
@@ -27,12 +28,17 @@ def apply_step(step: Mapping[str, Any], keypoints: FloatArray, layout: Layout, i
         ContractError: options that the step does not know.
     """
     options, run = {k: v for k, v in step.items() if k != "step"}, STEPS[step["step"]]
-    if FROM_CLIP in inspect.signature(run).parameters:
+    if _takes_picture(step["step"]):
         options[FROM_CLIP] = image_size
     result: FloatArray = run(keypoints, layout, **options)
     if result.shape[1] == 0:
         raise ClipError(f"step {step['step']!r} leaves no frame. Give raw recordings: persons in their place, absent ones all zero.")
     return result
+
+
+@cache  # a signature takes longer than most steps
+def _takes_picture(name: str) -> bool:
+    return FROM_CLIP in inspect.signature(STEPS[name]).parameters
 
 
 def check_step(step: Mapping[str, Any]) -> None:
@@ -80,7 +86,7 @@ def fill_gaps(keypoints: FloatArray, layout: Layout | None = None) -> FloatArray
     goes to the mean of their others in the frame, one of the face to the face, or where that ought to be. Frames without the person stay zero.
     """
     filled = keypoints.copy()
-    found: NDArray[np.bool_] = np.asarray(keypoints.any(axis=3))
+    found = is_found(keypoints)
     here = is_present(keypoints)
     for person, joint in np.argwhere(found.any(axis=1) & (here[:, :, None] & ~found).any(axis=1)):
         ok = found[person, :, joint]
