@@ -35,7 +35,7 @@ def test_texts_name_pages_that_are_there_and_no_files_that_a_wheel_lacks() -> No
         docstrings = set() if path.parent.name == "cli" else {node.value for node in nodes if isinstance(node, ast.Expr)}
         shown = [node.value for node in nodes if isinstance(node, ast.Constant) and node not in docstrings]
         assert [each for each in shown if isinstance(each, str) and re.search(r"docs/\w+\.md", each)] == [], path
-    assert {"bulk", "evaluation", "preparation"} <= named <= {p.stem for p in (ROOT / "docs").glob("*.md")}
+    assert {"bulk", "evaluation", "files"} <= named <= {p.stem for p in (ROOT / "docs").glob("*.md")}
 
 
 def completed(*words: str) -> list[tuple[str, str]]:

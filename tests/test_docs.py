@@ -57,7 +57,7 @@ def test_layouts_answers_which_joint_is_number_seven() -> None:
         assert [(int(i), j) for i, j in numbers] == list(enumerate(skelzoo.get_layout(name).joints))
 
 
-@pytest.mark.parametrize(("page", "least"), [("preparation.md", 3), ("api.md", 2)])
+@pytest.mark.parametrize(("page", "least"), [("preparation.md", 3), ("files.md", 2), ("api.md", 2)])
 @pytest.mark.usefixtures("own_archs")
 def test_the_python_of_a_page_runs(page: str, least: int) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)

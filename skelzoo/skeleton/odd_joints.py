@@ -197,7 +197,7 @@ def _screen(bodies: FloatArray, layout: Layout) -> str | None:
         return None
     return (
         "x and y look like pixels of a depth camera, and z like its depth in millimetres, which give no body in space. Unproject them: "
-        "X = (x - cx) * z / f, Y = -(y - cy) * z / f, Z = -z (z in a mirrored picture), with the camera's centre and focal length in pixels; `skelzoo docs preparation` has those of Kinect."
+        "X = (x - cx) * z / f, Y = -(y - cy) * z / f, Z = -z (z in a mirrored picture), with the camera's centre and focal length in pixels; `skelzoo docs files` has those of Kinect."
     )
 
 

@@ -68,7 +68,7 @@ _MSR = (
 
 _MOCAP = (
     "Export the solved skeleton as BVH, or its joint centres as a table (.csv) with a row per frame and columns such as Head_x, Head_y, Head_z; "
-    "`skelzoo docs preparation` shows one."
+    "`skelzoo docs files` shows one."
 )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from skelzoo.errors import ReadError
 
 AXES = "xyz"
-HOW = "Give columns such as Head_x, Head_y, Head_z, or frame, joint, x, y, z; `skelzoo docs preparation` shows them."
+HOW = "Give columns such as Head_x, Head_y, Head_z, or frame, joint, x, y, z; `skelzoo docs files` shows them."
 _SCORES = ("score", "likelihood", "confidence", "conf", "visibility", "probability", "c", "v", "p")
 _PLACE = r"(?:[\s_.:\-/]*(?i:position|pos|coord|coordinate|translation))?"
 _BETWEEN = r"[\s_.:\-/()\[\]]+"
