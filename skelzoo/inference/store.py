@@ -338,7 +338,7 @@ def read_store(folder: str | Path) -> Store:
     path = Path(folder) / STORE
     try:
         row = parse_json(path.read_bytes())
-        row = {**_LATER, **row} if isinstance(row, dict) else row
+        row = row | {key: value for key, value in _LATER.items() if key not in row} if isinstance(row, dict) else row
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: no store of embeddings ({error}). They are written by skelzoo embed --out.") from error
     if not isinstance(row, dict) or row.get("format") != 1 or not row.keys() >= {"shards", *_ASKED, *(COUNTED if "clips" in row else ())}:
