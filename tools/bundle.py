@@ -84,8 +84,6 @@ def bundle_run(run: Path, data: str) -> None:
 def head_metrics(name: str) -> list[Metric]:
     """How a model's head does, and which clips it confuses, from the table of results: on all held-out clips first."""
     rows = [row for row in read_rows(RESULTS / HEADS) if row.model == name]
-    if not rows and name in manifest().models:  # measured by skelzoo pretrain, before there was such a table
-        return [m for m in manifest().models[name].metrics if m.protocol.startswith("head")]
     scores = sorted((row for row in rows if row.protocol in SAID), key=lambda row: (row.variant != HELD_OUT, row.variant, SAID.index(row.protocol)))
     confused = [Metric(row.variant, row.protocol, round(row.value * row.test_clips / 100), row.command) for row in rows if row.protocol.startswith(CONFUSED)]
     return [*(Metric(_clips_of(row), row.protocol, round(row.value, 1), row.command) for row in scores), *sorted(confused, key=lambda m: -m.value)]
@@ -266,7 +264,6 @@ def unseen_scores() -> list[str]:
     return [
         f"For people and styles that a head has not seen scores are mostly too high, by the mean of {sum(a > 0 for a in above)} of {len(above)} heads: it is {min(above):+.1f} to {max(above):+.1f} points from top-1, and the calibration error",
         f"is {min(errors):.1f} to {max(errors):.1f} %. Heads were given the temperature that fits these same clips, so for people who are less like them it may be more.",
-        "Models without these two numbers were last measured by `skelzoo pretrain`, before `skelzoo eval MODEL --protocol head` gave them.",
     ]
 
 
@@ -276,7 +273,7 @@ def head_table(models: dict[str, ModelEntry]) -> list[str]:
     columns = [*((TOP1, part) for part in parts), (ERROR, "classes"), (ERROR, said_of(UNSEEN)), (MEAN_SCORE, said_of(UNSEEN))]
     lines = [
         "| model | classes | held-out clips | top-1 | by clip | by subject | by style | unseen by the head | without CMU | without Bandai-Namco "
-        "| calibration error | unseen by the head | mean score, unseen by the head |",
+        "| calibration error | calibration error, unseen | mean score, unseen |",
         "| --- |" + " --- |" * (len(columns) + 2),
     ]
     for name, entry in models.items():
