@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import re
 import subprocess
@@ -89,3 +90,16 @@ def test_the_commit_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch) -> 
     revision.cache_clear()
     assert revision() == skelzoo.__version__
     revision.cache_clear()
+
+
+def test_published_tables_name_commits_of_the_history() -> None:
+    """So that the code that gave a number can be had."""
+    git = ["git", "-C", str(ROOT)]
+    if not (ROOT / ".git").exists() or subprocess.run([*git, "rev-parse", "--is-shallow-repository"], capture_output=True, text=True).stdout != "false\n":
+        pytest.skip("not a git checkout with its history")
+    history = subprocess.run([*git, "rev-list", "HEAD"], capture_output=True, text=True, check=True).stdout.split()
+    named: set[str] = set()
+    for table in sorted((ROOT / "docs/results").glob("*.csv")):
+        with table.open(newline="", encoding="utf-8") as file:
+            named |= {row["commit"].removesuffix("+") for row in csv.DictReader(file)} - {skelzoo.__version__, ""}
+    assert len(named) > 10 and [commit for commit in named if not any(each.startswith(commit) for each in history)] == []
