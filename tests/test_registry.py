@@ -196,7 +196,7 @@ def test_the_true_net_runs_and_learns(name: str) -> None:
     assert without == after | {n for n, _ in net.named_parameters() if re.fullmatch(unused, n)}
 
 
-@EVERY
+@DISTINCT
 def test_a_vector_depends_on_its_own_clip_alone(name: str) -> None:
     """Not on the batch size, nor on what else is in the batch."""
     encoder, x = small(name), prepared(name, 5)
@@ -210,6 +210,12 @@ def test_a_vector_depends_on_its_own_clip_alone(name: str) -> None:
 
 
 @EVERY
+def test_a_config_is_written_and_read_back(name: str) -> None:
+    config = MODELS[name].config
+    assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict())), name) == config
+
+
+@DISTINCT
 def test_saved_and_loaded_bit_for_bit(name: str, tmp_path: Path) -> None:
     encoder, x = small(name), prepared(name, 1)
     again = skelzoo.load(f"local:{encoder.save(tmp_path / name)}", device="cpu")
