@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from skelzoo.loading import Verification, create, load, verify
     from skelzoo.nets.archs import Arch, register_arch
     from skelzoo.skeleton.clip import Clip, clips_from_array
+    from skelzoo.skeleton.contract import Contract
     from skelzoo.skeleton.io import find_files, read
     from skelzoo.skeleton.io.array import save as save_clips
     from skelzoo.skeleton.io.joint_names import layout_from_names
     from skelzoo.skeleton.layouts import Layout, get_layout, list_layouts, make_layout
     from skelzoo.skeleton.persons import each_person, select_persons
-    from skelzoo.skeleton.prepare import Contract, fill_missing, prepare
+    from skelzoo.skeleton.points import fill_missing
+    from skelzoo.skeleton.prepare import prepare
     from skelzoo.skeleton.remap import Coverage, coverage, remap
     from skelzoo.skeleton.windows import windows
     from skelzoo.weights.listing import info, list_models
@@ -33,7 +35,7 @@ _HOMES = {
     "verify": "loading", "Verification": "loading", "Arch": "nets.archs", "register_arch": "nets.archs",
     "Clip": "skeleton.clip", "clips_from_array": "skeleton.clip", "find_files": "skeleton.io", "read": "skeleton.io",
     "Layout": "skeleton.layouts", "get_layout": "skeleton.layouts", "list_layouts": "skeleton.layouts", "make_layout": "skeleton.layouts",
-    "Contract": "skeleton.prepare", "fill_missing": "skeleton.prepare", "prepare": "skeleton.prepare", "each_person": "skeleton.persons", "select_persons": "skeleton.persons",
+    "Contract": "skeleton.contract", "fill_missing": "skeleton.points", "prepare": "skeleton.prepare", "each_person": "skeleton.persons", "select_persons": "skeleton.persons",
     "Coverage": "skeleton.remap", "coverage": "skeleton.remap", "remap": "skeleton.remap", "info": "weights.listing", "list_models": "weights.listing",
     "layout_from_names": "skeleton.io.joint_names", "save_clips": "skeleton.io.array:save", "windows": "skeleton.windows",
 }  # fmt: skip

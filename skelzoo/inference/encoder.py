@@ -22,8 +22,9 @@ from skelzoo.nets.fused import has_form, state_of, vectors_of
 from skelzoo.nets.net import Net
 from skelzoo.skeleton.axes import AXES
 from skelzoo.skeleton.clip import Clip, FloatArray, clip_list, clips_from_array
+from skelzoo.skeleton.contract import Contract
 from skelzoo.skeleton.doubts import noted_doubts
-from skelzoo.skeleton.prepare import Contract, prepare_batch
+from skelzoo.skeleton.prepare import prepare_batch
 from skelzoo.weights.cards import plain_card
 from skelzoo.weights.checkpoint import Pretrained, check_fit, learned_from, read_net, save_folder
 from skelzoo.weights.files import CHECKSUMS, CONFIG, LISTED, MODEL, to_send

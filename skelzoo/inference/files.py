@@ -14,12 +14,13 @@ from tqdm import tqdm
 from skelzoo.errors import ClipError, LayoutError, ReadError, SkelzooError, StoreError
 from skelzoo.inference.output import ClipId
 from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.contract import Contract
 from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
 from skelzoo.skeleton.io import PathLike, add_files, read_with
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.stream import BadClip, open_stream
 from skelzoo.skeleton.persons import each_doubtfully, select_doubtfully
-from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
+from skelzoo.skeleton.prepare import prepare_doubtfully
 from skelzoo.skeleton.windows import Length, windows
 
 T = TypeVar("T")

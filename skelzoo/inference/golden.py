@@ -13,8 +13,9 @@ from skelzoo.errors import CheckpointError, ClipError, CoverageError, LayoutErro
 from skelzoo.inference.mode import evaluating
 from skelzoo.inference.precision import own_precision
 from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.contract import Contract
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
+from skelzoo.skeleton.prepare import prepare_doubtfully
 from skelzoo.weights.checkpoint import check_net
 
 if TYPE_CHECKING:

@@ -197,7 +197,7 @@ def part_swap(x: Tensor, parts: Sequence[Sequence[int]], part_range: tuple[int, 
 
 
 def stream_of(x: Tensor, name: str, parents: Sequence[int] = ()) -> Tensor:
-    """The joint, bone or motion stream of (N, C, T, V, M), as ``skelzoo.skeleton.prepare.stream`` but on a batch; only bone reads the parents."""
+    """The joint, bone or motion stream of (N, C, T, V, M), as ``skelzoo.skeleton.steps.stream`` but on a batch; only bone reads the parents."""
     if name == "bone":
         return x - x[:, :, :, joints_on(x.device, tuple(p if p >= 0 else i for i, p in enumerate(parents)))]
     if name == "motion":

@@ -9,8 +9,8 @@ import torch
 
 from skelzoo.nets.pooling import InputStatistics
 from skelzoo.skeleton.clip import FloatArray
+from skelzoo.skeleton.contract import Contract
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.skeleton.prepare import Contract
 
 
 class Baseline:

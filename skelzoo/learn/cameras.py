@@ -18,8 +18,8 @@ from torch import Tensor
 from skelzoo.errors import ClipError, CoverageError, TrainingError
 from skelzoo.learn.joints import joints_on
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.contract import STREAMS_HERE, Contract
 from skelzoo.skeleton.layouts import Layout, get_layout
-from skelzoo.skeleton.prepare import STREAMS_HERE, Contract
 from skelzoo.skeleton.remap import coverage
 
 SEEN, STORED = "coco17", "kinect20"

@@ -18,9 +18,10 @@ from skelzoo.learn.cameras import STORED, as_read
 from skelzoo.learn.held_out import DataOptions, columns, corpora, evaluation_joints, matching
 from skelzoo.learn.ranges import COUNT, POSITIVE, check_numbers
 from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.contract import Contract
 from skelzoo.skeleton.io.corpus import Corpus
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.skeleton.prepare import Contract, prepare
+from skelzoo.skeleton.prepare import prepare
 
 FOLDS = 8
 """Parts of the training clips; each is predicted by a head that did not see it."""

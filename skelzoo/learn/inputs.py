@@ -12,8 +12,9 @@ from torch import Tensor
 from skelzoo.errors import TrainingError
 from skelzoo.learn.augment import augment, check_operations, stream_of
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.contract import STREAMS_HERE, Contract
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.skeleton.prepare import STREAMS_HERE, Contract, prepare_batch
+from skelzoo.skeleton.prepare import prepare_batch
 
 WHOLE_CLIP = ("temporal_crop", "mirror_pad_crop", "random_frames", "shear", "rotate_yaw", "scale")
 """Augmentations that do the same to every joint, and so can be applied to streams as to joints."""

@@ -14,7 +14,8 @@ from skelzoo.errors import MissingDependencyError, TrainingError
 from skelzoo.learn.benchmarks import Benchmark, ClipSplit, standard_clips, validation_clips
 from skelzoo.skeleton.arrays import Bools, Float64s, Int32s
 from skelzoo.skeleton.clip import FloatArray
-from skelzoo.skeleton.prepare import Contract, prepare_batch
+from skelzoo.skeleton.contract import Contract
+from skelzoo.skeleton.prepare import prepare_batch
 
 
 class Embedder(Protocol):

@@ -17,7 +17,7 @@ from skelzoo.learn.head_clips import HeadOptions, head_options
 from skelzoo.learn.held_out import DataOptions
 from skelzoo.learn.optimiser import Optimiser
 from skelzoo.learn.ranges import Range, check_numbers
-from skelzoo.skeleton.prepare import Contract
+from skelzoo.skeleton.contract import Contract
 from skelzoo.weights.files import parse_json
 
 RecipeSource = str | os.PathLike[str] | Mapping[str, Any]

@@ -21,10 +21,10 @@ from skelzoo.learn.labels import Labels, Source, class_folder, inside
 from skelzoo.learn.seen import person_hashes, seen_tests
 from skelzoo.learn.splits import check_share
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.contract import Contract
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io import find_files
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
-from skelzoo.skeleton.prepare import Contract
 from skelzoo.skeleton.windows import Length, check_window
 
 T = TypeVar("T")

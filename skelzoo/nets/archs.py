@@ -18,8 +18,8 @@ from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLRBiGRU, SkeAttnCLRDSTA, SkeAttnCLRSTGCN
 from skelzoo.nets.stgcn import STGCNClassifier
 from skelzoo.nets.strl import STRL
+from skelzoo.skeleton.contract import STREAMS
 from skelzoo.skeleton.layouts import Layout
-from skelzoo.skeleton.prepare import STREAMS
 
 
 @dataclass(frozen=True)

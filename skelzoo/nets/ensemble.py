@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skelzoo.nets.net import Net
-from skelzoo.skeleton.prepare import STREAMS
+from skelzoo.skeleton.contract import STREAMS
 
 
 class Members(Net):

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.contract import Contract
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.odd_joints import odd_joints, of_recording
 from skelzoo.skeleton.odd_notes import T_POSE, WINDOW, odd_notes
 from skelzoo.skeleton.points import body_sizes, is_found, is_present, mixes
-
-if TYPE_CHECKING:
-    from skelzoo.skeleton.prepare import Contract
 
 LONG = 60
 """Seconds from which on a clip is rather a recording of several actions."""

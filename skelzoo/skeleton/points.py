@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import ContractError
-from skelzoo.skeleton.clip import FloatArray
+from skelzoo.errors import ClipError, ContractError
+from skelzoo.skeleton.clip import FloatArray, numbers
 from skelzoo.skeleton.layouts import Layout
 
 
@@ -63,3 +64,42 @@ def is_found(joints: NDArray[np.floating]) -> NDArray[np.bool_]:
 def is_present(keypoints: FloatArray) -> NDArray[np.bool_]:
     """(M, T): whether the person is there in the frame (not all zero)."""
     return np.asarray(keypoints.any(axis=(2, 3)))
+
+
+def fill_missing(keypoints: Any, scores: Any = None, threshold: float = 0.0) -> FloatArray:
+    """Fill NaN joints (and joints scored at or below ``threshold``) by linear interpolation over time.
+
+    Args:
+        keypoints: (M, T, V, C) or (T, V, C), NaN or infinite where unknown.
+        scores: confidence (M, T, V) or (T, V); with it low-scored joints are filled too.
+
+    Returns:
+        The same shape, finite. Before the first and after the last known frame the nearest known value is held. Frames in which a person is
+        absent, all zero, stay so.
+
+    Raises:
+        ClipError: a joint that is never known, or what is no array of such shapes.
+    """
+    x = np.array(numbers(keypoints, "fill_missing"))
+    scores = scores if scores is None or isinstance(scores, np.ndarray) else numbers(scores, "fill_missing", "scores")
+    if x.ndim not in (3, 4) or not x.size or (scores is not None and np.shape(scores) != x.shape[:-1]):
+        raise ClipError(
+            f"keypoints of shape {x.shape} and scores of shape {np.shape(scores)}: give (M, T, V, C) or (T, V, C), and scores without the last axis."
+        )
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(x).all(-1))
+    if scores is not None:
+        known &= np.asarray(scores) > threshold
+    present = x.any((-1, -2))
+    people, seen, there = x.reshape(-1, *x.shape[-3:]), known.reshape(-1, *known.shape[-2:]), present.reshape(-1, x.shape[-3])
+    for person, joint in np.ndindex(len(people), x.shape[-2]):
+        ok, lost = (there[person] & found for found in (seen[person, :, joint], ~seen[person, :, joint]))
+        if x.shape[-1] == 2 and lost.any() and not ok.any() and np.isfinite(people[person, :, joint]).all() and not people[person, :, joint].any():
+            continue  # not found
+        if lost.any() and not ok.any():
+            never = np.flatnonzero(~(seen[person] & there[person, :, None]).any(axis=0)).tolist()
+            where = f"keypoints[{f'{person}, ' if x.ndim == 4 else ''}:, {never}] = 0"
+            step = f"2-D joints that were not found are (0, 0) for the models: {where}" if x.shape[-1] == 2 else "Use a layout without it"
+            raise ClipError(f"joint {joint} of person {person} is known in no frame, so it cannot be filled. {step}.")
+        if lost.any():
+            interpolate(people[person, :, joint], lost, ok)
+    return x

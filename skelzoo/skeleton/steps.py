@@ -1,4 +1,4 @@
-"""Preparation steps: pure functions on keypoints (M, T, V, C), known to a contract by their names."""
+"""Preparation steps and streams: pure functions on keypoints (M, T, V, C), known to a contract by their names."""
 
 from __future__ import annotations
 
@@ -280,3 +280,17 @@ STEPS: Mapping[str, Callable[..., FloatArray]] = {
 
 CHOOSES_PERSONS = frozenset({"most_moving", "likely_persons"})
 """Steps after which at most ``count`` persons are left."""
+
+
+def stream(keypoints: FloatArray, layout: Layout, name: str) -> FloatArray:
+    """A stream computed from joints (M, T, V, C), same shape.
+
+    ``joint`` as is; ``bone`` joint minus parent, roots zero; ``motion`` next frame minus this one, last frame zero
+    (SkeAttnCLR's views).
+    """
+    if name == "bone":
+        parents = [p if p >= 0 else i for i, p in enumerate(layout.parents)]
+        return keypoints - keypoints[:, :, parents]
+    if name == "motion":
+        return np.concatenate([np.diff(keypoints, axis=1), np.zeros_like(keypoints[:, :1])], axis=1)
+    return keypoints

@@ -9,7 +9,7 @@ from typing import Any
 from skelzoo.errors import CheckpointError
 from skelzoo.nets.archs import ARCHS, check_options, find_arch
 from skelzoo.nets.ensemble import StreamEnsemble
-from skelzoo.skeleton.prepare import STREAMS, Contract
+from skelzoo.skeleton.contract import STREAMS, Contract
 from skelzoo.weights.author_keys import RULES
 from skelzoo.weights.infer_options import Sizes
 from skelzoo.weights.manifest import ModelConfig, ModelEntry, manifest

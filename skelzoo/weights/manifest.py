@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from skelzoo.errors import CheckpointError, ContractError, LayoutError, ManifestError, UnknownModelError
-from skelzoo.skeleton.prepare import Contract, wrong_keys
+from skelzoo.skeleton.contract import Contract, wrong_keys
 from skelzoo.weights.files import FileInfo, file_table, parse_json
 from skelzoo.weights.hub import HF_PATTERN
 

@@ -21,9 +21,10 @@ from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.pretrain.loop import Run, pretrain
 from skelzoo.learn.recipe import Recipe
 from skelzoo.skeleton.clip import Clip
+from skelzoo.skeleton.contract import STREAMS_HERE, Contract
 from skelzoo.skeleton.io.corpus import read_corpus
 from skelzoo.skeleton.io.stream import open_stream
-from skelzoo.skeleton.prepare import STREAMS_HERE, Contract, prepare
+from skelzoo.skeleton.prepare import prepare
 from skelzoo.weights.manifest import manifest
 
 COUNT, SIZE = 8, (1080, 1920)

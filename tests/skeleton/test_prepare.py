@@ -15,10 +15,10 @@ from tiny import make_clip
 from skelzoo import Clip, Contract, fill_missing, get_layout, prepare
 from skelzoo.errors import ClipError, ContractError, CoverageError, LayoutError, SkelzooError
 from skelzoo.learn.cameras import film
-from skelzoo.skeleton.prepare import prepare_batch, stream
+from skelzoo.skeleton.prepare import prepare_batch
 from skelzoo.skeleton.procedural import make
 from skelzoo.skeleton.remap import remap
-from skelzoo.skeleton.steps import apply_step
+from skelzoo.skeleton.steps import apply_step, stream
 from skelzoo.weights.manifest import manifest
 
 LAYOUT = get_layout("kinect20")

@@ -11,8 +11,7 @@ from tiny import make_clip
 
 from skelzoo import Clip, Contract, get_layout, prepare
 from skelzoo.errors import ClipError, ContractError
-from skelzoo.skeleton.prepare import stream
-from skelzoo.skeleton.steps import apply_step
+from skelzoo.skeleton.steps import apply_step, stream
 from skelzoo.weights.manifest import manifest
 
 LAYOUT = get_layout("ntu25")

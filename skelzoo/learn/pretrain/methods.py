@@ -21,8 +21,8 @@ from skelzoo.nets.ensemble import Ensemble
 from skelzoo.nets.psp import PSP
 from skelzoo.nets.skeattnclr import SkeAttnCLR
 from skelzoo.nets.strl import STRL
+from skelzoo.skeleton.contract import STREAMS_HERE, Contract
 from skelzoo.skeleton.layouts import get_layout
-from skelzoo.skeleton.prepare import STREAMS_HERE, Contract
 
 T = TypeVar("T")
 

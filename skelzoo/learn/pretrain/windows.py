@@ -19,10 +19,11 @@ from skelzoo.learn.benchmarks import check_test_clips, joints_hash
 from skelzoo.learn.cameras import SEEN
 from skelzoo.learn.held_out import DataOptions, corpora, evaluation_benchmarks, evaluation_joints, file_hashes, held_out
 from skelzoo.skeleton.clip import Clip, FloatArray
+from skelzoo.skeleton.contract import Contract
 from skelzoo.skeleton.doubts import noted_doubts
 from skelzoo.skeleton.io.corpus import Corpus
 from skelzoo.skeleton.odd_notes import WINDOW
-from skelzoo.skeleton.prepare import Contract, prepare_doubtfully
+from skelzoo.skeleton.prepare import prepare_doubtfully
 from skelzoo.skeleton.writing import whole_file
 
 

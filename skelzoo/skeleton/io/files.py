@@ -24,7 +24,7 @@ from skelzoo.errors import ClipError, ReadError, SkelzooError
 from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.layouts import Layout
-from skelzoo.skeleton.prepare import fill_missing
+from skelzoo.skeleton.points import fill_missing
 
 PathLike = str | os.PathLike[str]
 
