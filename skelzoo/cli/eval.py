@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from skelzoo.cli.completion import complete_files, complete_models
-from skelzoo.cli.models import pretty_json
-from skelzoo.cli.options import device_option, select_option
+from skelzoo.cli.options import device_option, pretty_json, select_option
 
 if TYPE_CHECKING:
     from skelzoo.learn.benchmarks import Benchmark

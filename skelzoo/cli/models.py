@@ -10,13 +10,8 @@ import click
 
 import skelzoo
 from skelzoo.cli.completion import complete_all_models, complete_files, complete_layouts, complete_models
-from skelzoo.cli.options import device_option, fail
+from skelzoo.cli.options import device_option, fail, pretty_json
 from skelzoo.errors import SkelzooError
-
-
-def pretty_json(row: Any) -> str:
-    """JSON for people and programs."""
-    return json.dumps(row, indent=2, ensure_ascii=False)
 
 
 @click.command("list")
@@ -252,8 +247,3 @@ def publish_command(folder: str, repo: str, name: str | None, about: str | None,
             click.echo(
                 f"note: that is its entry for the manifest of a source checkout, as that of a package is not written in; load it as {done.pinned}", err=True
             )
-
-
-COMMANDS = (
-    list_command, info_command, where_command, fetch_command, cache_group, verify_command, convert_command, publish_command,
-)  # fmt: skip

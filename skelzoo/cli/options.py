@@ -1,8 +1,9 @@
-"""What the verbs share: options, checks of them, and how one says that it failed."""
+"""What the verbs share: options, checks of them, JSON, and how one says that it failed."""
 
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -24,6 +25,11 @@ def fail(error: SkelzooError | str) -> NoReturn:
 
     click.echo(f"error: {error if isinstance(error, str) else one_line(error)}", err=True)
     raise click.exceptions.Exit(1)
+
+
+def pretty_json(row: Any) -> str:
+    """JSON for people and programs."""
+    return json.dumps(row, indent=2, ensure_ascii=False)
 
 
 def array_options(prefix: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -1,77 +1,24 @@
-"""The command ``skelzoo``, and its verbs ``read``, ``layouts`` and ``demo``; the files beside this one have the others."""
+"""The verbs that look around: ``read``, ``layouts`` and ``demo``."""
 
 from __future__ import annotations
 
-import errno
-import io
-import sys
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 import skelzoo
-from skelzoo.cli.bench import bench_group
 from skelzoo.cli.completion import complete_files, complete_layouts, complete_models
-from skelzoo.cli.corpus import corpus_group
-from skelzoo.cli.docs import docs_command
-from skelzoo.cli.embed import classify_command, embed_command
-from skelzoo.cli.eval import eval_command
-from skelzoo.cli.export import export_command
-from skelzoo.cli.files import finish, go_through, show_warning
-from skelzoo.cli.finetune import finetune_command
-from skelzoo.cli.models import COMMANDS
-from skelzoo.cli.options import array_options, device_option, fail
-from skelzoo.cli.pretrain import pretrain_command
-from skelzoo.errors import SkelzooError
-from skelzoo.skeleton.doubts import warned_once
+from skelzoo.cli.files import finish, go_through
+from skelzoo.cli.options import array_options, device_option
 
 if TYPE_CHECKING:
     from skelzoo.skeleton.io.read_options import ReadOptions
-
 
 SHOWN = 6
 """Ids of persons in a line of ``skelzoo read``."""
 
 
-class Verbs(click.Group):
-    """A group whose verbs turn every SkelzooError into one line and exit code 1, and every warning into one line."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a verb."""
-        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":  # a name that the code page lacks must not end what is done
-            sys.stdout.reconfigure(errors="backslashreplace")
-        try:
-            with warnings.catch_warnings(), warned_once():
-                warnings.showwarning = show_warning
-                return super().invoke(ctx)
-        except SkelzooError as error:
-            fail(error)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            fail(f"what is printed cannot be written: {error.strerror}. Free some space where it goes.")
-
-
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(skelzoo.__version__, prog_name="skelzoo")
-def main() -> None:
-    """Skeleton sequences in, vectors and action labels out.
-
-    PATHS are files, folders and quoted globs of BVH, ASF/AMC, NTU, NW-UCLA, UTD-MHAD, UI-PRMD, numpy or parquet data, tables of joints, or a pose
-    estimator's JSON. MODEL is a name from `skelzoo list`, local:FOLDER or hf:owner/repo@COMMIT.
-
-    Exit codes: 0 all was done; 1 something failed, and is named on stderr; 2 the command line is not understood.
-    """
-
-
-for _command in (
-    *COMMANDS, embed_command, classify_command, finetune_command, pretrain_command, eval_command, export_command, bench_group, corpus_group, docs_command,
-):  # fmt: skip
-    main.add_command(_command)
-
-
-@main.command("read")
+@click.command("read")
 @click.argument("paths", nargs=-1, required=True, shell_complete=complete_files)
 @array_options()
 def read_command(paths: tuple[str, ...], reading: ReadOptions) -> None:
@@ -102,7 +49,7 @@ def read_command(paths: tuple[str, ...], reading: ReadOptions) -> None:
     finish(len(rows), refused)
 
 
-@main.command("layouts")
+@click.command("layouts")
 @click.argument("name", required=False, shell_complete=complete_layouts)
 def layouts_command(name: str | None) -> None:
     """List the joint layouts, or the joints of the layout NAME by number, each with its parent."""
@@ -116,7 +63,7 @@ def layouts_command(name: str | None) -> None:
     click.echo(table(["number", "joint", "parent"], rows))
 
 
-@main.command("demo")
+@click.command("demo")
 @click.option("--model", default="skeattnclr-openskel", shell_complete=complete_models, show_default=True, help="Model to run.")
 @click.option("--picture", shell_complete=complete_files, show_default="skelzoo_demo.png", help=".png, .svg or .pdf to write; needs the viz extra.")
 @device_option
