@@ -86,8 +86,7 @@ def finetune_command(
     """Teach MODEL the classes of RECORDINGS: a folder with one folder of recordings per class, or files whose clips have labels, or any with --labels."""
     from skelzoo.learn.finetune import FinetuneOptions
     from skelzoo.learn.finetune_checkpoint import remove_checkpoint
-    from skelzoo.learn.finetune_result import check_report
-    from skelzoo.learn.finetune_result import report as described
+    from skelzoo.learn.finetune_report import check_report, summary
     from skelzoo.learn.recordings import finetune_recordings
     from skelzoo.weights.files import check_target
 
@@ -109,7 +108,7 @@ def finetune_command(
     )  # fmt: skip
     if done.report:
         click.echo(f"out-of-fold classes and scores: {', '.join(map(str, done.report))}")
-    click.echo(f"{described(done.result)}\nweights, to be loaded as local:{done.result.encoder.save(out)}")
+    click.echo(f"{summary(done.result)}\nweights, to be loaded as local:{done.result.encoder.save(out)}")
     remove_checkpoint(checkpoint)
     finish(len(done.clips), len(done.left_out))
 

@@ -25,7 +25,8 @@ from skelzoo.learn.calibration import Calibration, calibrate
 from skelzoo.learn.finetune_checkpoint import Checkpoint, Stateful, call_of, kept_in
 from skelzoo.learn.finetune_options import FEW, Mode, check_used
 from skelzoo.learn.finetune_options import FinetuneOptions as FinetuneOptions
-from skelzoo.learn.finetune_result import CrossValidation, Epoch, card, confusion_of
+from skelzoo.learn.finetune_report import card
+from skelzoo.learn.finetune_result import CrossValidation, Epoch, confusion_of
 from skelzoo.learn.finetune_result import FinetuneResult as FinetuneResult
 from skelzoo.learn.inputs import Inputs
 from skelzoo.learn.layers import freeze, freeze_unused, norms_with_statistics, parameter_groups, set_train

@@ -16,7 +16,8 @@ from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.finetune import FinetuneOptions, check_call, finetune
 from skelzoo.learn.finetune_checkpoint import check_resumable
 from skelzoo.learn.finetune_options import Mode
-from skelzoo.learn.finetune_result import FinetuneResult, card, check_report, write_report
+from skelzoo.learn.finetune_report import card, check_report, write_report
+from skelzoo.learn.finetune_result import FinetuneResult
 from skelzoo.learn.labels import Labels, Source, class_folder, inside
 from skelzoo.learn.seen import person_hashes, seen_tests
 from skelzoo.learn.splits import check_share

@@ -13,7 +13,8 @@ from torch import nn
 import skelzoo
 from skelzoo.learn.calibration import Calibration, best_temperature, calibrate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
-from skelzoo.learn.finetune_result import Epoch, report
+from skelzoo.learn.finetune_report import summary
+from skelzoo.learn.finetune_result import Epoch
 from skelzoo.learn.head_result import calibration_error
 from skelzoo.nets.archs import ARCHS
 
@@ -77,7 +78,7 @@ def test_few_clips_that_are_all_right_prove_no_certainty() -> None:
 def test_scores_lowered_for_want_of_clips_are_explained(temperature: float, error: float, accuracy: float, told: bool) -> None:
     clips = [make_clip(s).replace(label="abc"[s % 3]) for s in range(6)]
     result = finetune(make_encoder(labels=None), clips, options=FinetuneOptions(epochs=1, precision="32-true"))
-    text = report(dataclasses.replace(result, calibration=Calibration(temperature, 0.004, error), history=(Epoch(1, 0.0, 0.0, accuracy),)))
+    text = summary(dataclasses.replace(result, calibration=Calibration(temperature, 0.004, error), history=(Epoch(1, 0.0, 0.0, accuracy),)))
     assert ("few clips that are all right prove no certainty, so scores were lowered" in text) is told
 
 
@@ -85,7 +86,7 @@ def test_scores_of_a_result_are_those_that_it_reports() -> None:
     clips = [make_clip(s).replace(label="abc"[s % 3]) for s in range(24)]
     options = FinetuneOptions(epochs=2, precision="32-true")
     result = finetune(make_encoder(labels=None), clips, validation=clips_of_others(), options=options)
-    assert result.calibration is not None and f"calibration error of the scores {result.calibration.error:.2f}" in report(result)
+    assert result.calibration is not None and f"calibration error of the scores {result.calibration.error:.2f}" in summary(result)
     scores = result.encoder.classify(clips_of_others(), top_k=3)
     logits = np.log(np.take_along_axis(scores.scores, scores.indices.argsort(1), 1).astype(float))
     assert calibration_error(logits, np.arange(12) % 3) == pytest.approx(result.calibration.error, abs=1e-3)

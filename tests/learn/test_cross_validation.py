@@ -19,7 +19,7 @@ from skelzoo.cli import main
 from skelzoo.errors import TrainingError
 from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
-from skelzoo.learn.finetune_result import report, write_report
+from skelzoo.learn.finetune_report import summary, write_report
 from skelzoo.learn.head_result import calibration_error
 from skelzoo.skeleton.procedural import make
 
@@ -94,7 +94,7 @@ def test_a_class_of_one_person_counts_as_wrong_and_calibrates_nothing(start: ske
         finetune(start, clips, mode="linear", validation=result, options=QUICK),
         "class 'rare' is in fold person0 alone: the net that judged it never saw it",
     )
-    assert told in report(model) and told in model.encoder.card
+    assert told in summary(model) and told in model.encoder.card
 
 
 @pytest.mark.parametrize(("groups", "name"), [(None, r"\d \(clip0\)"), (PERSONS, r"\d \(person0\)")])
@@ -128,7 +128,7 @@ def test_the_model_of_all_clips_has_the_temperature_of_the_scores_out_of_fold(st
     assert dict(model.clips) == dict.fromkeys("abc", (8, 0)) and model.calibration is not None and model.calibration.temperature == crossed.temperature
     torch.testing.assert_close(model.encoder.net.head.weight * crossed.temperature, plain.encoder.net.head.weight, atol=1e-5, rtol=1e-4)  # type: ignore[union-attr]
     assert model.calibration.error == pytest.approx(calibration_error(np.log(crossed.scores), crossed.truth), abs=1e-6)
-    assert f"accuracy {crossed.accuracy:.1f} %" in report(model) and report(model) in model.encoder.card and "from all 24 clips" in model.encoder.card
+    assert f"accuracy {crossed.accuracy:.1f} %" in summary(model) and summary(model) in model.encoder.card and "from all 24 clips" in model.encoder.card
     with pytest.raises(TrainingError, match="the cross-validation is of other clips or labels"):
         finetune(start, clips[:-1], mode="linear", validation=crossed, options=QUICK)
 

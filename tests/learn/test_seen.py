@@ -26,7 +26,7 @@ from skelzoo.learn.benchmarks import by_subjects, filmed, leave_one_subject_out
 from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.evaluate import evaluate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
-from skelzoo.learn.finetune_result import report
+from skelzoo.learn.finetune_report import summary
 from skelzoo.learn.pretrain.loop import pretrain, refit
 from skelzoo.learn.recipe import load_recipe
 from skelzoo.learn.seen import check_recipe, learned_before
@@ -92,7 +92,7 @@ def test_a_validation_part_that_was_learned_before_is_warned_of(tuned: str, vali
     judged = 6 if validation == 0.5 else 4
     sentence = f"{tuned} was fine-tuned before on {count} of the {judged} clips that judge, so the accuracy is too high"
     assert len(said) == bool(count) and all(text.startswith(sentence) for text in said)
-    assert (sentence in report(result)) == (sentence in result.encoder.card) == bool(count) and result.learned_before == sentence * bool(count)
+    assert (sentence in summary(result)) == (sentence in result.encoder.card) == bool(count) and result.learned_before == sentence * bool(count)
 
 
 def test_a_cross_validation_of_what_was_learned_before_is_warned_of_once(tuned: str) -> None:

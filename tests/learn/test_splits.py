@@ -14,7 +14,7 @@ import skelzoo
 from skelzoo.errors import ClipError, TrainingError
 from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
-from skelzoo.learn.finetune_result import report
+from skelzoo.learn.finetune_report import summary
 from skelzoo.learn.splits import class_ids, fold_numbers, hold_out, hold_out_groups, same_clips
 
 ONCE = FinetuneOptions(epochs=1, precision="32-true")
@@ -153,6 +153,6 @@ def test_clips_of_ones_own_to_validate_on_are_called_so_and_classes_without_any_
     ):
         result = finetune(make_encoder(), clips, mode="linear", options=ONCE, validation=validation)
         assert result.own_validation == (validation is given)
-        for text in (report(result), result.encoder.card):
+        for text in (summary(result), result.encoder.card):
             assert held in text and ("one by one" in text) == (validation is not given) and f", mean over {classes} {result.balanced_accuracy:.1f} %" in text
             assert ("without validation clips, so nothing is known of how well they are told: 'c'" in text) == (validation is given)
