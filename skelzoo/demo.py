@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import MissingDependencyError
-from skelzoo.inference.output import check_output, table
+from skelzoo.inference.output import check_output
+from skelzoo.inference.screen import table
 from skelzoo.learn.cameras import as_read
 from skelzoo.loading import load
 from skelzoo.skeleton import procedural

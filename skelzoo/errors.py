@@ -8,6 +8,11 @@ import os
 class SkelzooError(Exception):
     """Base of all skelzoo errors."""
 
+    @property
+    def one_line(self) -> str:
+        """The message on a single line."""
+        return "; ".join(line.strip() for line in str(self).splitlines() if line.strip())
+
 
 class LayoutError(SkelzooError, ValueError):
     """An unknown joint layout, or joints that do not fit the layout named."""

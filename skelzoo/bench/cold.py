@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import skelzoo
-from skelzoo.inference.output import table
+from skelzoo.inference.screen import table
 
 if TYPE_CHECKING:
     from skelzoo.inference.encoder import Encoder

@@ -21,7 +21,7 @@ def pages() -> dict[str, Path]:
 @click.argument("page", required=False, shell_complete=complete(pages))
 def docs_command(page: str | None) -> None:
     """List the pages of the documentation, or show PAGE."""
-    from skelzoo.inference.output import table
+    from skelzoo.inference.screen import table
 
     texts = {name: path.read_text(encoding="utf-8") for name, path in pages().items()}
     if page is None:

@@ -112,7 +112,8 @@ def classify_command(
     window: Length | None, step: Length | None, reading: ReadOptions,
 ) -> None:  # fmt: skip
     """Name the likeliest of the MODEL's classes for each clip; `skelzoo finetune` teaches it others."""
-    from skelzoo.inference.output import check_classes, classes_table, write_classes
+    from skelzoo.inference.output import check_classes, write_classes
+    from skelzoo.inference.screen import classes_table
     from skelzoo.learn.recordings import with_classes
     from skelzoo.skeleton.persons import check_choice
 

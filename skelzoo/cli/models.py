@@ -20,7 +20,7 @@ from skelzoo.errors import SkelzooError
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_command(pattern: str, pretrained: bool, as_json: bool) -> None:
     """List the models whose names fit PATTERN, such as "skeattnclr*"; those with published weights come first."""
-    from skelzoo.inference.output import table
+    from skelzoo.inference.screen import table
 
     rows, damaged = [], []
     for name in skelzoo.list_models(pattern, pretrained):
@@ -138,7 +138,7 @@ def cache_group() -> None:
 @cache_group.command("list")
 def cache_list_command() -> None:
     """List them, with their size."""
-    from skelzoo.inference.output import table
+    from skelzoo.inference.screen import table
     from skelzoo.weights.cached import cached_models
     from skelzoo.weights.hub import HUB
 

@@ -21,9 +21,7 @@ each_option = click.option("--each-person", is_flag=True, help="Make one clip NA
 
 def fail(error: SkelzooError | str) -> NoReturn:
     """Say what went wrong on stderr and end with exit code 1."""
-    from skelzoo.inference.files import one_line
-
-    click.echo(f"error: {error if isinstance(error, str) else one_line(error)}", err=True)
+    click.echo(f"error: {error if isinstance(error, str) else error.one_line}", err=True)
     raise click.exceptions.Exit(1)
 
 

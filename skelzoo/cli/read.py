@@ -28,7 +28,7 @@ def read_command(paths: tuple[str, ...], reading: ReadOptions) -> None:
     estimated, or are missing. Notes say what was decided of BVH and AMC files: unit, axes, frame rate, frames left out, bones.
     """
     from skelzoo.inference.files import read_files
-    from skelzoo.inference.output import clip_table
+    from skelzoo.inference.screen import clip_table
     from skelzoo.skeleton.doubts import noted_doubts
     from skelzoo.skeleton.odd_frames import odd_recording
 
@@ -53,7 +53,7 @@ def read_command(paths: tuple[str, ...], reading: ReadOptions) -> None:
 @click.argument("name", required=False, shell_complete=complete_layouts)
 def layouts_command(name: str | None) -> None:
     """List the joint layouts, or the joints of the layout NAME by number, each with its parent."""
-    from skelzoo.inference.output import table
+    from skelzoo.inference.screen import table
 
     if name is None:
         click.echo(table(["name", "title"], [[each, skelzoo.get_layout(each).title] for each in skelzoo.list_layouts()]))

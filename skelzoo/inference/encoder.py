@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
+from skelzoo.inference.golden import check_kept, make_golden
 from skelzoo.inference.mode import evaluating
 from skelzoo.inference.precision import TF32, own_precision
 from skelzoo.inference.runner import SPLIT, CompileMode, Dtype, Room, pick_compile, pick_device, pick_dtype, run
@@ -283,8 +284,6 @@ class Encoder:
                 are stored, gives NaN, or has other layers than its config says, or hooks or methods of one's own that change what it gives.
             WriteError: the folder cannot be written.
         """
-        from skelzoo.inference.golden import check_kept, make_golden
-
         if self.dtype != torch.float32:
             raise CheckpointError(f"{self.name} computes in {self.dtype}, weights are stored in float32. {TO_FLOAT32}")
         if not isinstance(card, str | None):

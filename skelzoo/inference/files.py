@@ -46,7 +46,7 @@ class Refusal:
 
     def __str__(self) -> str:
         """One line that names the file and the clip."""
-        text = one_line(self.error)
+        text = self.error.one_line
         if isinstance(self.error, ReadError):
             return text
         return f"{self.file}: {text}" if text.startswith(self.clip) else f"{self.file}: {self.clip}: {text}"
@@ -90,11 +90,6 @@ class PreparedClip:
     def id(self) -> ClipId:
         """What is written beside results."""
         return self.source.id
-
-
-def one_line(error: SkelzooError) -> str:
-    """The message of an error on a single line."""
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
 
 
 def path_list(paths: Paths) -> list[str]:

@@ -12,8 +12,9 @@ from skelzoo.errors import ReadError, StoreError
 from skelzoo.inference.files import Refusal, list_files
 from skelzoo.inference.progress import followed
 from skelzoo.skeleton.io import files_of
+from skelzoo.skeleton.io.files import checksums_fit
 from skelzoo.skeleton.io.read_options import ReadOptions
-from skelzoo.skeleton.io.stream import checksums_fit, open_stream
+from skelzoo.skeleton.io.stream import open_stream
 from skelzoo.skeleton.writing import whole_file
 
 PUT_BACK = "Put it back, or remove the folder of the store and embed the clips again."

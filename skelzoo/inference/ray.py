@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skelzoo.errors import ClipError, MissingDependencyError, SkelzooError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.files import FileClip, PreparedClip, Refusal, one_line, prepare_items, warn_of
+from skelzoo.inference.files import FileClip, PreparedClip, Refusal, prepare_items, warn_of
 from skelzoo.inference.output import ClipId, columns_for, more_arrays
 from skelzoo.inference.runner import CompileMode, Dtype
 from skelzoo.skeleton.doubts import noted_doubts
@@ -88,7 +88,7 @@ class EmbedActor:
             batch = {key: values[row_of] for key, values in batch.items() if key not in ("keypoints", "scores")}
             batch |= more_arrays([item.id if isinstance(item, PreparedClip) else ClipId("", "", person=item.person) for item in items], columns)
             batch["name"] = np.array([item.id.name if isinstance(item, PreparedClip) else item.clip for item in items])
-        return {**batch, "embedding": vectors, "error": np.array(["" if isinstance(item, PreparedClip) else one_line(item.error) for item in items])}
+        return {**batch, "embedding": vectors, "error": np.array(["" if isinstance(item, PreparedClip) else item.error.one_line for item in items])}
 
     def _prepare(self, row: Mapping[str, Any], name: str) -> list[PreparedClip | Refusal]:
         """The clip of a row, or its persons or windows; never none."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.inference.files import Refusal, one_line
+from skelzoo.inference.files import Refusal
 from skelzoo.inference.output import ClipId, spans, texts
 from skelzoo.skeleton.io.files import ARRAY_ERRORS
 from skelzoo.skeleton.writing import whole_file
@@ -30,7 +30,7 @@ class Shard:
 
 def refusal_row(refusal: Refusal) -> tuple[str, str, str]:
     """A line of ``refused.csv``."""
-    return refusal.file, refusal.clip, one_line(refusal.error)
+    return refusal.file, refusal.clip, refusal.error.one_line
 
 
 def write_shard(path: Path, shard: Shard) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from skelzoo.errors import SkelzooError, TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.inference.files import FileClip, Refusal, collected, one_line, prepare_items, read_files
+from skelzoo.inference.files import FileClip, Refusal, collected, prepare_items, read_files
 from skelzoo.inference.output import ClipId
 from skelzoo.learn.cross_validation import cross_validate
 from skelzoo.learn.finetune import FinetuneOptions, check_call, finetune
@@ -212,7 +212,7 @@ def _check_found(own: str) -> None:
         find_files(own)
     except SkelzooError as error:
         raise TrainingError(
-            f"{own}: no clip to validate on could be used, nor is it a share of the clips from 0 to below 1. Nothing was read. {one_line(error)}"
+            f"{own}: no clip to validate on could be used, nor is it a share of the clips from 0 to below 1. Nothing was read. {error.one_line}"
         ) from error
 
 

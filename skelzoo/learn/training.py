@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from skelzoo.skeleton.io.stream import checksums_fit
+from skelzoo.skeleton.io.files import checksums_fit
 
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:

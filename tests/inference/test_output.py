@@ -21,7 +21,8 @@ from skelzoo.cli import main
 from skelzoo.errors import SkelzooError, WriteError
 from skelzoo.inference.encoder import Classification
 from skelzoo.inference.files import FileClip
-from skelzoo.inference.output import CLASS_SUFFIXES, EMBEDDING_SUFFIXES, ClipId, check_output, classes_table, table, write_classes, write_embeddings
+from skelzoo.inference.output import CLASS_SUFFIXES, EMBEDDING_SUFFIXES, ClipId, check_output, write_classes, write_embeddings
+from skelzoo.inference.screen import classes_table, table
 from skelzoo.skeleton.procedural import make
 from skelzoo.skeleton.writing import csv_bytes, whole_file
 

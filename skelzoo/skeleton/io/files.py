@@ -332,3 +332,14 @@ def build_clip(
             except ClipError as error:
                 raise ClipError(f"{name}: {error}") from error
         return Clip(points, layout, fps=fps, scores=scores, label=label, name=name, image_size=image_size, notes=notes, first=first, person_ids=person_ids)
+
+
+def checksums_fit(path: PathLike) -> bool:
+    """Whether a zip file holds what was put into it, which its checksums tell once all of it is read; True for a file of another kind."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return True
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except ARRAY_ERRORS:
+        return False

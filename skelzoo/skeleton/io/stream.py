@@ -115,17 +115,6 @@ def open_stream(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> ClipStream
     return stream
 
 
-def checksums_fit(path: PathLike) -> bool:
-    """Whether a zip file holds what was put into it, which its checksums tell once all of it is read; True for a file of another kind."""
-    try:
-        if not zipfile.is_zipfile(path):
-            return True
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except ARRAY_ERRORS:
-        return False
-
-
 class _ParquetStream(ClipStream):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
