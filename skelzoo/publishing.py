@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from skelzoo.errors import CheckpointError, ManifestError
-from skelzoo.inference.earlier import about_models, check_replaced
 from skelzoo.inference.encoder import Encoder
+from skelzoo.inference.replacing import about_models, check_replaced
 from skelzoo.loading import verify
 from skelzoo.skeleton.writing import check_place, whole_file
 from skelzoo.weights.cards import Provenance, card

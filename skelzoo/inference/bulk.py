@@ -18,15 +18,15 @@ import torch
 from skelzoo.errors import ReadError, SkelzooError, StoreError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.extend import extend_store, leave_out_changed
-from skelzoo.inference.files import FileClip, Paths, PreparedClip, Refusal, path_list, prepare_items, read_files, streamed, warn_of
+from skelzoo.inference.files import FileClip, Paths, PreparedClip, Refusal, item_of, path_list, prepare_items, read_files, warn_of
 from skelzoo.inference.job import Job
-from skelzoo.inference.plan import Part, change_of, size_and_date
+from skelzoo.inference.plan import Piece, change_of, size_and_date
 from skelzoo.inference.progress import followed, say
 from skelzoo.inference.runner import CompileMode, ahead, pick_compile, pick_device
 from skelzoo.inference.shard import Shard, refusal_row
 from skelzoo.inference.store import REFUSED, Store, open_store, read_store
 from skelzoo.skeleton.doubts import noted_doubts
-from skelzoo.skeleton.io.stream import ClipStream, open_stream
+from skelzoo.skeleton.io.one_by_one import ClipReader, open_reader
 
 CHUNK = 256
 """Clips that are prepared and embedded together, unless the batch is larger."""
@@ -159,7 +159,7 @@ class ShardEmbedder:
             torch.set_num_threads(settings.threads)
         self.store, self.batch_size, self.job, self.pass_over = store, settings.batch_size, store.job, settings.pass_over
         self.encoder = Encoder.from_pretrained(self.job.model, device=settings.device, dtype=self.job.dtype, compile=settings.compile)
-        self._stream: ClipStream | None = None
+        self._reader: ClipReader | None = None
         self._doubts = noted_doubts()
 
     def __enter__(self) -> ShardEmbedder:
@@ -170,9 +170,9 @@ class ShardEmbedder:
 
     def close(self) -> None:
         """Close the file that is being read; another shard opens it again."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def embed(self, shard: int) -> list[str]:
         """Make one shard and put it into the store.
@@ -188,7 +188,7 @@ class ShardEmbedder:
         refused: list[Refusal] = []
         vectors = [np.zeros((0, self.encoder.embedding_dim), np.float32)]
         ids = []
-        for clips, more in ahead(self._chunks(self.store.parts(shard)), 1):
+        for clips, more in ahead(self._chunks(self.store.pieces(shard)), 1):
             refused += more
             warn_of(clips, self._doubts)
             if clips:
@@ -201,22 +201,22 @@ class ShardEmbedder:
 
     def _unchanged(self, shard: int) -> bool:
         """What was read of files that are others by now, or away, is not what the store says it holds."""
-        for part in self.store.parts(shard):
-            if not part.left_out and size_and_date(part.file) != (part.size, part.modified):
+        for piece in self.store.pieces(shard):
+            if not piece.left_out and size_and_date(piece.file) != (piece.size, piece.modified):
                 if self.pass_over:
                     return False
                 raise StoreError(
-                    f"{part.file}: {change_of(part.file)} since the store {self.store.folder} was begun. "
+                    f"{piece.file}: {change_of(piece.file)} since the store {self.store.folder} was begun. "
                     "Put it back and give the same command to go on; or give --extend, or another folder, to take the files as they are."
                 )
         return True
 
-    def _chunks(self, parts: Sequence[Part]) -> Iterator[tuple[list[PreparedClip], list[Refusal]]]:
+    def _chunks(self, pieces: Sequence[Piece]) -> Iterator[tuple[list[PreparedClip], list[Refusal]]]:
         size = max(CHUNK, self.batch_size or 0)
         clips: list[PreparedClip] = []
         refused: list[Refusal] = []
-        for part in parts:
-            for item in self._items(part):
+        for piece in pieces:
+            for item in self._items(piece):
                 if isinstance(item, Refusal):
                     refused.append(item)
                 else:
@@ -226,34 +226,34 @@ class ShardEmbedder:
                     clips, refused = [], []
         yield clips, refused
 
-    def _items(self, part: Part) -> Iterator[PreparedClip | Refusal]:
+    def _items(self, piece: Piece) -> Iterator[PreparedClip | Refusal]:
         return prepare_items(
-            self._read(part), self.encoder.contract, self.job.select_persons, self.job.window, self.job.step, self._doubts, self.job.each_person
+            self._read(piece), self.encoder.contract, self.job.select_persons, self.job.window, self.job.step, self._doubts, self.job.each_person
         )
 
-    def _read(self, part: Part) -> Iterator[FileClip | Refusal]:
-        if part.left_out:
-            what = "changed" if os.path.exists(part.file) else "went away"
-            yield Refusal(part.file, ReadError(part.file, f"{what} while the store was made", "Once it is complete, give the same command with --extend."))
+    def _read(self, piece: Piece) -> Iterator[FileClip | Refusal]:
+        if piece.left_out:
+            what = "changed" if os.path.exists(piece.file) else "went away"
+            yield Refusal(piece.file, ReadError(piece.file, f"{what} while the store was made", "Once it is complete, give the same command with --extend."))
             return
-        if part.last is None:
-            yield from read_files([part.file], reading=self.job.reading)
+        if piece.last is None:
+            yield from read_files([piece.file], reading=self.job.reading)
             return
-        stream = self._open(part.file)
+        reader = self._open(piece.file)
         try:
-            if stream is None:
-                raise ReadError(part.file, "changed while it was read", "Leave the files alone, and begin a new store.")
-            for clip in stream.clips(part.first, part.last):
-                yield streamed(clip, part.file)
+            if reader is None:
+                raise ReadError(piece.file, "changed while it was read", "Leave the files alone, and begin a new store.")
+            for clip in reader.clips(piece.first, piece.last):
+                yield item_of(clip, piece.file)
         except ReadError as error:
-            yield Refusal(part.file, error)
+            yield Refusal(piece.file, error)
             self.close()
 
-    def _open(self, file: str) -> ClipStream | None:
-        if self._stream is None or self._stream.path != Path(file):
+    def _open(self, file: str) -> ClipReader | None:
+        if self._reader is None or self._reader.path != Path(file):
             self.close()
-            self._stream = open_stream(file, self.job.reading)
-        return self._stream
+            self._reader = open_reader(file, self.job.reading)
+        return self._reader
 
 
 class _Worker:
@@ -333,8 +333,8 @@ def _report(store: Store, worker: _Worker, tries: int) -> None:
         ) from None
     what = f"worker on {worker.settings.device} died (exit code {worker.process.exitcode}) at shard {worker.shard}"
     if tries == TRIES:
-        parts = [part.file for part in store.parts(worker.shard)] or ["which has no files"]
-        files = parts[0] if parts[0] == parts[-1] else f"{parts[0]} to {parts[-1]}"
+        pieces = [piece.file for piece in store.pieces(worker.shard)] or ["which has no files"]
+        files = pieces[0] if pieces[0] == pieces[-1] else f"{pieces[0]} to {pieces[-1]}"
         raise StoreError(f"{what}, {files}, {tries} times. Look there for a file or a lack of memory that kills it; the same command goes on.")
     say(f"{what}; the shard is tried again ({tries} of {TRIES - 1})")
 

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from skelzoo import __version__
 from skelzoo.errors import ExportError, MissingDependencyError
-from skelzoo.inference.earlier import about_export, check_replaced
 from skelzoo.inference.encoder import TO_FLOAT32, Encoder
 from skelzoo.inference.golden import TOLERANCE, golden_clip, prepare_golden
 from skelzoo.inference.output import check_output
+from skelzoo.inference.replacing import about_export, check_replaced
 from skelzoo.nets.net import Net
 from skelzoo.skeleton.layouts import get_layout
 from skelzoo.skeleton.writing import whole_file

@@ -64,17 +64,17 @@ def leave_out_changed(store: Store, named: bool = False) -> tuple[Store, list[st
     Raises:
         WriteError: it cannot be written.
     """
-    planned = {part.file: (part.size, part.modified) for i in store.to_merge for part in store.parts(i) if not part.left_out}
+    planned = {piece.file: (piece.size, piece.modified) for i in store.to_merge for piece in store.pieces(i) if not piece.left_out}
     changed = [file for file, told in planned.items() if size_and_date(file) != told]
     if not changed:
         return store, []
     store = write_row(store.folder, {"extended": 0, **store.row})  # as its plan is no more that of its paths
     out = set(changed)
     for i in store.to_merge:
-        parts = store.parts(i)
-        if not out.isdisjoint(part.file for part in parts):
+        pieces = store.pieces(i)
+        if not out.isdisjoint(piece.file for piece in pieces):
             store.drop(i)
-            left = [part.leave_out() if part.file in out else part for part in parts if part.file not in out or (named and not part.first)]
+            left = [piece.leave_out() if piece.file in out else piece for piece in pieces if piece.file not in out or (named and not piece.first)]
             write_plan(iter([left]), store.folder / PLAN, i)
     return store, changed
 

@@ -17,8 +17,8 @@ from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.contract import Contract
 from skelzoo.skeleton.doubts import Doubt, Doubts, noted_doubts
 from skelzoo.skeleton.io import PathLike, add_files, read_with
+from skelzoo.skeleton.io.one_by_one import BadClip, open_reader
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
-from skelzoo.skeleton.io.stream import BadClip, open_stream
 from skelzoo.skeleton.persons import each_doubtfully, select_doubtfully
 from skelzoo.skeleton.prepare import prepare_doubtfully
 from skelzoo.skeleton.windows import Length, windows
@@ -152,21 +152,21 @@ def read_files(paths: Sequence[str], leave_out: str | Path | None = None, readin
 
 def _one_by_one(file: str, error: SkelzooError, reading: ReadOptions) -> Iterator[FileClip | Refusal]:
     """The clips of a file of which one cannot be used, without that one; a Refusal of it all where they cannot be told apart."""
-    stream = open_stream(file, reading)
-    if stream is None:
+    reader = open_reader(file, reading)
+    if reader is None:
         yield Refusal(file, error)
         return
     try:
-        for clip in stream.clips(0, stream.count):
-            yield streamed(clip, file)
+        for clip in reader.clips(0, reader.count):
+            yield item_of(clip, file)
     except ReadError as damage:
         yield Refusal(file, damage)
     finally:
-        stream.close()
+        reader.close()
 
 
-def streamed(clip: Clip | BadClip, file: str) -> FileClip | Refusal:
-    """What a stream of a file gave, with that file."""
+def item_of(clip: Clip | BadClip, file: str) -> FileClip | Refusal:
+    """What a reader of a file gave, with that file."""
     return Refusal(file, clip.error, clip.name) if isinstance(clip, BadClip) else FileClip(clip, file)
 
 

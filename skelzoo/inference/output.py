@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import WriteError
-from skelzoo.inference.earlier import check_replaced, either, with_arrays, with_columns, with_keys
+from skelzoo.inference.replacing import check_replaced, either, with_arrays, with_columns, with_keys
 from skelzoo.skeleton.writing import check_place, csv_bytes, whole_file
 
 if TYPE_CHECKING:

@@ -13,15 +13,15 @@ from skelzoo.inference.files import Refusal, list_files
 from skelzoo.inference.progress import followed
 from skelzoo.skeleton.io import files_of
 from skelzoo.skeleton.io.files import checksums_fit
+from skelzoo.skeleton.io.one_by_one import open_reader
 from skelzoo.skeleton.io.read_options import ReadOptions
-from skelzoo.skeleton.io.stream import open_stream
 from skelzoo.skeleton.writing import whole_file
 
 PUT_BACK = "Put it back, or remove the folder of the store and embed the clips again."
 
 
 @dataclass(frozen=True)
-class Part:
+class Piece:
     """Clips ``first`` to ``last - 1`` of a recording, or with ``last`` None all of it; bytes and time of the last change in ns of all its files."""
 
     file: str
@@ -35,17 +35,17 @@ class Part:
         """Whether it stands for a file that changed while its shard was made."""
         return self.size < 0 and self.last == 0
 
-    def leave_out(self) -> Part:
+    def leave_out(self) -> Piece:
         """The same file, left out."""
-        return Part(self.file, -1, -1, last=0)
+        return Piece(self.file, -1, -1, last=0)
 
 
-def plan_of(paths: Sequence[str], size: int, folder: Path, reading: ReadOptions, wanted: Callable[[str], bool] | None = None) -> Iterator[list[Part]]:
+def plan_of(paths: Sequence[str], size: int, folder: Path, reading: ReadOptions, wanted: Callable[[str], bool] | None = None) -> Iterator[list[Piece]]:
     """The shards, one after the other: files in order, large ones cut; those in the folder of the store, and those not wanted, left out."""
-    shard: list[Part] = []
+    shard: list[Piece] = []
     room = size
-    for part in _parts_of(paths, folder, reading, wanted):
-        rest: Part | None = part
+    for piece in _pieces_of(paths, folder, reading, wanted):
+        rest: Piece | None = piece
         while rest is not None:
             last = None if rest.last is None else min(rest.last, rest.first + room)
             shard.append(replace(rest, last=last))
@@ -67,7 +67,7 @@ def _listing(paths: Sequence[str], folder: Path) -> Iterator[str | Refusal]:
     return followed(list_files(paths, folder), "file", doing="listing")
 
 
-def _parts_of(paths: Sequence[str], folder: Path, reading: ReadOptions, wanted: Callable[[str], bool] | None) -> Iterator[Part]:
+def _pieces_of(paths: Sequence[str], folder: Path, reading: ReadOptions, wanted: Callable[[str], bool] | None) -> Iterator[Piece]:
     """The files in order; errors as ``open_store``."""
     refused: list[Refusal] = []
     files = 0
@@ -75,19 +75,19 @@ def _parts_of(paths: Sequence[str], folder: Path, reading: ReadOptions, wanted: 
         if isinstance(file, Refusal):  # reading says again what is wrong with it
             refused.append(file)
             if wanted is None or wanted(file.file):
-                yield Part(file.file, -1, -1)
+                yield Piece(file.file, -1, -1)
             continue
         files += 1
         if wanted is not None and not wanted(file):
             continue
-        whole = Part(file, *size_and_date(file))
-        stream = None if whole.size < 0 else open_stream(file, reading)
-        if stream is None:
+        whole = Piece(file, *size_and_date(file))
+        reader = None if whole.size < 0 else open_reader(file, reading)
+        if reader is None:
             yield whole
         else:
-            stream.close()
+            reader.close()
             # Of a damaged file no clip is right for certain, and its checksum comes after the last; reading it whole refuses it.
-            yield replace(whole, last=stream.count) if checksums_fit(file) else whole
+            yield replace(whole, last=reader.count) if checksums_fit(file) else whole
     if not files:
         raise StoreError(f"there is nothing to embed{f' ({refused[0].error})' if refused else ''}. Nothing was written.")
 
@@ -106,7 +106,7 @@ def change_of(file: str) -> str:
     return "it or another file of its recording has changed" if os.path.exists(file) else "is not there any more"
 
 
-def read_plan(folder: Path, shard: int) -> list[Part]:
+def read_plan(folder: Path, shard: int) -> list[Piece]:
     """The clips that a shard is made of, as they were written.
 
     Raises:
@@ -114,10 +114,10 @@ def read_plan(folder: Path, shard: int) -> list[Part]:
     """
     path = folder / f"{shard:08}.json"
     try:
-        parts = [Part(**row) for row in json.loads(path.read_bytes())]
-        if not all(type(p.file) is str and {type(p.size), type(p.modified), type(p.first), type(p.last or 0)} == {int} for p in parts):
+        pieces = [Piece(**row) for row in json.loads(path.read_bytes())]
+        if not all(type(p.file) is str and {type(p.size), type(p.modified), type(p.first), type(p.last or 0)} == {int} for p in pieces):
             raise ValueError("its rows are no parts of files")
-        return parts
+        return pieces
     except (OSError, ValueError, TypeError, RecursionError) as error:
         what = (
             "is gone"
@@ -129,11 +129,11 @@ def read_plan(folder: Path, shard: int) -> list[Part]:
         raise StoreError(f"{path}: {what}. {PUT_BACK}") from error
 
 
-def write_plan(plan: Iterator[list[Part]], folder: Path, first: int = 0) -> int:
+def write_plan(plan: Iterator[list[Piece]], folder: Path, first: int = 0) -> int:
     """Write each shard into a folder, numbered from ``first``; how many there are."""
     count = 0
     for shard in plan:
         with whole_file(folder / f"{first + count:08}.json") as file:
-            file.write(json.dumps([asdict(part) for part in shard]).encode())
+            file.write(json.dumps([asdict(piece) for piece in shard]).encode())
         count += 1
     return count

@@ -26,7 +26,7 @@ from skelzoo.errors import MissingDependencyError, SkelzooError, StoreError
 from skelzoo.inference.files import Paths, path_list
 from skelzoo.inference.job import SHARD, Job
 from skelzoo.inference.output import PART, SPAN, ClipId
-from skelzoo.inference.plan import PUT_BACK, Part, plan_of, read_plan, write_plan
+from skelzoo.inference.plan import PUT_BACK, Piece, plan_of, read_plan, write_plan
 from skelzoo.inference.same_run import check_same
 from skelzoo.inference.shard import DAMAGE, Shard, read_shard, write_shard
 from skelzoo.skeleton.io.files import ARRAY_ERRORS
@@ -100,7 +100,7 @@ class Store:
         """Number of files and clips that were left out, once it is complete."""
         return int(self.row["refused"])
 
-    def parts(self, shard: int) -> list[Part]:
+    def pieces(self, shard: int) -> list[Piece]:
         """The clips that a shard is made of. Errors as ``read_plan``."""
         return read_plan(self.folder / PLAN, shard)
 
@@ -111,7 +111,7 @@ class Store:
 
     def planned(self) -> set[str]:
         """The files of these shards."""
-        return {part.file for i in self.to_merge for part in self.parts(i)}
+        return {piece.file for i in self.to_merge for piece in self.pieces(i)}
 
     def drop(self, shard: int) -> None:
         """Have a shard made again."""
@@ -128,7 +128,7 @@ class Store:
             with self._naming(FILES):
                 files = {row["file"]: (int(row["size"]), int(row["modified"])) for row in self.rows(FILES)}
         if not self.complete:
-            files |= {part.file: (part.size, part.modified) for i in self.to_merge for part in self.parts(i)}
+            files |= {piece.file: (piece.size, piece.modified) for i in self.to_merge for piece in self.pieces(i)}
         return files
 
     def rows(self, name: str) -> Iterator[dict[str, str]]:

@@ -26,7 +26,8 @@ EACH = "each"
 FILMED = "-2d"
 """Ends the name of a shipped benchmark whose 3-D clips are filmed."""
 
-Part = Callable[[Corpus], Bools]
+Selects = Callable[[Corpus], Bools]
+"""Corpus -> (clips,) bool, which clips are of a part of a split."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ class Benchmark:
     name: str
     file: str
     title: str
-    train: Part
-    test: Part
-    validation_train: Part | None = None
-    validation_test: Part | None = None
+    train: Selects
+    test: Selects
+    validation_train: Selects | None = None
+    validation_test: Selects | None = None
     evaluation_only: bool = False
     transform: Callable[[Clip, int], Clip] | None = None
     dimension: int = 3

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from skelzoo.errors import UnknownModelError, WriteError
-from skelzoo.inference.earlier import check_replaced, with_columns
 from skelzoo.inference.output import check_output
+from skelzoo.inference.replacing import check_replaced, with_columns
 from skelzoo.inference.screen import table
 from skelzoo.learn.calibration import Calibration
 from skelzoo.learn.finetune_result import CrossValidation, FinetuneResult, mean_of_known

@@ -17,7 +17,7 @@ from skelzoo.skeleton.io.table import cells_of
 
 Source = Literal["auto", "folder", "file"]
 
-PARTS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
+SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 """Folders of these names are parts of a data set, not classes."""
 
 
@@ -125,7 +125,7 @@ class Labels:
         Raises:
             TrainingError: the class folders are parts of a data set.
         """
-        if labels and labels <= self.folders and {label.casefold() for label in labels} <= PARTS:
+        if labels and labels <= self.folders and {label.casefold() for label in labels} <= SPLIT_FOLDERS:
             first = min(labels, key=lambda label: ("train" not in label.casefold(), label))
             others = sorted(labels - {first})
             raise TrainingError(

@@ -16,7 +16,7 @@ import numpy as np
 
 from skelzoo.errors import SkelzooError, TrainingError
 from skelzoo.inference.encoder import Encoder
-from skelzoo.learn.benchmarks import Benchmark, Part, array_hash, benchmark_corpus, benchmark_file, find_benchmark, joints_hash, known_benchmarks
+from skelzoo.learn.benchmarks import Benchmark, Selects, array_hash, benchmark_corpus, benchmark_file, find_benchmark, joints_hash, known_benchmarks
 from skelzoo.learn.held_out import DataOptions, named_by
 from skelzoo.learn.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.skeleton.clip import Clip
@@ -229,7 +229,7 @@ def _stamp(path: Path) -> Stamp:
 
 
 @cache
-def _test_joints(test: Part, stamp: Stamp) -> tuple[str, ...]:
+def _test_joints(test: Selects, stamp: Stamp) -> tuple[str, ...]:
     corpus = read_corpus(stamp[0])
     return tuple(joints_hash(corpus.clips[i]) for i in np.flatnonzero(test(corpus)))
 

@@ -236,7 +236,7 @@ def test_going_on_opens_no_file_to_look_at_it(model: str, tmp_path: Path, monkey
         pass
     if complete:
         embed_store(Job(model), paths, tmp_path / "store", devices=["cpu"])
-    monkeypatch.setattr(plan, "open_stream", None)
+    monkeypatch.setattr(plan, "open_reader", None)
     assert embed_store(Job(model), paths, tmp_path / "store", devices=["cpu"]).clips == 2
     with pytest.raises(StoreError, match=r"its files are not as they were: their order\. Give"):
         embed_store(Job(model), paths[::-1], tmp_path / "store", devices=["cpu"])

@@ -56,8 +56,8 @@ def test_shards_are_full_and_go_from_one_file_to_the_next(model: str, tmp_path: 
     for name in "ab":
         skelzoo.save_clips(tmp_path / f"{name}.npz", [make_clip(s) for s in range(3)])
     with open_store(tmp_path / "store", Job(model, shard_size=2), [str(tmp_path / "*.npz")]) as store:
-        parts = [[(Path(part.file).stem, part.first, part.last) for part in store.parts(i)] for i in range(store.shards)]
-    assert parts == [[("a", 0, 2)], [("a", 2, 3), ("b", 0, 1)], [("b", 1, 3)]]
+        pieces = [[(Path(piece.file).stem, piece.first, piece.last) for piece in store.pieces(i)] for i in range(store.shards)]
+    assert pieces == [[("a", 0, 2)], [("a", 2, 3), ("b", 0, 1)], [("b", 1, 3)]]
 
 
 @pytest.mark.parametrize(("options", "says"), [({}, ""), ({"shard_size": 3}, "; its shard_size is 1024, now it is 3")])

@@ -23,7 +23,7 @@ from skelzoo.learn.recipe import Recipe
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.contract import STREAMS_HERE, Contract
 from skelzoo.skeleton.io.corpus import read_corpus
-from skelzoo.skeleton.io.stream import open_stream
+from skelzoo.skeleton.io.one_by_one import open_reader
 from skelzoo.skeleton.prepare import prepare
 from skelzoo.weights.manifest import manifest
 
@@ -66,16 +66,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("file", "given", "miss"), [("mine.npz", person_clips(), 6e-4), ("flat.npz", person_clips("coco17", 2), 0.03)])
 def test_a_corpus_file_holds_the_persons_and_scores_of_its_clips(data: Path, file: str, given: list[Clip], miss: float) -> None:
-    table, stream = read_corpus(data / file), open_stream(data / file)
-    assert stream is not None
+    table, reader = read_corpus(data / file), open_reader(data / file)
+    assert reader is not None
     with np.load(data / file) as arrays:
         assert arrays["joints_delta"].ndim == 4 and set(table.extra) == {"zero_frames"}
         assert (arrays["flags"] & 32).any() == (file == "flat.npz"), "who is absent is at no origin; joints that were not found are"
-    for written, read, streamed in zip(given, table.clips, stream.clips(0, COUNT), strict=True):
+    for written, read, alone in zip(given, table.clips, reader.clips(0, COUNT), strict=True):
         np.testing.assert_allclose(read.keypoints, written.keypoints, atol=miss)
         assert np.array_equal(read.keypoints.any(-1), written.keypoints.any(-1)), "who or what is not there is exactly zero"
-        assert isinstance(streamed, Clip) and (read.image_size, read.channels) == (written.image_size, written.channels)
-        for clip in (read, streamed):
+        assert isinstance(alone, Clip) and (read.image_size, read.channels) == (written.image_size, written.channels)
+        for clip in (read, alone):
             assert np.array_equal(clip.keypoints, read.keypoints) and (clip.scores is None) == (written.scores is None) and clip.image_size == read.image_size
             assert written.scores is None or np.array_equal(clip.scores, written.scores)
     ways = [max(np.linalg.norm(np.diff(k[k.any((1, 2))], axis=0), axis=-1).max() for k in c.keypoints) for c in given]

@@ -17,8 +17,8 @@ import pytest
 import skelzoo
 from skelzoo.errors import ClipError, ReadError
 from skelzoo.inference.files import Refusal, read_files
+from skelzoo.skeleton.io.one_by_one import open_reader
 from skelzoo.skeleton.io.read_options import ReadOptions
-from skelzoo.skeleton.io.stream import open_stream
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +86,10 @@ def test_a_lost_joint_costs_its_clip_alone_and_is_filled_if_wanted(tmp_path: Pat
     assert [(one.clip if isinstance(one, Refusal) else one.clip.name) for one in found] == [clip.name for clip in whole]
     assert [isinstance(one, Refusal) for one in found] == [False, False, True, False]
     filled = skelzoo.read(path, fill_missing=True)
-    stream = open_stream(path, ReadOptions(fill_missing=True))
-    assert stream is not None and [stream.count, len(filled)] == [4, 4]
-    with contextlib.closing(stream):
-        for clip, one, other in zip(whole[1:], filled[1:], stream.clips(1, 4), strict=True):
+    reader = open_reader(path, ReadOptions(fill_missing=True))
+    assert reader is not None and [reader.count, len(filled)] == [4, 4]
+    with contextlib.closing(reader):
+        for clip, one, other in zip(whole[1:], filled[1:], reader.clips(1, 4), strict=True):
             assert isinstance(other, skelzoo.Clip) and (one.name, one.label) == (other.name, other.label) == (clip.name, clip.label)
             np.testing.assert_array_equal(one.keypoints, other.keypoints)
             np.testing.assert_allclose(one.keypoints, clip.keypoints, atol=0.5)

@@ -20,7 +20,7 @@ from tiny import make_clip, write_corpus
 import skelzoo
 from skelzoo.errors import ClipError, ReadError, SkelzooError
 from skelzoo.skeleton.io import table
-from skelzoo.skeleton.io.stream import open_stream
+from skelzoo.skeleton.io.one_by_one import open_reader
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -71,9 +71,9 @@ def test_odd_arrays_are_refused_by_name(tmp_path: Path, name: str, arrays: dict[
 def test_shapes_of_any_whole_numbers(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", keypoints=np.ones((10, 25, 3)), layout="ntu25", shapes=np.array([[1, 3], [1, 7]], np.uint64))
     assert [clip.frames for clip in skelzoo.read(tmp_path / "a.npz")] == [3, 7]
-    stream = open_stream(tmp_path / "a.npz")
-    assert stream is not None and [clip.frames for clip in stream.clips(0, 2)] == [3, 7]  # type: ignore[union-attr]
-    stream.close()
+    reader = open_reader(tmp_path / "a.npz")
+    assert reader is not None and [clip.frames for clip in reader.clips(0, 2)] == [3, 7]  # type: ignore[union-attr]
+    reader.close()
 
 
 @pytest.mark.parametrize(
@@ -133,28 +133,28 @@ def test_no_changed_byte_makes_clips_of_parquet_vanish(tmp_path: Path) -> None:
     data, counts = path.read_bytes(), set()
     for at in range(4, 30):
         path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
-        for read in (skelzoo.read, streamed):
+        for read in (skelzoo.read, one_by_one):
             try:
                 counts.add(len(read(path)))
             except SkelzooError as error:
                 assert str(path) in str(error)
     for at in range(len(data) - 8 - int.from_bytes(data[-8:-4], "little"), len(data) - 8):
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        stream = open_stream(path)
-        if stream is not None:
-            counts.add(stream.count)
-            stream.close()
+        reader = open_reader(path)
+        if reader is not None:
+            counts.add(reader.count)
+            reader.close()
     assert counts == {2}
 
 
-def streamed(path: Path) -> list[Any]:
-    stream = open_stream(path)
-    if stream is None:
+def one_by_one(path: Path) -> list[Any]:
+    reader = open_reader(path)
+    if reader is None:
         return skelzoo.read(path)
     try:
-        return list(stream.clips(0, stream.count))
+        return list(reader.clips(0, reader.count))
     finally:
-        stream.close()
+        reader.close()
 
 
 def test_halves_of_characters_are_replaced_and_bytes_of_file_names_kept(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_halves_of_characters_are_replaced_and_bytes_of_file_names_kept(tmp_path
     keypoints = np.ones((2, 1, 4, 25, 3))
     keypoints[1, 0, 0, 0, 0] = np.nan
     np.savez(tmp_path / "b.npz", keypoints=keypoints, layout="ntu25", names=["Ren\udce9\udc00", "\udfff"])
-    clip, bad = streamed(tmp_path / "b.npz")
+    clip, bad = one_by_one(tmp_path / "b.npz")
     assert [clip.name, bad.name] == ["Ren\udce9\ufffd", "\ufffd"]
 
 
@@ -289,7 +289,7 @@ def test_arrays_that_would_unpack_out_of_all_proportion_are_refused_before(tmp_p
             info.compress_type = packed if key == "keypoints" else other if key == "unused" else zipfile.ZIP_STORED
             with archive.open(info, "w") as file:
                 np.save(file, value)
-    assert open_stream(tmp_path / "a.npz") is None
+    assert open_reader(tmp_path / "a.npz") is None
     if not refused:
         assert [clip.frames for clip in skelzoo.read(tmp_path / "a.npz")] == [9000] * 2
         return

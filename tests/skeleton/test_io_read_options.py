@@ -17,8 +17,8 @@ from skelzoo.errors import AxesError, ClipError, DoubtWarning, LayoutError, Read
 from skelzoo.learn.cameras import film
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.io.corpus import read_corpus
+from skelzoo.skeleton.io.one_by_one import open_reader
 from skelzoo.skeleton.io.read_options import ReadOptions
-from skelzoo.skeleton.io.stream import open_stream
 from skelzoo.skeleton.procedural import make
 
 JOINTS = np.concatenate([make_clip(frames=30).keypoints[0], np.ones((30, 4, 3), np.float32)], axis=1)  # 24, as SMPL has
@@ -143,10 +143,10 @@ def test_corpus_files_say_what_they_were_taken_for(bare: Path, tmp_path: Path) -
 def test_the_axis_that_points_up_becomes_y_by_a_rotation(tmp_path: Path, up: str) -> None:
     joints = np.stack([JOINTS[:, :20], JOINTS[:, 4:]])[:, None]
     np.savez(tmp_path / "a.npz", keypoints=joints, layout="kinect20")
-    clips, stream = skelzoo.read(tmp_path / "a.npz", up=up), open_stream(tmp_path / "a.npz", ReadOptions(up=up))
-    assert stream is not None
-    assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(clips, stream.clips(0, 2), strict=True))  # type: ignore[union-attr]
-    stream.close()
+    clips, reader = skelzoo.read(tmp_path / "a.npz", up=up), open_reader(tmp_path / "a.npz", ReadOptions(up=up))
+    assert reader is not None
+    assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(clips, reader.clips(0, 2), strict=True))  # type: ignore[union-attr]
+    reader.close()
     for clip, given in zip(clips, joints, strict=True):
         assert np.array_equal(clip.keypoints[..., 1], given[..., "xyz".index(up[-1])] * (-1 if up[0] == "-" else 1))
         assert np.allclose(np.linalg.det(clip.keypoints[:, :, 5:8]), np.linalg.det(given[:, :, 5:8]), rtol=1e-4)  # of a mirror it is the negative
@@ -259,10 +259,10 @@ def test_missing_joints_are_filled_where_that_is_asked_for(tmp_path: Path, kind:
     assert all(np.array_equal(clip.keypoints, k) for clip, k in zip(skelzoo.read(path, **said, fill_missing=True), filled, strict=True))
     with pytest.raises(ClipError, match=r"NaN or infinite.*--fill-missing"):
         skelzoo.read(path, **said)
-    stream = open_stream(path, ReadOptions(**said, fill_missing=True))
-    assert stream is not None
-    assert all(isinstance(clip, skelzoo.Clip) and np.array_equal(clip.keypoints, k) for clip, k in zip(stream.clips(0, 2), filled, strict=True))
-    stream.close()
+    reader = open_reader(path, ReadOptions(**said, fill_missing=True))
+    assert reader is not None
+    assert all(isinstance(clip, skelzoo.Clip) and np.array_equal(clip.keypoints, k) for clip, k in zip(reader.clips(0, 2), filled, strict=True))
+    reader.close()
 
 
 def test_a_joint_that_is_never_known_is_refused_with_the_name_of_its_clip(tmp_path: Path) -> None:

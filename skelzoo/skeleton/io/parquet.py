@@ -47,7 +47,7 @@ def sniff(head: bytes) -> bool:
 
 
 def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
-    """All clips of a file; large ones are better left to ``skelzoo embed --out``, which streams them.
+    """All clips of a file; large ones are better left to ``skelzoo embed --out``, which reads them one by one.
 
     Args:
         reading: whether joints that are NaN are filled.

@@ -1,4 +1,4 @@
-"""Streams of clips give what ``read`` gives, from any clip on, and go on past clips that cannot be used."""
+"""Readers of one clip at a time give what ``read`` gives, from any clip on, and go on past clips that cannot be used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tiny import make_clip, write_corpus
 import skelzoo
 from skelzoo import Clip
 from skelzoo.errors import ClipError, ReadError
-from skelzoo.skeleton.io.stream import BadClip, open_stream
+from skelzoo.skeleton.io.one_by_one import BadClip, open_reader
 
 CLIPS = [make_clip(s, frames=5 + s) for s in range(7)]
 EQUAL = np.stack([make_clip(s, frames=6, persons=2).keypoints for s in range(7)])
@@ -55,17 +55,17 @@ def same(a: Clip, b: Clip) -> bool:
 
 
 @pytest.mark.parametrize("name", ["clips.npz", "equal.npz", "axes.npz", "corpus.npz", "bare.npy", "parquet.parquet"])
-def test_a_stream_gives_what_read_gives(name: str, tmp_path: Path) -> None:
+def test_a_reader_gives_what_read_gives(name: str, tmp_path: Path) -> None:
     path = save(name.split(".")[0], tmp_path / name)
     if name == "bare.npy":  # 20 joints tell no layout
         np.save(path, np.repeat(EQUAL, 2, 3)[:, :, :, :25])
     expected = skelzoo.read(path)
-    stream = open_stream(path)
-    assert stream is not None and stream.count == len(expected) == 7
+    reader = open_reader(path)
+    assert reader is not None and reader.count == len(expected) == 7
     for first, last in ((0, 3), (3, 7), (6, 7), (1, 2), (1, 5), (5, 5)):
-        found = list(stream.clips(first, last))
+        found = list(reader.clips(first, last))
         assert all(isinstance(c, Clip) for c in found) and [same(c, e) for c, e in zip(found, expected[first:last], strict=True)] == [True] * (last - first)
-    stream.close()
+    reader.close()
 
 
 @pytest.mark.parametrize("columns", [["frame", "joint", "x", "y", "z"], ["frame", "Head_x", "Head_y", "Head_z"]], ids=["long", "wide"])
@@ -109,45 +109,45 @@ def test_bad_clips_are_named_and_passed_over(tmp_path: Path) -> None:
     keypoints[2, 0, 3, 4] = np.nan
     keypoints[5] = 0
     np.savez(tmp_path / "a.npz", keypoints=keypoints, layout="kinect20")
-    stream = open_stream(tmp_path / "a.npz")
-    assert stream is not None
-    found = list(stream.clips(0, 7))
+    reader = open_reader(tmp_path / "a.npz")
+    assert reader is not None
+    found = list(reader.clips(0, 7))
     assert [i for i, c in enumerate(found) if isinstance(c, BadClip)] == [2, 5]
     assert found[2].name == "a[2]" and isinstance(found[2].error, ClipError) and "a[2]" in str(found[2].error)
     clips = [make_clip(s, frames=4) for s in range(4)]
     write_parquet(tmp_path / "b.parquet", clips, frames=[4, 5, 4, None], layout=["kinect20", "kinect20", "nonsense", "kinect20"])
-    stream = open_stream(tmp_path / "b.parquet")
-    assert stream is not None
-    errors = [str(c.error) if isinstance(c, BadClip) else "" for c in stream.clips(0, 4)]
+    reader = open_reader(tmp_path / "b.parquet")
+    assert reader is not None
+    errors = [str(c.error) if isinstance(c, BadClip) else "" for c in reader.clips(0, 4)]
     write_parquet(tmp_path / "c.parquet", clips, frames=["4", "four", "4", "-4"])
-    stream = open_stream(tmp_path / "c.parquet")
-    assert stream is not None
-    assert [isinstance(c, BadClip) for c in stream.clips(0, 4)] == [False, True, False, True]
+    reader = open_reader(tmp_path / "c.parquet")
+    assert reader is not None
+    assert [isinstance(c, BadClip) for c in reader.clips(0, 4)] == [False, True, False, True]
     assert errors[0] == "" and "240 numbers for 1 person(s), 5 frames" in errors[1] and "nonsense" in errors[2] and "0 frames" in errors[3]
 
 
 def test_what_is_not_in_order_is_left_to_read(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 
-    def stream_of(**arrays: Any) -> object:
+    def reader_of(**arrays: Any) -> object:
         np.savez(tmp_path / "a.npz", **{"layout": "kinect20", **arrays})
-        return open_stream(tmp_path / "a.npz")
+        return open_reader(tmp_path / "a.npz")
 
-    assert stream_of(keypoints=EQUAL) is not None
-    assert stream_of(keypoints=EQUAL[0]) is None
-    assert stream_of(keypoints=np.asfortranarray(EQUAL)) is None
-    assert stream_of(keypoints=EQUAL, names=["a", "b"]) is None
-    assert stream_of(keypoints=EQUAL, layout="nonsense") is None
-    assert stream_of(keypoints=EQUAL > 0) is None
-    assert stream_of(keypoints=EQUAL[:, 0].transpose(3, 1, 2, 0), axes="c t v n") is None
-    assert stream_of(keypoints=EQUAL.reshape(-1, 20, 3), shapes=[[1, 84], [1, 0]]) is None
+    assert reader_of(keypoints=EQUAL) is not None
+    assert reader_of(keypoints=EQUAL[0]) is None
+    assert reader_of(keypoints=np.asfortranarray(EQUAL)) is None
+    assert reader_of(keypoints=EQUAL, names=["a", "b"]) is None
+    assert reader_of(keypoints=EQUAL, layout="nonsense") is None
+    assert reader_of(keypoints=EQUAL > 0) is None
+    assert reader_of(keypoints=EQUAL[:, 0].transpose(3, 1, 2, 0), axes="c t v n") is None
+    assert reader_of(keypoints=EQUAL.reshape(-1, 20, 3), shapes=[[1, 84], [1, 0]]) is None
     data = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "a.npz").write_bytes(data[: len(data) // 2])
-    assert open_stream(tmp_path / "a.npz") is None
+    assert open_reader(tmp_path / "a.npz") is None
     write_corpus(tmp_path / "a.npz", CLIPS, offsets=[1, *np.cumsum([c.frames for c in CLIPS])])
-    assert open_stream(tmp_path / "a.npz") is None
+    assert open_reader(tmp_path / "a.npz") is None
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
-    assert open_stream(tmp_path / "a.parquet") is None
+    assert open_reader(tmp_path / "a.parquet") is None
     with pytest.raises(ReadError, match="parquet"):
         skelzoo.read(tmp_path / "a.parquet")
     with pytest.raises(ReadError, match="holds no rows"):
@@ -169,25 +169,25 @@ def test_damage_is_met_at_the_latest_at_the_end(save_as: Any, tmp_path: Path) ->
     data = bytearray((tmp_path / "a.npz").read_bytes())
     data[2000] ^= 64
     (tmp_path / "a.npz").write_bytes(data)
-    stream = open_stream(tmp_path / "a.npz")
-    assert stream is not None
+    reader = open_reader(tmp_path / "a.npz")
+    assert reader is not None
     with pytest.raises(ReadError, match=r"a\.npz: is cut off, damaged"):
-        list(stream.clips(0, 7))
-    stream = open_stream(tmp_path / "a.npz")
-    assert stream is not None
+        list(reader.clips(0, 7))
+    reader = open_reader(tmp_path / "a.npz")
+    assert reader is not None
     with pytest.raises(ReadError, match=r"a\.npz: is cut off, damaged"):
-        list(stream.clips(6, 7))
+        list(reader.clips(6, 7))
 
 
 def test_what_is_passed_over_takes_little_memory(tmp_path: Path) -> None:
     np.savez(tmp_path / "many.npz", keypoints=np.ones((1000, 1, 100, 20, 3), np.float32), layout="kinect20", names=np.array([str(i) for i in range(1000)]))
-    stream = open_stream(tmp_path / "many.npz")
-    assert stream is not None
+    reader = open_reader(tmp_path / "many.npz")
+    assert reader is not None
     tracemalloc.start()
-    (clip,) = stream.clips(998, 999)
+    (clip,) = reader.clips(998, 999)
     assert isinstance(clip, skelzoo.Clip) and clip.name == "998" and tracemalloc.get_traced_memory()[1] < 8e6
     tracemalloc.stop()
-    stream.close()
+    reader.close()
 
 
 @pytest.mark.parametrize("labels", [[0, 1], [False, True], [0.0, np.nan]])
@@ -207,13 +207,13 @@ def test_three_persons_in_pictures_come_back(tmp_path: Path, scored: bool) -> No
     clips = [Clip(k, "coco17", scores=np.ones(k.shape[:3]) if scored else None) for k in x]
     skelzoo.save_clips(tmp_path / "a.npz", clips)
     np.savez(tmp_path / "b.npz", keypoints=x, layout="coco17", axes="n m t v c")
-    stream = open_stream(tmp_path / "a.npz")
-    assert stream is not None
-    for found in (skelzoo.read(tmp_path / "a.npz"), skelzoo.read(tmp_path / "b.npz"), list(stream.clips(0, 2))):
+    reader = open_reader(tmp_path / "a.npz")
+    assert reader is not None
+    for found in (skelzoo.read(tmp_path / "a.npz"), skelzoo.read(tmp_path / "b.npz"), list(reader.clips(0, 2))):
         assert all(isinstance(c, Clip) and np.array_equal(c.keypoints, e.keypoints) for c, e in zip(found, clips, strict=True))
-    stream.close()
+    reader.close()
 
 
 def test_arrays_whose_axes_could_be_others_are_left_to_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", keypoints=np.ones((8, 3, 6, 20, 2)), layout="kinect20")
-    assert open_stream(tmp_path / "a.npz") is None
+    assert open_reader(tmp_path / "a.npz") is None

@@ -44,7 +44,7 @@ class BadClip:
     error: SkelzooError
 
 
-class ClipStream(abc.ABC):
+class ClipReader(abc.ABC):
     """The clips of one file, read forward; going back starts anew.
 
     Attributes:
@@ -93,29 +93,29 @@ class ClipStream(abc.ABC):
         """The next clip."""
 
 
-def open_stream(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> ClipStream | None:
-    """A stream of the clips of a file; None for a file of another kind, of one clip, or that is not in order.
+def open_reader(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> ClipReader | None:
+    """What reads the clips of a file one by one; None for a file of another kind, of one clip, or that is not in order.
 
     Args:
         reading: what the file may leave open, as in ``skelzoo.read``.
     """
     path = Path(path)
-    stream: ClipStream | None = None
+    reader: ClipReader | None = None
     try:
         with named(path):
             head = read_head(path, 512)
             if parquet.sniff(head):
-                stream = _ParquetStream(path)
+                reader = _ParquetReader(path)
             elif array.sniff_npy(head) or array.sniff_npz(head):
-                stream = _open_numpy(path, head, reading)
+                reader = _open_numpy(path, head, reading)
     except SkelzooError:
         pass
-    if stream is not None:
-        stream.reading = reading
-    return stream
+    if reader is not None:
+        reader.reading = reading
+    return reader
 
 
-class _ParquetStream(ClipStream):
+class _ParquetReader(ClipReader):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._file = parquet.open_file(path)
@@ -197,7 +197,7 @@ def _open_rows(path: Path, files: contextlib.ExitStack) -> dict[str, _Rows]:
     return {key: (_Steps if key == corpus.MARK else _Rows)(file) for key, file in members.items()}
 
 
-class _NumpyStream(ClipStream):
+class _NumpyReader(ClipReader):
     """Clips out of arrays.
 
     Args:
@@ -257,17 +257,17 @@ class _NumpyStream(ClipStream):
             return BadClip(name, error)
 
 
-class _Joined(ClipStream):
-    """The clips of streams one after the other."""
+class _Joined(ClipReader):
+    """The clips of readers one after the other."""
 
-    def __init__(self, path: Path, streams: Sequence[ClipStream]) -> None:
+    def __init__(self, path: Path, readers: Sequence[ClipReader]) -> None:
         super().__init__(path)
-        self._streams, self._starts = streams, [0, *itertools.accumulate(stream.count for stream in streams)]
+        self._readers, self._starts = readers, [0, *itertools.accumulate(reader.count for reader in readers)]
         self.count = self._starts[-1]
 
     def close(self) -> None:
-        for stream in self._streams:
-            stream.close()
+        for reader in self._readers:
+            reader.close()
 
     def _seek(self, first: int) -> None:
         self._position = first
@@ -275,25 +275,25 @@ class _Joined(ClipStream):
     def _next(self) -> Clip | BadClip:
         part = bisect.bisect_right(self._starts, self._position) - 1
         first = self._position - self._starts[part]
-        return next(self._streams[part].clips(first, first + 1))
+        return next(self._readers[part].clips(first, first + 1))
 
 
-def _open_numpy(path: Path, head: bytes, reading: ReadOptions) -> ClipStream | None:
+def _open_numpy(path: Path, head: bytes, reading: ReadOptions) -> ClipReader | None:
     with contextlib.ExitStack() as files:
         rows = _open_rows(path, files)
         if not all(r.in_order for r in rows.values()):
             return None
         if datasets.sniff_stgcn(head):
-            return _stgcn_stream(path, reading)
+            return _stgcn_reader(path, reading)
         if not zipfile.is_zipfile(path):
-            return _array_stream(path, rows, {}, reading)
+            return _array_reader(path, rows, {}, reading)
         with np.load(path, allow_pickle=False) as once:
             if datasets.sniff_ctrgcn(head):
-                return _ctrgcn_stream(path, rows, once, reading)
-            return _corpus_stream(path, rows, once) if corpus.MARK in rows else _array_stream(path, rows, once, reading)
+                return _ctrgcn_reader(path, rows, once, reading)
+            return _corpus_reader(path, rows, once) if corpus.MARK in rows else _array_reader(path, rows, once, reading)
 
 
-def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]], reading: ReadOptions) -> ClipStream | None:
+def _array_reader(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]], reading: ReadOptions) -> ClipReader | None:
     keys = [key for key in ("axes", "layout", "layout_table", "shapes") if key in rows]
     told = array.completed({key: once[key] for key in keys}, reading, path)
     shape, axes = rows["keypoints"].shape, str(told["axes"]).split() if "axes" in told else []
@@ -322,19 +322,19 @@ def _array_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDAr
     def make(name: str, own: Arrays) -> Clip:
         return array.clips_of({**shared, **own, "names": np.array([name])}, layout, path, reading.fill_missing)[0]
 
-    return _NumpyStream(path, keys, long, bounds, name_key, make)
+    return _NumpyReader(path, keys, long, bounds, name_key, make)
 
 
-def _stgcn_stream(path: Path, reading: ReadOptions) -> ClipStream | None:
+def _stgcn_reader(path: Path, reading: ReadOptions) -> ClipReader | None:
     count = len(datasets.stgcn_array(path))
 
     def make(name: str, own: Arrays) -> Clip:
         return datasets.stgcn_clip(own["keypoints"][0], name, reading.fill_missing)
 
-    return None if count < 2 else _NumpyStream(path, ("keypoints",), (), np.arange(count + 1), "", make)
+    return None if count < 2 else _NumpyReader(path, ("keypoints",), (), np.arange(count + 1), "", make)
 
 
-def _ctrgcn_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]], reading: ReadOptions) -> ClipStream | None:
+def _ctrgcn_reader(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]], reading: ReadOptions) -> ClipReader | None:
     counts: dict[str, int] = {}
     for part in datasets.PARTS:
         if f"x_{part}" in rows or f"y_{part}" in rows:
@@ -345,18 +345,18 @@ def _ctrgcn_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDA
     if sum(counts.values()) < 2:
         return None
 
-    def of(part: str, count: int) -> ClipStream:
+    def of(part: str, count: int) -> ClipReader:
         x, y = f"x_{part}", f"y_{part}"
 
         def make(name: str, own: Arrays) -> Clip:
             return datasets.ctrgcn_clip(own[x][0], own[y][0], name, reading.fill_missing)
 
-        return _NumpyStream(path, (x, y), (), np.arange(count + 1), "", make, f"{part} ")
+        return _NumpyReader(path, (x, y), (), np.arange(count + 1), "", make, f"{part} ")
 
     return _Joined(path, [of(part, count) for part, count in counts.items()])
 
 
-def _corpus_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]]) -> ClipStream | None:
+def _corpus_reader(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDArray[Any]]) -> ClipReader | None:
     bounds, shared = once["offsets"].astype(np.int64), {key: once[key] for key in _CORPUS_ONCE}
     per_clip = (*_CORPUS_PER_CLIP, *(key for key in ("persons", "image_size") if key in rows))
     per_frame = (corpus.MARK, *(key for key in ("scores",) if key in rows and rows[key].shape[:1] == rows[corpus.MARK].shape[:1]))
@@ -367,4 +367,4 @@ def _corpus_stream(path: Path, rows: Mapping[str, _Rows], once: Mapping[str, NDA
     def make(name: str, own: Arrays) -> Clip:
         return corpus.corpus_of({**shared, **own, "offsets": np.array([0, len(own[corpus.MARK])])}, path).clips[0]
 
-    return _NumpyStream(path, (*per_clip, *per_frame), per_frame, bounds, "clip_name", make)
+    return _NumpyReader(path, (*per_clip, *per_frame), per_frame, bounds, "clip_name", make)
