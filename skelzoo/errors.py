@@ -1,8 +1,13 @@
-"""Every exception a user of skelzoo can meet. Each message says what is wrong, where, and what to do next."""
+"""Every exception a user of skelzoo can meet, and how it warns. Each message says what is wrong, where, and what to do next."""
 
 from __future__ import annotations
 
 import os
+import sys
+import warnings
+
+_PASSED_OVER = ("skelzoo", "contextlib", "functools", "torch", "tqdm")
+"""Packages whose lines no warning names: skelzoo, and what stands as decorator, property or iterator between its functions and whoever calls them."""
 
 
 class SkelzooError(Exception):
@@ -101,3 +106,11 @@ class MissingDependencyError(SkelzooError, ImportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f'{purpose} needs {package}, which is not installed. Install it with: pip install "skelzoo[{extra}]"')
+
+
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn of the line that called skelzoo, however deep in skelzoo this is called."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_OVER:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)

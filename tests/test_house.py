@@ -124,6 +124,10 @@ def test_only_the_hub_file_touches_the_network() -> None:
         assert path.name == "hub.py" or not roots & {"huggingface_hub", "urllib", "requests", "httpx", "httpx2", "socket", "http"}, path
 
 
+def test_only_the_errors_file_counts_the_stack_of_a_warning() -> None:
+    assert [path for path in sources(PACKAGE) if "warnings.warn(" in path.read_text(encoding="utf-8")] == [PACKAGE / "errors.py"]
+
+
 def test_nothing_is_unpickled() -> None:
     for path in sources(PACKAGE):
         for node in ast.walk(tree(path)):

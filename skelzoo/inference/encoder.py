@@ -365,7 +365,7 @@ class Encoder:
             with evaluating(self.net), own_precision(self.device, self._tf32):
                 rows = run(function, batch, count, self.device, self.dtype, batch_size, progress, same_size=bool(self._compile), room=room)
         finally:
-            doubts.warn(stacklevel=3)
+            doubts.warn()
         return {name: values[:0] for name, values in rows.items()} if nothing else rows
 
     def _clips(self, clips: Clips, axes: str) -> list[Clip]:

@@ -254,4 +254,4 @@ def warn_of(clips: Sequence[PreparedClip], doubts: Doubts | None = None) -> None
     noted = noted_doubts() if doubts is None else doubts
     for i, clip in enumerate(clips):
         noted.add(clip.doubts, i, clip.source.where)
-    noted.warn(stacklevel=3)
+    noted.warn()

@@ -19,7 +19,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -29,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import TrainingError
+from skelzoo.errors import TrainingError, warn
 from skelzoo.learn.ranges import NO_PATTERN
 from skelzoo.skeleton.io.corpus import Corpus
 from skelzoo.weights.files import parse_json
@@ -110,14 +109,13 @@ def warn_of_gaps(corpus: Corpus, train: object, test: object, left: NDArray[np.b
         return
     absent = "; ".join(f"{part}: {', '.join(values)}" for part, rule in (("train", train), ("test", test)) if (values := rule.absent(corpus)))
     if absent:
-        warnings.warn(f"{corpus.name}: no clip has these values, which {train.source} lists for {absent}. Correct them, or take them out.", stacklevel=3)
+        warn(f"{corpus.name}: no clip has these values, which {train.source} lists for {absent}. Correct them, or take them out.")
     if left.any():
         names = [corpus.clip_names[i] for i in np.flatnonzero(left)]
         odd = sum(re.search(train.names, name) is None for name in names)
         why = f", {odd} of them as their names do not fit its 'names'" if odd else ""
-        warnings.warn(
+        warn(
             f"{corpus.name}: {len(names)} of {len(left)} clips, the first {names[0]!r}, neither train nor test by {train.source}{why}. See that it is meant so.",
-            stacklevel=3,
         )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from skelzoo.errors import TrainingError
+from skelzoo.errors import TrainingError, warn
 from skelzoo.learn.benchmark_files import SUFFIX, load_rules, shipped_rules, warn_of_gaps
 from skelzoo.learn.cameras import film
 from skelzoo.learn.splits import hold_out, in_several
@@ -293,9 +292,8 @@ def _check_subjects(corpus: Corpus, chosen: Bools) -> None:
     if len(known) < 2:
         raise TrainingError(f"{corpus.name}: its subjects cannot test one after the other, {_there(known)}. There must be two or more.")
     if not chosen.all():
-        warnings.warn(
+        warn(
             f"{corpus.name}: {_some(corpus, ~chosen)} of no known subject, and neither train nor test. Let skelzoo corpus make --subject REGEX find theirs.",
-            stacklevel=4,
         )
     owners: dict[str, set[int]] = {}
     for i in np.flatnonzero(chosen):
@@ -309,10 +307,9 @@ def _check_subjects(corpus: Corpus, chosen: Bools) -> None:
             )
     alone = ", ".join(f"{label!r} (subject {min(subjects)})" for label, subjects in sorted(owners.items()) if len(subjects) == 1)
     if alone:
-        warnings.warn(
+        warn(
             f"{corpus.name}: classes of one subject alone never train when it tests, so that every classifier is wrong on their clips: {alone}. "
             "Record them of more subjects, or leave them out.",
-            stacklevel=4,
         )
 
 
@@ -324,10 +321,9 @@ def _check_classes(corpus: Corpus, train: Bools, test: Bools) -> None:
     unseen = test & ~np.isin(corpus.label, corpus.label[train])
     if unseen.any():
         names = ", ".join(sorted({repr(corpus.clips[i].label) for i in np.flatnonzero(unseen)}))
-        warnings.warn(
+        warn(
             f"{corpus.name}: {int(unseen.sum())} of the {int(test.sum())} test clips are of classes that never train, so that every classifier is wrong on them: "
             f"{names}. Give some of these to the training part, or take them out of the test part.",
-            stacklevel=4,
         )
 
 

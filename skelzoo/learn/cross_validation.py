@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from skelzoo.errors import TrainingError
+from skelzoo.errors import TrainingError, warn
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.calibration import best_temperature
 from skelzoo.learn.finetune import FinetuneOptions, check_call, check_mode, finetune
@@ -59,14 +58,14 @@ def cross_validate(
     check_mode(encoder, mode, unlabelled, o)
     groups = None if groups is None else [str(label_of(group) or "") for group in one_per_clip(groups, "groups")]
     names, truth = class_ids(clips, labels, encoder.labels)
-    warn_of_spellings(names, 3)
+    warn_of_spellings(names)
     same = same_clips(prepare_batch(clips, encoder.contract), truth)
     fold = fold_numbers(truth, folds, groups, same, o.seed)
-    warn_of_leaks(clips, same, fold.tolist(), groups is not None, 2)
+    warn_of_leaks(clips, same, fold.tolist(), groups is not None)
     logits = np.full((len(clips), len(names)), -np.inf)
     result = CrossValidation(names, tuple(c.name for c in clips), truth, fold, None if groups is None else tuple(groups), logits, 1.0)
     _check_folds(result)
-    result = dataclasses.replace(result, learned_before=warn_of_learned(clips, encoder, 3))
+    result = dataclasses.replace(result, learned_before=warn_of_learned(clips, encoder))
     for number in range(int(fold.max()) + 1):
         others, left_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         learned = [clips[i] for i in others], [names[i] for i in truth[others]]
@@ -93,9 +92,8 @@ def _check_folds(result: CrossValidation) -> None:
             )
     if result.unlearned:
         listed = ", ".join(f"{name!r} (fold {_described(result, np.flatnonzero(result.truth == result.labels.index(name)))})" for name in result.unlearned)
-        warnings.warn(
+        warn(
             f"{len(result.unlearned)} of {len(result.labels)} classes are in one fold alone, whose net never sees them, so their clips count as wrong: {listed}. {cure}.",
-            stacklevel=3,
         )
 
 

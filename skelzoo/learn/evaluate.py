@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import shlex
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from skelzoo.errors import TrainingError
+from skelzoo.errors import TrainingError, warn
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.baselines import BASELINES
 from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, benchmark_file, find_benchmark, standard_clips
@@ -114,7 +113,7 @@ def _at_hand(data: str | Path) -> list[str]:
     if len(absent) == len(BENCHMARKS):
         raise TrainingError(f"{data}: no file of any benchmark. Give the folder that holds {files}, or some of them, with --data.")
     if absent:
-        warnings.warn(f"{data}: no {files}. Benchmarks left out: {', '.join(absent)}. Put the files there to have these measured too.", stacklevel=3)
+        warn(f"{data}: no {files}. Benchmarks left out: {', '.join(absent)}. Put the files there to have these measured too.")
     return [name for name in BENCHMARKS if name not in absent]
 
 

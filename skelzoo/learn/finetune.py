@@ -48,9 +48,6 @@ SUFFIX = " (fine-tuned)"
 CLIP_NORM = 5.0
 """Largest norm of a step's gradient."""
 
-LEVEL = 4
-"""Of the stack, from ``_parts`` to who calls ``finetune``."""
-
 AUGMENTATIONS: tuple[Mapping[str, Any], ...] = (
     {"op": "temporal_crop", "shortest": 0.7}, {"op": "shear", "amplitude": 0.2}, {"op": "scale", "amplitude": 0.1},
 )  # fmt: skip
@@ -105,7 +102,7 @@ def finetune(
     if isinstance(validation, CrossValidation):
         validation.check(names, truth)
         crossed, validation, groups = validation, 0, None
-    warn_of_spellings(names, LEVEL - 1)
+    warn_of_spellings(names)
     inputs = Inputs(encoder.contract, _augmentations(o, mode))
     parts = _parts(inputs, encoder, clips, truth, names, validation, groups, o.seed)
     tuned, history, best, confusion, calibration = _trained(encoder, names, inputs, parts, inputs.keep(unlabelled), mode, o, crossed, checkpoint)
@@ -214,8 +211,8 @@ def _parts(
             if groups is None
             else hold_out_groups(truth, groups, validation, seed, names)
         )
-    warn_of_leaks(clips, same, held.tolist(), own or groups is not None, LEVEL)
-    known = warn_of_learned([clip for clip, h in zip(clips, held, strict=True) if h], encoder, LEVEL)
+    warn_of_leaks(clips, same, held.tolist(), own or groups is not None)
+    known = warn_of_learned([clip for clip, h in zip(clips, held, strict=True) if h], encoder)
     y = torch.from_numpy(truth)
     names_held = {str(g) for g, h in zip(groups or (), held, strict=groups is not None) if h}
     return _Parts(_Part(x[~held], y[~held]), _Part(x[held], y[held]), tuple(sorted(names_held)), own, clips, known)

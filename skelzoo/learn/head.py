@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from skelzoo.errors import MissingDependencyError, TrainingError
+from skelzoo.errors import MissingDependencyError, TrainingError, warn
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.head_clips import CHECK, FOLDS, HeadOptions, LabelledClips, LabelTable, label_table, labelled_clips
 from skelzoo.learn.head_result import TEMPERATURES, HeadResult, HeadScore, calibration_error, confusions, per_class, score, surprise
@@ -49,9 +48,7 @@ def _check_table(table: LabelTable, options: HeadOptions) -> None:
     few = {str(name): int((table.train & ~table.copies & (table.labels == name)).sum()) for name in np.unique(table.labels) if name not in names}
     if few:
         listed = ", ".join(f"{name!r} ({count})" for name, count in few.items())
-        warnings.warn(
-            f"the head leaves out classes with fewer than {options.fewest} training clips: {listed}. Lower head.fewest, or name more clips.", stacklevel=3
-        )
+        warn(f"the head leaves out classes with fewer than {options.fewest} training clips: {listed}. Lower head.fewest, or name more clips.")
 
 
 def fit_head(encoder: Encoder, options: HeadOptions, data: DataOptions, folder: str | Path) -> tuple[Encoder, HeadResult]:

@@ -194,7 +194,7 @@ def _read(recordings: str, result: Path, rule: Labels, fps: float, most: int, se
         kept = int(is_present(persons.keypoints).sum()), int(np.minimum(is_present(joined.keypoints).sum(axis=0), most).sum())
         where = f"{inside(item.file, rule.path).as_posix()}/{clip.name}"
         found.append(_Own(clip.replace(label=label or None), item.file, where, subject, joined is not item.clip, kept))
-    doubts.warn(stacklevel=3)
+    doubts.warn()
     problem = rule.finish(names - {""})
     return found, [*refused, *([Refusal(str(rule.table), TrainingError(problem))] if problem else [])]
 

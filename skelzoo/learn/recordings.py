@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from skelzoo.errors import SkelzooError, TrainingError
+from skelzoo.errors import SkelzooError, TrainingError, warn
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.files import FileClip, Refusal, collected, prepare_items, read_files
 from skelzoo.inference.output import ClipId
@@ -179,7 +178,7 @@ def finetune_recordings(
     others = usable(fitting_files(unlabelled, encoder.contract, select_persons, reading, **cut))
     seen = seen_tests([*clips, *others])
     for sentence in seen:
-        warnings.warn(sentence, stacklevel=2)
+        warn(sentence)
     groups = None if own else _groups(clips)
     learned: dict[str, Any] = {"clips": [c.clip for c in clips], "mode": mode, "unlabelled": [c.clip for c in others], "groups": groups, "options": o, "checkpoint": checkpoint}  # fmt: skip
     crossed = None if folds is None else cross_validate(encoder, **learned, folds=folds)
@@ -223,7 +222,7 @@ def _groups(clips: Sequence[LabelledClip]) -> list[str] | None:
 
 
 def _warn_left_out(item: Refusal) -> None:
-    warnings.warn(f"left out: {item}", stacklevel=5)  # where finetune_recordings is called
+    warn(f"left out: {item}")
 
 
 def with_classes(ids: Sequence[ClipId], paths: Sequence[str], classes: Sequence[str]) -> list[ClipId]:

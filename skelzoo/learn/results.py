@@ -6,7 +6,6 @@ import csv
 import functools
 import os
 import subprocess
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import torch
 
 from skelzoo import __version__
-from skelzoo.errors import ReadError
+from skelzoo.errors import ReadError, warn
 from skelzoo.learn.training import auto_precision
 from skelzoo.skeleton.writing import alone, write_csv
 
@@ -151,10 +150,9 @@ def merge_rows(path: str | Path, rows: Sequence[Row]) -> None:
         f"{', '.join(row.key)} was {before[row.key].value:g} %, is {row.value:g} %" for row in rows if row.key in before and before[row.key].value != row.value
     ]
     if changed:
-        warnings.warn(
+        warn(
             f"{path}: {'; '.join(changed)}. A table has one row of each. "
             "If both are to be kept, as those of two models, give the other --out, or a path of its own, such as local:runs/NAME/weights.",
-            stacklevel=2,
         )
 
 

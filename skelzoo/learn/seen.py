@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -14,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from skelzoo.errors import SkelzooError, TrainingError
+from skelzoo.errors import SkelzooError, TrainingError, warn
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.benchmarks import Benchmark, Selects, array_hash, benchmark_corpus, benchmark_file, find_benchmark, joints_hash, known_benchmarks
 from skelzoo.learn.held_out import DataOptions, named_by
@@ -130,13 +129,13 @@ def learned_before(clips: Iterable[Clip], encoder: Encoder) -> int:
     return sum(not known.isdisjoint(person_hashes([clip])) for clip in clips) if known else 0
 
 
-def warn_of_learned(clips: Sequence[Clip], encoder: Encoder, stacklevel: int) -> str:
+def warn_of_learned(clips: Sequence[Clip], encoder: Encoder) -> str:
     """Warn where an encoder was fine-tuned on clips that are to judge what comes of it; the same for reports, "" for nothing."""
     count = learned_before(clips, encoder)
     if not count:
         return ""
     said = f"{encoder.name} was fine-tuned before on {count} of the {len(clips)} clips that judge, so the accuracy is too high"
-    warnings.warn(f"{said}. Start from a pretrained model, or judge by other clips.", stacklevel=stacklevel + 1)
+    warn(f"{said}. Start from a pretrained model, or judge by other clips.")
     return said
 
 
@@ -202,9 +201,8 @@ def check_pretrained(model: str, encoder: Encoder, benchmark: Benchmark, data: s
             raise TrainingError(f"{model}: its weights note the clips of pretraining in another way than this skelzoo ({error}). Upgrade skelzoo.") from error
         check_unseen(benchmark, data, f"{model}, pretrained as {row['name']}", options)
     if unknown:
-        warnings.warn(
+        warn(
             f"{model}: nothing tells what {' and '.join(unknown)} was pretrained on, so its numbers count only if you know that no test clip of {benchmark.name} was among it.",
-            stacklevel=3,
         )
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from skelzoo.errors import TrainingError
+from skelzoo.errors import TrainingError, warn
 from skelzoo.skeleton.arrays import Bools, Int64s
 from skelzoo.skeleton.clip import Clip, FloatArray, label_of
 from skelzoo.skeleton.doubts import noted_doubts
@@ -89,7 +88,7 @@ def same_clips(prepared: FloatArray, truth: Int64s) -> Int64s:
     )
 
 
-def warn_of_leaks(clips: Sequence[Clip], same: Int64s, parts: Sequence[Any], grouped: bool, stacklevel: int) -> None:
+def warn_of_leaks(clips: Sequence[Clip], same: Int64s, parts: Sequence[Any], grouped: bool) -> None:
     """Warn where clips that a part is judged by are known from another part: as copies, or as windows of one recording.
 
     Args:
@@ -99,21 +98,19 @@ def warn_of_leaks(clips: Sequence[Clip], same: Int64s, parts: Sequence[Any], gro
     """
     copies = in_several(same.tolist(), parts)
     if copies:
-        warnings.warn(
+        warn(
             f"{len(copies)} of {len(clips)} clips have copies in another part, the first is {clips[copies[0]].name!r}, so the accuracy will be too high. "
             "Leave one of each out, or put them into one group.",
-            stacklevel=stacklevel + 1,
         )
     windows = [] if grouped else in_several([c.name.rpartition("[")[0] if re.search(r"\[\d+:\d+\]$", c.name) else i for i, c in enumerate(clips)], parts)
     if windows:
-        warnings.warn(
+        warn(
             f"{len(windows)} of {len(clips)} clips are windows of recordings that lie in several parts, the first is {clips[windows[0]].name!r}, so the accuracy will be too high. "
             "Give groups=, one person's or recording's name per clip, e.g. [clip.name.rpartition('[')[0] for clip in clips].",
-            stacklevel=stacklevel + 1,
         )
 
 
-def warn_of_spellings(names: Sequence[str], stacklevel: int) -> None:
+def warn_of_spellings(names: Sequence[str]) -> None:
     """Warn of classes that are called the same but for case, blanks, - and _; within ``skelzoo.skeleton.doubts.warned_once`` but once."""
     alike: dict[str, list[str]] = {}
     for name in names:
@@ -123,7 +120,7 @@ def warn_of_spellings(names: Sequence[str], stacklevel: int) -> None:
     groups = [" and ".join(map(repr, several)) for several in alike.values() if len(several) > 1]
     if groups:
         text = f"{', '.join(groups)} are learned as classes of their own, though only case, blanks, - or _ differ. If they are one class, give it one name."
-        noted_doubts().warn_of(text, stacklevel + 1)
+        noted_doubts().warn_of(text)
 
 
 def in_several(keys: Sequence[Hashable], parts: Sequence[Any]) -> list[int]:

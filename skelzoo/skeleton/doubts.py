@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from skelzoo.errors import DoubtWarning
+from skelzoo.errors import DoubtWarning, warn
 
 MANY = 20
 """Clips from which on those that say something of the axes are too few to be believed, or one warning tells it of all."""
@@ -53,7 +52,7 @@ class Doubts:
             if number > last:
                 self._clips[doubt] = first, count + 1, number
 
-    def warn(self, stacklevel: int = 2) -> None:
+    def warn(self) -> None:
         """Warn of what was noted, but of nothing twice. The numbers of clips noted from here on begin anew."""
         for doubt, (first, count, _) in self._clips.items():
             if doubt in self._told or not self._believed(doubt):
@@ -62,16 +61,16 @@ class Doubts:
             if doubt.topic and self._count >= MANY:
                 more = f" and {count - 1} more of {self._count} clips"
             self._told.add(doubt)
-            warnings.warn(f"{first}{more}: {doubt}", DoubtWarning, stacklevel=stacklevel + 1)
+            warn(f"{first}{more}: {doubt}", DoubtWarning)
         self._clips, self._last = {doubt: (first, count, -1) for doubt, (first, count, _) in self._clips.items()}, -1
 
-    def warn_of(self, text: str, stacklevel: int = 2) -> None:
+    def warn_of(self, text: str) -> None:
         """Warn of what is odd about the clips as a whole, but not twice."""
         if Doubt(text) not in self._told:
             self._told.add(Doubt(text))
-            warnings.warn(text, DoubtWarning, stacklevel=stacklevel + 1)
+            warn(text, DoubtWarning)
 
-    def cut(self, fps: float | None, frames: int, stacklevel: int = 2) -> None:
+    def cut(self, fps: float | None, frames: int) -> None:
         """Note a recording that is cut into windows of so many frames, and warn of the first whose frame rate is another; 29.97 is 30."""
         if fps is None or len(self._rates) == 2 or round(fps) in map(round, self._rates):
             return
@@ -79,7 +78,7 @@ class Doubts:
         if len(self._rates) == 2:
             lasting = " and ".join(f"{frames / rate:.3g} s at {rate:.5g} fps" for rate in self._rates)
             text = f"recordings of different frame rates are cut into windows of {frames} frames, which last {lasting}. Give seconds instead, such as --window 3s (window='3s' in Python)."
-            self.warn_of(text, stacklevel + 1)
+            self.warn_of(text)
 
     def _believed(self, doubt: Doubt) -> bool:
         """Whether enough clips say so, and none of its topic is said of more."""
@@ -108,7 +107,7 @@ def noted_doubts() -> Doubts:
 
 
 def warn_of_clip(found: tuple[Doubt, ...], name: str) -> None:
-    """Warn, as from the caller's caller, of what was found odd about one clip."""
+    """Warn of what was found odd about one clip."""
     doubts = noted_doubts()
     doubts.add(found, 0, name)
-    doubts.warn(stacklevel=3)
+    doubts.warn()

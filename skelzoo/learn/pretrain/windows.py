@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from skelzoo import __version__
-from skelzoo.errors import TrainingError
+from skelzoo.errors import TrainingError, warn
 from skelzoo.learn.benchmark_files import Rule
 from skelzoo.learn.benchmarks import check_test_clips, joints_hash
 from skelzoo.learn.cameras import SEEN
@@ -72,7 +71,7 @@ def _warn_of_absent(corpus: Corpus, rule: Mapping[str, Any]) -> None:
     listed = tuple((key, tuple(values)) for key, values in rule.items() if key not in ("share", "name"))
     absent = Rule("held_out", "", listed).absent(corpus)
     if absent:
-        warnings.warn(f"{corpus.name}: no clip has these values, which held_out lists: {', '.join(absent)}. Correct them, or take them out.", stacklevel=3)
+        warn(f"{corpus.name}: no clip has these values, which held_out lists: {', '.join(absent)}. Correct them, or take them out.")
 
 
 def _check_coordinates(kinds: Mapping[int, str], contract: Contract | None) -> None:
@@ -132,10 +131,9 @@ def pretraining_array(folder: str | Path, options: DataOptions, contract: Contra
 def _warn_of_repetition(lengths: Sequence[int], contract: Contract) -> None:
     median = int(np.median(lengths))
     if contract.streams_of_recording and 1.25 * median < contract.frames:
-        warnings.warn(
+        warn(
             f"half of the windows have at most {median} frames and are stretched to the {contract.frames} of stored_frames, so that most of their motion is zero, "
             "which the encoder will read as it was recorded. Set native_rate in the recipe.",
-            stacklevel=3,
         )
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import AxesError, ClipError, DoubtWarning, LayoutError, ReadError, WriteError
+from skelzoo.errors import AxesError, ClipError, DoubtWarning, LayoutError, ReadError, WriteError, warn
 from skelzoo.skeleton.axes import fitting_axes, rearranged, unflattened
 from skelzoo.skeleton.clip import Clip, clip_list
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, npz_keys, read_head
@@ -222,11 +221,10 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
         others = [n for n in fits if n not in told]
         if others:
             # The same words for every file, so that a folder of them warns once.
-            warnings.warn(
+            warn(
                 f"keypoints of {joints} joints with {channels} coordinates that name no layout are read as {told[0]!r}, but {' and '.join(map(repr, others))} "
                 f"has {joints} joints too. Say which with --layout (layout= in Python), or save them with it: np.savez(path, keypoints=x, layout={told[0]!r}).",
                 DoubtWarning,
-                stacklevel=2,
             )
         return get_layout(told[0])
     orders = {} if fits else {n: found[0] for n in list_layouts() if (found := fitting_axes(keypoints.shape, get_layout(n), 1))}

@@ -7,14 +7,13 @@ in the order stated, in degrees unless the file says radians. A joint is the END
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from skelzoo.errors import DoubtWarning, ReadError
+from skelzoo.errors import DoubtWarning, ReadError, warn
 from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.files import PathLike, build_clip, numbers, read_text, whole_number
@@ -88,11 +87,10 @@ def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
     asf_path = find_asf(path)
     if asf_path.stem.lower() not in _stems(path.stem.lower()) and None in (_actor(path), _actor(asf_path)):
         # The same words for every motion, so that a folder of them warns once.
-        warnings.warn(
+        warn(
             f"{asf_path}: is taken for motions whose names do not fit its own, as the only .asf in their folder. If it is of another actor, joints are about 10 cm off: "
             "put the right one there; names such as 02.asf for 02_03.amc say which.",
             DoubtWarning,
-            stacklevel=2,
         )
     asf = parse_asf(asf_path)
     layout = get_layout("cmu29")

@@ -18,7 +18,6 @@ import math
 import os
 import re
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -28,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from skelzoo.errors import DoubtWarning, ReadError
+from skelzoo.errors import DoubtWarning, ReadError, warn
 from skelzoo.skeleton.clip import Clip, label_of
 from skelzoo.skeleton.io import nwucla
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_video, is_json, load_json, parse_json, read_head
@@ -295,11 +294,10 @@ def _renumbered(pictures: Mapping[int, list[Person]], path: Path, whole: bool) -
     check_video(path, len(frames), max(frames) + 1, f"pictures have numbers from {numbers[0]} to {numbers[-1]}")
     hole, last = max(((later - number, number) for number, later in pairwise(numbers)), default=(0, 0))
     if hole // step > max(HOLE, len(frames)):
-        warnings.warn(
+        warn(
             f"{path.name}: no picture is from {last + step} to {last + hole - step}, which is longer than all {len(frames)} that are there. "
             "If they are of two videos, save each to a file of its own; if nobody was there, all is well.",
             DoubtWarning,
-            stacklevel=3,
         )
     return frames
 

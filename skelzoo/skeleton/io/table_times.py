@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skelzoo.errors import DoubtWarning
+from skelzoo.errors import DoubtWarning, warn
 from skelzoo.skeleton.arrays import Float64s, Int64s
 from skelzoo.skeleton.clip import is_rate
 from skelzoo.skeleton.io.files import check_video
@@ -193,9 +192,8 @@ def _likeliest(rates: Sequence[float]) -> float | None:
 
 def warn_of_order(column: str, text: str, path: Path) -> None:
     """Say that a column of times is not understood, by the first of them."""
-    warnings.warn(
+    warn(
         f"{path.name}: the column {column!r} holds no times that are understood, such as {text[:40]!r}, so that frames are counted as they "
         "come, and gaps are closed. Give seconds, 9:59:59.5, 2024-03-02 09:59:59.5, or a column frame.",
         DoubtWarning,
-        stacklevel=3,
     )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from skelzoo.errors import DoubtWarning, ReadError
+from skelzoo.errors import DoubtWarning, ReadError, warn
 from skelzoo.skeleton.clip import FloatArray
 
 NEAR, PATIENCE = 0.5, 30
@@ -59,9 +58,7 @@ def tracks_of(frames: Frames, path: Path) -> list[Track]:
         return [{number: persons[0] for number, persons in frames.items() if persons}]
     named, untracked = _followed(frames, path)
     if len(untracked) > MOST:
-        warnings.warn(
-            f"{path.name}: {len(untracked)} persons, of whom the {MOST} in most frames are kept. Have the estimator track them.", DoubtWarning, stacklevel=3
-        )
+        warn(f"{path.name}: {len(untracked)} persons, of whom the {MOST} in most frames are kept. Have the estimator track them.", DoubtWarning)
     tracks = _in_order([*named, *_in_order(untracked)[:MOST]])
     return [tracks[i] for i in with_room(tracks, max(frames) - min(frames) + 1, path)]
 
@@ -78,11 +75,10 @@ def with_room(persons: Sequence[Collection[int]], length: int, path: Path) -> li
     kept = sorted(sorted(range(len(persons)), key=lambda i: -len(persons[i]))[:most])
     left, there = (len({number for i in some for number in persons[i]}) for some in (kept, range(len(persons))))
     parts = math.ceil(math.sqrt(len(persons) / most))  # each has fewer frames, and fewer persons
-    warnings.warn(
+    warn(
         f"{path.name}: {len(persons)} persons in {length} frames take too much memory. The {most} in most frames are kept, who are in {left} of the {there} frames with anyone. "
         f"Cut the video into {parts} or more parts, each a file of its own.",
         DoubtWarning,
-        stacklevel=4,
     )
     return kept
 
