@@ -16,7 +16,7 @@ import skelzoo
 from skelzoo.bench.speed import FLOAT32, described
 from skelzoo.learn.probe import Split, check_classifiers, embed_split, predicted, standard_split
 from skelzoo.learn.results import revision
-from skelzoo.learn.seen import check_recipe
+from skelzoo.learn.seen import check_recipe, check_unlearned
 from skelzoo.skeleton.clip import FloatArray
 
 DTYPES = ("tf32", "bfloat16", "float16")
@@ -66,7 +66,7 @@ def bench_precision(
         compile: a mode of ``torch.compile``; "" leaves the compiled form out.
 
     Raises:
-        TrainingError: an unknown benchmark, a missing file, or a model whose recipe trains on the test clips.
+        TrainingError: an unknown benchmark, a missing file, a model whose recipe trains on the test clips, or that was fine-tuned on some.
         ClipError, CoverageError: the model does not take the benchmark's clips.
         DeviceError: no such dtype, mode or device.
         MissingDependencyError: scikit-learn is not installed.
@@ -80,7 +80,9 @@ def bench_precision(
         split, expected = None, None
         for dtype, mode in forms:
             encoder = skelzoo.load(model, device=device, dtype=dtype, compile=mode)
-            split = split or standard_split(benchmark, data, encoder.contract)
+            if split is None:
+                check_unlearned(model, encoder, benchmark, data)
+                split = standard_split(benchmark, data, encoder.contract)
             vectors = embed_split(encoder, split)
             expected = expected or vectors
             knn_same, knn = _agreement(vectors, expected, "knn")

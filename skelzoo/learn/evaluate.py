@@ -17,7 +17,7 @@ from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, benchmark_file, find
 from skelzoo.learn.probe import Embedder
 from skelzoo.learn.protocols import PROTOCOLS, SELECTED, Measured, Trial, check_protocols, describe, find_protocol, run
 from skelzoo.learn.results import Row, device_name, merge_rows, read_rows, revision, trained_in
-from skelzoo.learn.seen import check_card, check_not_learned, check_pretrained, check_recipe
+from skelzoo.learn.seen import check_recipe, check_unlearned
 from skelzoo.learn.training import seeded
 from skelzoo.loading import RANDOM, load
 from skelzoo.skeleton.doubts import warned_once
@@ -76,9 +76,7 @@ def evaluate(
     clips = standard_clips(found, data)
     encoder: Embedder = BASELINES[model](found.dimension, clips.persons) if model in BASELINES else _load(model, random_weights, device)
     if isinstance(encoder, Encoder) and not random_weights:
-        check_card(model, encoder.card, found)
-        check_not_learned(model, encoder, found, data)
-        check_pretrained(model, encoder, found, data)
+        check_unlearned(model, encoder, found, data)
     trial = Trial(encoder, found, clips, labels)
     return measure(trial.select_persons() if select_persons else trial, wanted, done)
 
@@ -122,11 +120,13 @@ def _candidates(benchmark: Benchmark, persons: int, data: str | Path, device: st
         yield baseline(benchmark.dimension, persons)
     for model in manifest().pretrained:
         check_recipe(model, benchmark, data)
-        yield _load(model, False, device)
+        encoder = _load(model, False, device)
+        check_unlearned(model, encoder, benchmark, data)
+        yield encoder
         yield _load(model, True, device)
 
 
-def _load(model: str, random_weights: bool, device: str | torch.device) -> Embedder:
+def _load(model: str, random_weights: bool, device: str | torch.device) -> Encoder:
     with seeded(0, torch.device("cpu")):  # of random weights
         return load(model, device=device, pretrained=not random_weights)
 

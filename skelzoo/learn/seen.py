@@ -139,20 +139,27 @@ def warn_of_learned(clips: Sequence[Clip], encoder: Encoder) -> str:
     return said
 
 
-def check_not_learned(model: str, encoder: Encoder, benchmark: str | Benchmark, data: str | Path) -> None:
-    """Check that an encoder was not fine-tuned on test clips of a benchmark, nor on what simulated cameras film of them.
+def check_unlearned(model: str, encoder: Encoder, benchmark: str | Benchmark, data: str | Path) -> None:
+    """Check what a loaded encoder notes of its training as ``check_recipe`` checks recipes: its card, the clips of its fine-tunings and those of its pretraining.
 
     Args:
         model: its name, for the message.
 
     Raises:
-        TrainingError: it was; unknown benchmark or missing file.
+        TrainingError: some of them are test clips of the benchmark; unknown benchmark or missing file.
     """
+    found = find_benchmark(benchmark)
+    check_card(model, encoder.card, found)
+    _check_not_learned(model, encoder, found, data)
+    _check_pretrained(model, encoder, found, data)
+
+
+def _check_not_learned(model: str, encoder: Encoder, found: Benchmark, data: str | Path) -> None:
+    """Raise TrainingError for an encoder that was fine-tuned on test clips, or on what simulated cameras film of them."""
     if not encoder.fine_tuned_on:
         return
-    found, corpus = find_benchmark(benchmark), benchmark_corpus(benchmark, data)
+    corpus, film = benchmark_corpus(found, data), found.transform
     tests = [int(i) for i in np.flatnonzero(found.test(corpus))]
-    film = found.transform
     count = sum(learned_before([corpus.clips[i], *([] if film is None else [film(corpus.clips[i], i)])], encoder) > 0 for i in tests)
     if count:
         raise TrainingError(
@@ -180,12 +187,10 @@ def check_recipe(model: str, benchmark: str | Benchmark, data: str | Path) -> No
         if recipe.start is not None:
             check_recipe(recipe.start, found, data)
             if recipe.start.startswith("local:"):
-                start = Encoder.from_pretrained(recipe.start, device="cpu")
-                check_not_learned(recipe.start, start, found, data)
-                check_pretrained(recipe.start, start, found, data)
+                check_unlearned(recipe.start, Encoder.from_pretrained(recipe.start, device="cpu"), found, data)
 
 
-def check_pretrained(model: str, encoder: Encoder, benchmark: Benchmark, data: str | Path) -> None:
+def _check_pretrained(model: str, encoder: Encoder, benchmark: Benchmark, data: str | Path) -> None:
     """Check what weights themselves note of their pretraining as ``check_recipe`` checks recipes, and warn of what neither tells."""
     unknown = [] if encoder.pretrained_on or recipes_of(model) else ["it"]
     for row in encoder.pretrained_on:

@@ -6,8 +6,10 @@ import copy
 import json
 import shutil
 import warnings
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,12 @@ from test_finetune import psp_encoder
 from tiny import CONTRACT, OPTIONS, make_clip, make_encoder, write_corpus, write_json
 
 import skelzoo
+from skelzoo.bench.precision import bench_precision
 from skelzoo.cli import main
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import by_subjects, filmed, leave_one_subject_out
 from skelzoo.learn.cross_validation import cross_validate
-from skelzoo.learn.evaluate import evaluate
+from skelzoo.learn.evaluate import evaluate, evaluate_all
 from skelzoo.learn.finetune import FinetuneOptions, finetune
 from skelzoo.learn.finetune_report import summary
 from skelzoo.learn.pretrain.loop import pretrain, refit
@@ -138,6 +141,22 @@ def test_what_is_filmed_or_begun_with_is_refused_too(corpus: Path, tmp_path: Pat
     write_json(tmp_path / "run/recipe.json", recipe)
     with pytest.raises(TrainingError, match="first: was fine-tuned on 4 of the 4 test clips"):
         check_recipe(f"local:{tmp_path / 'run/weights'}", by_subjects(corpus.name, [1]), corpus.parent)
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        pytest.param(lambda model, data: bench_precision([model], "nwucla", data, (), "", "cpu"), id="precision"),
+        pytest.param(lambda model, data: evaluate_all(data, data / "out", ["retrieval"], "cpu"), id="all"),
+    ],
+)
+def test_what_measures_many_models_refuses_them_too(measured: Callable[[str, Path], Iterator[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_benchmarks(tmp_path, files=["nw_ucla.npz"])
+    clips = skelzoo.read(data / "nw_ucla.npz")
+    tuned = f"local:{finetune(make_encoder(labels=None), clips, mode='linear', options=ONCE).encoder.save(tmp_path / 'tuned')}"
+    monkeypatch.setattr("skelzoo.learn.evaluate.manifest", lambda: SimpleNamespace(pretrained=[tuned], aliases={}))
+    with pytest.raises(TrainingError, match="tuned: was fine-tuned on 12 of the 12 test clips of nwucla"):
+        list(measured(tuned, data))
 
 
 def test_a_shipped_model_is_known_in_copies_and_in_what_comes_of_it(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
