@@ -89,8 +89,9 @@ def bench_precision(
             linear_same, linear = _agreement(vectors, expected, "linear")
             cosines = _cosines(vectors.test, expected.test)
             yield Row(
-                model, dtype, mode, benchmark, round(float(cosines.mean()), 7), round(float(cosines.min()), 7), knn_same, linear_same, knn, linear,
-                described(encoder.device), torch.__version__, revision(), command,
+                model=model, dtype=dtype, compile=mode, benchmark=benchmark, cosine=round(float(cosines.mean()), 7), lowest_cosine=round(float(cosines.min()), 7),
+                knn_agreement=knn_same, linear_agreement=linear_same, knn=knn, linear=linear, device=described(encoder.device), torch=torch.__version__,
+                commit=revision(), command=command,
             )  # fmt: skip
 
 

@@ -146,12 +146,13 @@ def measure(trial: Trial, protocols: Sequence[str], done: Callable[[list[Row]], 
 
 
 def _measured(trial: Trial, name: str, m: Measured, commit: str) -> Row:
+    precision, threads = trained_in(trial.encoder.device) if name == "finetune" else ("", None)
     return Row(
-        trial.encoder.name, trial.benchmark.name, name, f"{m.variant}, {SELECTED}" if trial.selected else m.variant, round(float(np.mean(m.values)), 3),
-        round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, m.seeds, m.train_clips, m.test_clips, trial.clips.classes,
-        f"{trial.benchmark.title}; {describe(trial, name)}", _command(trial, name),
-        commit, device_name(trial.encoder.device), {s: round(value, 3) for s, value in zip(m.subjects, m.values, strict=False)},
-        *(trained_in(trial.encoder.device) if name == "finetune" else ()),
+        model=trial.encoder.name, benchmark=trial.benchmark.name, protocol=name, variant=f"{m.variant}, {SELECTED}" if trial.selected else m.variant,
+        value=round(float(np.mean(m.values)), 3), spread=round(float(np.std(m.values, ddof=1)), 3) if len(m.values) > 1 else None, seeds=m.seeds,
+        train_clips=m.train_clips, test_clips=m.test_clips, classes=trial.clips.classes, description=f"{trial.benchmark.title}; {describe(trial, name)}",
+        command=_command(trial, name), commit=commit, device=device_name(trial.encoder.device),
+        per_subject={s: round(value, 3) for s, value in zip(m.subjects, m.values, strict=False)}, precision=precision, threads=threads,
     )  # fmt: skip
 
 

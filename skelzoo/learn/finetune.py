@@ -107,7 +107,10 @@ def finetune(
     parts = _parts(inputs, encoder, clips, truth, names, validation, groups, o.seed)
     tuned, history, best, confusion, calibration = _trained(encoder, names, inputs, parts, inputs.keep(unlabelled), mode, o, crossed, checkpoint)
     counts = {name: (int((parts.train.y == i).sum()), int((parts.valid.y == i).sum())) for i, name in enumerate(names)}
-    result = FinetuneResult(tuned, counts, history, best, confusion, parts.groups, calibration, crossed, tuple(seen), parts.own, parts.learned_before)
+    result = FinetuneResult(
+        encoder=tuned, clips=counts, history=history, best_epoch=best, confusion=confusion, held_out=parts.groups, calibration=calibration,
+        cross_validation=crossed, seen=tuple(seen), own_validation=parts.own, learned_before=parts.learned_before,
+    )  # fmt: skip
     tuned.card = card(result, encoder.name, _call(mode, o), encoder.card)
     tuned.fine_tuned_on, tuned.pretrained_on = encoder.fine_tuned_on | person_hashes([*parts.clips, *unlabelled]), encoder.pretrained_on
     return result

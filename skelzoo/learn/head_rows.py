@@ -91,8 +91,9 @@ def head_rows(encoder: Encoder, recipe: Recipe, data: str | Path) -> list[Row]:
     command = shlex.join(["skelzoo", "eval", encoder.name, "--protocol", HEAD, "--data", "DATA"])
     return [
         Row(
-            encoder.name, corpus_named_by(recipe.data.files), protocol, variant, round(value, 3), None, (), result.train_clips, clips, result.classes, DESCRIPTION,
-            command, commit, device_name(encoder.device),
+            model=encoder.name, benchmark=corpus_named_by(recipe.data.files), protocol=protocol, variant=variant, value=round(value, 3), spread=None, seeds=(),
+            train_clips=result.train_clips, test_clips=clips, classes=result.classes, description=DESCRIPTION, command=command, commit=commit,
+            device=device_name(encoder.device),
         )
         for protocol, variant, value, clips in values
     ]  # fmt: skip

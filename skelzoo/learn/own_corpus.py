@@ -165,9 +165,10 @@ def make_own_corpus(
     save_corpus(path, corpus, {"subject_names": list(subjects.values())} if list(subjects) == list(range(len(subjects))) else None, fine=True)
     labels_of = Counter(clip.label or "" for clip in corpus.clips)
     return OwnCorpus(
-        path, len(corpus), target.name, fps, dimension, sum(c.persons > 1 for c in corpus.clips), Counter(c.layout.name for c in sources if c.layout != target), dict(sorted(labels_of.items())), subjects,
-        sum(c.fps is None for c in sources), int((corpus.max_step > DataOptions.max_step).sum()), sum(own.joined for own in kept),
-        {own.where: own.kept for own in kept if own.kept[0] < own.kept[1]}, tuple(refused), any((label_from, label, labels)),
+        path=path, clips=len(corpus), layout=target.name, fps=fps, dimension=dimension, together=sum(c.persons > 1 for c in corpus.clips),
+        converted=Counter(c.layout.name for c in sources if c.layout != target), labels=dict(sorted(labels_of.items())), subjects=subjects,
+        rate_unknown=sum(c.fps is None for c in sources), jumping=int((corpus.max_step > DataOptions.max_step).sum()), joined=sum(own.joined for own in kept),
+        shortened={own.where: own.kept for own in kept if own.kept[0] < own.kept[1]}, refused=tuple(refused), labels_asked=any((label_from, label, labels)),
     )  # fmt: skip
 
 
