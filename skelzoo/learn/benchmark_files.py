@@ -65,7 +65,7 @@ class Rule:
         columns, out = self._columns(corpus), np.ones(len(corpus), bool)
         for key, wanted in self.entries:
             if key == "name":
-                out &= np.array([re.search(str(wanted[0]), name) is not None for name in corpus.clip_names], bool)
+                out &= corpus.named(str(wanted[0]))
             elif key in columns:
                 out &= np.array([value in wanted for value in columns[key]], bool)
             else:
@@ -74,8 +74,7 @@ class Rule:
 
     def _columns(self, corpus: Corpus) -> dict[str, list[Any]]:
         """Column -> a value for each clip; None where a name does not fit, or a group found nothing."""
-        columns = {"subjects": corpus.subject, "split": corpus.split, "view": corpus.view, **corpus.extra}
-        found = {key: values.tolist() for key, values in columns.items() if values.ndim == 1}
+        found = {key: values.tolist() for key, values in corpus.columns.items()}
         if not self.names:
             return found
         fits = [re.search(self.names, name) for name in corpus.clip_names]

@@ -18,7 +18,7 @@ from skelzoo.errors import ClipError, ReadError, TrainingError
 from skelzoo.inference.files import Refusal
 from skelzoo.inference.output import check_table
 from skelzoo.learn.benchmarks import joints_hash
-from skelzoo.learn.held_out import named_by
+from skelzoo.learn.held_out import held_out
 from skelzoo.learn.originals import Original, Recording, Skipped, Source, identify, make_corpus, place, read_originals, recordings_of
 from skelzoo.learn.recipe import load_recipe
 from skelzoo.skeleton.io import PathLike, find_files
@@ -257,7 +257,7 @@ def _checked(path: Path, source: Source) -> Corpus:
 def _rows(corpus: CorpusDefinition, tables: Mapping[str, Corpus]) -> Iterator[ClipRow]:
     """A row for every clip; held out is also what equals a held-out clip in all joints."""
     rules = load_recipe(corpus.rules).data.held_out
-    out = {file: named_by(table, rules.get(file)) for file, table in tables.items()}
+    out = {file: held_out(table, rules.get(file), partial=True) for file, table in tables.items()}
     hashes = {file: [joints_hash(clip) for clip in table.clips] for file, table in tables.items()}
     kept_back = {hashes[file][i] for file in tables for i in np.flatnonzero(out[file])}
     for file, t in tables.items():

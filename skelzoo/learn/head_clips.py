@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import TrainingError
 from skelzoo.learn.benchmarks import joints_hash
 from skelzoo.learn.cameras import STORED, as_read
-from skelzoo.learn.held_out import DataOptions, columns, corpora, evaluation_joints, matching
+from skelzoo.learn.held_out import DataOptions, corpora, evaluation_joints, matching
 from skelzoo.learn.ranges import COUNT, POSITIVE, check_numbers
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.contract import Contract
@@ -191,7 +191,7 @@ def _held(corpus: Corpus, rule: Mapping[str, Any]) -> NDArray[np.str_]:
 
 
 def _folds(corpus: Corpus, rule: Mapping[str, Any]) -> NDArray[np.int64]:
-    there = columns(corpus)
+    there = corpus.columns
     keys = [k for k in rule if k in there] or [k for k in ("style", "subjects") if k in there and len(np.unique(there[k])) > 1]
     groups = there[keys[-1]] if keys else np.array(corpus.clip_names)
     return np.unique(groups, return_inverse=True)[1].astype(np.int64) % FOLDS

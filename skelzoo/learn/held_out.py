@@ -68,33 +68,27 @@ def _is_entry(key: str, wanted: Any) -> bool:
         return False
 
 
-def held_out(corpus: Corpus, rule: Mapping[str, Any] | None) -> NDArray[np.bool_]:
+def held_out(corpus: Corpus, rule: Mapping[str, Any] | None, *, partial: bool = False) -> NDArray[np.bool_]:
     """Which clips of a corpus a rule holds out: (clips,) bool, those that any of its entries names.
 
     ``{"share": s}`` takes that share of the clips by a hash of their names, so that the choice does not depend on the
     order of the file; ``{"subjects": [..]}`` lists subject ids, and ``{column: [..]}`` values of another column of the
     file, e.g. ``{"style": [5]}`` or ``{"view": [3]}``; ``{"name": regex}`` takes the clips in whose name the regular expression is found.
 
+    Args:
+        partial: whether the file may lack what an entry names, as one made of some of the recordings does.
+
     Raises:
-        TrainingError: the file has no such column, or no clip has one of those values.
+        TrainingError: the file has no such column, or no clip is what an entry names.
     """
     out = np.zeros(len(corpus), bool)
     for key, wanted in (rule or {}).items():
         chosen = matching(corpus, key, wanted)
-        if key != "share" and not chosen.any():
-            there = f"The first name: {corpus.clip_names[0]!r}" if key == "name" else f"Its {key}: {np.unique(columns(corpus)[key]).tolist()}"
+        if not (partial or key == "share" or chosen.any()):
+            there = f"The first name: {corpus.clip_names[0]!r}" if key == "name" else f"Its {key}: {np.unique(corpus.columns[key]).tolist()}"
             raise TrainingError(f"{corpus.name}: no clip is of {key} {wanted}, so nothing would be held out. {there}.")
         out |= chosen
     return out
-
-
-def named_by(corpus: Corpus, rule: Mapping[str, Any] | None) -> NDArray[np.bool_]:
-    """As ``held_out``, also of a file that lacks what the rule names, such as one made of some of the recordings: (clips,) bool.
-
-    Raises:
-        TrainingError: the file has no such column.
-    """
-    return np.asarray(np.any([np.zeros(len(corpus), bool), *(matching(corpus, *entry) for entry in (rule or {}).items())], axis=0))
 
 
 def matching(corpus: Corpus, key: str, wanted: Any) -> NDArray[np.bool_]:
@@ -107,16 +101,11 @@ def matching(corpus: Corpus, key: str, wanted: Any) -> NDArray[np.bool_]:
         hashes = [int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 for name in corpus.clip_names]
         return np.asarray(np.array(hashes) < wanted)
     if key == "name":
-        return np.array([re.search(wanted, name) is not None for name in corpus.clip_names], bool)
-    known = columns(corpus)
+        return corpus.named(wanted)
+    known = corpus.columns
     if key not in known:
         raise TrainingError(f"{corpus.name}: no column {key!r} to hold clips out by. There are: share, name, {', '.join(known)}.")
     return np.isin(known[key], wanted)
-
-
-def columns(corpus: Corpus) -> dict[str, NDArray[Any]]:
-    """What clips can be held out by, share aside: name -> one value per clip."""
-    return {"subjects": corpus.subject, "split": corpus.split, "view": corpus.view, **corpus.extra}
 
 
 def corpora(folder: str | Path, files: Sequence[str]) -> Iterator[tuple[str, Corpus]]:

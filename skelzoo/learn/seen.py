@@ -16,7 +16,7 @@ import numpy as np
 from skelzoo.errors import SkelzooError, TrainingError, warn
 from skelzoo.inference.encoder import Encoder
 from skelzoo.learn.benchmarks import Benchmark, Selects, array_hash, benchmark_corpus, benchmark_file, find_benchmark, joints_hash, known_benchmarks
-from skelzoo.learn.held_out import DataOptions, named_by
+from skelzoo.learn.held_out import DataOptions, held_out
 from skelzoo.learn.recipe import Recipe, is_there, load_recipe, shipped_recipes
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io.corpus import read_corpus
@@ -241,5 +241,5 @@ def _test_joints(test: Selects, stamp: Stamp) -> tuple[str, ...]:
 def _parts(stamp: Stamp, rule: str) -> tuple[frozenset[str], frozenset[str]]:
     """The joints of a file's clips that a rule leaves, and of those that it holds out."""
     corpus, entries = read_corpus(stamp[0]), json.loads(rule)
-    held, hashes = named_by(corpus, entries), np.array([joints_hash(clip) for clip in corpus.clips])
+    held, hashes = held_out(corpus, entries, partial=True), np.array([joints_hash(clip) for clip in corpus.clips])
     return frozenset(hashes[~held].tolist()), frozenset(hashes[held].tolist())

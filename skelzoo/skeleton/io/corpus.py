@@ -28,6 +28,7 @@ Metres are ``np.cumsum(joints_delta, axis=0, dtype=np.int16) * scale``, and on t
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +131,16 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """What rules choose clips by, beside names: ``subjects``, ``split``, ``view`` and what ``extra`` holds one value per clip of."""
+        columns = {"subjects": self.subject, "split": self.split, "view": self.view, **self.extra}
+        return {key: values for key, values in columns.items() if values.ndim == 1}
+
+    def named(self, pattern: str) -> NDArray[np.bool_]:
+        """Which clips have a name in which a regular expression is found: (clips,) bool."""
+        return np.array([re.search(pattern, name) is not None for name in self.clip_names], bool)
 
 
 def read(path: PathLike) -> list[Clip]:
