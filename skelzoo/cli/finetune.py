@@ -42,10 +42,8 @@ if TYPE_CHECKING:
 @click.option(
     "--validation",
     shell_complete=complete_files,
-    default="0.2",
-    show_default=True,
     metavar="SHARE|PATH",
-    help="Share of the clips to hold out, 0 for none; or recordings to validate on.",
+    help="Share of the clips to hold out, 0 for none; or recordings to validate on.  [default: 0.2]",
 )
 @click.option("--folds", metavar="N|groups", help="Cross-validate in N folds, or leave out one group at a time; the model then learns from all clips.")
 @click.option(
@@ -79,7 +77,7 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace a model that OUT holds.")
 @click.pass_context
 def finetune_command(
-    context: click.Context, model: str, recordings: str, out: str, mode: Mode, validation: str, folds: str | None, report: str | None, group: str | None, label: str | None,
+    context: click.Context, model: str, recordings: str, out: str, mode: Mode, validation: str | None, folds: str | None, report: str | None, group: str | None, label: str | None,
     label_from: Source, table: str | None, unlabelled: tuple[str, ...], overwrite: bool, device: str, select_persons: bool, freeze: str, epochs: int, learning_rate: float, seed: int,
     window: Length | None, step: Length | None, reading: ReadOptions,
 ) -> None:  # fmt: skip
@@ -90,7 +88,7 @@ def finetune_command(
     from skelzoo.learn.recordings import finetune_recordings
     from skelzoo.weights.files import check_target
 
-    if (report and not folds) or (folds and context.get_parameter_source("validation") is click.core.ParameterSource.COMMANDLINE):
+    if (report and not folds) or (folds and validation is not None):
         raise click.UsageError("--report goes with --folds, and --folds without --validation: the model then learns from all clips.")
     check_label_options(label, label_from != "auto", table)
     check_step(window, step)
@@ -100,9 +98,9 @@ def finetune_command(
     checkpoint = f"{Path(out)}.checkpoint.pt"  # beside the folder, which the weights have to themselves
     options = FinetuneOptions(epochs=epochs, learning_rate=learning_rate, seed=seed, freeze=int(freeze) if freeze.isdecimal() else freeze)
     encoder = skelzoo.load(model, device=device)
-    note_passed_over([recordings, validation, *unlabelled])
+    note_passed_over([path for path in (recordings, validation, *unlabelled) if path])
     done = finetune_recordings(
-        encoder, recordings, mode=mode, validation=None if folds else _share_or_path(validation), folds=int(folds) if folds and folds.isdecimal() else folds, report=report,
+        encoder, recordings, mode=mode, validation=validation and _share_or_path(validation), folds=int(folds) if folds and folds.isdecimal() else folds, report=report,
         group=group, label=label, label_from=label_from, table=table, unlabelled=unlabelled, select_persons=select_persons, reading=reading, window=window, step=step,
         options=options, command=_command_line(context), on_left_out=name_refusal, checkpoint=checkpoint,
     )  # fmt: skip
