@@ -54,7 +54,7 @@ def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
     "--label-from", type=click.Choice(["auto", "folder", "file"]), help="The first folder's name, or the file's own label; without, that where there is one."
 )
 @click.option("--label", metavar="REGEX", help="Finds the class in PATH/CLIPNAME instead.")
-@click.option("--labels", metavar="FILE.csv", shell_complete=complete_files, help="Table with the columns file and label instead.")
+@click.option("--labels", "table", metavar="FILE.csv", shell_complete=complete_files, help="Table with the columns file and label instead.")
 @click.option("--subject", metavar="REGEX", help="Finds the person in PATH/CLIPNAME, e.g. 'subject(\\d+)', so that a recipe can hold persons out.")
 @click.option("--licence", default="", metavar="TEXT", help="Licence of the recordings.")
 @click.option(
@@ -69,15 +69,15 @@ def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
 @array_options("from-")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def corpus_make_command(
-    recordings: str, to: str, label_from: Source | None, label: str | None, labels: str | None, subject: str | None, licence: str, layout: str | None, fps: float,
+    recordings: str, to: str, label_from: Source | None, label: str | None, table: str | None, subject: str | None, licence: str, layout: str | None, fps: float,
     persons: int, select_persons: bool, overwrite: bool, reading: ReadOptions,
 ) -> None:  # fmt: skip
     """Make a corpus file of RECORDINGS of your own, a file, folder or glob, for a recipe of your own. Labels are not needed."""
     from skelzoo.learn.own_corpus import make_own_corpus
 
-    check_label_options(label, label_from, labels)
+    check_label_options(label, label_from, table)
     report = make_own_corpus(
-        recordings, to, label_from=label_from, label=label, labels=labels, subject=subject, licence=licence, layout=layout, fps=fps,
+        recordings, to, label_from=label_from, label=label, table=table, subject=subject, licence=licence, layout=layout, fps=fps,
         persons=persons, select_persons=select_persons, overwrite=overwrite, reading=reading,
     )  # fmt: skip
     for refusal in report.refused:

@@ -38,7 +38,14 @@ class Labels:
     """The rule of a run.
 
     Args:
-        path: of the recordings; see ``labelled_files`` for all of them.
+        path: a folder with one folder per class, named after it, that holds the recordings at any depth; or recordings whose files
+            give their clips labels, such as a corpus.
+        group: regular expression that finds the group, such as the person, in a file's path below the folder followed by
+            ``/`` and the clip's name: its first bracketed part, or all of what it fits.
+        label: regular expression that finds the class there in the same way, instead of ``label_from``.
+        label_from: ``folder``, the name of the first folder; ``file``, the label that the file gives its clip; ``auto``, whichever there
+            is, as long as no clip has two that differ.
+        table: CSV with the columns file, label and, if wanted, group, instead of all these, see ``read_labels``; paths are below the folder.
         needed: whether it is wrong with ``file`` that a file gives its clip no label.
 
     Raises:
@@ -46,19 +53,19 @@ class Labels:
     """
 
     path: str
-    group: str | None
-    pattern: str | None
-    source: Source
-    table: str | Path | None
+    group: str | None = None
+    label: str | None = None
+    label_from: Source = "auto"
+    table: str | Path | None = None
     rows: dict[str, Row] = field(init=False)
     used: set[str] = field(init=False, default_factory=set)
     folders: set[str] = field(init=False, default_factory=set)
     needed: bool = True
 
     def __post_init__(self) -> None:
-        if self.source not in get_args(Source):
-            raise TrainingError(f"labels cannot be taken from {self.source!r}. Give {', '.join(get_args(Source))}.")
-        self.find_group, self.find_label = (finder(pattern) if pattern else None for pattern in (self.group, self.pattern))
+        if self.label_from not in get_args(Source):
+            raise TrainingError(f"labels cannot be taken from {self.label_from!r}. Give {', '.join(get_args(Source))}.")
+        self.find_group, self.find_label = (finder(pattern) if pattern else None for pattern in (self.group, self.label))
         self.rows = {} if self.table is None else read_labels(self.table)
 
     def of(self, file: str, clip: str, own: str | None) -> tuple[str, str, str]:
@@ -96,22 +103,22 @@ class Labels:
     def _label(self, file: str, where: str, own: str) -> tuple[str, str]:
         if self.find_label:
             found = self.find_label(where)
-            return found, "" if found else f"the label pattern {self.pattern!r} fits nothing in {where!r}. Loosen it."
+            return found, "" if found else f"the label pattern {self.label!r} fits nothing in {where!r}. Loosen it."
         folder = class_folder(file, [self.path])
-        if self.source == "auto" and folder and own and folder != own:
+        if self.label_from == "auto" and folder and own and folder != own:
             raise TrainingError(
                 f"{file}: its folder says that {where.rpartition('/')[2]} is of the class {folder!r}, the file itself says {own!r}. One must hold for all recordings: "
                 "give --label-from folder or --label-from file (label_from= in Python), or --label REGEX."
             )
-        found = {"auto": folder or own, "folder": folder, "file": own}[self.source]
+        found = {"auto": folder or own, "folder": folder, "file": own}[self.label_from]
         self.folders |= {found} & {folder}
-        if found or not (self.needed or self.source != "file"):
+        if found or not (self.needed or self.label_from != "file"):
             return found, ""
-        if self.source == "file":
+        if self.label_from == "file":
             return "", "has no label of its own. Give it one in the file, or take the folders' names with --label-from folder."
         if not Path(self.path).exists():  # a glob
             return "", f"has no label, and {self.path!r} does not tell which folders are classes. Give the folder above the class folders."
-        return "", f"{'' if self.source == 'folder' else 'has no label, and '}lies in no folder named after its class. Put it into one."
+        return "", f"{'' if self.label_from == 'folder' else 'has no label, and '}lies in no folder named after its class. Put it into one."
 
     def finish(self, labels: set[str]) -> str:
         """Look back when everything was read.

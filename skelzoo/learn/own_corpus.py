@@ -110,7 +110,7 @@ class _Own:
 
 
 def make_own_corpus(
-    recordings: str, to: str | Path, *, label_from: Source | None = None, label: str | None = None, labels: str | Path | None = None, subject: str | None = None,
+    recordings: str, to: str | Path, *, label_from: Source | None = None, label: str | None = None, table: str | Path | None = None, subject: str | None = None,
     licence: str = "", layout: str | None = None, fps: float = FPS, persons: int = 1, select_persons: bool = False, overwrite: bool = False,
     reading: ReadOptions = NO_OPTIONS,
 ) -> OwnCorpus:  # fmt: skip
@@ -121,8 +121,7 @@ def make_own_corpus(
     Args:
         recordings: a file, folder or glob of recordings, 3-D in metres, y up, or 2-D in pixels; when there are both, those of the rarer kind are refused.
         to: ``.npz`` file to write.
-        label_from, label, labels: ``label_from``, ``label`` and ``table`` of ``skelzoo.learn.recordings.labelled_files``; without them
-            a clip has the label that its file gives it, if any.
+        label_from, label, table: as for ``skelzoo.learn.labels.Labels``; without them a clip has the label that its file gives it, if any.
         subject: regular expression that finds the person as ``group`` does there. Numbers are kept as ids, names are numbered from 0 in alphabetical order.
         licence: of the recordings, in words.
         layout: name of the file's layout; by default that of the clips, or ``kinect20`` (2-D: ``coco17``) when they are not all of one layout of skelzoo.
@@ -133,7 +132,7 @@ def make_own_corpus(
         reading: what recordings may leave open, as ``skelzoo.read``.
 
     Raises:
-        TrainingError: no usable clip, a frame rate or number of persons that is none, or labels as in ``labelled_files``.
+        TrainingError: no usable clip, a frame rate or number of persons that is none, or labels as in ``Labels`` and ``skelzoo.learn.recordings.labelled_files``.
         LayoutError: no such layout of skelzoo.
         WriteError: the file is there, is no ``.npz``, or cannot be written.
     """
@@ -146,7 +145,7 @@ def make_own_corpus(
     if type(persons) is not int or persons < 1:
         raise TrainingError(f"persons is {persons!r}. Give a whole number of at least 1.")
     target = None if layout is None else get_layout(layout)
-    rule = Labels(recordings, subject, label, label_from or "file", labels, needed=label_from is not None)
+    rule = Labels(recordings, subject, label, label_from or "file", table, needed=label_from is not None)
     found, refused = _read(recordings, path, rule, fps, persons, select_persons, reading)
     dimension = 2 if 2 * sum(own.clip.channels == 2 for own in found) > len(found) else 3
     target = target or _common([own.clip.layout for own in found if own.clip.channels == dimension], dimension)
@@ -168,7 +167,7 @@ def make_own_corpus(
         path=path, clips=len(corpus), layout=target.name, fps=fps, dimension=dimension, together=sum(c.persons > 1 for c in corpus.clips),
         converted=Counter(c.layout.name for c in sources if c.layout != target), labels=dict(sorted(labels_of.items())), subjects=subjects,
         rate_unknown=sum(c.fps is None for c in sources), jumping=int((corpus.max_step > DataOptions.max_step).sum()), joined=sum(own.joined for own in kept),
-        shortened={own.where: own.kept for own in kept if own.kept[0] < own.kept[1]}, refused=tuple(refused), labels_asked=any((label_from, label, labels)),
+        shortened={own.where: own.kept for own in kept if own.kept[0] < own.kept[1]}, refused=tuple(refused), labels_asked=any((label_from, label, table)),
     )  # fmt: skip
 
 

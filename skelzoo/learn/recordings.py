@@ -65,33 +65,24 @@ def fitting_files(
 
 
 def labelled_files(
-    path: str, contract: Contract, group: str | None = None, select_persons: bool = False, label: str | None = None,
-    *, label_from: Source = "auto", table: str | Path | None = None, leave_out: str | Path | None = None,
-    reading: ReadOptions = NO_OPTIONS, window: Length | None = None, step: Length | None = None,
+    rule: Labels, contract: Contract, select_persons: bool = False, reading: ReadOptions = NO_OPTIONS,
+    window: Length | None = None, step: Length | None = None, *, leave_out: str | Path | None = None,
 ) -> Iterator[LabelledClip | Refusal]:  # fmt: skip
     """Read recordings and their classes.
 
     Args:
-        path: a folder with one folder per class, named after it, that holds the recordings at any depth; or recordings whose files
-            give their clips labels, such as a corpus.
-        group: regular expression that finds the group, such as the person, in a file's path below the folder followed by
-            ``/`` and the clip's name: its first bracketed part, or all of what it fits.
-        select_persons: see ``fitting_files``.
-        label: regular expression that finds the class there in the same way, instead of ``label_from``.
-        label_from: ``folder``, the name of the first folder; ``file``, the label that the file gives its clip; ``auto``, whichever there
-            is, as long as no clip has two that differ.
-        table: CSV with the columns file, label and, if wanted, group, instead of all these, see ``skelzoo.learn.labels.read_labels``; paths are below the folder.
+        rule: where they are and where their classes and groups come from; one for each call.
         leave_out: file or folder among the recordings that is passed over.
-        reading, window, step: see ``fitting_files``; all windows have the label and the group of their recording.
+        select_persons, reading, window, step: see ``fitting_files``; all windows have the label and the group of their recording.
 
     Yields:
         As ``fitting_files``; a Refusal also for a clip without a label, or without a group where groups are asked for.
 
     Raises:
-        TrainingError: not a regular expression or table, folders and files that disagree, or class folders that are parts of a data set.
+        TrainingError: folders and files that disagree, or class folders that are parts of a data set.
     """
-    rule, labels, doubts = Labels(path, group, label, label_from, table), set(), noted_doubts()
-    for item in read_files([path], leave_out, reading):
+    labels, doubts = set[str](), noted_doubts()
+    for item in read_files([rule.path], leave_out, reading):
         if isinstance(item, Refusal):
             rule.met(item.file, item.clip)
             yield item
@@ -100,7 +91,7 @@ def labelled_files(
         if problem:
             yield Refusal(item.file, TrainingError(problem), item.clip.name)
             continue
-        origin = () if window is None else (f"{inside(item.file, path).as_posix()}/{item.clip.name}", person_hashes([item.clip]))
+        origin = () if window is None else (f"{inside(item.file, rule.path).as_posix()}/{item.clip.name}", person_hashes([item.clip]))
         for ready in prepare_items([item], contract, select_persons, window, step, doubts):
             if isinstance(ready, Refusal):
                 yield ready
@@ -109,7 +100,7 @@ def labelled_files(
                 yield LabelledClip(ready.source.clip.replace(label=found), person, item.file, *origin)
     problem = rule.finish(labels)
     if problem:
-        yield Refusal(str(table), TrainingError(problem))
+        yield Refusal(str(rule.table), TrainingError(problem))
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,21 +129,21 @@ def finetune_recordings(
 ) -> FinetunedRecordings:  # fmt: skip
     """Read recordings arranged by class and fine-tune a copy of an encoder on them: ``skelzoo finetune`` but for saving it.
 
-    What is not described here is as for ``labelled_files`` and ``skelzoo.learn.finetune.finetune``.
+    What is not described here is as for ``labelled_files``, ``skelzoo.learn.labels.Labels`` and ``skelzoo.learn.finetune.finetune``.
 
     Args:
         validation: share of the clips to hold out, 0.2 by default, 0 for none; or a path of recordings to validate on, arranged in the same
             way, which may lie among the others.
         folds: see ``skelzoo.learn.cross_validation.cross_validate``; the model then learns from all clips.
         report: with ``folds``, where ``write_report`` puts the tables.
-        group: as for ``labelled_files``; whole groups are held out, without groups all windows of a recording together.
+        group: as for ``Labels``; whole groups are held out, without groups all windows of a recording together.
         unlabelled: files, folders and globs, for mode ``semi``.
         command: for the card; by default the call of ``finetune``.
         on_left_out: is given every file or clip that cannot be used, as it comes; by default each is warned of.
         checkpoint: as for ``finetune`` and, with ``folds``, ``cross_validate``; ``skelzoo.learn.finetune_checkpoint.remove_checkpoint`` removes all of it.
 
     Raises:
-        TrainingError: no clip that can be used, arguments that do not go together, and as ``finetune`` and ``labelled_files``.
+        TrainingError: no clip that can be used, arguments that do not go together, and as ``finetune``, ``Labels`` and ``labelled_files``.
         ClipError: windows that cannot be cut.
         CheckpointError, WriteError: as ``finetune`` and ``write_report``.
     """
@@ -163,19 +154,18 @@ def finetune_recordings(
         check_report(report, inputs=[str(recordings), *unlabelled, *(str(path) for path in (own, table) if path)])
     check_resumable(checkpoint, encoder, mode, o)
     check_window(window, step)
-    cut: dict[str, Any] = {"window": window, "step": step}
 
     def usable(items: Iterator[T | Refusal]) -> list[T]:
         done, bad = collected(items, on_left_out or _warn_left_out)
         refused.extend(bad)
         return done
 
-    rule: dict[str, Any] = {"group": group, "select_persons": select_persons, "label": label, "label_from": label_from, "table": table, "reading": reading, **cut}  # fmt: skip
-    clips = usable(labelled_files(str(recordings), encoder.contract, **rule, leave_out=own))
-    held = [] if own is None else usable(labelled_files(own, encoder.contract, **rule))
+    rule, given = Labels(str(recordings), group, label, label_from, table), (encoder.contract, select_persons, reading, window, step)
+    clips = usable(labelled_files(rule, *given, leave_out=own))
+    held = [] if own is None else usable(labelled_files(replace(rule, path=own), *given))
     if not clips or (own and not held):
         raise TrainingError(f"{own if clips else recordings}: no clip {'to validate on ' if clips else ''}could be used; nothing was written.")
-    others = usable(fitting_files(unlabelled, encoder.contract, select_persons, reading, **cut))
+    others = usable(fitting_files(unlabelled, *given))
     seen = seen_tests([*clips, *others])
     for sentence in seen:
         warn(sentence)

@@ -14,6 +14,7 @@ from skelzoo.cli import main
 from skelzoo.errors import ClipError, TrainingError
 from skelzoo.inference.files import Refusal
 from skelzoo.learn.finetune import FinetuneOptions
+from skelzoo.learn.labels import Labels
 from skelzoo.learn.recordings import finetune_recordings, labelled_files
 from skelzoo.learn.seen import learned_before
 
@@ -36,7 +37,7 @@ def run(*args: object) -> Result:
 
 
 def test_windows_have_the_class_of_their_recording_and_are_those_of_classify(takes: Path) -> None:
-    clips = list(labelled_files(str(takes), CONTRACT, r"(person\d)\.npz/take$", window=20, step=10))
+    clips = list(labelled_files(Labels(str(takes), r"(person\d)\.npz/take$"), CONTRACT, window=20, step=10))
     assert not any(isinstance(c, Refusal) for c in clips) and len(clips) == 40
     (recording,) = skelzoo.read(takes / "a/person0.npz")
     for found, cut in zip(clips[:4], skelzoo.windows(recording, 20, 10), strict=True):

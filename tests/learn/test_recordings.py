@@ -25,6 +25,7 @@ from skelzoo.errors import TrainingError
 from skelzoo.inference.files import Refusal
 from skelzoo.learn.evaluate import evaluate
 from skelzoo.learn.finetune import FinetuneOptions, finetune
+from skelzoo.learn.labels import Labels
 from skelzoo.learn.own_corpus import make_own_corpus
 from skelzoo.learn.recordings import LabelledClip, finetune_recordings, labelled_files
 from skelzoo.learn.seen import seen_tests
@@ -62,7 +63,7 @@ def recordings(tmp_path: Path) -> Path:
 
 
 def found(path: object, group: str | None = None, select_persons: bool = False, label: str | None = None, **rule: Any) -> tuple[list[LabelledClip], list[str]]:
-    items = list(labelled_files(str(path), CONTRACT, group, select_persons, label, **rule))
+    items = list(labelled_files(Labels(str(path), group, label, **rule), CONTRACT, select_persons))
     return [i for i in items if isinstance(i, LabelledClip)], [str(i) for i in items if isinstance(i, Refusal)]
 
 
@@ -168,7 +169,7 @@ def test_a_row_of_a_recording_that_is_refused_is_not_said_to_name_none(recording
     skelzoo.save_clips(recordings / "walk/crowd.npz", [make_clip(persons=3)])
     clips, refused = found(recordings, table=table)
     assert len(clips) == 12 and len(refused) == 2 and "broken.bvh" in refused[0] and "3 persons" in refused[1]
-    made = make_own_corpus(recordings, to=tmp_path / "own.npz", labels=table)
+    made = make_own_corpus(recordings, to=tmp_path / "own.npz", table=table)
     assert len(made.refused) == 2 and not any("names no recording" in str(bad) for bad in made.refused)
 
 
