@@ -12,7 +12,8 @@ from skelzoo import errors as errors
 
 if TYPE_CHECKING:
     from skelzoo.converting import Conversion, convert
-    from skelzoo.inference.encoder import Classification, Encoder
+    from skelzoo.inference.classification import Classification
+    from skelzoo.inference.encoder import Encoder
     from skelzoo.loading import Verification, create, load, verify
     from skelzoo.nets.archs import Arch, register_arch
     from skelzoo.skeleton.clip import Clip, clips_from_array
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Conversion": "converting", "convert": "converting", "Classification": "inference.encoder", "Encoder": "inference.encoder", "create": "loading", "load": "loading",
+    "Conversion": "converting", "convert": "converting", "Classification": "inference.classification", "Encoder": "inference.encoder", "create": "loading", "load": "loading",
     "verify": "loading", "Verification": "loading", "Arch": "nets.archs", "register_arch": "nets.archs",
     "Clip": "skeleton.clip", "clips_from_array": "skeleton.clip", "find_files": "skeleton.io", "read": "skeleton.io",
     "Layout": "skeleton.layouts", "get_layout": "skeleton.layouts", "list_layouts": "skeleton.layouts", "make_layout": "skeleton.layouts",
@@ -51,7 +52,9 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:
-            raise AttributeError(f"module 'skelzoo' has no attribute {name!r}")
+            from skelzoo.names import PUBLIC, submodules
+
+            return submodules(__name__, PUBLIC)(name)
         module, _, attribute = _HOMES[name].partition(":")
         value = getattr(importlib.import_module(f"skelzoo.{module}"), attribute or name)
         globals()[name] = value

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
+import operator
 import os
+import pickle
 import pydoc
 import re
 import subprocess
@@ -17,9 +20,10 @@ from tiny import make_encoder
 
 import skelzoo
 from skelzoo import errors
-from skelzoo.inference.encoder import Classification
+from skelzoo.inference.classification import Classification
 from skelzoo.inference.store import Store
 from skelzoo.learn.finetune_result import Epoch, FinetuneResult
+from skelzoo.names import ENCODER, PUBLIC
 
 ROOT = Path(__file__).resolve().parents[1]
 INIT = ast.parse(Path(skelzoo.__file__).read_text())
@@ -50,12 +54,30 @@ def test_what_the_docs_name_is_there() -> None:
     names = set(re.findall(r"(?<![\w./-])skelzoo(?:\.[A-Za-z_]\w*)+(?![\w/])", pages)) - {"skelzoo.cli"}
     assert {"skelzoo.errors.SkelzooError", "skelzoo.learn.cameras.film", "skelzoo.load"} <= names
     assert not [name for name in names if pydoc.locate(name) is None]
-    assert run("-c", "import skelzoo; skelzoo.errors.SkelzooError").returncode == 0, "after import skelzoo alone"
+    alone = run("-c", f"import skelzoo\n{chr(10).join(sorted(names))}")
+    assert alone.returncode == 0, f"after import skelzoo alone: {alone.stderr}"
 
 
 def test_unknown_names_are_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         skelzoo.lode  # noqa: B018
+    assert not hasattr(skelzoo.learn, "prob") and not hasattr(skelzoo, "__main__")
+
+
+def test_what_other_libraries_call_it_leads_to_what_there_is() -> None:
+    encoder = make_encoder()
+    for owner, answers in ((skelzoo, PUBLIC), (encoder, ENCODER)):
+        for name, answer in answers.items():
+            assert not hasattr(owner, name), name
+            with pytest.raises(AttributeError, match=re.escape(answer.format(name=name))):
+                getattr(owner, name)
+            for called in re.findall(r"(skelzoo(?:\.\w+)+|encoder(?:\.\w+)+)", answer):
+                value = operator.attrgetter(called.partition(".")[2])(encoder if called.startswith("encoder") else skelzoo)
+                keywords = set(re.findall(rf"{re.escape(called)}\([^)]*?(\w+)=", answer))
+                assert not keywords or keywords <= inspect.signature(value).parameters.keys(), answer
+    with pytest.raises(AttributeError, match=r"no attribute 'embd'"):
+        encoder.embd  # noqa: B018
+    assert copy.deepcopy(encoder).labels == pickle.loads(pickle.dumps(encoder)).labels == encoder.labels
 
 
 def test_submodules_do_not_hide_functions() -> None:
@@ -90,3 +112,10 @@ def test_what_is_shown_of_results_is_one_short_line() -> None:
     }
     for shown, value in pairs.items():
         assert repr(value).startswith(shown) and len(repr(value)) < 80
+
+
+def test_classes_are_printed_a_line_per_clip() -> None:
+    labels, scores = np.array([["sit", "wave"]] * 22), np.array([[0.75, 0.25]] * 22, np.float32)
+    printed = str(Classification(labels, scores, np.zeros((22, 2), np.int64))).splitlines()
+    assert printed == ["sit 0.75, wave 0.25"] * 20 + ["and 2 more clips"]
+    assert str(Classification(labels[:1], scores[:1], np.zeros((1, 2), np.int64))) == printed[0]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numbers
 import tempfile
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError
+from skelzoo.inference.classification import Classification
 from skelzoo.inference.golden import check_kept, make_golden
 from skelzoo.inference.mode import evaluating
 from skelzoo.inference.precision import TF32, own_precision
 from skelzoo.inference.runner import SPLIT, CompileMode, Dtype, Room, pick_compile, pick_device, pick_dtype, run
+from skelzoo.names import ENCODER, answered
+from skelzoo.nets.archs import ARCHS
 from skelzoo.nets.fused import has_form, state_of, vectors_of
 from skelzoo.nets.net import Net
 from skelzoo.skeleton.axes import AXES
@@ -36,24 +39,6 @@ from skelzoo.weights.sources import locate_weights
 Clips = Clip | Sequence[Clip] | NDArray[Any] | Tensor
 
 TO_FLOAT32 = "Call encoder.net.float() first, which keeps what was trained; what was only loaded has all its digits when loaded with dtype='float32'."
-
-
-@dataclass(frozen=True, eq=False)
-class Classification:
-    """Classes of N clips, best first.
-
-    Attributes:
-        labels: (N, k) class names.
-        scores: (N, k) softmax scores, float32.
-        indices: (N, k) class indices.
-    """
-
-    labels: NDArray[np.str_]
-    scores: NDArray[np.float32]
-    indices: NDArray[np.int64]
-
-    def __repr__(self) -> str:
-        return f"Classification({len(self.labels)} clips, {self.labels.shape[1]} classes each)"
 
 
 class Encoder:
@@ -95,6 +80,7 @@ class Encoder:
         self._fused: tuple[Hashable, Callable[[Tensor], Tensor], bool] | None = None
         self._rooms: dict[Hashable, Room] = {}
         self._card: tuple[str, Hashable] = "", None
+        self._drawn: dict[str, Tensor] = {}
         self.fine_tuned_on: frozenset[str] = frozenset()
         self.pretrained_on: Pretrained = ()
 
@@ -119,6 +105,7 @@ class Encoder:
             config, net = read_net(located, located.read(CONFIG), data, num_classes)
         encoder = cls(net, config, located.source.name, device, dtype, compile)
         encoder._card = located.card(), state_of(encoder.net) if num_classes is None else None
+        encoder._drawn = {name: tensor.clone() for name, tensor in encoder._head().items()} if num_classes else {}
         encoder.fine_tuned_on, encoder.pretrained_on = learned_from(data, located)
         return encoder
 
@@ -182,6 +169,9 @@ class Encoder:
         vars(self).update(state)
         text, holds = state["_card"]
         self._card = text, state_of(self.net) if holds else None
+
+    if not TYPE_CHECKING:
+        __getattr__ = answered("an Encoder", ENCODER)
 
     def __repr__(self) -> str:
         c = self.contract
@@ -322,9 +312,25 @@ class Encoder:
     def _scored(self) -> Callable[[Tensor], dict[str, Tensor]]:
         """Softmax of the head on the vectors, as ``p``."""
         if not self.config.num_classes:
-            raise ContractError(f"{self.name} has no classification head. Load it with num_classes=N and fine-tune, or use embed and skelzoo.learn.probe.")
+            raise ContractError(
+                f"{self.name} has no classification head. Load it with num_classes=N and fine-tune it, or fit any classifier on encoder.embed(clips)."
+            )
+        if self._drawn and self._has_learned_nothing():
+            noted_doubts().warn_of(
+                f"{self.name}: its head of {self.config.num_classes} classes is new and has learned nothing, so its scores mean nothing. "
+                "Train it first: skelzoo.learn.finetune.finetune(encoder, clips), or a loop of your own on encoder.net.",
+                stacklevel=3,
+            )
         vectors = self._vectors()
         return lambda x: {"p": self._logits(vectors(x)).softmax(-1)}
+
+    def _head(self) -> dict[str, Tensor]:
+        return {name: p.detach() for name, p in self.net.named_parameters() if name.startswith(ARCHS[self.config.arch].head)}
+
+    def _has_learned_nothing(self) -> bool:
+        """Whether the head is as ``load`` drew it; by its numbers, as ``p.data`` tells no version counter."""
+        head = self._head()
+        return head.keys() == self._drawn.keys() and all(torch.equal(p, self._drawn[name].to(p)) for name, p in head.items())
 
     def _logits(self, z: Tensor) -> Tensor:
         logits = self.net.forward_head(z).float()

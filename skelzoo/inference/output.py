@@ -18,7 +18,7 @@ from skelzoo.inference.replacing import check_replaced, either, with_arrays, wit
 from skelzoo.skeleton.writing import check_place, csv_bytes, whole_file
 
 if TYPE_CHECKING:
-    from skelzoo.inference.encoder import Classification
+    from skelzoo.inference.classification import Classification
 
 EMBEDDING_SUFFIXES = (".npz", ".npy")
 CLASS_SUFFIXES = (".csv", ".jsonl")

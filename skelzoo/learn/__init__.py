@@ -1,1 +1,8 @@
 """How an encoder is made and measured."""
+
+from typing import TYPE_CHECKING
+
+from skelzoo.names import submodules
+
+if not TYPE_CHECKING:
+    __getattr__ = submodules(__name__)

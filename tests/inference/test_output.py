@@ -19,7 +19,7 @@ from tiny import make_clip
 import skelzoo
 from skelzoo.cli import main
 from skelzoo.errors import SkelzooError, WriteError
-from skelzoo.inference.encoder import Classification
+from skelzoo.inference.classification import Classification
 from skelzoo.inference.files import FileClip
 from skelzoo.inference.output import CLASS_SUFFIXES, EMBEDDING_SUFFIXES, ClipId, check_output, write_classes, write_embeddings
 from skelzoo.inference.screen import classes_table, table

@@ -1,1 +1,8 @@
 """Self-supervised pretraining: one file per method, one shared loop."""
+
+from typing import TYPE_CHECKING
+
+from skelzoo.names import submodules
+
+if not TYPE_CHECKING:
+    __getattr__ = submodules(__name__)

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skelzoo.errors import ClipError, LayoutError, ReadError
+from skelzoo.names import submodules
 from skelzoo.skeleton.clip import Clip
 from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, datasets, ntu, nwucla, parquet, pose, pose_others, table, uiprmd, utdmhad
 from skelzoo.skeleton.io.files import check_file, check_no_pipe, named, npz_keys, read_bytes, read_head
@@ -331,3 +333,7 @@ def _recording(path: Path) -> Path:
         return frames
     partner = uiprmd.find_partner(path)
     return path if partner is None else min(path, partner.resolve())
+
+
+if not TYPE_CHECKING:
+    __getattr__ = submodules(__name__)
