@@ -111,6 +111,11 @@ RULES: Mapping[str, Sequence[Rule]] = {
 }
 """Arch -> rules for the tensors of the authors' encoder, without a leading ``encoder_q.`` or ``module.``."""
 
+OURS = (
+    "They are skelzoo's own: the file holds encoder.net.state_dict(), which needs no conversion. In Python, with N classes: encoder = skelzoo.load(NAME, num_classes=N); "
+    "encoder.net.load_state_dict(torch.load(FILE)); encoder.labels = [...]; encoder.save(FOLDER)."
+)
+
 
 @dataclass(frozen=True)
 class Translation:
@@ -158,8 +163,16 @@ def translate(arch: str, tensors: Mapping[str, Tensor]) -> Translation:
     if strange:
         fitting = [a for a in RULES if a != arch and all(place(a, key) for key in tensors)]
         hint = f"They are those of {' or '.join(fitting)}." if fitting else "Check that the checkpoint is of that network, unchanged."
+        if all(map(_is_ours, strange)):
+            hint = OURS
         raise CheckpointError(f"not tensors of the authors' {arch} network: {listed(strange)}. {hint}")
     return out
+
+
+def _is_ours(key: str) -> bool:
+    """Whether a tensor has a name that our nets give."""
+    ours = (re.sub(r"\\(\d|g<\w+>)", r"\\w+(?:\\.\\w+)?", name) for rules in RULES.values() for _, name in rules if isinstance(name, str))
+    return any(re.fullmatch(pattern, key) for pattern in ours)
 
 
 def listed(names: Sequence[str], most: int = 8, between: str = ", ") -> str:

@@ -11,6 +11,7 @@ import torch
 from author_files import author_net, author_state, saved
 from golden_files import BACKBONES, read_golden_file, under
 from safetensors.torch import save_file
+from tiny import encoder_of
 from torch import Tensor
 
 from skelzoo import create, get_layout
@@ -67,6 +68,12 @@ def test_names_of_something_else(key: str) -> None:
 def test_many_strange_names_are_listed_and_counted() -> None:
     with pytest.raises(CheckpointError, match=r"network: x0, x1, x2, x3, x4, x5, x6, x7 and 12 more\. Check"):
         translate("psp", {f"x{i}": torch.zeros(1) for i in range(20)})
+
+
+@pytest.mark.parametrize("arch", RULES)
+def test_state_dicts_of_encoders_need_no_conversion(arch: str) -> None:
+    with pytest.raises(CheckpointError, match=r"own.*skelzoo\.load\(NAME, num_classes=N\); encoder\.net\.load_state_dict"):
+        translate(arch, encoder_of(arch).net.state_dict())
 
 
 @pytest.mark.parametrize("arch", [a for a in RULES if a != "stgcn"])
