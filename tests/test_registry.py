@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import skelzoo
 from skelzoo import Clip, Encoder, get_layout, make_layout
-from skelzoo.errors import WeightsUnavailableError
+from skelzoo.errors import UnknownModelError, WeightsUnavailableError
 from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.io.nwucla import ACTIONS
 from skelzoo.weights.checkpoint import build_net
@@ -311,3 +311,12 @@ def test_a_kinect_v1_clip_becomes_an_ntu_input(name: str) -> None:
     contract = MODELS[name].config.contract
     x = skelzoo.prepare(make_clip(frames=40, layout="kinect20"), contract)
     assert x.shape == contract.shape and x[..., 0].any() and not x[..., 1].any()
+
+
+@pytest.mark.parametrize("begun", ["psp", "skeattnclr", "SkeletonMAE", "skeattnclr-ntu1"])
+def test_a_name_begun_proposes_names_that_begin_so_with_weights_first(begun: str) -> None:
+    with pytest.raises(UnknownModelError) as caught:
+        skelzoo.load(begun)
+    proposed = re.findall(r"[\w-]+", str(caught.value).split("Did you mean ")[1].split("?")[0].replace(" or ", " "))
+    fitting = [name for name in MODELS if name.startswith(begun.lower())]
+    assert proposed == ([name for name in fitting if MODELS[name].weights] or fitting)[:3]

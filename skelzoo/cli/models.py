@@ -19,7 +19,7 @@ from skelzoo.errors import SkelzooError
 @click.option("--pretrained", is_flag=True, help="Only models with weights, published or registered here.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_command(pattern: str, pretrained: bool, as_json: bool) -> None:
-    """List the models whose names fit PATTERN, such as "skeattnclr*"; those with published weights come first."""
+    """List the models whose names fit PATTERN, such as "skeattnclr*", or contain it; those with published weights come first."""
     from skelzoo.inference.screen import table
 
     rows, damaged = [], []

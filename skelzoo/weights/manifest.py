@@ -157,12 +157,13 @@ class Manifest:
         """The entry of a name or alias.
 
         Raises:
-            UnknownModelError: with near names.
+            UnknownModelError: with names that begin with it, those with weights first, or near ones.
         """
         name = self.aliases.get(name, name)
         if name in self.models:
             return self.models[name]
-        near = difflib.get_close_matches(name, [*self.models, *self.aliases], 3, 0.5)
+        begun = [n for n in dict.fromkeys((*self.pretrained, *self.models)) if name and n.startswith(name.lower())][:3]
+        near = begun or difflib.get_close_matches(name, [*self.models, *self.aliases], 3, 0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Models with weights: {', '.join(self.pretrained)}."
         other = (
             "weights of your own and of the Hub have no entry among them"

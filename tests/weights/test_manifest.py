@@ -245,7 +245,7 @@ def test_a_bundled_model_leaves_the_rest_of_the_manifest_as_it_was(own_manifest:
 def test_list_models(own_manifest: Path) -> None:
     assert skelzoo.list_models() == ["other-a", "tiny-a", "tiny-b"]
     assert skelzoo.list_models("tiny*") == ["tiny-a", "tiny-b"] and skelzoo.list_models("*-a", pretrained=True) == ["other-a", "tiny-a"]
-    assert skelzoo.list_models("TINY*") == [] == skelzoo.list_models("tiny")
+    assert skelzoo.list_models("TINY*") == [] == skelzoo.list_models("ti?y") and skelzoo.list_models("ny-") == ["tiny-a", "tiny-b"]
 
 
 def test_info_is_plain_json_and_all_of_the_entry(own_manifest: Path) -> None:
