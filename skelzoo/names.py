@@ -33,11 +33,13 @@ ENCODER = _each({
 """Of encoders."""
 
 VERBS = _each({
-    "models": "skelzoo list", "download": "skelzoo fetch", "predict": "skelzoo classify", "extract encode": "skelzoo embed", "train": "skelzoo finetune",
-    "test evaluate": "skelzoo eval", "help": "skelzoo --help", "version": "skelzoo --version",
-    "--lr": "--learning-rate", "--model": "the model without an option, before the paths",
+    "models": "list", "download": "fetch", "predict": "classify", "extract encode": "embed", "train fine-tune": "finetune", "test evaluate": "eval",
+    "help": "--help", "version": "--version",
 })  # fmt: skip
-"""Of the command line, and of options."""
+"""Of the command line."""
+
+OPTIONS = {"--lr": "learning_rate", "--model": "model"}
+"""Of its verbs: names of parameters."""
 
 
 def submodules(package: str, answers: Mapping[str, str] | None = None) -> Callable[[str], Any]:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import skelzoo
 from skelzoo.cli import main
+from skelzoo.names import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,3 +68,18 @@ def test_names_are_completed(words: list[str], expected: list[str], tmp_path: Pa
 )
 def test_paths_are_left_to_the_shell(words: list[str]) -> None:
     assert completed(*words, "ta") == [("file", "ta")]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        *(([guess], f"No such command '{guess}'. Did you mean skelzoo {meant}?") for guess, meant in VERBS.items()),
+        (["finetune", "m", "r", "--out", "o", "--lr", "1"], "No such option '--lr'. Did you mean --learning-rate?"),
+        (["embed", "--model", "m"], "No such option '--model'. Give MODEL without it."),
+        (["pretrain", "--lr", "1"], "No such option '--lr'"),  # which it has under no name
+    ],
+)
+def test_words_of_other_programs_lead_to_those_of_this_one(words: list[str], says: str) -> None:
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2 and says in done.stderr and ("--learning-rate" in done.stderr) == ("--learning-rate" in says)
+    assert set(VERBS.values()) <= {*main.commands, "--help", "--version"} and not set(VERBS) & set(main.commands)

@@ -24,11 +24,18 @@ from skelzoo.cli.options import fail
 from skelzoo.cli.pretrain import pretrain_command
 from skelzoo.cli.read import demo_command, layouts_command, read_command
 from skelzoo.errors import SkelzooError
+from skelzoo.names import OPTIONS, VERBS
 from skelzoo.skeleton.doubts import warned_once
 
 
 class Verbs(click.Group):
     """A group whose verbs turn every SkelzooError into one line and exit code 1, and every warning into one line."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a verb, by its own name alone."""
+        if args[0] in VERBS and not ctx.resilient_parsing:
+            raise click.UsageError(f"No such command {args[0]!r}. Did you mean skelzoo {VERBS[args[0]]}?", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb."""
@@ -38,6 +45,12 @@ class Verbs(click.Group):
             with warnings.catch_warnings(), warned_once():
                 warnings.showwarning = show_warning
                 return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            meant = [p for p in (error.ctx.command.params if error.ctx else ()) if p.name == OPTIONS.get(error.option_name)]
+            if not meant:
+                raise
+            say = f"Did you mean {meant[0].opts[0]}?" if isinstance(meant[0], click.Option) else f"Give {meant[0].human_readable_name} without it."
+            raise click.UsageError(f"No such option {error.option_name!r}. {say}", error.ctx) from None
         except SkelzooError as error:
             fail(error)
         except OSError as error:
