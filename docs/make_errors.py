@@ -225,6 +225,7 @@ ODD: dict[str, Callable[[], object]] = {
     "legs outside of the picture": legs,
     "a poster found in place of the person": lambda: walk(lambda x: put(x, slice(30, 33), x[30] / 2), "coco17"),
     "y of a picture that points up": lambda: walk(lambda x: [0, 1080] + x * [1, -1], "coco17"),
+    "scores of a head that nobody trained": lambda: skelzoo.load(saved(lambda folder: None), num_classes=3, device="cpu").classify(make("walk", 60)),
     "an array that does not say its layout": lambda: (np.save("take.npy", body(30, 25, 3)), skelzoo.read("take.npy")),
 }  # fmt: skip
 

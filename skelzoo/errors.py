@@ -95,7 +95,7 @@ class TrainingError(SkelzooError, RuntimeError):
 
 
 class DoubtWarning(UserWarning):
-    """What is odd about a clip or file that is taken all the same. Not an error; a category to filter warnings by."""
+    """What is odd about a clip, file or head that is taken all the same. Not an error; a category to filter warnings by."""
 
 
 class MissingDependencyError(SkelzooError, ImportError):

@@ -52,7 +52,7 @@ def load(
         dtype: ``auto`` is float32, the same on every device; ``tf32``, ``bfloat16`` and ``float16`` are faster on GPUs, see `skelzoo docs speed`.
         compile: use ``torch.compile``; True, or its mode.
         pretrained: False gives the same net with random weights and no labels.
-        num_classes: replace the head by a new random one of this size; everything else stays pretrained.
+        num_classes: replace the head by a new random one of this size; everything else stays pretrained. Until it is trained, its scores are warned of.
         endpoint: address of the Hub; None as HF_ENDPOINT.
         cache_dir: folder of the cache; None as HF_HUB_CACHE or HF_HOME.
         local_files_only: make no request, as with HF_HUB_OFFLINE=1.
@@ -92,9 +92,13 @@ def create(arch: str, *, layout: str | Layout, num_classes: int = 0, in_channels
         A net on prepared tensors (N, C, T, V, M), with ``forward_features``, ``forward_head``, ``forward`` and ``features``.
 
     Raises:
-        UnknownArchError, LayoutError: unknown names, near ones listed.
+        UnknownArchError, LayoutError: unknown names, near ones listed; the name of a model.
         CheckpointError: options the arch does not take, or channels or classes that no net has.
     """
+    if model := manifest().models.get(str(arch)):
+        raise UnknownArchError(
+            f"{arch} is a model, of the architecture {model.config.arch}. skelzoo.load({arch!r}) gives it, with pretrained=False its net with random weights."
+        )
     joints, chosen = get_layout(layout), options or {}
     if not isinstance(chosen, Mapping):
         raise CheckpointError(f"{arch}: options are of type {type(chosen).__name__}. Give a dict, such as {{'dropout': 0.1}}.")

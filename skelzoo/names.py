@@ -48,7 +48,7 @@ def submodules(package: str, answers: Mapping[str, str] | None = None) -> Callab
     def get(name: str) -> Any:
         answer, module = (answers or {}).get(name), f"{package}.{name}"
         try:
-            if not answer and not name.startswith("_"):  # __main__ would run
+            if not answer and name.isidentifier() and not name.startswith("_"):  # __main__ would run
                 return importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name != module:
@@ -70,4 +70,4 @@ def answered(what: str, answers: Mapping[str, str]) -> Callable[[Any, str], Any]
 
 
 def _missing(where: str, name: str, answer: str | None) -> AttributeError:
-    return AttributeError(f"{where} has no attribute {name!r}" + (f": {answer.format(name=name)}." if answer else ""), name=name)
+    return AttributeError(f"{where} has no attribute {name!r}" + (f": {answer.format(name=name)}." if answer else ""))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import skelzoo
 from skelzoo import Clip, Encoder, get_layout, make_layout
-from skelzoo.errors import UnknownModelError, WeightsUnavailableError
+from skelzoo.errors import UnknownArchError, UnknownModelError, WeightsUnavailableError
 from skelzoo.nets.archs import ARCHS
 from skelzoo.skeleton.io.nwucla import ACTIONS
 from skelzoo.weights.checkpoint import build_net
@@ -320,3 +320,8 @@ def test_a_name_begun_proposes_names_that_begin_so_with_weights_first(begun: str
     proposed = re.findall(r"[\w-]+", str(caught.value).split("Did you mean ")[1].split("?")[0].replace(" or ", " "))
     fitting = [name for name in MODELS if name.startswith(begun.lower())]
     assert proposed == ([name for name in fitting if MODELS[name].weights] or fitting)[:3]
+
+
+def test_a_model_is_no_architecture() -> None:
+    with pytest.raises(UnknownArchError, match=r"of the architecture skeattnclr-stgcn\. skelzoo\.load\('skeattnclr-openskel'\)"):
+        skelzoo.create("skeattnclr-openskel", layout="kinect20")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from torch import nn
 
 import skelzoo
 from skelzoo import Clip, Contract, Encoder, get_layout
-from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError, CoverageError, DeviceError, DoubtWarning, LayoutError
+from skelzoo.errors import AxesError, CheckpointError, ClipError, ContractError, CoverageError, DeviceError, LayoutError
 from skelzoo.skeleton.prepare import prepare_batch
 from skelzoo.skeleton.procedural import make
 from skelzoo.weights.checkpoint import build_net
@@ -108,34 +107,6 @@ def test_a_number_of_classes_that_is_none(encoder: Encoder, top_k: Any) -> None:
 def test_axes_are_named(encoder: Encoder) -> None:
     for call in (encoder.embed, encoder.classify, encoder.scores, encoder.features):
         assert inspect.signature(call).parameters["axes"].kind is inspect.Parameter.KEYWORD_ONLY
-
-
-def by_a_step(net: Any) -> None:
-    net.forward_head(torch.ones(2, net.embedding_dim)).logsumexp(1).sum().backward()
-    torch.optim.SGD(net.parameters(), 0.1).step()
-
-
-HEADS_THAT_KNOW: dict[str, Callable[[Any], object]] = {
-    "trained": by_a_step,
-    "behind the version counters": lambda net: net.head.bias.data.add_(1),
-    "loaded": lambda net: net.load_state_dict(make_encoder(1, "abcd").net.state_dict()),
-    "replaced": lambda net: setattr(net, "head", nn.Sequential(nn.Linear(net.embedding_dim, 4))),
-}
-
-
-@pytest.mark.parametrize("how", HEADS_THAT_KNOW)
-def test_scores_of_a_head_that_has_learned_nothing_are_warned_of(model: str, how: str) -> None:
-    encoder, clip = skelzoo.load(model, num_classes=4, device="cpu"), make_clip()
-    for each in (encoder, copy.deepcopy(encoder)):
-        with pytest.warns(DoubtWarning, match="head of 4 classes is new and has learned nothing") as caught:
-            each.classify(clip)
-            each.scores(clip)
-        assert [w.filename for w in caught if "is new" in str(w.message)] == [__file__] * 2
-    HEADS_THAT_KNOW[how](encoder.net)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", ".*has learned nothing")
-        encoder.classify(clip)
-        skelzoo.load(model, device="cpu").scores(clip)
 
 
 def test_classes_without_names_and_without_a_head() -> None:
