@@ -105,7 +105,7 @@ class Encoder:
             config, net = read_net(located, located.read(CONFIG), data, num_classes)
         encoder = cls(net, config, located.source.name, device, dtype, compile)
         encoder._card = located.card(), state_of(encoder.net) if num_classes is None else None
-        encoder._drawn = {name: tensor.clone() for name, tensor in encoder._head().items()} if num_classes else {}
+        encoder._drawn = {name: p.detach().clone() for name, p in net.named_parameters() if num_classes and name.startswith(ARCHS[config.arch].head)}
         encoder.fine_tuned_on, encoder.pretrained_on = learned_from(data, located)
         return encoder
 
@@ -324,13 +324,10 @@ class Encoder:
         vectors = self._vectors()
         return lambda x: {"p": self._logits(vectors(x)).softmax(-1)}
 
-    def _head(self) -> dict[str, Tensor]:
-        return {name: p.detach() for name, p in self.net.named_parameters() if name.startswith(ARCHS[self.config.arch].head)}
-
     def _has_learned_nothing(self) -> bool:
         """Whether the head is as ``load`` drew it; by its numbers, as ``p.data`` tells no version counter."""
-        head = self._head()
-        return head.keys() == self._drawn.keys() and all(torch.equal(p, self._drawn[name].to(p)) for name, p in head.items())
+        now = dict(self.net.named_parameters())
+        return all(name in now and torch.equal(now[name], drawn.to(now[name])) for name, drawn in self._drawn.items())
 
     def _logits(self, z: Tensor) -> Tensor:
         logits = self.net.forward_head(z).float()
