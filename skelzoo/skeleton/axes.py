@@ -85,9 +85,9 @@ def fitting_axes(shape: tuple[int, ...], layout: Layout, limit: int = 3) -> list
     return [*fits, *still][:limit]
 
 
-def unflattened(shape: Sequence[int], layout: Layout) -> str | None:
-    """The call that parts the last axis into joints and coordinates, where it holds both: (T, 60) are 20 joints of 3; else None."""
-    channels = [c for c in (3, 2) if len(shape) >= 2 and shape[-1] == c * len(layout)]
+def unflattened(shape: Sequence[int], layout: Layout, sizes: Sequence[int] = (3, 2)) -> str | None:
+    """The call that parts the last axis into joints and coordinates, as many as one of ``sizes``, where it holds both: (T, 60) are 20 joints of 3; else None."""
+    channels = [c for c in sizes if len(shape) >= 2 and shape[-1] == c * len(layout)]
     rows = "len(keypoints)" if len(shape) == 2 else "*keypoints.shape[:-1]"
     return f"keypoints.reshape({rows}, -1, {channels[0]})" if channels else None
 

@@ -302,6 +302,8 @@ def test_users_arrays(tmp_path: Path) -> None:
         ({"keypoints": np.ones((3, 5, 25)), "layout": "ntu25", "axes": "t v c"}, "axes='c t v'"),
         ({"keypoints": np.ones((0, 25, 3))}, "empty"),
         ({"keypoints": np.ones((5, 25, 3)), "scores": np.ones(5)}, "scores"),
+        ({"keypoints": np.ones((5, 25, 4)), "layout": "ntu25"}, r"4 coordinates .*scores=x\[\.\.\., 3\], layout='ntu25'"),
+        ({"keypoints": np.full((5, 33, 4), 9.0)}, r"4 coordinates .*scores=x\[\.\.\., 3\], layout='mediapipe33'"),
         ({"keypoints": np.ones((5, 25, 3)), "fps": "fast"}, "fps"),
         ({"keypoints": np.ones((5, 25, 3)), "labels": ["a", "b"]}, "labels"),
         ({"keypoints": np.ones((5, 17, 2)), "image_size": 1080}, "image_size"),

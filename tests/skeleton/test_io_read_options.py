@@ -99,12 +99,22 @@ def test_what_is_said_of_arrays_in_a_mixed_folder_is_not_said_of_others(bare: Pa
     assert told.exit_code == 0 and told.stderr == "" and [line.split()[4][:3] for line in told.stdout.splitlines()[1:]] == ["rig", "ntu", "kin", "kin"]
 
 
-@pytest.mark.parametrize("said", [None, "kinect20"])
-def test_files_of_flat_rows_are_told_how_they_become_joints(tmp_path: Path, said: str | None) -> None:
-    np.save(tmp_path / "a.npy", np.ones((9, 60)))
-    with pytest.raises(ReadError, match=r"shape \(9, 60\).*[Ss]ave keypoints\.reshape\(len\(keypoints\), -1, 3\)(?i:.*layout)") as error:
-        skelzoo.read(tmp_path / "a.npy", layout=said)
-    assert "Transpose" not in str(error.value)
+@pytest.mark.parametrize(("width", "channels", "layout"), [(60, 3, "kinect20"), (132, 4, "mediapipe33")])
+@pytest.mark.parametrize("said", [False, True])
+def test_files_of_flat_rows_are_told_how_they_become_joints(tmp_path: Path, width: int, channels: int, layout: str, said: bool) -> None:
+    np.save(tmp_path / "a.npy", np.ones((9, width)))
+    with pytest.raises(ReadError, match=rf"shape \(9, {width}\).*[Ss]ave keypoints\.reshape\(len\(keypoints\), -1, {channels}\)(?i:.*layout)") as error:
+        skelzoo.read(tmp_path / "a.npy", layout=layout if said else None)
+    assert "Transpose" not in str(error.value) and layout in str(error.value)
+
+
+@pytest.mark.parametrize("told", [{}, {"layout": "mediapipe33"}])
+def test_arrays_of_landmarks_have_their_visibility_as_scores(tmp_path: Path, told: dict[str, str]) -> None:
+    landmarks = np.random.default_rng(0).uniform(0.2, 0.8, size=(9, 33, 4)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", keypoints=landmarks, **told)
+    (clip,) = skelzoo.read(tmp_path / "a.npz", image_size="1280x720")
+    right = skelzoo.Clip(landmarks[..., :2] * np.float32([1280, 720]), "mediapipe33", scores=landmarks[..., 3], image_size=(720, 1280))
+    assert clip.layout == right.layout and np.array_equal(clip.keypoints, right.keypoints) and np.array_equal(clip.scores, right.scores)
 
 
 def test_parameters_of_amass_are_no_joints(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 ==============  =================================================================================================
 ``keypoints``   (T, V, C), (M, T, V, C) or (N, M, T, V, C) floats; with ``axes`` in the order that says
+                MediaPipe's 33 joints may have their visibility as a fourth coordinate, which becomes the scores
 ``axes``        optional text such as ``"n c t v m"``
 ``layout``      a layout name; may be left out only for 25 joints 3-D (``ntu25``) and 17 joints 2-D (``coco17``), and a warning says so
 ``fps``         optional number, or one per clip; NaN is unknown
@@ -48,6 +49,8 @@ _AMASS = frozenset(("poses", "trans"))
 """What an ``.npz`` of AMASS holds: SMPL's parameters."""
 
 _EXAMPLE = "kinect20"
+_LANDMARKS = "mediapipe33"
+"""The layout whose joints are often saved as x, y, z and visibility."""
 _SAVE_AGAIN = "Save the clips again with skelzoo.save_clips."
 
 
@@ -113,9 +116,10 @@ def completed(arrays: Arrays, reading: ReadOptions, path: Path) -> Arrays:
 
 def clips_of(arrays: Arrays, layout: Layout, path: Path, fill: bool = False) -> list[Clip]:
     """What ``read`` makes of the arrays of a file, or of those of a part of it; errors as there."""
-    keypoints = arrays["keypoints"]
     if "shapes" in arrays:
         return _split(arrays, layout, path, fill)
+    arrays = _without_visibility(arrays, layout)
+    keypoints = arrays["keypoints"]
     axes = _text(arrays, "axes", path) if "axes" in arrays else None
     if axes is None and "scores" not in arrays:
         check_order(keypoints.shape, layout, path)
@@ -127,6 +131,15 @@ def clips_of(arrays: Arrays, layout: Layout, path: Path, fill: bool = False) -> 
         shapes = f"its scores have shape {scores.shape}, its keypoints {keypoints.shape}{' with axes' if axes else ''}"
         raise ReadError(path, shapes, "Scores go with keypoints (T, V, C), (M, T, V, C) or (N, M, T, V, C) without axes, and have that shape less C.")
     return _named(list(samples), list(scores.reshape(samples.shape[:-1])), arrays, layout, path, fill)
+
+
+def _without_visibility(arrays: Arrays, layout: Layout) -> Arrays:
+    """The arrays, with MediaPipe's visibility, from 0 to 1 behind x, y and z, as scores."""
+    keypoints = arrays["keypoints"]
+    if layout.name != _LANDMARKS or keypoints.shape[-2:] != (len(layout), 4) or {"axes", "scores"} & arrays.keys():
+        return arrays
+    visibility = keypoints[..., 3]
+    return arrays if ((visibility < 0) | (visibility > 1)).any() else {**arrays, "keypoints": keypoints[..., :3], "scores": visibility}
 
 
 def save(path: PathLike, clips: Clip | Iterable[Clip]) -> None:
@@ -209,14 +222,14 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
             raise ReadError(path, f"its layout is unknown ({error})", "Save it with a known name, or use skelzoo.clips_from_array.") from None
     if keypoints.ndim < 3 or "axes" in arrays:
         width = keypoints.shape[-1] if keypoints.ndim == 2 else 0
-        flat = next(
-            (f"If its rows are joints one after the other, save keypoints.reshape(len(keypoints), -1, {c}). " for c in (3, 2) if width > c and width % c == 0),
-            "",
-        )
-        raise ReadError(path, f"names no layout, and its keypoints have shape {keypoints.shape}", f"{flat}Say the layout: {_HOW.format(_EXAMPLE)}.")
+        whole = [c for c in (3, 2, 4) if width > c and width % c == 0]
+        known = [(c, name) for c in whole for name in layouts_with(width // c)]
+        channels, example = next(iter(known), (next(iter(whole), 0), _EXAMPLE))
+        flat = f"If its rows are joints one after the other, save keypoints.reshape(len(keypoints), -1, {channels}). " if channels else ""
+        raise ReadError(path, f"names no layout, and its keypoints have shape {keypoints.shape}", f"{flat}Say the layout: {_HOW.format(example)}.")
     joints, channels = keypoints.shape[-2:]
     fits = layouts_with(joints)
-    told = [n for n in fits if n in TOLD_BY_JOINTS and get_layout(n).dimensions == channels]
+    told = [n for n in fits if (n in TOLD_BY_JOINTS and get_layout(n).dimensions == channels) or (n == _LANDMARKS and channels == 4)]
     if len(told) == 1:
         others = [n for n in fits if n not in told]
         if others:
@@ -240,13 +253,16 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
 def _samples(keypoints: NDArray[Any], layout: Layout, path: Path) -> NDArray[Any]:
     """Keypoints as (N, M, T, V, C)."""
     shape = keypoints.shape
+    if keypoints.ndim > 2 and shape[-2:] == (len(layout), 4):
+        how = f"If the last one is a score: np.savez(path, keypoints=x[..., :3], scores=x[..., 3], layout={layout.name!r}); else leave it out."
+        raise ReadError(path, f"its joints have 4 coordinates (shape {shape})", how)
     if keypoints.ndim not in (3, 4, 5) or shape[-2] != len(layout) or shape[-1] not in (2, 3):
         fits = fitting_axes(shape, layout)
         axes = (
             f"Say which they are with --axes (axes= in Python) or the key axes of an .npz: {' or '.join(map(repr, fits))} would fit."
             if fits
             else f"Save {flat} with that layout."
-            if (flat := unflattened(shape, layout))
+            if (flat := unflattened(shape, layout, (3, 2, 4)))
             else "Transpose before saving."
         )
         raise ReadError(
