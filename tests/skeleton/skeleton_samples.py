@@ -66,7 +66,7 @@ def ntu_frames(seed: int = 0) -> list[dict[str, np.ndarray]]:
 
 
 def write_of_a_data_set(path: Path) -> None:
-    """Of a form that its name tells: poses.json, kinetics.json, stgcn.npy, ctrgcn.npz or clips.parquet."""
+    """Of a form that its name tells: poses.json, kinetics.json, azure.json, stgcn.npy, ctrgcn.npz or clips.parquet."""
     rng = np.random.default_rng(0)
     if path.name == "poses.json":
         rows = [{"image_id": f"{t}.jpg", "keypoints": rng.uniform(1, 99, 51).round(2).tolist(), "score": 2.5, "idx": 1} for t in range(6)]
@@ -74,6 +74,10 @@ def write_of_a_data_set(path: Path) -> None:
     elif path.name == "kinetics.json":
         poses = [{"pose": rng.uniform(0.1, 0.9, 36).round(3).tolist(), "score": [0.5] * 18} for _ in range(6)]
         path.write_text(json.dumps({"data": [{"frame_index": t + 1, "skeleton": [p]} for t, p in enumerate(poses)], "label": "x", "label_index": 0}))
+    elif path.name == "azure.json":
+        bodies = [{"body_id": 3, "joint_positions": rng.normal(0, 500, size=(32, 3)).round(2).tolist()} for _ in range(6)]
+        frames = [{"bodies": [body], "frame_id": t, "num_bodies": 1, "timestamp_usec": 33333 * t} for t, body in enumerate(bodies)]
+        path.write_text(json.dumps({"bone_list": [["PELVIS", "SPINE_NAVEL"]], "frames": frames, "joint_names": ["PELVIS"]}))
     elif path.name == "stgcn.npy":
         np.save(path, rng.normal(size=(2, 3, 6, 25, 2)).astype(np.float32))
     elif path.name == "ctrgcn.npz":

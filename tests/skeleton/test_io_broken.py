@@ -36,7 +36,7 @@ REAL = {
     "prmd.txt.gz": (["uiprmd/m01_s01_e01_angles.txt.gz", "uiprmd/m01_s01_e01_positions.txt.gz"], None),
 }
 MADE = (
-    "ntu.skeleton", "rig.bvh", "plain.mat", "prmd.txt", "clips.npz", "bare.npy", "corpus.npz", "joints.csv", "joints.tsv.gz", "poses.json", "kinetics.json",
+    "ntu.skeleton", "rig.bvh", "plain.mat", "prmd.txt", "clips.npz", "bare.npy", "corpus.npz", "joints.csv", "joints.tsv.gz", "poses.json", "kinetics.json", "azure.json",
     "stgcn.npy", "ctrgcn.npz", "clips.parquet",
 )  # fmt: skip
 LINES = ("cmu.amc", "cmu.asf", "prmd.txt", "joints.csv")

@@ -227,7 +227,7 @@ def rows(n: int = 2, **changes: Any) -> list[dict[str, Any]]:
         ({"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": 3}, "not a list of people or pictures"),
         ({"people": 3}, "not a list of people or pictures"),
         ({"0.jpg": {"bodies": [{"joints": [1, 2, 3]}]}}, "not its format cmu"),
-        ({"meta_info": {"dataset_name": "h36m"}, "instance_info": [{"frame_id": 0, "instances": []}]}, "data set 'h36m'.*layout h36m17"),
+        ({"meta_info": {"dataset_name": "h36m"}, "instance_info": [{"frame_id": 0, "instances": []}]}, r"layout h36m17.*--up z.*python -c"),
         ({"meta_info": {"dataset_name": "ap10k"}, "instance_info": []}, "data set 'ap10k'"),
     ],
 )

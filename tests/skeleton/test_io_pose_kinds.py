@@ -142,6 +142,12 @@ def mediapipe_alone(path: Path, person: np.ndarray) -> None:
     path.with_suffix(".json").write_text(json.dumps(landmarks(person)))
 
 
+def lifted(path: Path, person: np.ndarray) -> None:
+    """Of a lifter: x, y and a depth."""
+    rows = [{"frame_id": t, "instances": [{"keypoints": p.tolist()}] if p.any() else []} for t, p in enumerate(person)]
+    path.with_suffix(".json").write_text(json.dumps({"meta_info": {"dataset_name": "h36m"}, "instance_info": rows}))
+
+
 def json_lines(path: Path, person: np.ndarray) -> None:
     """Of MediaPipe's landmarks, which then are named in their turn."""
     path.with_suffix(".json").write_text("".join(json.dumps({"frame": t, "landmarks": p}) + "\n" for t, p in enumerate(landmarks(person))))
@@ -159,7 +165,7 @@ def yolo_tracked(path: Path, person: np.ndarray) -> None:
     yolo(path, person, " 0.9 12")
 
 
-@pytest.mark.parametrize("save", [easy_vitpose, mediapipe, mediapipe_alone, json_lines, yolo, yolo_tracked])
+@pytest.mark.parametrize("save", [easy_vitpose, mediapipe, mediapipe_alone, lifted, json_lines, yolo, yolo_tracked])
 def test_the_lines_for_kinds_that_are_not_read_convert_them(tmp_path: Path, person: np.ndarray, monkeypatch: pytest.MonkeyPatch, save: Any) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
@@ -173,8 +179,8 @@ def test_the_lines_for_kinds_that_are_not_read_convert_them(tmp_path: Path, pers
         exec(code, {})
         path = max((tmp_path / "out").iterdir(), key=lambda file: file.stat().st_mtime_ns)
     (clip,) = read(path)
-    assert (clip.layout.name, clip.frames) == ("mediapipe33" if path.suffix == ".npz" else "coco17", 6)
-    np.testing.assert_allclose(clip.keypoints[0, :, :17], person[..., :2], rtol=1e-4, atol=0.01)
+    assert (clip.layout.name, clip.frames) == ("h36m17" if save is lifted else "mediapipe33" if path.suffix == ".npz" else "coco17", 6)
+    np.testing.assert_allclose(clip.keypoints[0, :, :17, :2], person[..., :2], rtol=1e-4, atol=0.01)
 
 
 @pytest.mark.parametrize("row", [[1, *[0.5] * 4, "0.1.2", *[0.5] * 50], [1, 2, *[0.5] * 54], [0.5] * 56, [1, *[0.5] * 50]])

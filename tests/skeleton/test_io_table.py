@@ -237,6 +237,7 @@ def test_a_layout_that_is_given_leaves_names_alone_and_boxes_are_no_joints(tmp_p
     joints = make_clip().layout.joints
     rows = [[t, v, joint, *make_clip().keypoints[0, t, v].tolist()] for t in range(20) for v, joint in enumerate(joints)]
     same(read(write(tmp_path / "a.csv", [["frame", "joint_id", "joint_name", *"xyz"]], rows))[0], make_clip())
+    same(read(write(tmp_path / "a.csv", [["frame", "JointType", *"xyz"]], [[row[0], *row[2:]] for row in rows]))[0], make_clip())
     names = [f"{a}{v}" for v in range(19) for a in "xyz"]
     with pytest.raises(ReadError, match=r"its 19 joints have numbers for names, such as '0'\. No layout of skelzoo has as many; write their names instead"):
         read(write(tmp_path / "a.csv", [names], [[0.5] * len(names)] * 9))

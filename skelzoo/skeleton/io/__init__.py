@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from skelzoo.errors import ClipError, LayoutError, ReadError
 from skelzoo.names import submodules
 from skelzoo.skeleton.clip import Clip
-from skelzoo.skeleton.io import array, asf_amc, bvh, corpus, datasets, ntu, nwucla, parquet, pose, pose_others, table, uiprmd, utdmhad
+from skelzoo.skeleton.io import array, asf_amc, azure_kinect, bvh, corpus, datasets, ntu, nwucla, parquet, pose, pose_others, table, uiprmd, utdmhad
 from skelzoo.skeleton.io.files import check_file, check_no_pipe, named, npz_keys, read_bytes, read_head
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 
@@ -50,6 +50,7 @@ FORMATS = (
     Format("AMC motion (with its .asf skeleton)", (".amc",), asf_amc.sniff, asf_amc.read, takes_options=True),
     Format("an ASF skeleton", (".asf",), asf_amc.sniff_asf, asf_amc.read),
     Format("NTU RGB+D skeletons", (".skeleton",), ntu.sniff, ntu.read),
+    Format("Azure Kinect's JSON of offline_processor", (".json",), azure_kinect.sniff, azure_kinect.read, takes_options=True),
     Format("pose estimators' JSON: OpenPose, AlphaPose, COCO, MMPose, Ultralytics", (".json",), pose.sniff, pose.read, takes_options=True),
     Format("Kinetics-skeleton JSON", (".json",), datasets.sniff_kinetics, datasets.read_kinetics),
     Format("NW-UCLA JSON", (".json",), nwucla.sniff, nwucla.read),

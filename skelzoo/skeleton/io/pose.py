@@ -29,7 +29,7 @@ import numpy as np
 
 from skelzoo.errors import DoubtWarning, ReadError, warn
 from skelzoo.skeleton.clip import Clip, label_of
-from skelzoo.skeleton.io import nwucla
+from skelzoo.skeleton.io import nwucla, pose_others
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_video, is_json, load_json, parse_json, read_head
 from skelzoo.skeleton.io.joint_names import known_layout
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
@@ -207,8 +207,9 @@ def _pictures(data: Any, path: Path) -> dict[int, list[Person]]:
         about = data.get("meta_info")
         made_of = str(about.get("dataset_name", "coco")) if isinstance(about, dict) else "coco"
         if made_of not in DATASETS:
-            what = "Its joints are 3-D ones of layout h36m17." if made_of.startswith("h36m") else _BUILD
-            raise ReadError(path, f"its joints are those of the data set {made_of!r}", f"Read are {', '.join(DATASETS)}. {what}")
+            if made_of.startswith("h36m"):
+                raise pose_others.lifted(path)
+            raise ReadError(path, f"its joints are those of the data set {made_of!r}", f"Read are {', '.join(DATASETS)}. {_BUILD}")
         if "annotations" in data:
             return _annotated(data, path)
         data = data.get("instance_info", data.get("predictions"))

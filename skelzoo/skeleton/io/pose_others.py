@@ -4,6 +4,7 @@
 JSON lines     a JSON table in every line
 JSON twice     what ``Results.to_json`` of Ultralytics gives, a text, saved by ``json.dump``, which makes one text of it
 easy_ViTPose   ``{"keypoints": [{"0": [[y, x, score], ...]}, ...], "skeleton": {"0": "nose", ...}}``, a row per frame
+MMPose in 3-D  what its inferencer writes of a video with a lifter, 17 joints of h36m in space
 MediaPipe      ``[{"pose_landmarks": [[{"x": ..., "y": ..., "z": ...}, ...]]}, ...]``, a row per frame, shares of the picture
 YOLO labels    text, a file per frame, a row per person: class, box, then x and y as shares of the picture and a score of 17 joints
 =============  ==================================================================================================
@@ -37,6 +38,11 @@ _FROM_MEDIAPIPE = (
     "rows = [row[0] if row and isinstance(row[0], list) else row for row in rows]; x = numpy.array([[(p['x'], p['y']) for p in row or []] or [(0, 0)] * 33 for row in rows]); "
     "skelzoo.save_clips('{stem}.npz', [skelzoo.Clip(x * (1280, 720), 'mediapipe33', image_size=(720, 1280))])\""
 )
+_FROM_LIFTER = (
+    'Convert it, of the first person of each frame, and read what comes of it with --up z where z points up in it: python -c "import json, numpy; '
+    "rows = [row['instances'] or [{{'keypoints': [[0] * 3] * 17}}] for row in json.load(open('{path}'))['instance_info']]; "
+    "numpy.savez('{stem}.npz', keypoints=[numpy.reshape(row[0]['keypoints'], (17, 3)) for row in rows], layout='h36m17')\""
+)
 _FROM_YOLO = (
     "Convert the folder, with width and height of your picture for 1280 and 720: python -c \"import json, numpy, pathlib; json.dump([{{'image_id': file.stem, "
     "'keypoints': (row[5:56].reshape(17, 3) * (1280, 720, 1)).ravel().tolist(){track}}} for file in pathlib.Path('{folder}').glob('*[0-9].txt') "
@@ -57,6 +63,11 @@ def recognise(head: bytes, path: Path) -> tuple[str, str] | None:
         row = f"row['{landmarks[1].decode()}']" if landmarks[1] else "row"
         return "looks like JSON of MediaPipe's landmarks, which is not read", _FROM_MEDIAPIPE.format(path=path, stem=path.stem, row=row)
     return _yolo(head, path)
+
+
+def lifted(path: Path) -> ReadError:
+    """The error for MMPose's 3-D joints of h36m."""
+    return ReadError(path, "its joints are 3-D ones of layout h36m17, which is not read of JSON", _FROM_LIFTER.format(path=path, stem=path.stem))
 
 
 def labels_of(path: Path) -> Path | None:

@@ -46,7 +46,10 @@ WORDS = {
         "pid",
     ),
     "joint": ("joint", "jointname", "bodypart", "bodyparts", "keypoint", "keypointname", "landmark", "landmarkname", "marker", "markername"),
-    "number": tuple(f"{what}{number}" for what in ("joint", "keypoint", "landmark", "bodypart", "marker") for number in ("id", "index", "idx", "no", "number")),
+    "number": (
+        "jointtype",
+        *(f"{what}{number}" for what in ("joint", "keypoint", "landmark", "bodypart", "marker") for number in ("id", "index", "idx", "no", "number")),
+    ),
     "score": _SCORES,
     **{axis: (axis, f"pos{axis}", f"position{axis}", f"{axis}pos", f"coord{axis}") for axis in AXES},
 }

@@ -28,7 +28,7 @@ DOUBLE = 0.1
 
 @dataclass(frozen=True)
 class Person:
-    """Someone in one picture: joints (V, 2), scores (V,), and who it is where the estimator says so."""
+    """Someone in one picture: joints (V, 2), or (V, 3) in space, scores (V,), and who it is where the estimator says so."""
 
     joints: FloatArray
     scores: FloatArray
