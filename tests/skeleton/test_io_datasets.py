@@ -220,6 +220,7 @@ def test_real_motions_in_these_files(shared: Path, tmp_path: Path) -> None:
     ("name", "head", "what"),
     [
         ("take.c3d", b"\x02P\0\0abcd", "a C3D file"),
+        ("take.fbx", b"Kaydara FBX Binary", "an FBX file"),
         ("take.trc", b"PathFileType\t4\t(X/Y/Z)\ttake.trc\nDataRate\tCameraRate\n", "a TRC file of markers"),
         ("take.csv", b"Format Version,1.23,Take Name,Take 1,Capture Frame Rate,120\n\n,,Bone,Bone\n", "a CSV file of Motive"),
         ("take.csv", b"Trajectories\r\n100\r\n,,P07:LFHD,,,P07:RFHD,,\r\nFrame,Sub Frame,X,Y,Z,X,Y,Z\r\n", "a CSV file of Vicon Nexus"),
@@ -228,4 +229,19 @@ def test_real_motions_in_these_files(shared: Path, tmp_path: Path) -> None:
 def test_exports_of_motion_capture_are_named_with_what_to_export(tmp_path: Path, name: str, head: bytes, what: str) -> None:
     (tmp_path / name).write_bytes(head)
     with pytest.raises(ReadError, match=rf"looks like {what}, which is not read.*BVH, or its joint centres as a table"):
+        skelzoo.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "what"),
+    [
+        ("a.mp4", b"\0\0\0\x20ftypisom", "a video"),
+        ("a", b"RIFF\n\0\0\0AVI LIST", "a video"),
+        ("a.csv", b"\x89PNG\r\n", "a picture"),
+        ("a.MKV", b"text", "a video"),
+    ],
+)
+def test_videos_and_pictures_are_sent_to_a_pose_estimator(tmp_path: Path, name: str, head: bytes, what: str) -> None:
+    (tmp_path / name).write_bytes(head)
+    with pytest.raises(ReadError, match=rf"looks like {what}, which is not read\. A pose estimator finds the joints in it first.*docs cameras"):
         skelzoo.read(tmp_path / name)

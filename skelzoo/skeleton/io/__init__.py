@@ -73,7 +73,7 @@ RESULT = frozenset(("embeddings", "names", "model"))
 STORED = frozenset(("format", "shards", "weights_sha256"))
 """What the ``store.json`` of ``skelzoo embed --out`` says; nothing beside it is a recording."""
 
-_SUPPORTED = "Supported: " + ", ".join(f"{f.title} ({', '.join(f.suffixes)})" for f in FORMATS if f.suffixes != (".asf",)) + "."
+_SUPPORTED = f"Read are {', '.join(dict.fromkeys(READABLE))}; `skelzoo docs files` says more."
 _BUILD = "Or load the numbers yourself (numpy) and build skelzoo.Clip(keypoints, layout)."
 
 
@@ -175,7 +175,7 @@ def _foreign(head: bytes) -> str | None:
         return "an MSRDailyActivity3D text file (rows of frame, joint, x, y, z)"
     if numeric and widths == {3}:
         return "a text file with rows of x y z"
-    magics = {b"\x80": "a Python pickle", b"\x89HDF": "an HDF5 file", b"Kaydara FBX": "an FBX file", b"\x89PNG": "a picture", b"RIFF": "a video or sound"}
+    magics = {b"\x80": "a Python pickle", b"\x89HDF": "an HDF5 file"}
     return next((what for magic, what in magics.items() if head.startswith(magic)), None)
 
 

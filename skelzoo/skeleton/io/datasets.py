@@ -8,7 +8,8 @@ Kinetics-skeleton      ``{"data": [{"frame_index": 1, "skeleton": [{"pose": [x, 
                        joints of OpenPose as shares of a picture of 340 x 256, 30 pictures a second
 PYSKL, mmaction2       a pickle, which is never loaded here: ``annotations`` of clips, a list of them, or one clip
 PKU-MMD                text, 150 numbers a frame: two bodies of 25 joints in metres
-C3D, TRC, CSV          markers and bones as motion capture exports them, of Motive and Vicon Nexus as CSV
+C3D, TRC, FBX, CSV     markers and bones as motion capture exports them, of Motive and Vicon Nexus as CSV
+videos, pictures       in which a pose estimator finds the joints
 MSR-Action3D           text, 20 rows of x, y, z and confidence a frame; x and y are real or in pixels of 320 x 240, by the version
 =====================  ==================================================================================================
 """
@@ -67,21 +68,30 @@ _MSR = (
 )
 
 _MOCAP = (
-    "Export the solved skeleton as BVH, or its joint centres as a table (.csv) with a row per frame and columns such as Head_x, Head_y, Head_z; "
+    "Export the skeleton as BVH, or its joint centres as a table (.csv) with a row per frame and columns such as Head_x, Head_y, Head_z; "
     "`skelzoo docs files` shows one."
 )
+
+_VIDEO = "A pose estimator finds the joints in it first, and its files are read: `skelzoo docs cameras` names some."
+_NAMED = (
+    ("a video", rb"(?s:....)(ftyp|moov)|\x1aE\xdf\xa3|RIFF(?s:....)AVI ", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv"), _VIDEO),
+    ("a picture", rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF(?s:....)WEBP", (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"), _VIDEO),
+    ("an FBX file", rb"Kaydara FBX|; FBX", (".fbx",), _MOCAP),
+    ("a C3D file", rb"(?!)", (".c3d",), _MOCAP),
+    ("a TRC file of markers", rb"PathFileType", (".trc",), _MOCAP),
+    ("a CSV file of Motive", rb"(\xef\xbb\xbf)?Format Version,.*,Take Name,", (), _MOCAP),
+    ("a CSV file of Vicon Nexus", rb"(\xef\xbb\xbf)?(Trajectories|Model Outputs|Joints|Segments|Devices)[,;\t]*\r?\n", (), _MOCAP),
+)
+"""What is named by how it begins, or else by its suffix, and what to do with it."""
 
 
 def recognise(head: bytes, path: Path) -> tuple[str, str] | None:
     """What a file that starts with these bytes is, and the line that reads it, if it is one of those that are not read here."""
     if head.startswith(b"\x80") and any(mark in head for mark in _PYSKL_MARKS):
         return "is a pickle as of PYSKL or mmaction2, which is not loaded for safety", _PYSKL.format(stem=path.stem, path=path)
-    exports = {"a C3D file": head[1:2] == b"P" and path.suffix.lower() == ".c3d", "a TRC file of markers": head.startswith(b"PathFileType"),
-               "a CSV file of Motive": re.match(rb"(\xef\xbb\xbf)?Format Version,.*,Take Name,", head) is not None,
-               "a CSV file of Vicon Nexus": re.match(rb"(\xef\xbb\xbf)?(Trajectories|Model Outputs|Joints|Segments|Devices)[,;\t]*\r?\n", head) is not None}  # fmt: skip
-    export = next((what for what, found in exports.items() if found), None)
-    if export is not None:
-        return f"looks like {export}, which is not read", _MOCAP
+    by_content, by_suffix = ([row for row in _NAMED if re.match(row[1], head)], [row for row in _NAMED if path.suffix.lower() in row[2]])
+    for what, _, _, how in [*by_content, *by_suffix][:1]:
+        return f"looks like {what}, which is not read", how
     rows = [line.split() for line in head.split(b"\n")[:5]][:-1]
     widths = {len(row) if all(re.fullmatch(rb"[-+.eE\d]+", word) for word in row) else 0 for row in rows}
     if widths == {4}:
