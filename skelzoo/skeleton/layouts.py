@@ -23,6 +23,27 @@ FACE_POINTS = frozenset({"nose", "left_eye", "right_eye", "left_ear", "right_ear
 HEAD_POINTS = frozenset({"neck", "head", "head_top"}) | FACE_POINTS
 TORSO_POINTS = frozenset({"left_shoulder", "right_shoulder", "left_hip", "right_hip"})
 
+KNOWN_AS = {
+    r"azure|k4a|kinect(32|dk|v?[34])": ("azurekinect32",),
+    r"kinect(25|one|v?2(?!\d))|ntu|pku": ("ntu25",),
+    r"kinect(360|v?1(?!\d))|ucla": ("kinect20",),
+    r"kinect": ("kinect20", "ntu25", "azurekinect32"),
+    r"mediapipe|blazepose": ("mediapipe33",),
+    r"kinetics|(coco|openpose)18": ("openpose18",),
+    r"openpose\d|body25": ("body25",),
+    r"openpose": ("body25", "openpose18"),
+    r"halpe": ("halpe26",),
+    r"alphapose": ("coco17", "halpe26"),
+    r"coco|movenet|posenet|yolo|ultralytics|vitpose|mmpose|rtmpose|hrnet": ("coco17",),
+    r"h36m|human36|motionbert|videopose": ("h36m17",),
+    r"smpl[hx]|humanml": ("smpl22",),
+    r"smpl|amass": ("smpl24", "smpl22"),
+    r"hdm05": ("cmu29",),
+    r"utd|mhad": ("utdmhad20",),
+    r"vicon|nexus|optitrack|motive|xsens|mixamo|rokoko|unity|blender": (),
+}
+"""What people call joints, in small letters without separators, the first that fits -> the layouts that they may mean; of rigs of all kinds none."""
+
 Mix = Mapping[str, float]
 """A point as a weighted mix of joints: joint name -> weight, weights summing to 1."""
 
@@ -317,13 +338,22 @@ def get_layout(layout: str | Layout) -> Layout:
     if isinstance(layout, Layout):
         return layout
     if not isinstance(layout, str) or layout not in _table():
-        near = difflib.get_close_matches(str(layout), list_layouts(), 3, 0.4)
+        near = _near(str(layout))
         raise LayoutError(
             f"no layout {layout!r}. {'Did you mean ' + ' or '.join(near) + '? ' if near else ''}"
             f"Known: {', '.join(list_layouts())}. For joints of your own use skelzoo.layout_from_names(names), or skelzoo.make_layout(name, joints, parents). "
             "Files of skelzoo.save_clips(path, clips) hold it, so that the command line reads them without --layout."
         )
     return _load(layout)
+
+
+def _near(name: str) -> list[str]:
+    """The layouts that may be meant by a name that is none."""
+    bare = re.sub(r"[\W_]+", "", name).casefold()
+    if bare in list_layouts():
+        return [bare]
+    meant = next((layouts for words, layouts in KNOWN_AS.items() if re.search(words, bare)), None)
+    return difflib.get_close_matches(bare, list_layouts(), 3, 0.4) if meant is None else list(meant)
 
 
 def find_layout(joints: Sequence[str]) -> Layout | None:

@@ -108,7 +108,7 @@ def nan_at(m: int, t: int, v: int, value: float = np.nan) -> np.ndarray:
     [
         (joints(7, 25, 3), {}, LayoutError, ["25 joints", "'kinect20' has 20", "Layouts with 25 joints: ntu25"]),
         (joints(7, 19, 3), {}, LayoutError, ["19 joints", "skelzoo.make_layout"]),
-        (joints(7, 20, 3), {"layout": "kinect2"}, LayoutError, ["'kinect2'", "Did you mean kinect20"]),
+        (joints(7, 20, 3), {"layout": "kinect2"}, LayoutError, ["'kinect2'", "Did you mean ntu25"]),
         (joints(20, 3), {}, ClipError, ["2 axes", "(20, 3)", "clips_from_array"]),
         (joints(1, 2, 7, 21, 3), {}, ClipError, ["5 axes"]),
         (joints(4, 1, 7, 20, 3), {}, ClipError, ["axes='n m t v c'", "clips_from_array(x, 'kinect20', axes='n m t v c')"]),

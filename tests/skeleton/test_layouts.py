@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from skelzoo import Layout, coverage, get_layout, list_layouts, make_layout
 from skelzoo.errors import LayoutError
-from skelzoo.skeleton.layouts import find_layout
+from skelzoo.skeleton.layouts import KNOWN_AS, find_layout
 
 LIMBS = {"left_arm", "right_arm", "left_leg", "right_leg"}
 POINTS = {"hip_center", "shoulder_center", *(f"{side}_{p}" for side in ("left", "right") for p in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle"))}
@@ -129,6 +130,24 @@ def test_left_is_left_in_every_layout(layout: Layout) -> None:
 def test_layouts_are_made_once_and_found_by_their_joints(layout: Layout) -> None:
     assert get_layout(layout.name) is layout and get_layout(layout) is layout and find_layout(layout.joints) is layout
     assert find_layout(layout.joints[::-1]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("COCO17", "coco17"), ("body_25", "body25"), ("openpose25", "body25"), ("OpenPose", "body25 or openpose18"), ("coco18", "openpose18"), ("BlazePose", "mediapipe33"),
+        ("kinectv2", "ntu25"), ("Kinect 2", "ntu25"), ("NTU-RGB+D", "ntu25"), ("kinectv1", "kinect20"), ("kinect", "kinect20 or ntu25 or azurekinect32"),
+        ("azure", "azurekinect32"), ("movenet", "coco17"), ("smpl", "smpl24 or smpl22"), ("smplx", "smpl22"), ("Human3.6M", "h36m17"), ("uiprmd", "uiprmd22"),
+        ("halpe136", "halpe26"), ("utd_mhad", "utdmhad20"), ("vicon", None),
+    ],
+)  # fmt: skip
+def test_other_names_of_layouts_come_with_what_they_mean(name: str, near: str | None) -> None:
+    with pytest.raises(LayoutError, match=rf"no layout '{re.escape(name)}'\. {f'Did you mean {near}[?]' if near else 'Known'}"):
+        get_layout(name)
+
+
+def test_known_names_are_those_of_layouts() -> None:
+    assert {name for names in KNOWN_AS.values() for name in names} <= set(list_layouts())
 
 
 def test_unknown_names_come_with_near_ones() -> None:
