@@ -252,7 +252,8 @@ def test_nothing_usable_writes_nothing(model: str, bad_clips: Path, tmp_path: Pa
     before = sorted(os.listdir(tmp_path))
     for verb, name in (("embed", "v.npz"), ("embed", "v.npy"), ("classify", "c.csv")):
         result = run(verb, model, bad_clips / "broken.bvh", bad_clips / "nothing", "-o", tmp_path / "new" / name)
-        assert result.exit_code == 1 and result.stdout == "" and len(errors(result)) == 3
+        assert result.exit_code == 1 and result.stdout == "" and len(errors(result)) == 3 and "; nothing was written." in errors(result)[2]
+    assert [errors(run(*verb, bad_clips / "broken.bvh"))[-1] for verb in (("read",), ("classify", model))] == ["error: no clip could be used."] * 2
     assert sorted(os.listdir(tmp_path)) == before
 
 

@@ -41,8 +41,8 @@ def corpus_build_command(name: str, sources: tuple[str, ...], to: str) -> None:
         click.echo(f"error: {refusal}", err=True)
     click.echo(str(report))
     if report.missing or report.refused:
-        missing = f"nothing was found of {', '.join(report.missing)}" if report.missing else "all corpus files are there"
-        fail(f"{len(report.refused)} file(s) could not be used; {missing}.")
+        refused = f"{len(report.refused)} file(s) could not be used; " if report.refused else ""
+        fail(f"{refused}nothing was found of {', '.join(report.missing)}." if report.missing else f"{refused}all corpus files are there.")
 
 
 @corpus_group.command("make")

@@ -96,7 +96,7 @@ def embed_command(
         vectors = encoder.embed(array, prepared=True, batch_size=batch_size)
         files = write_embeddings(output, vectors, ids, encoder.name)
         click.echo(f"{len(vectors)} vectors of {vectors.shape[1]} numbers: {', '.join(map(str, files))}")
-    finish(len(ids), refused)
+    finish(len(ids), refused, output)
 
 
 @click.command("classify")
@@ -134,7 +134,7 @@ def classify_command(
             click.echo(
                 f"{sum(right)} of {len(right)} clips with a label of the model's are classified so ({100 * sum(right) / len(right):.1f} %)", err=output == "-"
             )
-    finish(len(ids), refused)
+    finish(len(ids), refused, output)
 
 
 def _embed_to_store(

@@ -58,9 +58,9 @@ def show_warning(message: Warning | str, category: type[Warning], filename: str,
     tqdm.write(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def finish(done: int, refused: int) -> None:
-    """End with exit code 1 where nothing was done or something was refused."""
+def finish(done: int, refused: int, result: str = "-") -> None:
+    """End with exit code 1 where nothing was done, and no file ``result`` written, or something was refused."""
     if not done:
-        fail("no clip could be used; nothing was written.")
+        fail("no clip could be used." if result == "-" else "no clip could be used; nothing was written.")
     if refused:
         fail(f"{refused} file(s) or clip(s) left out, {done} clip(s) done.")

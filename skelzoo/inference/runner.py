@@ -59,7 +59,9 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     count = torch.cuda.device_count() if cuda else 0
     absent = (chosen.type == "cuda" and (chosen.index or 0) >= count) or (chosen.type == "mps" and not mps)
     if absent or chosen.type not in BATCH:
-        raise DeviceError(f"device {device!r} is not on this machine (CUDA devices: {count}, MPS: {'yes' if mps else 'no'}). Use device='auto'.")
+        raise DeviceError(
+            f"device {device!r} is not on this machine (CUDA devices: {count}, MPS: {'yes' if mps else 'no'}). Use --device auto (device='auto')."
+        )
     return chosen
 
 
@@ -163,7 +165,7 @@ def run(
                         if not _out_of_memory(error):
                             raise
                         if len(x) == 1:
-                            raise DeviceError(f"one clip does not fit into the memory of {device}. Use device='cpu' or a smaller model.") from error
+                            raise DeviceError(f"one clip does not fit into the memory of {device}. Use the device cpu or a smaller model.") from error
                         size = room.clips = len(x) // 2
                         continue
                     for name, values in rows.items():

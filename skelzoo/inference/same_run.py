@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -32,13 +33,13 @@ def check_same(store: Store, wanted: Mapping[str, Any], paths: Sequence[str] | N
 
 
 def _changed_file(store: Store, paths: Sequence[str]) -> str:
-    """The first file that is new, gone, or of another size or date, or that their order is another; "" where all is as it was. No file is opened."""
+    """The first file that is new, gone, not given, or of another size or date, or that their order is another; "" where all is as it was. No file is opened."""
     now, before = {file: size_and_date(file) for file in listed(paths, store.folder)}, store.files()
     for file in [*now, *before]:
         if file not in before or before[file][0] < 0 <= now.get(file, (-1,))[0]:
             return f"{file} is new"
         if file not in now:
-            return f"{file} is gone"
+            return f"{file} is not among the paths given" if os.path.exists(file) else f"{file} is gone"
         if before[file] != now[file]:
             return f"{file} has changed"
     # Of an extended store they are in the order in which they came.

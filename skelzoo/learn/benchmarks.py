@@ -205,7 +205,9 @@ def benchmark_file(benchmark: str | Benchmark, data: str | Path) -> Path:
     """
     path = Path(data) / find_benchmark(benchmark).file
     if not path.is_file():
-        raise TrainingError(f"no file {path}. Give the folder that holds {path.name} with --data; `skelzoo corpus build` makes those of NW-UCLA and UTD-MHAD.")
+        raise TrainingError(
+            f"no file {path}. Give the folder that holds {path.name} with --data; `skelzoo docs evaluation` says how it is made: `skelzoo corpus build` for NW-UCLA and UTD-MHAD, `skelzoo corpus make` for NTU RGB+D."
+        )
     return path
 
 

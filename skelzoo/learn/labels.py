@@ -90,7 +90,7 @@ class Labels:
             group = ""
         if self.find_group and not problem:
             group = self.find_group(where)
-            problem = "" if group else f"the group pattern {self.group!r} fits nothing in {where!r}. Loosen it."
+            problem = "" if group else f"the pattern {self.group!r} fits nothing in {where!r}. Loosen it."
         return label, group, problem
 
     def met(self, file: str, clip: str = "") -> None:

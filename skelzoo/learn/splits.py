@@ -155,7 +155,7 @@ def hold_out(truth: Int64s, names: Sequence[str], clips: Sequence[str], share: f
         if len(members) == 1:
             raise TrainingError(
                 f"class {name!r} has one clip, {clips[members[0]]!r}, copies aside, so it cannot be both learned and validated. "
-                "Record more of it, leave it out, or give validation=0 or validation clips of your own."
+                "Record more of it, leave it out, or give --validation 0 (validation=0) or validation clips of your own."
             )
         out[members[: min(max(round(share * len(members)), 1), len(members) - 1)]] = True
     return out

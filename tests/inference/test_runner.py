@@ -116,7 +116,7 @@ def test_other_errors_of_a_net_are_not_swallowed() -> None:
 
 @pytest.mark.parametrize("device", ["cuda:99", "meta", "tpu", "", None])
 def test_devices_that_are_not_there(device: Any) -> None:
-    with pytest.raises(DeviceError, match=r"Use (auto|device='auto')"):
+    with pytest.raises(DeviceError, match=r"Use (auto|--device auto \(device='auto'\))"):
         Encoder(make_encoder().net, make_config(), device=device)
 
 

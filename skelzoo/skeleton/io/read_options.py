@@ -52,7 +52,8 @@ class ReadOptions:
         if self.fps is not None and not is_rate(self.fps):
             raise ClipError(f"fps is {self.fps!r}. Give {RATE_SPAN}.")
         if self.image_size is not None and not (isinstance(self.image_size, str) and re.fullmatch(r"[1-9]\d{0,5}x[1-9]\d{0,5}", self.image_size)):
-            raise ClipError(f"image_size is {self.image_size!r}. Give the picture's width and height in pixels, such as 1280x720.")
+            pair = "" if isinstance(self.image_size, str) else " Only skelzoo.Clip takes two numbers, (height, width)."
+            raise ClipError(f"image_size is {self.image_size!r}. Give the picture's width and height in pixels as a text such as '1280x720'.{pair}")
 
     def completed(self, clips: Sequence[Clip]) -> list[Clip]:
         """The clips of a file, turned y up or put in pixels, with the frame rate that it does not give, or gives nearly.
