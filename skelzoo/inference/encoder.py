@@ -318,8 +318,7 @@ class Encoder:
         if self._drawn and self._has_learned_nothing():
             noted_doubts().warn_of(
                 f"{self.name}: its head of {self.config.num_classes} classes is new and has learned nothing, so its scores mean nothing. "
-                "Train it first: skelzoo.learn.finetune.finetune(encoder, clips), or a loop of your own on encoder.net.",
-                stacklevel=3,
+                "Train it first: skelzoo.learn.finetune.finetune(encoder, clips), or a loop of your own on encoder.net."
             )
         vectors = self._vectors()
         return lambda x: {"p": self._logits(vectors(x)).softmax(-1)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from skelzoo.inference.output import ClipId
 
 if TYPE_CHECKING:
-    from skelzoo.inference.encoder import Classification
+    from skelzoo.inference.classification import Classification
 
 
 def classes_table(result: Classification, ids: Sequence[ClipId]) -> str:

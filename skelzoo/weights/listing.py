@@ -20,7 +20,7 @@ YOURS = ("yours", "Registered on this machine; its README.md says what it is.")
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Model names that match a shell pattern such as ``"skeattnclr*"``; without any of ``*?[`` in it, those that contain it.
+    """Model names that match a shell pattern such as ``"skeattnclr*"``; one without any of ``*?[`` that is no name matches those that contain it.
 
     Args:
         pretrained: only those with weights, published or registered on this machine.
@@ -31,7 +31,7 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     if not isinstance(pattern, str):
         raise UnknownModelError(f"pattern is {pattern!r}. Give a text such as 'psp*'; pretrained=True asks for models with weights.")
     names = {*(manifest().pretrained if pretrained else manifest().models), *registered_names()}
-    wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
+    wanted = pattern if pattern in names or any(c in pattern for c in "*?[") else f"*{pattern}*"
     return sorted(n for n in names if fnmatch.fnmatchcase(n, wanted))
 
 

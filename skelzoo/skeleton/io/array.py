@@ -86,7 +86,7 @@ def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
         raise ReadError(
             path,
             "looks like AMASS: SMPL's pose parameters (axis-angle), not joints",
-            "Compute the joints with a body model first, e.g. the package smplx, turn z up to y up (x, z, -y), and save the first 24 as np.savez(path, keypoints=x, layout='smpl24').",
+            "Compute the joints with a body model first, e.g. the package smplx, turn z up to y up (x, z, -y), and save the first 22, which all its models share, as np.savez(path, keypoints=x[:, :22], layout='smpl22').",
         )
     if "keypoints" not in arrays:
         raise ReadError(
