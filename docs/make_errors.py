@@ -38,6 +38,7 @@ WARNED = """
 ## Warnings
 
 What is odd and may be right all the same is taken, and warned of once a call or command, with the first clip it is about and how many there are.
+People lie and bend too: of 20 clips or more other axes are told only where a fifth says something of them, 15 % say the same, or three quarters of a file's 20 or more do.
 Each says when all is well. Their category is `skelzoo.errors.DoubtWarning`: a service, where every request would warn anew, silences them with
 `warnings.filterwarnings("ignore", category=skelzoo.errors.DoubtWarning)`.
 

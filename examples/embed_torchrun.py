@@ -35,10 +35,10 @@ def main(folder: str, out: str, model: str = "skeattnclr-openskel") -> None:
         store = read_store(out)
         left = [shard for shard in range(rank, store.shards, world) if not store.has(shard)]
         if left:
-            embedder = ShardEmbedder(store, Settings(device))
-            for shard in left:
-                for refused in embedder.embed(shard):
-                    print(f"left out: {refused}", file=sys.stderr)
+            with ShardEmbedder(store, Settings(device)) as embedder:
+                for shard in left:
+                    for refused in embedder.embed(shard):
+                        print(f"left out: {refused}", file=sys.stderr)
         dist.barrier()
         if rank == 0:
             done = store.finish()

@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 import os
 import threading
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -15,17 +16,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from skelzoo.errors import ReadError, SkelzooError, StoreError
+from skelzoo.errors import ReadError, SkelzooError, StoreError, warn
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.extend import extend_store, leave_out_changed
-from skelzoo.inference.files import FileClip, Paths, PreparedClip, Refusal, item_of, path_list, prepare_items, read_files, warn_of
+from skelzoo.inference.files import FileClip, Paths, PreparedClip, Refusal, item_of, note, path_list, prepare_items, read_files
 from skelzoo.inference.job import Job
 from skelzoo.inference.plan import Piece, change_of, size_and_date
 from skelzoo.inference.progress import followed, say
 from skelzoo.inference.runner import CompileMode, ahead, pick_compile, pick_device
 from skelzoo.inference.shard import Shard, refusal_row
 from skelzoo.inference.store import REFUSED, Store, open_store, read_store
-from skelzoo.skeleton.doubts import noted_doubts
+from skelzoo.skeleton.doubts import Doubts, noted_doubts, warned_once
 from skelzoo.skeleton.io.one_by_one import ClipReader, open_reader
 
 CHUNK = 256
@@ -36,6 +37,9 @@ TRIES = 3
 
 PATIENCE = 10
 """Seconds for a worker to end by itself when its work is done."""
+
+Made = tuple[list[str], Doubts]
+"""What a shard refused, a line each, and what is odd about its clips."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def embed_store(
 ) -> Store:
     """Embed more clips than memory holds, or go on where an earlier call was interrupted.
 
-    What is refused is named on stderr as it is met, and listed in ``refused.csv``.
+    What is refused is named on stderr as it is met, and listed in ``refused.csv``. What is odd is warned of by this process, whichever made it.
 
     Args:
         job: what is to be computed.
@@ -100,7 +104,7 @@ def embed_store(
     _check_process(len(names))
     threads = max(1, torch.get_num_threads() // len(names)) if len(names) > 1 else None
     settings = [Settings(name, compile, batch_size, threads, extend) for name in names]
-    with open_store(out, job, paths, extend) as store:
+    with warned_once(), open_store(out, job, paths, extend) as store:
         return _extended(store, paths, settings) if extend else _finished(store, settings)
 
 
@@ -133,11 +137,16 @@ def _finished(store: Store, settings: Sequence[Settings]) -> Store:
     """The store with all of its shards."""
     while True:
         left = [i for i in range(store.shards) if not store.has(i)]
-        run = _in_processes(store, settings, left) if len(settings) > 1 else _here(store, settings[0], left)
-        with contextlib.closing(run):
-            for refused in followed(run, "shard", store.shards - len(left), store.shards):
-                for line in refused:
-                    say(f"error: {line}")
+        run, doubts = _in_processes(store, settings, left) if len(settings) > 1 else _here(store, settings[0], left), noted_doubts()
+        try:
+            with contextlib.closing(run):
+                for refused, noted in followed(run, "shard", store.shards - len(left), store.shards):
+                    for line in refused:
+                        say(f"error: {line}")
+                    doubts.take(noted)
+                    doubts.warn(going_on=True)
+        finally:
+            doubts.warn()
         changed: Sequence[str] = ()
         if settings[0].pass_over:
             store, changed = leave_out_changed(store, named=True)
@@ -145,14 +154,14 @@ def _finished(store: Store, settings: Sequence[Settings]) -> Store:
             return store.finish()
 
 
-def _here(store: Store, settings: Settings, shards: Sequence[int]) -> Generator[list[str], None, None]:
+def _here(store: Store, settings: Settings, shards: Sequence[int]) -> Generator[Made, None, None]:
     if shards:
         with ShardEmbedder(store, settings) as embedder:
-            yield from map(embedder.embed, shards)
+            yield from map(embedder.make, shards)
 
 
 class ShardEmbedder:
-    """Makes shards of a store. In order they are made fastest, as a large file is then read once and stays open until ``close`` or the end of a ``with`` block."""
+    """Makes shards of a store. In order they are made fastest, as a large file is then read once and stays open until ``close`` or the end of a ``with`` block, which warns of what is odd about clips."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         if settings.threads:
@@ -160,13 +169,14 @@ class ShardEmbedder:
         self.store, self.batch_size, self.job, self.pass_over = store, settings.batch_size, store.job, settings.pass_over
         self.encoder = Encoder.from_pretrained(self.job.model, device=settings.device, dtype=self.job.dtype, compile=settings.compile)
         self._reader: ClipReader | None = None
-        self._doubts = noted_doubts()
+        self._doubts, self._noted = Doubts(), 0
 
     def __enter__(self) -> ShardEmbedder:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        self._doubts.warn()
 
     def close(self) -> None:
         """Close the file that is being read; another shard opens it again."""
@@ -190,7 +200,8 @@ class ShardEmbedder:
         ids = []
         for clips, more in ahead(self._chunks(self.store.pieces(shard)), 1):
             refused += more
-            warn_of(clips, self._doubts)
+            note(clips, self._noted, self._doubts)
+            self._noted += len(clips)
             if clips:
                 vectors.append(self.encoder.embed(np.stack([c.array for c in clips]), prepared=True, batch_size=self.batch_size, progress=False))
                 ids += [c.id for c in clips]
@@ -198,6 +209,12 @@ class ShardEmbedder:
             return []
         self.store.write(shard, Shard(np.concatenate(vectors), ids, [refusal_row(r) for r in refused]))
         return [str(r) for r in refused]
+
+    def make(self, shard: int) -> Made:
+        """``embed``, and what is odd about its clips, for one who warns of those of many shards."""
+        refused = self.embed(shard)
+        noted, self._doubts = self._doubts, Doubts()
+        return refused, noted
 
     def _unchanged(self, shard: int) -> bool:
         """What was read of files that are others by now, or away, is not what the store says it holds."""
@@ -286,8 +303,8 @@ class _Worker:
         self.pipe.close()
 
 
-def _in_processes(store: Store, settings: Sequence[Settings], shards: Sequence[int]) -> Generator[list[str], None, None]:
-    """What each shard refused, as they are done."""
+def _in_processes(store: Store, settings: Sequence[Settings], shards: Sequence[int]) -> Generator[Made, None, None]:
+    """What came of each shard, as they are done."""
     waiting, tries = collections.deque(shards), collections.Counter[int]()
     busy: list[_Worker] = []
     idle = [_Worker(store, s) for s in settings[: len(waiting)]]
@@ -301,7 +318,7 @@ def _in_processes(store: Store, settings: Sequence[Settings], shards: Sequence[i
             for worker in [w for w in busy if w.pipe in ready]:
                 busy.remove(worker)
                 try:
-                    answer: list[str] | str | None = worker.pipe.recv()
+                    answer: tuple[Made, list[tuple[str, type[Warning]]]] | str | None = worker.pipe.recv()
                 except (EOFError, OSError):
                     worker.kill()
                     tries[worker.shard] += 1
@@ -316,7 +333,10 @@ def _in_processes(store: Store, settings: Sequence[Settings], shards: Sequence[i
                 idle.append(worker)
                 if isinstance(answer, str):
                     raise StoreError(f"worker on {worker.settings.device}: {answer}")
-                yield answer
+                made, said = answer
+                for text, category in said:
+                    warn(text, category)
+                yield made
     finally:
         for worker in busy:
             worker.kill()
@@ -340,7 +360,7 @@ def _report(store: Store, worker: _Worker, tries: int) -> None:
 
 
 def _work(pipe: Connection, folder: str, settings: Settings) -> None:
-    """Make shards as they are asked for; the answer is what was refused, or as a text what failed. The first says that it has started, and is None."""
+    """Make shards as they are asked for; the answer is what ``make`` gives and what else was warned of, or as a text what failed. The first says that it has started, and is None."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     embedder: ShardEmbedder | None = None
     with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt), contextlib.ExitStack() as stack:
@@ -349,7 +369,9 @@ def _work(pipe: Connection, folder: str, settings: Settings) -> None:
             shard = pipe.recv()
             try:
                 embedder = embedder or stack.enter_context(ShardEmbedder(read_store(folder), settings))
-                pipe.send(embedder.embed(shard))
+                with warnings.catch_warnings(record=True) as said:
+                    made = embedder.make(shard)
+                pipe.send((made, [(str(w.message), w.category) for w in said]))
             except SkelzooError as error:
                 pipe.send(str(error))
 

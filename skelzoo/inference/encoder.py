@@ -367,7 +367,8 @@ class Encoder:
             with evaluating(self.net), own_precision(self.device, self._tf32):
                 rows = run(function, batch, count, self.device, self.dtype, batch_size, progress, same_size=bool(self._compile), room=room)
         finally:
-            doubts.warn()
+            if not prepared:  # who prepared them may not have all yet
+                doubts.warn()
         return {name: values[:0] for name, values in rows.items()} if nothing else rows
 
     def _clips(self, clips: Clips, axes: str) -> list[Clip]:

@@ -54,13 +54,14 @@ class Refusal:
 
 @dataclass(frozen=True, eq=False)
 class FileClip:
-    """A clip and the file it was read from, whether it is a window or one of each person's, whose, and what is odd about how its persons were chosen."""
+    """A clip and the file it was read from, whether it is a window or one of each person's, whose, what is odd about how its persons were chosen, and in what recording."""
 
     clip: Clip
     file: str
     part: bool = False
     person: str = ""
     doubts: tuple[Doubt, ...] = ()
+    recording: str = ""
 
     @property
     def id(self) -> ClipId:
@@ -80,7 +81,7 @@ class FileClip:
 
 @dataclass(frozen=True, eq=False)
 class PreparedClip:
-    """A clip, what a contract makes of it, (C, T, V, M), and what is odd about it."""
+    """A clip, what a contract makes of it, (C, T, V, M), and what is odd about it beside the doubts of its source."""
 
     array: FloatArray
     source: FileClip
@@ -193,7 +194,7 @@ def prepare_items(
         contract: what the encoder expects.
         select_persons: where a clip has more persons than the contract takes, keep those that move most, in all its windows the same.
         window, step: cut every clip as ``skelzoo.windows`` does; None for whole clips.
-        doubts: those of calls before, see ``Doubts.cut``.
+        doubts: where recordings that are cut are noted, see ``Doubts.cut``.
         each_person: make one clip of every person first, as ``skelzoo.each_person``; not with ``select_persons``.
 
     Yields:
@@ -211,9 +212,9 @@ def _chosen(item: FileClip, contract: Contract, each_person: bool) -> list[FileC
         with np.errstate(over="ignore", invalid="ignore"):
             if each_person:
                 each, doubts = each_doubtfully(item.clip, contract.min_frames)
-                return [FileClip(clip, item.file, part=True, person=clip.person_ids[0], doubts=doubts) for clip in each]
+                return [FileClip(clip, item.file, True, clip.person_ids[0], doubts, item.where) for clip in each]
             clip, doubts = select_doubtfully(item.clip, contract.persons)
-            return [FileClip(clip, item.file, doubts=doubts)]
+            return [replace(item, clip=clip, doubts=doubts, recording=item.where)]
     except SkelzooError as error:
         return [Refusal(item.file, error, item.clip.name)]
 
@@ -244,14 +245,20 @@ def _prepared(item: FileClip, contract: Contract) -> PreparedClip | Refusal:
             array, doubts = prepare_doubtfully(clip, contract)
         if not np.isfinite(array).all():
             raise ClipError(f"{clip.name}: its coordinates are too large to be prepared. Check its unit, or leave it out.")
-        return PreparedClip(array, item, (*item.doubts, *doubts))
+        return PreparedClip(array, item, doubts)
     except SkelzooError as error:
         return Refusal(item.file, error, clip.name, item.person)
+
+
+def note(clips: Sequence[PreparedClip], first: int, doubts: Doubts) -> None:
+    """Note what is odd about clips, of which the first is number ``first``."""
+    for i, clip in enumerate(clips, first):
+        doubts.add_recording(clip.source.doubts, clip.source.recording)
+        doubts.add(clip.doubts, i, clip.source.where, clip.source.file)
 
 
 def warn_of(clips: Sequence[PreparedClip], doubts: Doubts | None = None) -> None:
     """Warn once of what is odd about clips, naming the first; of nothing that ``doubts`` has warned of before."""
     noted = noted_doubts() if doubts is None else doubts
-    for i, clip in enumerate(clips):
-        noted.add(clip.doubts, i, clip.source.where)
+    note(clips, 0, noted)
     noted.warn()

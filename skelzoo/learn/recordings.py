@@ -60,8 +60,10 @@ def fitting_files(
     Yields:
         Every usable clip in order; a Refusal for every other one and for every file that cannot be read.
     """
-    for item in prepare_items(read_files(paths, reading=reading), contract, select_persons, window, step):
+    doubts = noted_doubts()
+    for item in prepare_items(read_files(paths, reading=reading), contract, select_persons, window, step, doubts):
         yield item if isinstance(item, Refusal) else item.source
+    doubts.warn()
 
 
 def labelled_files(
@@ -98,6 +100,7 @@ def labelled_files(
             else:
                 labels.add(found)
                 yield LabelledClip(ready.source.clip.replace(label=found), person, item.file, *origin)
+    doubts.warn()
     problem = rule.finish(labels)
     if problem:
         yield Refusal(str(rule.table), TrainingError(problem))
