@@ -71,7 +71,8 @@ def test_speed(tiny: str, small_products: None, tmp_path: Path) -> None:
     rows = read(tmp_path / "t.csv")
     forms = [("plain", "float32"), ("fused", "float32"), ("fused", "bfloat16"), ("embed", "float32")]
     assert [(r["batch"], r["persons"], r["form"], r["dtype"]) for r in rows] == [(b, p, *f) for b in "25" for p in "12" for f in forms]
-    assert len(output.splitlines()) == len(rows) and f"{rows[0]['model']}, 1 person(s), batch 2, plain float32: " in output
+    assert output.count("take turns in 3 rounds") == 4 and len(output.splitlines()) == len(rows) + 4
+    assert f"{rows[0]['model']}, 1 person(s), batch 2, plain float32: " in output
     for row in rows:
         assert float(row["clips_per_second"]) > 0 and float(row["first_seconds"]) > 0 and row["rounds"] == "3" and row["device"].startswith("cpu, ")
         assert float(row["difference"]) < (0.05 if row["dtype"] == "bfloat16" else 1e-5) and row["peak_mib"] == ""

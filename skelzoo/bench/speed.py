@@ -19,13 +19,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import skelzoo
 from skelzoo.bench.cold import RESET, STATUS, made_up, memory
-from skelzoo.errors import DeviceError, WeightsUnavailableError
+from skelzoo.errors import DeviceError, DoubtWarning, WeightsUnavailableError
 from skelzoo.inference.encoder import Encoder
 from skelzoo.inference.precision import TF32, tf32_products
+from skelzoo.inference.progress import say
 from skelzoo.inference.runner import pick_dtype
 from skelzoo.learn.results import device_name, revision
 from skelzoo.learn.training import seeded
 from skelzoo.nets.fused import vectors_of
+from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.prepare import prepare_batch
 
 PAPER_SIZED = ("skeattnclr-ntu60", "psp-ntu60", "skeletonmae-ntu60")
@@ -102,7 +104,7 @@ def bench_speed(
     models: Sequence[str] = PAPER_SIZED, forms: Sequence[str] = DEFAULT_FORMS, dtypes: Sequence[str] = DTYPES,
     batches: Sequence[int] = (1, 16, 64), rounds: int = 5, device: str = "auto", peaks: bool = True,
 ) -> Iterator[Row]:  # fmt: skip
-    """Time forms of encoders on clips of one person and of as many as the model takes.
+    """Time forms of encoders on clips of one person and of as many as the model takes; what is being timed is said on stderr.
 
     Args:
         models: as ``skelzoo.load`` takes them; of names without weights the net has random ones.
@@ -150,7 +152,7 @@ class _Case:
         self.encoders = {dtype: _load(model, dtype, device) for _, dtype in keys}
         encoder = next(iter(self.encoders.values()))
         self.device, self.clips = encoder.device, made_up(encoder, persons, batch)
-        self.prepared = torch.from_numpy(prepare_batch(self.clips, encoder.contract)).to(self.device)
+        self.prepared = torch.from_numpy(prepare_batch(self.clips, encoder.contract, Doubts())).to(self.device)  # made up, so of what is odd nothing is said
         self.calls = {key: self._call(*key) for key in keys}
 
     def _call(self, form: str, dtype: str) -> Call:
@@ -173,7 +175,8 @@ class _Case:
 
     def run(self, key: Key, times: int = 1) -> tuple[float, Tensor]:
         """Seconds of one call, the mean, and what it gives."""
-        with torch.inference_mode(), tf32_products(key[1] == TF32):
+        with torch.inference_mode(), tf32_products(key[1] == TF32), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DoubtWarning)
             start = time.perf_counter()
             for _ in range(times):
                 out: Tensor = self.calls[key]()
@@ -199,6 +202,7 @@ class _Case:
 
 
 def _rows(case: _Case, rounds: int, peaks: bool, command: str) -> Iterator[Row]:
+    say(f"{case.model}, {case.persons} person(s), batch {case.batch}: {len(case.calls)} calls take turns in {rounds} rounds")
     first = {key: case.run(key) for key in case.calls}
     expected = first[PLAIN, FLOAT32][1].cpu()
     times = {key: max(1, round(SHORTEST / case.run(key)[0])) for key in case.calls}

@@ -38,7 +38,11 @@ def bench_speed_command(
     no_memory: bool,
     out: str | None,
 ) -> None:
-    """Time MODELS, or one of each family at the width of its paper: as trained, fused, compiled, in fewer bits."""
+    """Time MODELS, or one of each family at the width of its paper: as trained, fused, compiled, in fewer bits.
+
+    All forms of a model and batch take turns, so its rows come together. By default it takes an hour or more on two cores. A minute: one model,
+    --batch 16 --form fused --rounds 3 --no-memory.
+    """
     from skelzoo.bench.speed import DEFAULT_FORMS, DTYPES, PAPER_SIZED, Row, bench_speed
 
     _show(Row, bench_speed(models or PAPER_SIZED, forms or DEFAULT_FORMS, dtypes or DTYPES, batches or (1, 16, 64), rounds, device, not no_memory), out)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import logging
 import os
 import re
 import warnings
@@ -24,6 +23,7 @@ from skelzoo.errors import ExportError, MissingDependencyError
 from skelzoo.inference.encoder import TO_FLOAT32, Encoder
 from skelzoo.inference.golden import TOLERANCE, golden_clip, prepare_golden
 from skelzoo.inference.output import check_output
+from skelzoo.inference.progress import quiet
 from skelzoo.inference.replacing import about_export, check_replaced
 from skelzoo.nets.net import Net
 from skelzoo.skeleton.layouts import get_layout
@@ -139,15 +139,9 @@ def _onnx(net: _Outputs, clips: Tensor, name: str) -> tuple[bytes, Run]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torch says about itself while it exports."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    with quiet("torch.onnx", "onnxscript"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _numpy(outputs: Sequence[Tensor]) -> list[NDArray[np.float32]]:

@@ -1,7 +1,9 @@
-"""How far a long run is: a bar on a terminal; elsewhere, as in log files, a line now and then."""
+"""How far a long run is: a bar on a terminal; elsewhere, as in log files, a line now and then. And what others need not say meanwhile."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -37,3 +39,16 @@ def followed(items: Iterable[T], unit: str, done: int = 0, count: int | None = N
 def say(line: str) -> None:
     """A line on stderr, above a bar."""
     tqdm.write(line, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def quiet(*libraries: str) -> Iterator[None]:
+    """Without what libraries log about themselves, but for errors."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, libraries)}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)

@@ -25,7 +25,7 @@ PAIRS = 5
 REPORT = ("name", "file", "group", "label", "fold", "predicted")
 """First columns of a cross-validation's table."""
 
-LISTED = 20
+LISTED = 6
 """Groups that a summary names; there can be as many as recordings."""
 
 RECORDINGS = "What the recordings' licence asks for comes on top."

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from skelzoo.errors import DeviceError, MissingDependencyError, TrainingError
+from skelzoo.inference.progress import quiet
 from skelzoo.inference.runner import pick_device
 from skelzoo.learn.training import auto_precision
 
@@ -57,7 +58,8 @@ def start(device: str, devices: int, nodes: int, precision: Any, idle_parameters
     option = "forward_sync_buffers" if "forward_sync_buffers" in signature(nn.parallel.DistributedDataParallel).parameters else "broadcast_buffers"
     strategy = DDPStrategy(find_unused_parameters=idle_parameters, **{option: False}) if several else "auto"  # type: ignore[arg-type]
     try:
-        fabric = Fabric(accelerator=chosen.type, strategy=strategy, devices=[chosen.index] if one_gpu else devices, num_nodes=nodes, precision=precision)
+        with quiet("lightning_fabric"):
+            fabric = Fabric(accelerator=chosen.type, strategy=strategy, devices=[chosen.index] if one_gpu else devices, num_nodes=nodes, precision=precision)
     except ValueError as error:
         if "LT_CLI_USED" not in os.environ:
             raise

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import functools
+import logging
 import os
 import subprocess
 import sys
@@ -148,6 +149,14 @@ def moments(run: Path) -> list[Tensor]:
     """AdamW's running means of the gradients, parameter by parameter."""
     state = torch.load(run / "checkpoint.pt", weights_only=True)["optimiser"]["state"]
     return [row["exp_avg"] for row in state.values()]
+
+
+def test_fabric_says_nothing_of_itself(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("lightning_fabric")
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    processes.start("cpu", 1, 1, "bf16-mixed", False)
+    assert not caplog.records and logger.level == logging.INFO
 
 
 def check_losses(run: Path, expected: Path) -> None:
