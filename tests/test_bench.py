@@ -48,6 +48,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.filterwarnings("default:.*the joints do not fit layout")
 def test_speed(tiny: str, small_products: None, tmp_path: Path) -> None:
     output = invoke(
         "speed",
