@@ -35,6 +35,7 @@ there are not computed: their vector is a constant. `encoder.net` stays the trai
 An encoder may be used by several threads at once. Processes made by `spawn` or `forkserver` are as good as any other. In a process that was **forked** after torch had
 computed, as under `gunicorn --preload` and in the workers that `multiprocessing` makes by default on Linux before Python 3.14, torch waits for ever where it computes on
 several threads of the CPU, skelzoo or not: call `torch.set_num_threads(1)` first thing in the child, as torch's own `DataLoader` does.
+It may be forked while threads of the parent embed, as long as they show no bar.
 Warnings of odd clips are [a category to filter by](errors.md#warnings).
 
 ## Measure your own machine

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 
 from torch import nn
 
-_LOCK = threading.Lock()
-_RUNS: dict[int, tuple[int, bool]] = {}
+from skelzoo.weights.forks import ForkLock
+
+_RUNS: dict[nn.Module, tuple[int, bool]] = {}
 """For each module that is running, how many runs are under way and whether it was in training mode before one of them."""
+
+
+def _forget() -> None:
+    for module, (_, training) in _RUNS.items():
+        if training:
+            module.training = True
+    _RUNS.clear()
+
+
+_LOCK = ForkLock(_forget)
 
 
 @contextlib.contextmanager
@@ -19,8 +29,8 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     modules = list(net.modules())
     with _LOCK:
         for module in modules:
-            count, training = _RUNS.get(id(module), (0, False))
-            _RUNS[id(module)] = count + 1, training or module.training
+            count, training = _RUNS.get(module, (0, False))
+            _RUNS[module] = count + 1, training or module.training
             if module.training:
                 module.training = False
     try:
@@ -28,8 +38,8 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     finally:
         with _LOCK:
             for module in modules:
-                count, training = _RUNS.pop(id(module))
+                count, training = _RUNS.pop(module, (1, False))  # none in a child that was forked within the run
                 if count > 1:
-                    _RUNS[id(module)] = count - 1, training
+                    _RUNS[module] = count - 1, training
                 elif training:
                     module.training = True

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
+from skelzoo.weights.forks import ForkLock
+
 TF32 = "tf32"
 
-_LOCK = threading.Lock()
 _RUNS: list[bool] = []
 """What the runs under way allow. One that does not decides for all: numbers must not lose digits because of another thread."""
 
@@ -20,9 +20,20 @@ _BEFORE: list[Callable[[], None]] = []
 """What brings torch's own settings back, as they were before the first of them."""
 
 
+def _forget() -> None:
+    if _RUNS:
+        _RUNS.clear()
+        _set()
+
+
+_LOCK = ForkLock(_forget)
+
+
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Computing in the types that tensors have, whatever ``torch.autocast`` the caller is in."""
-    return torch.autocast(device.type, enabled=False) if torch.amp.is_autocast_available(device.type) else contextlib.nullcontext()
+    # Only where the caller is in one: on its end torch takes a lock of its own, on which a child that is forked meanwhile would wait for ever.
+    within = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if within else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
@@ -47,8 +58,9 @@ def tf32_products(allowed: bool) -> Iterator[None]:
         yield
     finally:
         with _LOCK:
-            _RUNS.remove(allowed)
-            _set()
+            if allowed in _RUNS:  # not in a child that was forked within the run
+                _RUNS.remove(allowed)
+                _set()
 
 
 def _set() -> None:

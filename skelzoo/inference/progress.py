@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -34,6 +34,19 @@ def followed(items: Iterable[T], unit: str, done: int = 0, count: int | None = N
             if bar.disable and time.monotonic() - told >= EVERY:
                 say(f"{f'{doing}: ' * bool(doing)}{unit} {number}{'' if count is None else f' of {count}'}")
                 told = time.monotonic()
+
+
+@contextlib.contextmanager
+def clip_bar(count: int, shown: bool | None) -> Iterator[Callable[[int], object]]:
+    """What is told of clips that are done. It shows a bar; None shows one on a terminal, once the work takes over two seconds.
+
+    Where there is to be none, tqdm is left alone: even a disabled bar takes its lock, on which a child that is forked meanwhile would wait for ever.
+    """
+    if shown or (shown is None and sys.stderr.isatty()):
+        with tqdm(total=count, unit="clip", delay=0 if shown else 2) as bar:
+            yield bar.update
+    else:
+        yield lambda _: None
 
 
 def say(line: str) -> None:

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from skelzoo.errors import ContractError, DeviceError
 from skelzoo.inference.precision import TF32
+from skelzoo.inference.progress import clip_bar
 
 T = TypeVar("T")
 
@@ -147,7 +147,7 @@ def run(
     _check(batch_size, device)
     out: dict[str, NDArray[np.float32]] = {}
     room = Room() if room is None else room
-    with tqdm(total=count, unit="clip", disable=None if progress is None else not progress, delay=0 if progress else 2) as bar, torch.inference_mode():
+    with clip_bar(count, progress) as done, torch.inference_mode():
         size, start = batch_size or BATCH[device.type], 0
         if device.type == "cpu":
             size = min(size, LARGEST["cpu"])
@@ -171,7 +171,7 @@ def run(
                     for name, values in rows.items():
                         out.setdefault(name, np.empty((count, *values.shape[1:]), np.float32))[start : start + len(part)] = values
                     start, batch = start + len(part), batch[len(part) :]
-                    bar.update(len(part))
+                    done(len(part))
     return out
 
 
