@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import numbers
 import tempfile
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -165,8 +166,11 @@ class Encoder:
         text, state = self._card
         return {**vars(self), "_fused": None, "_card": (text, state == state_of(self.net))}
 
+    @torch.inference_mode(False)  # within that mode copied and unpickled tensors are of it, and are copied once more
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        if any(t.is_inference() for t in (*self.net.parameters(), *self.net.buffers())):
+            self.net = copy.deepcopy(self.net)
         text, holds = state["_card"]
         self._card = text, state_of(self.net) if holds else None
 

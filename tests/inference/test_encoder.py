@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,15 @@ def test_nets_made_in_inference_mode_can_be_trained(dtype: str) -> None:
     with torch.inference_mode():
         made = skelzoo.create("stgcn", layout="kinect20"), skelzoo.load("skeattnclr-ntu60", pretrained=False, device="cpu", dtype=dtype).net
     assert not any(t.is_inference() for net in made for t in (*net.parameters(), *net.buffers()))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda encoder: pickle.loads(pickle.dumps(encoder))])
+def test_copies_made_in_inference_mode_are_as_good_as_others(copied: Callable[[Encoder], Encoder]) -> None:
+    encoder = make_encoder()
+    encoder.card = "# Mine\n"
+    with torch.inference_mode():
+        other = copied(encoder)
+    assert other.card == "# Mine\n" and not any(t.is_inference() for t in (*other.net.parameters(), *other.net.buffers()))
 
 
 def test_embedding_leaves_the_net_as_it_was(clips: list[Clip]) -> None:
