@@ -111,8 +111,8 @@ def finetune(
         encoder=tuned, clips=counts, history=history, best_epoch=best, confusion=confusion, held_out=parts.groups, calibration=calibration,
         cross_validation=crossed, seen=tuple(seen), own_validation=parts.own, learned_before=parts.learned_before,
     )  # fmt: skip
-    tuned.card = card(result, encoder.name, _call(mode, o), encoder.card)
     tuned.fine_tuned_on, tuned.pretrained_on = encoder.fine_tuned_on | person_hashes([*parts.clips, *unlabelled]), encoder.pretrained_on
+    tuned.card = card(result, encoder.name, _call(mode, o), encoder.card)
     return result
 
 

@@ -47,7 +47,9 @@ def _crossed_summary(result: FinetuneResult, crossed: CrossValidation) -> str:
         f"cross-validation, {len(folds)} folds of {kind}",
         f"accuracy {crossed.accuracy:.1f} %, mean over classes {mean_of_known(right):.1f} %; over folds {folds.mean():.1f} ± {folds.std(ddof=1):.1f} %, "
         f"from {folds.min():.1f} to {folds.max():.1f} %",
-        f"folds: {listed}", *filter(None, [crossed.learned_before]), *_calibrated(result.calibration, "out-of-fold scores", crossed.accuracy), *_pairs(crossed.labels, crossed.confusion),
+        f"folds: {listed}", *filter(None, [crossed.learned_before]),
+        *(f"pretrained as {row['name']}: if it took clips of these persons, the accuracy is too high for others" for row in result.encoder.pretrained_on),
+        *_calibrated(result.calibration, "out-of-fold scores", crossed.accuracy), *_pairs(crossed.labels, crossed.confusion),
         *(f"class {name!r} is in fold {fold} alone: the net that judged it never saw it, so its clips count as wrong" for name, fold in crossed.unlearned.items()),
         f"The model has learned from all {len(crossed.truth)} clips and is none of those measured; weights of the last of {len(result.history)} epochs",
     ]  # fmt: skip

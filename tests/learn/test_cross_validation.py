@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 from pathlib import Path
@@ -123,12 +124,15 @@ def test_folds_that_leave_one_class_are_refused_before_any_training(
 
 def test_the_model_of_all_clips_has_the_temperature_of_the_scores_out_of_fold(start: skelzoo.Encoder) -> None:
     clips = clips_of()
+    start = copy.copy(start)
+    start.pretrained_on = ({"name": "mine"},)
     crossed = cross_validate(start, clips, folds=4, mode="linear", options=QUICK)
     plain, model = (finetune(start, clips, mode="linear", validation=v, options=QUICK) for v in (0, crossed))
     assert dict(model.clips) == dict.fromkeys("abc", (8, 0)) and model.calibration is not None and model.calibration.temperature == crossed.temperature
     torch.testing.assert_close(model.encoder.net.head.weight * crossed.temperature, plain.encoder.net.head.weight, atol=1e-5, rtol=1e-4)  # type: ignore[union-attr]
     assert model.calibration.error == pytest.approx(calibration_error(np.log(crossed.scores), crossed.truth), abs=1e-6)
     assert f"accuracy {crossed.accuracy:.1f} %" in summary(model) and summary(model) in model.encoder.card and "from all 24 clips" in model.encoder.card
+    assert "\npretrained as mine: if it took clips of these persons, the accuracy is too high" in summary(model) and "pretrained as" not in summary(plain)
     with pytest.raises(TrainingError, match="the cross-validation is of other clips or labels"):
         finetune(start, clips[:-1], mode="linear", validation=crossed, options=QUICK)
 
