@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from tiny import make_clip, make_encoder
 
 import skelzoo
 from skelzoo import errors
+from skelzoo.inference.export import preparation
 from skelzoo.learn.finetune import FinetuneOptions
 from skelzoo.skeleton.steps import STEPS
 from skelzoo.weights.manifest import manifest, manifest_path
@@ -65,6 +67,20 @@ def test_the_python_of_a_page_runs(page: str, least: int) -> None:
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, page, "exec"), names)
+
+
+def test_clips_are_prepared_for_exports_with_numpy_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mixed, alone = (b for b in re.findall(r"^```python\n(.*?)^```", (DOCS / "export.md").read_text(), re.M | re.S) if "mix" in b)
+    names: dict[str, Any] = {}
+    exec(mixed + alone, names)
+    clip = make_clip(3, frames=75, layout="uiprmd22")
+    clip = clip.replace(keypoints=np.insert(clip.keypoints, [0, 30], 0, axis=1))
+    contracts = [contract for name in manifest().pretrained if (contract := manifest().find(name).config.contract).channels == 3]
+    for contract in contracts:
+        x = names["prepare"](clip.keypoints[0], np.load("mix.npy"), json.loads(json.dumps(preparation(contract))))
+        np.testing.assert_allclose(x, skelzoo.prepare(clip, contract), atol=2e-5)
+    assert len(contracts) >= 9
 
 
 def test_preparation_names_every_step_and_default() -> None:

@@ -26,7 +26,9 @@ from skelzoo.inference.output import check_output
 from skelzoo.inference.progress import quiet
 from skelzoo.inference.replacing import about_export, check_replaced
 from skelzoo.nets.net import Net
+from skelzoo.skeleton.contract import Contract
 from skelzoo.skeleton.layouts import get_layout
+from skelzoo.skeleton.steps import with_defaults
 from skelzoo.skeleton.writing import whole_file
 from skelzoo.weights.cards import licence_of
 from skelzoo.weights.checkpoint import check_net
@@ -154,12 +156,18 @@ def _difference(net: nn.Module, run: Run, clips: NDArray[np.float32]) -> float:
     return max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1)) for a, b in zip(run(clips), expected, strict=True))
 
 
+def preparation(contract: Contract) -> dict[str, Any]:
+    """What an export says of how clips are prepared: joints, and the contract with every option of its steps."""
+    steps = [with_defaults(step) for step in contract.steps]
+    return {"joints": list(get_layout(contract.layout).joints), "contract": {**contract.to_dict(), "steps": steps}}
+
+
 def _about(encoder: Encoder, kind: str, names: Sequence[str]) -> dict[str, Any]:
     contract, sizes = encoder.contract, {"embedding": encoder.embedding_dim, "logits": encoder.config.num_classes}
     return {
         "format": kind, **({"opset": OPSET} if kind == "onnx" else {}), "skelzoo": __version__, "torch": torch.__version__, "model": encoder.name,
         "input": {"name": "clips", "dtype": "float32", "shape": ["n", *contract.shape], "axes": "n c t v m", "smallest_n": 1},
         "outputs": [{"name": name, "dtype": "float32", "shape": ["n", sizes[name]]} for name in names],
-        "joints": list(get_layout(contract.layout).joints), "contract": contract.to_dict(),
+        **preparation(contract),
         "labels": None if encoder.labels is None else list(encoder.labels), "licence": licence_of(encoder.card) or None,
     }  # fmt: skip

@@ -46,13 +46,23 @@ def check_step(step: Mapping[str, Any]) -> None:
     name = step.get("step") if isinstance(step, Mapping) else step
     if not isinstance(name, str) or name not in STEPS:
         raise ContractError(f"no preparation step {name!r}. Known: {', '.join(STEPS)}.")
-    allowed = {n: p.default for n, p in list(inspect.signature(STEPS[name]).parameters.items())[2:] if n != FROM_CLIP}
+    allowed = _defaults(name)
     unknown = set(step) - {"step"} - set(allowed)
     if unknown:
         raise ContractError(f"step {name!r} has no option {', '.join(sorted(unknown))}. Its options: {', '.join(allowed) or 'none'}.")
     for option, value in step.items():
         if option != "step" and not _option_fits(value, allowed[option]):
             raise ContractError(f"step {name!r}: {option} cannot be {value!r}. Numbers are positive; the default is {allowed[option]!r}.")
+
+
+def with_defaults(step: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a contract with all options of its step, those left out at their default."""
+    name = step["step"]
+    return {"step": name, **(_defaults(name) if name in STEPS else {}), **step}
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    return {n: p.default for n, p in list(inspect.signature(STEPS[name]).parameters.items())[2:] if n != FROM_CLIP}
 
 
 def _option_fits(value: Any, default: Any) -> bool:
