@@ -9,7 +9,7 @@ from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.contract import Contract
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.odd_joints import odd_joints, of_recording
-from skelzoo.skeleton.odd_notes import T_POSE, WINDOW, odd_notes
+from skelzoo.skeleton.odd_notes import LATER, T_POSE, WINDOW, odd_notes
 from skelzoo.skeleton.points import body_sizes, is_found, is_present, mixes
 
 LONG = 60
@@ -166,18 +166,23 @@ def _fixed(person: FloatArray, weights: FloatArray) -> NDArray[np.intp]:
     body = person[found]
     if len(body) < SAME:
         return np.zeros(0, np.intp)
-    size, points = np.linalg.norm(np.ptp(body[0], axis=0)), weights @ body
+    size = np.linalg.norm(np.ptp(body[0], axis=0))
+    if (np.abs(weights @ (body[0] - body[-1])).max(axis=1) > FIXED * size).all():  # all of it takes long
+        return np.zeros(0, np.intp)
+    points = weights @ body
     stays = np.flatnonzero((points.max(axis=0) - points.min(axis=0)).max(axis=1) <= FIXED * size)
     return stays if len(stays) and np.ptp(body, axis=0).max() > MOVES * size else stays[:0]
 
 
 def first_apart(clip: Clip) -> Doubt | None:
     """Whether a 3-D person's pose in the first frame is far from that in the second; a window begins where it was cut."""
-    if clip.first and WINDOW in clip.notes:
+    if LATER in clip.notes or (clip.first and WINDOW in clip.notes):
         return None
     for person, there in zip(clip.keypoints, is_present(clip.keypoints), strict=True):
         body = person[there]
-        if clip.channels == 3 and _starts_apart(body[:, is_found(body).all(axis=0)], T_POSE in clip.notes):
+        if not body.all():
+            body = body[:, is_found(body).all(axis=0)]
+        if clip.channels == 3 and _starts_apart(body, T_POSE in clip.notes):
             text = (
                 "the first frame is far from the second, as where a T-pose stands before the motion, and most models take from it where the person faces. Cut it off, "
                 "clip.take(frames=slice(1, None)), and for the command line save that with skelzoo.save_clips(path, clips); if it is part of the motion, all is well."
@@ -191,8 +196,11 @@ def _starts_apart(bodies: NDArray[np.floating], t_pose: bool) -> bool:
     """Whether from the first to the second of bodies (T, V, C) the pose goes farther than between any others, wherever they stand; much farther, where that is not known to be a T-pose."""
     if len(bodies) < (3 if t_pose else SHORT) or not bodies.shape[1]:
         return False
-    steps = pose_steps(bodies)
-    return bool(steps[0] > (1 if t_pose else FAR) * steps[1:].max())
+    for some in (bodies[:SHORT], bodies):  # the first ones first, since all take long
+        steps = pose_steps(some)
+        if steps[0] <= (1 if t_pose else FAR) * steps[1:].max():
+            return False
+    return True
 
 
 def pose_steps(bodies: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -207,7 +215,9 @@ def jumped(clip: Clip) -> Doubt | None:
         there = np.flatnonzero(person.any(axis=(1, 2)))
         if len(there) < 3:
             continue
-        speeds, turns = _way(person[there], there)
+        if (way := _way(person[there], there)) is None:
+            continue
+        speeds, turns = way
         if turns.max() > JUMP:
             first = np.argmax(turns > JUMP)
             first += speeds[first] < speeds[first + 1] / 2  # the step after it is the jump
@@ -221,15 +231,19 @@ def jumped(clip: Clip) -> Doubt | None:
     return None
 
 
-def _way(body: FloatArray, there: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
-    """How far a body (T, V, C), found in frames (T,), goes in a frame (T - 1,), and how much that differs from one to the next (T - 2,), in its sizes. A step is the median of the joints'."""
+def _way(body: FloatArray, there: NDArray[np.intp]) -> tuple[FloatArray, FloatArray] | None:
+    """How far a body (T, V, C), found in frames (T,), goes in a frame (T - 1,), and how much that differs from one to the next (T - 2,), in its sizes; None where that is no jump. A step is the median of the joints'."""
     found = is_found(body)
-    shared = found[1:] & found[:-1]
-    count = shared.sum(axis=1)
-    steps = np.sort(np.where(shared[..., None], np.diff(body, axis=0), np.inf), axis=1)[np.arange(len(count)), count // 2]
-    steps[count < SHARED] = 0
     size = body_sizes(body, found)
-    size = np.maximum(size, max(float(np.median(size)), 1e-12))  # those of whom little was found
+    usual = max(float(np.sort(size)[len(size) // 2]), 1e-12)
+    shared, ways = found[1:] & found[:-1], body[1:] - body[:-1]
+    count = shared.sum(axis=1)
+    longest = np.sqrt(2 * np.einsum("tvc,tvc->t", ways, ways) / np.maximum(count, 1))  # half of them go no less far than the median
+    if (longest[1:] + longest[:-1]).max() <= JUMP * usual:
+        return None
+    steps = np.sort(np.where(shared[..., None], ways, np.inf), axis=1)[np.arange(len(count)), count // 2]
+    steps[count < SHARED] = 0
+    size = np.maximum(size, usual)  # those of whom little was found
     steps /= np.diff(there)[:, None]
     return np.linalg.norm(steps, axis=1), np.linalg.norm(np.diff(steps, axis=0), axis=1) / np.maximum(np.maximum(size[:-2], size[1:-1]), size[2:])
 

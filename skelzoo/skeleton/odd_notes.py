@@ -11,6 +11,7 @@ T_POSE = "starts in a T-pose"
 """Told by the frames of the clip, which may have been cut off since."""
 WINDOW = "cut out of a longer clip"
 """Nobody padded it, and nobody can cut it."""
+LATER = "begins within a recording"
 
 _ALONG_Z = (
     "a BVH skeleton rests along z, and its motion does not tell for sure which axis points up, as where somebody lies, bends or stands still; {} was taken"

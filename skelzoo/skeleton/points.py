@@ -46,11 +46,16 @@ def interpolate(joint: FloatArray, lost: NDArray[np.bool_], known: NDArray[np.bo
         track[lost] = np.interp(frames[lost], frames[known], track[known])
 
 
-def body_sizes(bodies: FloatArray, found: NDArray[np.bool_]) -> NDArray[np.float64]:
+def body_sizes(bodies: FloatArray, found: NDArray[np.bool_]) -> FloatArray:
     """(T,) how far the joints of bodies (T, V, C) that were found (T, V) are from their middle, root mean square; those that were not are zero."""
-    count = found.sum(axis=1)
-    middles = bodies.sum(axis=1, keepdims=True) / count[:, None, None]
-    return np.asarray(np.sqrt((((bodies - middles) ** 2).sum(axis=2) * found).sum(axis=1) / count))
+    count = found.sum(axis=1, dtype=np.float32)
+    off = bodies - (np.einsum("tvc->tc", bodies) / count[:, None])[:, None]
+    return np.asarray(np.sqrt(np.einsum("tvc,tvc,tv->t", off, off, found) / count))
+
+
+def most(ways: FloatArray) -> float:
+    """What no way (..., C) is longer than; in a tenth of the time that the longest takes."""
+    return float(max(ways.max(initial=0), -ways.min(initial=0)) * ways.shape[-1] ** 0.5)
 
 
 def is_found(joints: NDArray[np.floating]) -> NDArray[np.bool_]:

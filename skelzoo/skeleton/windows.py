@@ -8,6 +8,7 @@ import numpy as np
 
 from skelzoo.errors import ClipError
 from skelzoo.skeleton.clip import Clip, check_clip
+from skelzoo.skeleton.odd_notes import LATER
 
 Length = int | str
 """Frames, or seconds as a text such as ``"3s"`` or ``"1.5s"``."""
@@ -38,7 +39,8 @@ def windows(clip: Clip, frames: Length, step: Length | None = None) -> list[Clip
     last = max(clip.frames - length, 0)
     starts = [*range(0, last, step), last]
     ends = [(start, min(start + length, clip.frames)) for start in starts if clip.keypoints[:, start : start + length].any()]
-    return [clip.take(frames=slice(start, stop), name=f"{clip.name}[{clip.first + start}:{clip.first + stop}]") for start, stop in ends]
+    later = clip.replace(notes=(*clip.notes, LATER))
+    return [(later if start else clip).take(frames=slice(start, stop), name=f"{clip.name}[{clip.first + start}:{clip.first + stop}]") for start, stop in ends]
 
 
 def check_window(window: Length | None, step: Length | None) -> None:

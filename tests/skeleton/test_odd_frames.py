@@ -231,6 +231,17 @@ def test_persons_who_turn_round_each_other_are_not_warned_of() -> None:
     assert not any("the other stood" in text for text in told(clip.replace(keypoints=keypoints), contract))
 
 
+@pytest.mark.parametrize("whose", [lambda clip: clip, lambda clip: skelzoo.each_person(clip)[-1]], ids=["a recording's", "somebody's who comes later"])
+def test_windows_begin_with_a_t_pose_where_the_clip_does(whose: Callable[[Clip], Clip]) -> None:
+    clip, contract = space(make("walk", frames=40))
+    keypoints = clip.keypoints.copy()
+    keypoints[0, [0, 20]] = keypoints[0, [0, 20]] @ np.float32([[1, 0, 0], [0, 0, 1], [0, -1, 0]]) + np.float32([0, 2, 1])
+    late = np.concatenate([np.zeros_like(keypoints[:, :7]), keypoints], 1)
+    given = whose(clip.replace(keypoints=np.concatenate([np.concatenate([clip.keypoints, clip.keypoints[:, ::-1][:, :7]], 1) + np.float32([2, 0, 0]), late])))
+    first, second = skelzoo.windows(given.take(frames=slice(7 - given.first, None)), 20)[:2]
+    assert [any("T-pose" in text for text in told(window, contract.replace(persons=2))) for window in (first, second)] == [True, False]
+
+
 @pytest.mark.parametrize("persons", [1, 2])
 @pytest.mark.parametrize("late", [0, 3])
 def test_a_first_frame_far_from_the_second_is_warned_of_and_cut_as_advised(persons: int, late: int) -> None:
