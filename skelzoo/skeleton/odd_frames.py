@@ -10,6 +10,7 @@ from skelzoo.skeleton.contract import Contract
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.odd_joints import odd_joints, of_recording
 from skelzoo.skeleton.odd_notes import LATER, T_POSE, WINDOW, odd_notes
+from skelzoo.skeleton.odd_order import never_tracked
 from skelzoo.skeleton.points import body_sizes, is_found, is_present, mixes
 
 LONG = 60
@@ -149,7 +150,7 @@ def _centred(clip: Clip, contract: Contract) -> Doubt | None:
     names = tuple(name for name in CENTRES if clip.layout.point(name))
     weights = mixes(clip.layout, names)
     fixed = [names[i] for person in clip.keypoints for i in (() if weights is None else _fixed(person, weights))]
-    if not fixed:
+    if not fixed or never_tracked(clip):
         return None
     return Doubt(
         f"the point {fixed[0]} is in the same place in every frame while other joints move, as where it has been taken off in each, and what tells walking from "

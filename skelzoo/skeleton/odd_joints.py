@@ -11,8 +11,9 @@ from skelzoo.skeleton.axes import TURNED, UPS
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.layouts import Layout
-from skelzoo.skeleton.odd_pictures import cut_off, guessed, minus_ones, outside, shares, shares_and_depth
-from skelzoo.skeleton.points import body_sizes, is_found, is_present, mixes
+from skelzoo.skeleton.odd_order import exchanged, folded, length, mirrored, never_tracked, other_order, unit
+from skelzoo.skeleton.odd_pictures import SHARES, cut_off, guessed, minus_ones, outside, shares, shares_and_depth
+from skelzoo.skeleton.points import body_sizes, is_found, is_present, mixes, most
 
 UPRIGHT = 0.8
 """Cosine to an axis from which on a spine points along it."""
@@ -23,16 +24,6 @@ LEAN = 40
 TURNING = 0.3
 """Length of the mean of a clip's spines, each as long as 1, up to which it is of people who turn over and tells no axis: of all that turn over once or more, in a plane, it is 0.22 at most, of the cartwheels
 of CMU 0.22, told wrongly, 0.42 and 0.48, which tell the axis rightly however it is turned, and of the other 7906 clips of the corpora and benchmarks at least 0.51."""
-
-BACKWARDS = -0.4
-"""Cosine of feet to the front below which, in most frames, left and right are exchanged: the clips of the corpora and benchmarks have more, nearly all of them when mirrored less."""
-
-APART = 0.9
-"""Trunk lengths from hip centre to the middle of the hips from which on, in most frames, joints are in another order: clips of the corpora have at most 0.66, of others' orders at least 1.09."""
-
-UNEVEN = 1.7
-"""Times as long as the other side's from which on, in most frames, an upper or lower arm or leg is none: in the 7909 clips of the corpora and benchmarks it is 1.6 at most, and in 8 of their 29678 windows of 30 frames more than this.
-Of the joints of Kinect's 20 that are all shifted by one, which leaves the hip centre between other joints, it tells 42 of 43 clips tried."""
 
 THIN = 0.01
 """Share of a body's height up to which it is flat: of the 7909 clips of the corpora and benchmarks the thinnest has 0.078 of it."""
@@ -52,10 +43,8 @@ DEPTH = 12
 FAR = 20
 """Times as far from the middle of a body as half of its joints are, from which on a joint is none of it; in the 7909 clips of the corpora and benchmarks none is 10 times as far."""
 
-HIPS = ("left_hip", "right_hip", "hip_center", "shoulder_center")
-LIMBS = tuple(f"{side}_{point}" for side in ("left", "right") for point in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle"))
-FEET = ("left_ankle", "left_foot", "right_ankle", "right_foot")
-TRUNK = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
+SOME = 16
+"""Frames, evenly apart, that tell how far from its middle half of a body's joints are."""
 
 
 def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool, filled: bool) -> tuple[Doubt, ...]:
@@ -67,18 +56,24 @@ def odd_joints(clip: Clip, keypoints: FloatArray, layout: Layout, any_axis: bool
         any_axis: whether the steps turn bodies upright.
         filled: whether the steps fill joints at zero.
     """
-    bodies = clip.keypoints[is_present(clip.keypoints)]
-    screen = _screen(bodies, clip.layout) or shares_and_depth(bodies, clip.layout)
+    present = is_present(clip.keypoints)
+    bodies = clip.keypoints[present]
+    screen = _screen(bodies, clip.layout)
+    never = None if filled else never_tracked(clip)
+    order = None if screen or never else other_order(bodies, clip.layout)
+    if not (order and clip.layout.dimensions == 3):  # sensors' and motion capture's joints in another order may look like shares
+        screen = screen or shares_and_depth(bodies, clip.layout)
     if no_body := _rounded(bodies) or (None if screen else _thin(bodies)):
         return (Doubt(no_body),)
-    order = None if screen else _order(bodies, clip.layout)
-    found = [(order, ""), (screen, ""), (None if filled else _lost(clip), ""), (shares(clip), ""), (minus_ones(clip), "")]
-    if not (order or screen):  # joints in another order or space are no spine and no feet: what these tell would mislead
-        spine = None if any_axis else _spine(keypoints[is_present(keypoints)], layout, clip)
-        found += [(spine, "spine"), (_mirrored(bodies, clip.layout), "feet")]
-    told = tuple(Doubt(text, topic=topic) for text, topic in found if text)
+    turning = None
+    found = [("" if screen else order, ""), (screen, ""), (None if filled else _lost(clip), ""), (shares(clip), ""), (minus_ones(clip), "")]
+    if not (order or screen or never):  # joints in another order or space are no spine and no feet: what these tell would mislead
+        turning = exchanged(clip)
+        spine = None if any_axis else _spine(bodies if keypoints is clip.keypoints else keypoints[is_present(keypoints)], layout, clip)
+        found += [(spine and (folded(bodies, clip.layout) or spine), "spine"), (None if turning else mirrored(bodies, clip.layout), "feet")]
+    told = (*filter(None, (never, turning)), *(Doubt(text, topic=topic) for text, topic in found if text))
     beyond = None if told else outside(clip)  # joints of other axes or units are outside for that reason
-    return (*told, *filter(None, (_far(clip), beyond, cut_off(clip) or guessed(clip))))
+    return (*told, *filter(None, (None if screen else _far(clip), beyond, cut_off(clip) or guessed(clip))))
 
 
 def _rounded(bodies: FloatArray) -> str | None:
@@ -93,48 +88,13 @@ def _rounded(bodies: FloatArray) -> str | None:
     )
 
 
-def _order(bodies: FloatArray, layout: Layout) -> str | None:
-    """Whether bodies (B, V, C) have the middle of the hips far from a hip centre of their own, or limbs of other lengths left and right."""
-    if _off_centre(bodies, layout):
-        why = "whose hip centre is between the hips"
-    elif _uneven(bodies, layout):
-        why = "whose arms and legs are as long left as right"
-    else:
-        return None
-    return (
-        f"the joints do not fit layout {layout.name!r}, {why}; they may be in another order. "
-        "Compare yours with print(clip.layout.report()); if they are the same, all is well."
-    )
-
-
-def _off_centre(bodies: FloatArray, layout: Layout) -> bool:
-    weights = mixes(layout, HIPS)
-    if weights is None or not set(HIPS[:3]) <= set(layout.own.values()):
-        return False
-    at = weights @ bodies
-    found = is_found(at)
-    left, right, hips, shoulders = at[found.all(axis=1) if at.shape[2] == 2 else found.any(axis=1)].transpose(1, 0, 2)
-    off = _length((left + right) / 2 - hips) > APART * _length(shoulders - hips)
-    return bool(2 * off.sum() > len(off))
-
-
-def _uneven(bodies: FloatArray, layout: Layout) -> bool:
-    """In pictures limbs are as long as they are seen."""
-    weights = mixes(layout, LIMBS)
-    if weights is None or bodies.shape[2] == 2:
-        return False
-    at = weights @ bodies
-    limbs = at[is_found(at).all(axis=1)].reshape(-1, 2, 2, 3, 3)  # side, arm or leg, joint
-    left, right = _length(np.diff(limbs, axis=3)).transpose(1, 0, 2, 3)
-    uneven = (np.maximum(left, right) > UNEVEN * np.minimum(left, right)).sum(axis=0)
-    return bool((2 * uneven > len(limbs)).any())
-
-
 def _lost(clip: Clip) -> str | None:
     """Whether 3-D joints jump to exactly the origin; a joint that stays there, or passes, is what the clip is centred on."""
+    if clip.channels == 2 or clip.keypoints.all():
+        return None
     found = is_found(clip.keypoints)
     there: NDArray[np.bool_] = np.asarray(found.any(axis=2))
-    if clip.channels == 2 or (found | ~there[..., None]).all():
+    if (found | ~there[..., None]).all():
         return None
     for person, seen, here in zip(clip.keypoints, found, there, strict=True):
         body, known = person[here], seen[here]
@@ -154,24 +114,36 @@ def _far(clip: Clip) -> Doubt | None:
     if clip.channels == 2:
         return None
     joints = _of_body(clip.layout)
-    for person in clip.keypoints[:, :, joints]:
-        seen = is_found(person)
-        there = seen.any(axis=1)
-        known = seen[there].all(axis=0)
-        if not there.any() or known.sum() < 3:
+    for person in clip.keypoints if len(joints) == len(clip.layout) else clip.keypoints[:, :, joints]:
+        there, known, body = np.arange(len(person)), joints, person
+        if not person.all():
+            seen = is_found(person)
+            there = np.flatnonzero(seen.any(axis=1))
+            always = seen[there].all(axis=0)
+            known, body = joints[always], person[there][:, always]
+        if not len(there) or len(known) < 3:
             continue
-        body = person[there][:, known]
-        off = _length(body - np.sort(body, axis=1)[:, [known.sum() // 2]])  # np.median takes several times as long
-        far = (off > FAR * np.median(off)) | ~off.any(axis=1, keepdims=True)
+        usual = np.sort(_off(body[:: len(body) // SOME + 1]), axis=None)
+        usual = usual[len(usual) // 2]
+        across = body - body[:, :1]
+        if 2 * most(across) <= FAR * usual and across.any(axis=(1, 2)).all():  # nobody is farther off than that
+            continue
+        off = _off(body)
+        far = (off > FAR * usual) | ~off.any(axis=1, keepdims=True)
         if far.any():
-            t, v = np.unravel_index(np.argmax(far * _length(body - np.median(body, axis=(0, 1)))), far.shape)
-            frame = int(np.flatnonzero(there)[t])
+            t, v = np.unravel_index(np.argmax(far * length(body - np.median(body, axis=(0, 1)))), far.shape)
+            frame = int(there[t])
             return Doubt(
                 "joints are far from all others, or all in one place, as where a number such as -9999 stands for those that were not found, and would be taken to be there. Leave their cells of a "
                 "table empty and read it with --fill-missing, or set them to NaN and give skelzoo.fill_missing(keypoints); if they are there, all is well.",
-                f"Here it is joint {clip.layout.joints[joints[known][v]]!r} in frame {frame}, at {tuple(body[t, v].tolist())}.{of_recording(clip, frame)}",
+                f"Here it is joint {clip.layout.joints[known[v]]!r} in frame {frame}, at {tuple(body[t, v].tolist())}.{of_recording(clip, frame)}",
             )
     return None
+
+
+def _off(bodies: FloatArray) -> FloatArray:
+    """(T, V) how far the joints of bodies (T, V, C) are from their middle."""
+    return length(bodies - np.sort(bodies, axis=1)[:, [bodies.shape[1] // 2]])  # np.median takes several times as long
 
 
 def of_recording(clip: Clip, frame: int) -> str:
@@ -192,9 +164,14 @@ def _screen(bodies: FloatArray, layout: Layout) -> str | None:
     if weights is None or not len(bodies) or bodies[..., :2].min() < 0 or bodies[..., 0].max() > PICTURE or bodies[..., 2].min() < NEAREST:
         return None
     spine = weights[1] @ bodies - weights[0] @ bodies
-    upright = spine[:, 1] < -UPRIGHT * _length(spine[:, :2])
-    if 2 * (upright & (bodies[..., 2].mean(axis=1) > DEPTH * _length(spine[:, :2]))).sum() <= len(bodies):
+    upright = spine[:, 1] < -UPRIGHT * length(spine[:, :2])
+    if 2 * (upright & (bodies[..., 2].mean(axis=1) > DEPTH * length(spine[:, :2]))).sum() <= len(bodies):
         return None
+    if bodies[..., :2].max() <= SHARES:
+        return (
+            "x and y look like shares of a depth camera's picture, and z like its depth in another unit, which give no body in space. Multiply x and y by the picture's width and height, "
+            "and unproject them as `skelzoo docs files` says under Pixels and depth."
+        )
     return (
         "x and y look like pixels of a depth camera, and z like its depth in millimetres, which give no body in space. Unproject them: "
         "X = (x - cx) * z / f, Y = -(y - cy) * z / f, Z = -z (z in a mirrored picture), with the camera's centre and focal length in pixels; `skelzoo docs files` has those of Kinect."
@@ -210,9 +187,18 @@ def _thin(bodies: FloatArray) -> str | None:
         thin = (depths <= THIN * depths.max(axis=1, keepdims=True)).all(axis=0)
         if not (thin.any() and depths.any()):
             return None
+    flat = np.flatnonzero(thin)
+    if max(len(np.unique(body)) for body in bodies[len(bodies) // 2, :, flat]) > 2:
+        least, middle, largest = np.argsort(lengths := np.median(np.ptp(bodies, axis=1), axis=0))
+        small = lengths[middle] ** 2 > lengths[least] * lengths[largest]  # else the two others are
+        odd = least if small else largest
+        return (
+            f"along {'xyz'[odd]} a body is {'less than a hundredth' if small else 'more than a hundred times'} as long as along the other axes, as where {'xyz'[odd]} is in another unit, or is none of "
+            f"space, such as a confidence. Give all three in one unit, e.g. keypoints * {[(1000 if small else 0.001) if c == odd else 1 for c in range(3)]}."
+        )
     kept = ":2" if thin[2] else np.flatnonzero(~thin).tolist()
     return (
-        f"all joints of a body have the same {'xyz'[np.flatnonzero(thin)[-1]]}, as where 2-D joints have a number appended, which are no body in space. "
+        f"all joints of a body have the same {'xyz'[flat[-1]]}, as where 2-D joints have a number appended, which are no body in space. "
         f"Give keypoints[..., {kept}], with y down, in pixels, to a model whose name ends in -2d."
     )
 
@@ -225,7 +211,7 @@ def _spine(bodies: FloatArray, layout: Layout, clip: Clip) -> str | None:
     if bodies.shape[2] == 2:  # in 3-D a joint may well be the origin
         bodies = bodies[is_found(bodies[:, weights.any(axis=0)]).all(axis=1)]
     hips, shoulders = (weights @ bodies).transpose(1, 0, 2)
-    spine = _unit(shoulders - hips).sum(axis=0)
+    spine = unit(shoulders - hips).sum(axis=0)
     length = float(np.linalg.norm(spine))
     if length <= TURNING * len(bodies):
         return None
@@ -272,30 +258,3 @@ def _up(clip: Clip, axis: str, turn: str) -> str:
 
 def _of_spine(found: str, axis: str, advice: str) -> str:
     return f"the spine points {found}; skelzoo's {axis}. {advice}; if the person lies or hangs, all is well."
-
-
-def _mirrored(bodies: FloatArray, layout: Layout) -> str | None:
-    """Whether a 3-D body has its feet at the back, as in the mirror; None too where its own joints do not tell."""
-    weights = mixes(layout, (*FEET, *TRUNK))
-    if bodies.shape[2] == 2 or weights is None or not set(FEET) <= set(layout.own.values()):
-        return None
-    left_ankle, left_foot, right_ankle, right_foot, left_hip, right_hip, left_shoulder, right_shoulder = (weights @ bodies).transpose(1, 0, 2)
-    x, y, z = _unit(left_hip - right_hip + left_shoulder - right_shoulder).T
-    up_x, up_y, up_z = _unit(left_shoulder + right_shoulder - left_hip - right_hip).T
-    front = np.stack([y * up_z - z * up_y, z * up_x - x * up_z, x * up_y - y * up_x], axis=1)  # np.cross takes several times as long
-    back = (_unit(left_foot - left_ankle + right_foot - right_ankle) * _unit(front)).sum(axis=1) < BACKWARDS
-    if 2 * back.sum() <= len(back):
-        return None
-    return (
-        "the feet point backwards, as if left and right were exchanged; skelzoo's axes are right-handed. If an axis of your data points the other way, turn it, "
-        "e.g. keypoints * [1, 1, -1]; if you have exchanged two axes, turn one of them too, e.g. keypoints[..., [0, 2, 1]] * [1, 1, -1]; "
-        "or left and right are exchanged among the joints."
-    )
-
-
-def _length(vectors: FloatArray) -> FloatArray:
-    return np.asarray(np.sqrt(np.einsum("...c,...c", vectors, vectors)))  # in a third of the time of a sum
-
-
-def _unit(vectors: FloatArray) -> FloatArray:
-    return np.asarray(vectors / np.maximum(_length(vectors)[..., None], 1e-12), np.float32)
