@@ -113,6 +113,9 @@ def _gap(clip: Clip, there: NDArray[np.intp]) -> Doubt | None:
 
 def _repeated(clip: Clip, there: NDArray[np.intp]) -> Doubt | None:
     """Whether frames in which somebody is there are copies of others: all of them, those at the end or at the start, or those after some first ones."""
+    joint = clip.keypoints[:, there, -1]  # one of them first, since all take long
+    if not ((joint[:, 1:] == joint[:, :1]).all(axis=(0, 2)).any() or (joint[:, -2:-1] == joint[:, -1:]).all()):
+        return None
     seen: dict[bytes, int] = {}
     frames = np.array([seen.setdefault(clip.keypoints[:, t].tobytes(), len(seen)) for t in there])
     others = np.flatnonzero(frames != frames[-1])

@@ -38,6 +38,7 @@ TURN, TURNS = -0.5, 3
 """Cosine of both hips and shoulders to those of the frame before below which they have turned round, and times from which on that is no spin: no clip of the corpora and benchmarks does it twice, at 5 fps none three times."""
 
 SIDES = (("right_hip", "left_hip"), ("right_shoulder", "left_shoulder"))
+MIDDLE = (("hip_center", "left_hip"), ("hip_center", "right_hip"))
 TRUNK = ("hip_center", "shoulder_center")
 LIMBS = tuple((f"{side}_{start}", f"{side}_{end}") for side in ("left", "right") for start, end in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle")))  # fmt: skip
 TOES = (("left_ankle", "left_foot"), ("right_ankle", "right_foot"))
@@ -48,11 +49,15 @@ CENTRED = frozenset({"hip_center", "spine_low", "spine_mid", "spine_shoulder", "
 
 def other_order(bodies: FloatArray, layout: Layout) -> str | None:
     """What bodies (B, V, C) mostly lack that those of the layout have."""
-    if _off_centre(bodies, layout):
-        return _unlike(layout, "whose hip centre is between the hips")
-    if bodies.shape[2] == 2:  # limbs are as long as they are seen
-        return None
-    return _limbs(bodies, layout) or _across(bodies, layout)
+    ways = _ways(layout, (*SIDES, TRUNK, *MIDDLE))
+    if ways is not None:
+        hips, shoulders, trunk, left, right = (ways @ (bodies if bodies.shape[2] == 3 else _with(bodies, ways))).transpose(1, 0, 2)
+        own = {"hip_center", "left_hip", "right_hip"} <= set(layout.own.values())
+        if own and _mostly(length(left + right) > 2 * APART * length(trunk)):
+            return _unlike(layout, "whose hip centre is between the hips")
+        if bodies.shape[2] == 3 and _mostly(_apart(hips, shoulders, ACROSS)):
+            return _unlike(layout, "whose left hip is below the left shoulder, as it is not where left and right are exchanged in the legs or the arms alone")
+    return _limbs(bodies, layout)
 
 
 def folded(bodies: FloatArray, layout: Layout) -> str | None:
@@ -71,21 +76,10 @@ def _unlike(layout: Layout, why: str) -> str:
     )
 
 
-def _off_centre(bodies: FloatArray, layout: Layout) -> bool:
-    """Whether the middle of the hips is far from a hip centre of their own."""
-    ways = _ways(layout, (("hip_center", "left_hip"), ("hip_center", "right_hip"), TRUNK))
-    if ways is None or not {"hip_center", "left_hip", "right_hip"} <= set(layout.own.values()):
-        return False
-    if bodies.shape[2] == 2:
-        bodies = _with(bodies, ways)
-    left, right, trunk = (ways @ bodies).transpose(1, 0, 2)
-    return _mostly(length(left + right) > 2 * APART * length(trunk))
-
-
 def _limbs(bodies: FloatArray, layout: Layout) -> str | None:
     """Whether arms and legs in space are of other lengths left and right, or their parts of other lengths than people's."""
     ways = _ways(layout, (*LIMBS, TRUNK))
-    if ways is None:
+    if ways is None or bodies.shape[2] == 2:  # in pictures limbs are as long as they are seen
         return None
     bodies = _with(bodies, ways[:-1])
     lengths = length(ways @ bodies)
@@ -98,17 +92,6 @@ def _limbs(bodies: FloatArray, layout: Layout) -> str | None:
     if _mostly((upper < least * lower) | (upper > most * lower)) or _mostly(both[:, 2:3] < 2 * SHORT_THIGH * trunk):
         return _unlike(layout, "whose upper arms and thighs are about as long as forearms and lower legs, and the trunk less than twice as long")
     return None
-
-
-def _across(bodies: FloatArray, layout: Layout) -> str | None:
-    """Whether in space hips and shoulders point to two sides."""
-    ways = _ways(layout, SIDES)
-    if ways is None:
-        return None
-    hips, shoulders = (ways @ bodies).transpose(1, 0, 2)
-    if not _mostly(_apart(hips, shoulders, ACROSS)):
-        return None
-    return _unlike(layout, "whose left hip is below the left shoulder, as it is not where left and right are exchanged in the legs or the arms alone")
 
 
 def mirrored(bodies: FloatArray, layout: Layout) -> str | None:
