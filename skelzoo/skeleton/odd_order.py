@@ -32,7 +32,7 @@ ACROSS = -0.4
 """Cosine of hips to shoulders, from right to left, below which, in most frames, left and right are exchanged in one of them: in the 7909 clips, but for 2 of NW-UCLA, it is at least -0.1, and but for NW-UCLA's 0.67."""
 
 FOLDED = 0
-"""Cosine of trunk to thighs in pictures above which, in most frames, joints that seem to hang or lie are in another order: of 44 clips of UTD-MHAD, filmed, it is below -0.6, of COCO's order given as that of Human3.6M, or the other way round, above."""
+"""Cosine of trunk to thighs in pictures above which, in most frames, joints that seem to hang are in another order: of 44 clips of UTD-MHAD, filmed, it is below -0.6, of COCO's order given as that of Human3.6M, or the other way round, above."""
 
 TURN, TURNS = -0.5, 3
 """Cosine of both hips and shoulders to those of the frame before below which they have turned round, and times from which on that is no spin: no clip of the corpora and benchmarks does it twice, at 5 fps none three times."""
@@ -61,12 +61,13 @@ def other_order(bodies: FloatArray, layout: Layout) -> str | None:
 
 
 def folded(bodies: FloatArray, layout: Layout) -> str | None:
-    """Whether in pictures the knees are mostly on the side of the hips where the shoulders are; so they are of some who crouch, but hardly upside down."""
+    """Whether in pictures the shoulders are mostly below the hips, and the knees on their side, where those of people upside down are not."""
     ways = _ways(layout, (TRUNK, *THIGHS))
     if bodies.shape[2] == 3 or ways is None:
         return None
     trunk, left, right = (ways @ _with(bodies, ways)).transpose(1, 0, 2)
-    return _unlike(layout, "whose hips are between knees and shoulders") if _mostly(_apart(-trunk, left + right, -FOLDED)) else None
+    down = 2 * trunk[:, 1] > np.abs(trunk[:, 0])  # else people lie
+    return _unlike(layout, "whose hips are between knees and shoulders") if _mostly(down & _apart(-trunk, left + right, -FOLDED)) else None
 
 
 def _unlike(layout: Layout, why: str) -> str:
