@@ -18,12 +18,23 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_pages_are_listed_and_shown() -> None:
-    pages = {p.stem: p.read_text(encoding="utf-8") for p in (ROOT / "docs").glob("*.md")}
+    pages, examples = (sorted(p.stem for p in ROOT.glob(pattern)) for pattern in ("docs/*.md", "examples/*.py"))
     rows = CliRunner().invoke(main, ["docs"]).stdout.splitlines()
-    assert [row.split()[0] for row in rows] == ["page", *sorted(pages)] and rows[1].endswith("  What was measured")
-    assert CliRunner().invoke(main, ["docs", "bulk"]).stdout == pages["bulk"] + "\n"
-    unknown = CliRunner().invoke(main, ["docs", "blub"])
-    assert (unknown.exit_code, unknown.stderr) == (1, "error: no page 'blub'. `skelzoo docs` lists the pages.\n")
+    assert [row.split()[0] for row in rows] == ["page", "README", *pages, *examples] and rows[2].endswith("  What was measured")
+
+
+@pytest.mark.parametrize(
+    ("page", "file"),
+    [("bulk", "docs/bulk.md"), ("docs/files.md#tables", "docs/files.md"), ("readme", "README.md"), ("../examples/embed_ray.py", "examples/embed_ray.py")],
+)
+def test_a_page_is_found_as_links_name_it(page: str, file: str) -> None:
+    assert CliRunner().invoke(main, ["docs", page]).stdout == (ROOT / file).read_text(encoding="utf-8") + "\n"
+
+
+@pytest.mark.parametrize(("page", "hint"), [("blub", ""), ("bluk", "Did you mean bulk? "), ("camera.md", "Did you mean cameras? ")])
+def test_unknown_pages_lead_to_near_ones(page: str, hint: str) -> None:
+    unknown = CliRunner().invoke(main, ["docs", page])
+    assert (unknown.exit_code, unknown.stderr) == (1, f"error: no page '{page}'. {hint}`skelzoo docs` lists the pages.\n")
 
 
 def test_texts_name_pages_that_are_there_and_no_files_that_a_wheel_lacks() -> None:

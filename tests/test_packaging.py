@@ -56,7 +56,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "skelzoo").rglob("*") if p.is_file() and "__pycache__" not in p.parts}
-    pages = {f"skelzoo/docs/{p.name}" for p in (ROOT / "docs").glob("*.md")}
+    pages = {f"skelzoo/{p.relative_to(ROOT).as_posix()}" for pattern in ("README.md", "docs/*.md", "examples/*.py") for p in ROOT.glob(pattern)}
     assert sources | pages | {"skelzoo/weights_manifest.json"} == {n for n in names if n.startswith("skelzoo/")}
     for needed in ("py.typed", "skeleton/layouts.json", "weights/manifest.schema.json", "learn/recipes/skeattnclr-openskel.json"):
         assert f"skelzoo/{needed}" in names
@@ -71,6 +71,9 @@ def test_the_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
 def test_the_wheel_works_away_from_the_sources(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     assert look(sys.executable, tmp_path / "site", tmp_path) == expected(tmp_path / "site")
+    shown = [sys.executable, "-m", "skelzoo", "docs", "README.md"]
+    done = subprocess.run(shown, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True)
+    assert done.stdout == (ROOT / "README.md").read_text(encoding="utf-8") + "\n", done.stderr
 
 
 def test_the_metadata(wheel: Path) -> None:

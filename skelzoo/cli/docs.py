@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 import click
@@ -11,22 +12,26 @@ from skelzoo.cli.options import fail
 
 
 def pages() -> dict[str, Path]:
-    """Name -> file of every page: of the package (wheel), else of the folder beside it (source checkout, editable install)."""
+    """Name -> file of the README, every page and every example: of the package (wheel), else of the folder beside it (source checkout, editable install)."""
     package = Path(__file__).resolve().parents[1]
-    found = (package if (package / "docs").is_dir() else package.parent).glob("docs/*.md")
-    return {path.stem: path for path in sorted(found)}
+    root = package if (package / "docs").is_dir() else package.parent
+    return {path.stem: path for pattern in ("README.md", "docs/*.md", "examples/*.py") for path in sorted(root.glob(pattern))}
 
 
 @click.command("docs")
 @click.argument("page", required=False, shell_complete=complete(pages))
 def docs_command(page: str | None) -> None:
-    """List the pages of the documentation, or show PAGE."""
+    """List the pages of the documentation and the examples, or show PAGE."""
     from skelzoo.inference.screen import table
 
     texts = {name: path.read_text(encoding="utf-8") for name, path in pages().items()}
     if page is None:
-        click.echo(table(["page", "title"], [[name, text.partition("\n")[0].strip("# ")] for name, text in texts.items()]))
-    elif page in texts:
-        click.echo_via_pager(texts[page])
+        click.echo(table(["page", "title"], [[name, text.partition("\n")[0].strip('#" ')] for name, text in texts.items()]))
+        return
+    names = {name.lower(): name for name in texts}
+    wanted = Path(page).stem.lower()  # links say docs/files.md#tables
+    if wanted in names:
+        click.echo_via_pager(texts[names[wanted]])
     else:
-        fail(f"no page {page!r}. `skelzoo docs` lists the pages.")
+        near = " or ".join(names[each] for each in difflib.get_close_matches(wanted, names))
+        fail(f"no page {page!r}. {f'Did you mean {near}? ' if near else ''}`skelzoo docs` lists the pages.")
