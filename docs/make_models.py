@@ -9,10 +9,10 @@ from skelzoo.weights.manifest import ModelEntry, manifest
 
 HEAD = """# Models
 
-Written by `python docs/make_models.py` from `weights_manifest.json`; do not edit. `skelzoo info NAME` shows all that is known of a model.
+Written by `python docs/make_models.py` from `weights_manifest.json`; do not edit. `skelzoo info NAME --metrics` shows all that is known of a model.
 
 Names are `<family>-<data>[-<variant>]`. A model without weights can be built (`skelzoo.load(NAME, pretrained=False)`), trained, and filled with weights of
-your own. Numbers in these tables are the papers', not ours; what we measured of our own weights stands in [accuracy.md](accuracy.md) and in `skelzoo info`.
+your own. Numbers in these tables are the papers', not ours; what we measured of our own weights stands in [accuracy.md](accuracy.md).
 [labels.md](labels.md) says where the class names come from.
 """
 HEADER = "| model | what | input (streams) | classes | weights | licence, commercial use | reported in the paper |"

@@ -116,7 +116,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     parsed = manifest_module.parse_manifest(
         json.dumps({"schema_version": 1, "label_sets": {}, "contracts": {}, "models": table, "aliases": {"beta": "beta-y"}})
     )
-    for module in ("manifest", "listing"):
+    for module in ("listing", "sources", "manifest"):  # an import of the others binds it, so it comes last
         monkeypatch.setattr(f"skelzoo.weights.{module}.manifest", lambda: parsed)
     return table
 

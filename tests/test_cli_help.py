@@ -1,4 +1,4 @@
-"""What the command line tells of itself: the pages of the documentation, and what a shell completes."""
+"""What the command line tells of itself and of models: pages of the documentation, what is known of a model, what a shell completes."""
 
 from __future__ import annotations
 
@@ -48,6 +48,21 @@ def test_texts_name_pages_that_are_there_and_no_files_that_a_wheel_lacks() -> No
         shown = [node.value for node in nodes if isinstance(node, ast.Constant) and node not in docstrings]
         assert [each for each in shown if isinstance(each, str) and re.search(r"docs/\w+\.md", each)] == [], path
     assert {"bulk", "evaluation", "files"} <= named <= {p.stem for p in (ROOT / "docs").glob("*.md")}
+
+
+def test_info_begins_with_what_one_decides_by_and_ends_without_the_numbers_of_other_nets() -> None:
+    def told(*words: str) -> list[str]:
+        return CliRunner().invoke(main, ["info", *words]).stdout.splitlines()
+
+    lines = told("psp-openskel-free")
+    assert [line[2:12].strip() for line in lines[2:8]] == ["licence", "weights", "input", "vector", "classes", "trained on"] and len(lines) < 30
+    assert "free for commercial use" in lines[2] and "kinect20 (20 joints), 3-D, 1 person, 48 frames" in lines[4] and lines[5].split()[1] == "18560"
+    every = told("psp-openskel-free", "--metrics")
+    numbers, shown = ([line for line in each if line.startswith("  metric  ")] for each in (every, lines))
+    assert len(numbers) == len(skelzoo.info("psp-openskel-free")["metrics"]) and set(shown) < set(numbers)
+    assert any("UTD-MHAD" in line and "linear: 94.2" in line for line in shown) and not any("baseline" in line or "random" in line for line in shown)
+    assert f"{len(numbers) - len(shown)} more: skelzoo info psp-openskel-free --metrics" in "\n".join(lines)
+    assert "66.3 (reported in the paper)" in "\n".join(told("skeattnclr-ntu120"))
 
 
 def completed(*words: str) -> list[tuple[str, str]]:

@@ -141,9 +141,13 @@ def test_info_of_a_folder_and_of_a_registered_model(home: Path, tmp_path: Path) 
     """What they are, and their card; neither is in the manifest."""
     folder = make_encoder().save(tmp_path / "mine", card="# Mine\n\nOf the gym.\n")
     told = CliRunner().invoke(main, ["info", f"local:{folder}"]).output
-    assert "classes    3: sit; stand; wave" in told and "kinect20, 3-D, 16 frames" in told and "Of the gym." in told
+    assert "classes    3: sit; stand; wave" in told and "kinect20 (20 joints), 3-D, up to 2 persons, 16 frames" in told and "Of the gym." in told
+    assert "vector     16 numbers" in told
     assert skelzoo.info(f"local:{folder}")["config"] == make_encoder().config.to_dict()
     register(folder, "mine")
     assert skelzoo.info("mine")["card"] == "# Mine\n\nOf the gym.\n" and "Of the gym." in CliRunner().invoke(main, ["info", "mine"]).output
+    (folder / "golden.safetensors").write_bytes(b"cut")
+    told = CliRunner().invoke(main, ["info", f"local:{folder}"])
+    assert told.exit_code == 0 and "classes    3" in told.output and "vector" not in told.output
     with pytest.raises(WeightsUnavailableError, match="there is no folder"):
         skelzoo.info("local:nowhere")

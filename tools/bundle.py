@@ -164,7 +164,7 @@ def accuracy(models: dict[str, ModelEntry]) -> list[str]:
     return [
         "# What was measured",
         "",
-        "Written by `python tools/bundle.py` from `docs/results/*.csv`; do not edit. `skelzoo info MODEL` shows every number with its command, and [evaluation](evaluation.md) says how they are measured.",
+        "Written by `python tools/bundle.py` from `docs/results/*.csv`; do not edit. `skelzoo info MODEL --metrics` shows every number with its command, and [evaluation](evaluation.md) says how they are measured.",
         "`skelzoo eval MODEL --on nwucla --protocol linear --data DATA` gives a number again. Linear probes are fitted until they converge; compiled nets, which round otherwise, get the same labels ([speed](speed.md)).",
         "",
         "## Frozen vectors",

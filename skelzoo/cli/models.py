@@ -61,35 +61,56 @@ def _licence(row: dict[str, Any]) -> str:
 
 @click.command("info")
 @click.argument("name", shell_complete=complete_all_models)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info_command(name: str, as_json: bool) -> None:
-    """Show what is known of a model: contract, classes, licence, metrics, provenance."""
+@click.option("--metrics", "every", is_flag=True, help="Show every metric; by default those that models are compared by.")
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+def info_command(name: str, every: bool, as_json: bool) -> None:
+    """Show what is known of a model: licence, contract, classes, metrics, provenance."""
     row = skelzoo.info(name)
-    click.echo(pretty_json(row) if as_json else "\n".join(_info_lines(row)))
+    click.echo(pretty_json(row) if as_json else "\n".join(_info_lines(row, every)))
 
 
-def _info_lines(row: dict[str, Any]) -> Iterator[str]:
+def _info_lines(row: dict[str, Any], every: bool) -> Iterator[str]:
+    """What one decides by comes first."""
+    from skelzoo.weights.listing import vector_width
+
     config, weights = row["config"], row["weights"]
     contract = config["contract"]
     yield from (row["name"], f"  {row['summary']}")
-    yield f"  arch       {config['arch']} {config['options']}"
-    yield f"  input      {contract['layout']}, {contract['channels']}-D, {contract['frames']} frames, up to {contract['persons']} person(s), streams {', '.join(contract['streams'])}"
-    yield f"  steps      {'; '.join(' '.join(str(v) for v in step.values()) for step in contract['steps'])}"
     if weights:
         size = sum(file["size"] for file in weights["files"].values())
+        yield f"  licence    {_licence(row)}{', free for commercial use' if weights['commercial_use'] else ''}: {weights['license_reason']}"
         yield f"  weights    {weights['source']}, {weights['parameters']:,} parameters, {size / 1e6:.1f} MB"
-        yield f"  licence    {_licence(row)}: {weights['license_reason']}"
-        yield f"  trained on {'; '.join(weights['trained_on'])}"
-        yield f"  command    {weights['command']}"
     elif row["name"].startswith(("local:", "hf:")):
         yield f"  weights    {row['name']}"
     else:
         yield f"  weights    {'registered in ' + row['registered'] if row['registered'] else 'none published'}"
-    yield from (f"  metric     {m['dataset']}, {m['protocol']}: {m['value']:g} ({m['source']})" for m in row["metrics"])
-    yield from (f"  note       {note}" for note in row["notes"])
+    joints, persons = len(skelzoo.get_layout(contract["layout"])), contract["persons"]
+    resampled = any(step["step"] == "resample" for step in contract["steps"])
+    yield (
+        f"  input      {contract['layout']} ({joints} joints), {contract['channels']}-D, {'1 person' if persons == 1 else f'up to {persons} persons'}, "
+        f"{contract['frames']} frames{', to which clips of any length and frame rate are brought' if resampled else ''}"
+    )
+    if width := vector_width(row["name"]):
+        yield f"  vector     {width} numbers"
     yield f"  classes    {config['num_classes'] or 'none'}{': ' + '; '.join(config['labels']) if config['labels'] else ''}"
+    if weights:
+        yield f"  trained on {'; '.join(weights['trained_on'])}"
+    shown = row["metrics"] if every else _compared(row["metrics"])
+    yield from (f"  metric     {m['dataset']}, {m['protocol']}: {m['value']:g} ({m['source']})" for m in shown)
+    if len(shown) < len(row["metrics"]):
+        yield f"  metrics    {len(row['metrics']) - len(shown)} more: skelzoo info {row['name']} --metrics"
+    yield from (f"  note       {note}" for note in row["notes"])
+    yield f"  arch       {config['arch']} {config['options']}, streams {', '.join(contract['streams'])}"
+    yield f"  steps      {'; '.join(' '.join(str(v) for v in step.values()) for step in contract['steps'])}"
+    if weights:
+        yield f"  command    {weights['command']}"
     if row["card"]:
         yield f"  card\n\n{row['card'].strip()}"
+
+
+def _compared(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Linear probe, head and what papers report; all where there are none of these."""
+    return [m for m in metrics if m["protocol"] in ("linear", "head, top-1") or not m["source"].startswith("skelzoo ")] or metrics
 
 
 @click.command("where")

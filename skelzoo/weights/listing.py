@@ -7,11 +7,12 @@ import fnmatch
 from pathlib import Path
 from typing import Any
 
-from skelzoo.errors import UnknownModelError
+from skelzoo.errors import UnknownModelError, WeightsUnavailableError
+from skelzoo.weights.files import GOLDEN
 from skelzoo.weights.hub import Hub
 from skelzoo.weights.manifest import ModelEntry, manifest
 from skelzoo.weights.places import registered_folder, registered_names
-from skelzoo.weights.sources import described
+from skelzoo.weights.sources import described, find
 
 SUMMARIES = {"local:": "A folder of this machine. Its card says what it is.", "hf:": "A repository of the Hub. Its card says what it is."}
 
@@ -66,3 +67,14 @@ def info(
         family, summary = ("unknown", SUMMARIES[kind]) if kind else YOURS
         entry = ModelEntry(found, family, summary, config, None)
     return {**dataclasses.asdict(entry), "config": entry.config.to_dict(), "registered": folder and str(folder), "card": card}
+
+
+def vector_width(name: str) -> int | None:
+    """Numbers of a model's vector, as its golden on this machine has them; None where there is none that can be read. Nothing is fetched."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(find(name).folder / GOLDEN, "numpy") as golden:
+            return int(golden.get_slice("embedding").get_shape()[-1])
+    except (OSError, SafetensorError, IndexError, WeightsUnavailableError):
+        return None
