@@ -147,7 +147,7 @@ def summary(models: dict[str, ModelEntry]) -> list[str]:
         f"Which one: by the mean of its accuracies {best(models, 3)} for 3-D joints and {best(models, 2)} for the 2-D joints of a pose estimator,",
         f"and for commercial use {best(free, 3)} and {best(free, 2)}. `skeattnclr-openskel`, the model of `demo`, is smaller and faster than the first.",
         "",
-        f"For commercial use: {', '.join(f'`{name}`' for name in free)}. The others were trained on data that is for non-commercial use only.",
+        "Models with **yes** are free for commercial use; the others were trained on data that is for non-commercial use only.",
         "",
         "| model | commercial use, licence | input | vector | size | NW-UCLA | UTD-MHAD | classes |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
