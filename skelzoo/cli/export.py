@@ -21,7 +21,5 @@ def export_command(model: str, out: str) -> None:
     from skelzoo.inference.encoder import Encoder
     from skelzoo.inference.export import export
 
-    if out.lower().endswith(".onnx"):
-        click.echo(f"exporting {model}; to ONNX that takes seconds to minutes, longest of PSP models", err=True)
     done = export(Encoder.from_pretrained(model, device="cpu"), out)
     click.echo(f"{', '.join(map(str, done.files))}: vectors and logits as those of {model}, largest difference {done.difference:.1e}")

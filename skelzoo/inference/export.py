@@ -23,7 +23,7 @@ from skelzoo.errors import ExportError, MissingDependencyError
 from skelzoo.inference.encoder import TO_FLOAT32, Encoder
 from skelzoo.inference.golden import TOLERANCE, golden_clip, prepare_golden
 from skelzoo.inference.output import check_output
-from skelzoo.inference.progress import quiet
+from skelzoo.inference.progress import quiet, say
 from skelzoo.inference.replacing import about_export, check_replaced
 from skelzoo.nets.net import Net
 from skelzoo.skeleton.contract import Contract
@@ -88,6 +88,8 @@ def export(encoder: Encoder, path: str | os.PathLike[str]) -> Export:
     net = _Outputs(copy.deepcopy(encoder.net).eval(), names)  # the encoder's own may be in training
     clip = prepare_golden(golden_clip(encoder.contract), encoder.contract)
     clips = np.stack([clip, clip * 0.9, clip[:, ::-1]])
+    if kind == "onnx":
+        say(f"exporting {encoder.name}; to ONNX that takes seconds to minutes, longest of PSP models")
     with _quiet():
         data, run = (_onnx if kind == "onnx" else _pt2)(net, torch.from_numpy(clips), encoder.name)
     difference = max(_difference(net, run, clips), _difference(net, run, clips[:1]))
