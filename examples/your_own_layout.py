@@ -41,6 +41,7 @@ def wave(frames: int = 60) -> np.ndarray:
     keypoints[:, names.index("right_elbow")] = [-0.4, 1.35, 0.1]
     keypoints[:, names.index("right_wrist"), 0] = -0.4 + 0.15 * np.sin(phase)
     keypoints[:, names.index("right_wrist"), 1] = 1.6
+    keypoints[..., 0] += 0.01 * np.sin(phase / 3)[:, None]  # nobody stands quite still
     return keypoints
 
 

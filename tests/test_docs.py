@@ -200,6 +200,7 @@ def test_example_embed_folder(run: Callable[..., None], tmp_path: Path, capsys: 
     assert len(out["names"]) == 3
 
 
+@pytest.mark.filterwarnings("error")
 def test_example_your_own_layout(run: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_encoder().save(tmp_path / "tiny")
     run("your_own_layout", "local:tiny")
