@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_windows(model: str, clips: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """A manifest of two models, the second with weights."""
     config = make_encoder().config.to_dict()
     weights = {
@@ -113,12 +114,11 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "alpha-x": {"family": "A", "summary": "The first.", "config": config, "weights": None, "metrics": [], "notes": ["a note"]},
         "beta-y": {"family": "B", "summary": "The second.", "config": config, "weights": weights, "metrics": [metric], "notes": []},
     }
-    parsed = manifest_module.parse_manifest(
-        json.dumps({"schema_version": 1, "label_sets": {}, "contracts": {}, "models": table, "aliases": {"beta": "beta-y"}})
-    )
-    for module in ("listing", "sources", "manifest"):  # an import of the others binds it, so it comes last
-        monkeypatch.setattr(f"skelzoo.weights.{module}.manifest", lambda: parsed)
-    return table
+    path = write_json(tmp_path / "manifest.json", {"schema_version": 1, "label_sets": {}, "contracts": {}, "models": table, "aliases": {"beta": "beta-y"}})
+    monkeypatch.setattr(manifest_module, "manifest_path", lambda: path)
+    manifest_module.manifest.cache_clear()
+    yield table
+    manifest_module.manifest.cache_clear()
 
 
 def test_light_verbs_import_no_torch(tmp_path: Path) -> None:
@@ -320,8 +320,7 @@ def test_verify(model: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("models")
-def test_verify_all_names_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skelzoo.weights.sources.manifest", manifest_module.manifest)
+def test_verify_all_names_what_fails() -> None:
     result = run("verify", "--all")
     assert result.exit_code == 1 and "FAILED beta-y" in result.stderr and "1 of 1 model(s) failed" in result.stderr
 
