@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.contract import Contract
 from skelzoo.skeleton.doubts import Doubt
-from skelzoo.skeleton.odd_joints import odd_joints, of_recording
+from skelzoo.skeleton.odd_joints import odd_joints
 from skelzoo.skeleton.odd_notes import LATER, T_POSE, WINDOW, odd_notes
-from skelzoo.skeleton.odd_order import never_tracked
+from skelzoo.skeleton.odd_order import never_tracked, of_recording
 from skelzoo.skeleton.points import body_sizes, is_found, is_present, mixes
 
 LONG = 60

@@ -11,7 +11,7 @@ from skelzoo.skeleton.axes import TURNED, UPS
 from skelzoo.skeleton.clip import Clip, FloatArray
 from skelzoo.skeleton.doubts import Doubt
 from skelzoo.skeleton.layouts import Layout
-from skelzoo.skeleton.odd_order import exchanged, folded, length, mirrored, never_tracked, other_order, unit
+from skelzoo.skeleton.odd_order import exchanged, folded, length, mirrored, never_tracked, of_recording, other_order, unit
 from skelzoo.skeleton.odd_pictures import SHARES, cut_off, guessed, minus_ones, outside, shares, shares_and_depth
 from skelzoo.skeleton.points import body_sizes, is_found, is_present, mixes, most
 
@@ -144,11 +144,6 @@ def _far(clip: Clip) -> Doubt | None:
 def _off(bodies: FloatArray) -> FloatArray:
     """(T, V) how far the joints of bodies (T, V, C) are from their middle."""
     return length(bodies - np.sort(bodies, axis=1)[:, [bodies.shape[1] // 2]])  # np.median takes several times as long
-
-
-def of_recording(clip: Clip, frame: int) -> str:
-    """Which frame of the recording a clip's is, to say after it; "" where they have one number."""
-    return f" Frame {frame} of the clip is frame {clip.first + frame} of the recording." if clip.first else ""
 
 
 @lru_cache(maxsize=64)

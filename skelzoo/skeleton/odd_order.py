@@ -125,13 +125,33 @@ def exchanged(clip: Clip) -> Doubt | None:
             continue
         turned = np.logical_and(*_apart(sides[1:], sides[:-1], TURN).T)
         if turned.sum() >= TURNS:
-            t = int(np.argmax(turned)) + 1
+            frames = _exchanged_frames(person, turned, clip.layout)
             return Doubt(
-                "hips and shoulders time and again turn round from one frame to the next, as where a tracker exchanges left and right in some frames. Exchange them back in those: "
-                "keypoints[m, t] = keypoints[m, t][list(clip.layout.mirror_permutation)]; if the person spins so, as at a few frames a second, all is well.",
-                f"Here it is first in frame t = {t} of person m = {m}.",
+                "hips and shoulders time and again turn round from one frame to the next, as where a tracker exchanges left and right in some frames. Exchange them back in those of each such clip; "
+                "if the person spins so, as at a few frames a second, all is well.",
+                f"Here that is t = np.r_[{_stretches(frames)}]; keypoints[{m}, t] = keypoints[{m}, t][:, list(clip.layout.mirror_permutation)].{of_recording(clip, int(np.argmax(frames)))}",
             )
     return None
+
+
+def _exchanged_frames(person: FloatArray, turned: NDArray[np.bool_], layout: Layout) -> NDArray[np.bool_]:
+    """(T,) every second stretch between those frames (T - 1,) in which a person (T, V, C) has turned round: that with the feet backwards, else the rarer."""
+    odd = np.append(False, np.cumsum(turned) % 2 == 1)
+    there = person.any(axis=(1, 2))
+    backwards, others = (mirrored(person[some & there], layout) is not None for some in (odd, ~odd))
+    rarer = 2 * np.count_nonzero(odd & there) <= np.count_nonzero(there)
+    return odd if (backwards if backwards != others else rarer) else ~odd
+
+
+def _stretches(frames: NDArray[np.bool_]) -> str:
+    """Which frames (T,) are said, as np.r_ takes them."""
+    ends = np.flatnonzero(np.diff(frames, prepend=False, append=False))
+    return ", ".join(f"{a}:{b}" if b - a > 1 else f"{a}" for a, b in ends.reshape(-1, 2))
+
+
+def of_recording(clip: Clip, frame: int) -> str:
+    """Which frame of the recording a clip's is, to say after it; "" where they have one number."""
+    return f" Frame {frame} of the clip is frame {clip.first + frame} of the recording." if clip.first else ""
 
 
 def never_tracked(clip: Clip) -> Doubt | None:
