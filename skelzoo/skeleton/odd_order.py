@@ -15,6 +15,9 @@ from skelzoo.skeleton.points import is_found, mixes
 BACKWARDS = -0.4
 """Cosine of feet to the front below which, in most frames, left and right are exchanged: the clips of the corpora and benchmarks have more, nearly all of them when mirrored less."""
 
+STANDS = -0.5
+"""Cosine of shanks to trunk below which feet tell where the front is; those of people who kneel point to the back."""
+
 APART = 0.9
 """Trunk lengths from hip centre to the middle of the hips from which on, in most frames, joints are in another order: clips of the corpora have at most 0.66, of others' orders at least 1.09."""
 
@@ -42,6 +45,7 @@ MIDDLE = (("hip_center", "left_hip"), ("hip_center", "right_hip"))
 TRUNK = ("hip_center", "shoulder_center")
 LIMBS = tuple((f"{side}_{start}", f"{side}_{end}") for side in ("left", "right") for start, end in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle")))  # fmt: skip
 TOES = (("left_ankle", "left_foot"), ("right_ankle", "right_foot"))
+SHANKS = (("left_knee", "left_ankle"), ("right_knee", "right_ankle"))
 THIGHS = (("hip_center", "left_knee"), ("hip_center", "right_knee"))
 CENTRED = frozenset({"hip_center", "spine_low", "spine_mid", "spine_shoulder", "shoulder_center", "neck"})
 """Points that may be at the origin in every frame, since they have been taken off."""
@@ -97,19 +101,20 @@ def _limbs(bodies: FloatArray, layout: Layout) -> str | None:
 
 def mirrored(bodies: FloatArray, layout: Layout) -> str | None:
     """Whether 3-D bodies (B, V, 3) have their feet at the back, as in the mirror; None too where their own joints do not tell."""
-    ways = _ways(layout, (*SIDES, ("left_hip", "left_shoulder"), ("right_hip", "right_shoulder"), *TOES))
+    ways = _ways(layout, (*SIDES, ("left_hip", "left_shoulder"), ("right_hip", "right_shoulder"), *TOES, *SHANKS))
     if bodies.shape[2] == 2 or ways is None or not {point for toe in TOES for point in toe} <= set(layout.own.values()):
         return None
-    hips, shoulders, left, right, left_toes, right_toes = (ways @ bodies).transpose(1, 0, 2)
+    hips, shoulders, left, right, left_toes, right_toes, left_shank, right_shank = (ways @ bodies).transpose(1, 0, 2)
     x, y, z = (hips + shoulders).T
     up_x, up_y, up_z = (left + right).T
     front = np.stack([y * up_z - z * up_y, z * up_x - x * up_z, x * up_y - y * up_x], axis=1)  # np.cross takes several times as long
-    if not _mostly(_apart(left_toes + right_toes, front, BACKWARDS)):
+    back = _apart(left_toes + right_toes, front, BACKWARDS)
+    if not back.any() or not _mostly(back[_apart(left_shank + right_shank, left + right, STANDS)]):
         return None
     return (
         "the feet point backwards, as if left and right were exchanged; skelzoo's axes are right-handed. If an axis of your data points the other way, turn it, "
         "e.g. keypoints * [1, 1, -1]; if you have exchanged two axes, turn one of them too, e.g. keypoints[..., [0, 2, 1]] * [1, 1, -1]; "
-        "or left and right are exchanged among the joints."
+        "or left and right are exchanged among the joints. If the person kneels, all is well."
     )
 
 

@@ -108,6 +108,17 @@ def test_sides_exchanged_in_some_frames_are_warned_of_and_exchanged_back_as_advi
     assert np.array_equal(keypoints, [clip.keypoints[0], right])
 
 
+@pytest.mark.parametrize("motion", ["wave", "walk"])
+def test_people_who_kneel_with_their_insteps_on_the_floor_have_no_feet_that_point_backwards(motion: str) -> None:
+    clip = make(motion, frames=40)
+    keypoints = clip.keypoints.copy()
+    for side in ("left", "right"):
+        (hip,), (knee,), (ankle,), (foot,) = (at(clip, f"{side}_{point}") for point in ("hip", "knee", "ankle", "foot"))
+        for joint, start, way in ((knee, hip, [0, -0.4, 0]), (ankle, knee, [0, 0, -0.4]), (foot, ankle, [0, -0.02, -0.12])):
+            keypoints[:, :, joint] = keypoints[:, :, start] + np.float32(way)
+    assert not told(clip.replace(keypoints=keypoints))
+
+
 def test_somebody_who_turns_round_once_or_another_person_does_not() -> None:
     clip = make("walk", frames=40)
     keypoints = np.concatenate([clip.keypoints, clip.keypoints * np.float32([-1, 1, -1]) + np.float32([2, 0, 0])] * 2)
