@@ -56,6 +56,18 @@ def test_hands_that_are_never_tracked_are_taken_out_as_advised() -> None:
     assert not told(Clip(keypoints, skelzoo.layout_from_names(names)))
 
 
+@pytest.mark.parametrize("joint", ["HipCenter", "Spine", "ShoulderCenter"])
+@pytest.mark.parametrize("height", [0.03, 3])
+def test_a_joint_of_the_trunk_that_is_never_tracked_is_not_what_the_clip_is_centred_on(joint: str, height: float) -> None:
+    """Be it on the floor below the person."""
+    clip = make("wave", frames=40)
+    low, high = clip.keypoints.min(axis=(0, 1, 2)), clip.keypoints.max(axis=(0, 1, 2))
+    keypoints = clip.keypoints - np.float32([(low[0] + high[0]) / 2, low[1] - height, (low[2] + high[2]) / 2])
+    keypoints[:, :, clip.layout.index(joint)] = 0
+    (text,) = told(clip.replace(keypoints=keypoints))
+    assert "exactly (0, 0, 0) in every frame" in text and text.endswith(f"Here they are {joint}.")
+
+
 @pytest.mark.parametrize("point", ["hip_center", "shoulder_center"])
 def test_a_joint_that_a_clip_is_centred_on_was_tracked(point: str) -> None:
     clip = make("walk", frames=40)
