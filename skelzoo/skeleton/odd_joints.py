@@ -28,6 +28,9 @@ of CMU 0.22, told wrongly, 0.42 and 0.48, which tell the axis rightly however it
 THIN = 0.01
 """Share of a body's height up to which it is flat: of the 7909 clips of the corpora and benchmarks the thinnest has 0.078 of it."""
 
+USUAL, CENTI = (0.5, 3, 0.5), 316
+"""Length of a body along x, y and z by the geometric mean of the two others, and times from which on an axis is in millimetres among metres rather than in centimetres: of 1383 clips whose x, y or z was given so, where that was told, 99 % get the right factor."""
+
 ROUNDED = 0.005
 """The same of the step between neighbouring float32 numbers where the body is, which in these clips is 0.0000008 at most."""
 
@@ -187,9 +190,11 @@ def _thin(bodies: FloatArray) -> str | None:
         least, middle, largest = np.argsort(lengths := np.median(np.ptp(bodies, axis=1), axis=0))
         small = lengths[middle] ** 2 > lengths[least] * lengths[largest]  # else the two others are
         odd = least if small else largest
+        usual = USUAL[odd] * np.sqrt(np.delete(lengths, odd).prod())
+        factor = 100 if usual < CENTI * lengths[odd] and lengths[odd] < CENTI * usual else 1000
         return (
             f"along {'xyz'[odd]} a body is {'less than a hundredth' if small else 'more than a hundred times'} as long as along the other axes, as where {'xyz'[odd]} is in another unit, or is none of "
-            f"space, such as a confidence. Give all three in one unit, e.g. keypoints * {[(1000 if small else 0.001) if c == odd else 1 for c in range(3)]}."
+            f"space, such as a confidence. Give all three in one unit, e.g. keypoints * {[(factor if small else 1 / factor) if c == odd else 1 for c in range(3)]}."
         )
     kept = ":2" if thin[2] else np.flatnonzero(~thin).tolist()
     return (

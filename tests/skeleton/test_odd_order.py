@@ -161,7 +161,7 @@ def test_orders_of_pictures_that_are_exchanged_are_no_axis(motion: str) -> None:
         assert "* [1, -1]" in text
 
 
-@pytest.mark.parametrize(("axis", "factor"), [(2, 1000), (2, 0.001), (1, 0.001), (0, 1000)])
+@pytest.mark.parametrize(("axis", "factor"), [(2, 1000), (2, 0.001), (1, 0.001), (0, 1000), (1, 100), (0, 0.01), (2, 0.01)])
 def test_an_axis_in_another_unit_is_warned_of_and_brought_to_that_of_the_others_as_advised(axis: int, factor: float) -> None:
     clip = make("walk", frames=40)
     keypoints = clip.keypoints.copy()
