@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,7 +23,10 @@ NEARLY_ALL = 0.75
 """Share of the clips of one file from which on they are believed, whatever other files say: of recordings of 20 windows of 30 frames or more, those of climbing and bending reach 0.71."""
 
 ENOUGH = 256
-"""Clips that stand for those still to come: of the first 80 of HDM05's, which are in the order of the motions, more than a fifth say so."""
+"""Recordings that stand for those still to come: of the first 80 of HDM05's, which are in the order of the motions, more than a fifth say so."""
+
+WINDOW = re.compile(r"\[\d+:\d+\]$")
+"""What the name of a window has after that of its recording."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Doubts:
 
     def __init__(self) -> None:
         self._all, self._recordings = _Tally(), _Tally()
+        self._uncut, self._windows, self._whose = _Tally(), _Tally(), ""
         self._files: dict[str, _Tally] = {}
         self._told: set[Doubt] = set()
         self._last, self._file, self._recording = -1, "", ""
@@ -95,6 +100,12 @@ class Doubts:
         for tally in (self._all, *([self._of_file(file)] if file else [])):
             tally.clips += 1
             tally.add(found, name)
+        whose = WINDOW.sub("", name)
+        if whose == name or whose != self._whose:
+            self._end_recording()
+        self._whose = whose
+        self._windows.clips += 1
+        self._windows.add((doubt for doubt in found if doubt.topic), whose)
 
     def add_recording(self, found: tuple[Doubt, ...], name: str) -> None:
         """Note what was found of a recording, once, however many clips are made of it, which come together."""
@@ -104,7 +115,10 @@ class Doubts:
 
     def take(self, other: Doubts) -> None:
         """Note what was noted of other clips of the same run, as by another process."""
+        self._end_recording()
+        other._end_recording()
         self._all.take(other._all)
+        self._uncut.take(other._uncut)
         self._recordings.take(other._recordings)
         for file, tally in other._files.items():
             self._of_file(file).take(tally)
@@ -117,6 +131,8 @@ class Doubts:
         Args:
             going_on: whether more of these clips come, without which too few may tell no share.
         """
+        if not going_on:
+            self._end_recording()
         for tally, what in ((self._recordings, "recording"), (self._all, "clip")):
             for doubt in [doubt for doubt in tally.noted if doubt not in self._told]:
                 about = self._many_about(doubt, going_on) if doubt.topic and (going_on or tally.clips >= MANY) else tally.about(doubt, what)
@@ -145,10 +161,23 @@ class Doubts:
         """Which clips it is about, where enough of all, or of a file's, say so; else ""."""
         least = ENOUGH if going_on else MANY
         for tally in (self._all, *self._files.values()):
-            if tally.clips >= least and (tally.believed(doubt) if tally is self._all else tally.share(doubt) >= NEARLY_ALL):
+            if tally.clips >= least and (self._believed(doubt, going_on) if tally is self._all else tally.share(doubt) >= NEARLY_ALL):
                 first, count = tally.noted[doubt]
                 return f"{first} and {count - 1} more of {tally.clips} clips{'' if tally is self._all else ' of this file'}"
         return ""
+
+    def _believed(self, doubt: Doubt, going_on: bool) -> bool:
+        """Whether enough clips say so, and enough recordings, since of long ones, of people who lie or bend, there are many windows."""
+        if self._uncut.clips < (ENOUGH if going_on else MANY):
+            return not going_on and self._all.believed(doubt)
+        return self._all.believed(doubt) and doubt in self._uncut.noted and self._uncut.believed(doubt)
+
+    def _end_recording(self) -> None:
+        """Count the last recording, which says what most of its windows do."""
+        if self._windows.clips:
+            self._uncut.clips += 1
+            self._uncut.add((doubt for doubt, (_, count) in self._windows.noted.items() if 2 * count > self._windows.clips), self._whose)
+        self._windows = _Tally()
 
     def _of_file(self, file: str) -> _Tally:
         """The clips of a file; the last file's are forgotten where they are too few to tell a share."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import skelzoo
-from skelzoo import Clip, Contract, get_layout, prepare
+from skelzoo import Clip, Contract, get_layout, prepare, windows
 from skelzoo.errors import ClipError
 from skelzoo.learn.cameras import film
 from skelzoo.skeleton.doubts import warned_once
@@ -335,6 +335,18 @@ def test_axes_of_many_clips_are_judged_by_the_share_that_says_so(bending: int, s
         prepare_batch(odd, SPACE)
     texts = [str(w.message) for w in caught]
     assert [text.startswith(says or "") for text in texts] == [True] * bool(says)
+
+
+@pytest.mark.parametrize(("lying", "says"), [(4, False), (12, True)])
+def test_axes_of_windows_are_judged_by_the_recordings_that_say_so(lying: int, says: bool) -> None:
+    """Those of people who lie are long: of 4 in 40 recordings come 24 of 60 windows."""
+    clips = [make("squat", frames=60 if i < lying else 10, seed=i) for i in range(40)]
+    turn = np.float32([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
+    odd = [c.replace(keypoints=c.keypoints @ turn, name=f"odd{i}") if i < lying else c.replace(name=f"even{i}") for i, c in enumerate(clips)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prepare_batch([window for c in odd for window in windows(c, 10)], SPACE)
+    assert [" of 100 clips: the spine points along z" in str(w.message) for w in caught] == [True] * says
 
 
 def test_a_call_within_warned_once_says_nothing_twice() -> None:
