@@ -236,8 +236,8 @@ ODD: dict[str, Callable[[], object]] = {
 
 
 def escaped(text: str) -> str:
-    """As a cell of a table."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", "<br>")
+    """As a cell of a table, in which ``x[a][b]`` is no reference to b."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", "<br>").replace("][", "]\\[")
 
 
 def warned(title: str, act: Callable[[], object]) -> str:

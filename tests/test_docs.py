@@ -140,6 +140,13 @@ def test_links_between_pages_lead_somewhere() -> None:
                 assert (page.parent / target.split("#")[0]).exists(), f"{page.name}: {target}"
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+def test_brackets_of_code_are_no_references(page: Path) -> None:
+    """``mkdocs build --strict`` takes ``x[a][b]`` outside of code for a reference to b."""
+    text = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    assert re.findall(r".*[^\\]\]\[.*", text) == []
+
+
 def test_the_navigation_lists_every_page() -> None:
     listed = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
     assert sorted(listed) == sorted(p.name for p in DOCS.glob("*.md"))
