@@ -24,9 +24,9 @@ HEAD_POINTS = frozenset({"neck", "head", "head_top"}) | FACE_POINTS
 TORSO_POINTS = frozenset({"left_shoulder", "right_shoulder", "left_hip", "right_hip"})
 
 KNOWN_AS = {
-    r"azure|k4a|kinect(32|dk|v?[34])": ("azurekinect32",),
-    r"kinect(25|one|v?2(?!\d))|ntu|pku": ("ntu25",),
-    r"kinect(360|v?1(?!\d))|ucla": ("kinect20",),
+    r"azure|k4a|kinect(32|dk|v?[34](?!\d))": ("azurekinect32",),
+    r"kinect(25|(for)?(xbox)?one|(forwindows)?v?2(?!\d))|ntu|pku": ("ntu25",),
+    r"kinect((for)?(xbox)?360|(forwindows)?v?1(?!\d))|ucla": ("kinect20",),
     r"kinect": ("kinect20", "ntu25", "azurekinect32"),
     r"mediapipe|blazepose": ("mediapipe33",),
     r"kinetics|(coco|openpose)18": ("openpose18",),
@@ -34,7 +34,7 @@ KNOWN_AS = {
     r"openpose": ("body25", "openpose18"),
     r"halpe": ("halpe26",),
     r"alphapose": ("coco17", "halpe26"),
-    r"coco|movenet|posenet|yolo|ultralytics|vitpose|mmpose|rtmpose|hrnet": ("coco17",),
+    r"coco|movenet|posenet|yolo|ultralytics|vitpose|mmpose|rtmpose|hrnet|detectron": ("coco17",),
     r"h36m|human36|motionbert|videopose": ("h36m17",),
     r"smpl[hx]|humanml": ("smpl22",),
     r"smpl|amass": ("smpl24", "smpl22"),

@@ -136,8 +136,9 @@ def test_layouts_are_made_once_and_found_by_their_joints(layout: Layout) -> None
     ("name", "near"),
     [
         ("COCO17", "coco17"), ("body_25", "body25"), ("openpose25", "body25"), ("OpenPose", "body25 or openpose18"), ("coco18", "openpose18"), ("BlazePose", "mediapipe33"),
-        ("kinectv2", "ntu25"), ("Kinect 2", "ntu25"), ("NTU-RGB+D", "ntu25"), ("kinectv1", "kinect20"), ("kinect", "kinect20 or ntu25 or azurekinect32"),
+        ("kinectv2", "ntu25"), ("Kinect 2", "ntu25"), ("NTU-RGB+D", "ntu25"), ("kinectv1", "kinect20"), ("kinect360", "kinect20"), ("kinect", "kinect20 or ntu25 or azurekinect32"),
         ("azure", "azurekinect32"), ("movenet", "coco17"), ("smpl", "smpl24 or smpl22"), ("smplx", "smpl22"), ("Human3.6M", "h36m17"), ("uiprmd", "uiprmd22"),
+        ("KinectForXboxOne", "ntu25"), ("kinectxboxone", "ntu25"), ("kinect_for_windows_v2", "ntu25"), ("Kinect v4", "azurekinect32"), ("detectron2", "coco17"),
         ("halpe136", "halpe26"), ("utd_mhad", "utdmhad20"), ("vicon", None),
     ],
 )  # fmt: skip
