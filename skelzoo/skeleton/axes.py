@@ -16,6 +16,9 @@ from skelzoo.skeleton.layouts import Layout
 AXES = "n c t v m"
 """Default axes of an array of clips: samples, coordinates, frames, joints, persons."""
 
+CHANNELS = 2, 3
+"""How many coordinates joints have."""
+
 UPS = {
     "y": ((0, 1, 2), (1, 1, 1)), "z": ((0, 2, 1), (1, 1, -1)), "x": ((1, 0, 2), (-1, 1, 1)),
     "-y": ((0, 1, 2), (1, -1, -1)), "-z": ((0, 2, 1), (1, -1, 1)), "-x": ((1, 0, 2), (1, -1, 1)),
@@ -36,13 +39,14 @@ def axis_names(axes: str) -> list[str]:
     return names
 
 
-def check_axes(shape: tuple[int, ...], axes: str, layout: Layout) -> None:
+def check_axes(shape: tuple[int, ...], axes: str, layout: Layout, channels: Sequence[int] = CHANNELS) -> None:
     """Check that an array of that shape can have these axes.
 
     Args:
         shape: shape of the array.
         axes: axis names separated by blanks, out of n (samples), c (coordinates), t (frames), v (joints),
             m (persons); t, v and c are required.
+        channels: sizes that c may have.
 
     Raises:
         AxesError: unknown or repeated names, wrong number of axes, or V or C sizes that do not fit; the
@@ -51,9 +55,9 @@ def check_axes(shape: tuple[int, ...], axes: str, layout: Layout) -> None:
     names = axis_names(axes)
     if len(names) == len(shape):
         size = dict(zip(names, shape, strict=True))
-        if size["v"] == len(layout) and size["c"] in (2, 3):
+        if size["v"] == len(layout) and size["c"] in channels:
             return
-    fits, flat = fitting_axes(shape, layout), unflattened(shape, layout)
+    fits, flat = fitting_axes(shape, layout, channels=channels), unflattened(shape, layout)
     hint = (
         f"For layout {layout.name!r} this shape would fit axes={' or axes='.join(repr(f) for f in fits)}."
         if fits
@@ -64,13 +68,13 @@ def check_axes(shape: tuple[int, ...], axes: str, layout: Layout) -> None:
     raise AxesError(f"an array of shape {tuple(shape)} cannot have axes {axes!r}. {hint}")
 
 
-def rearranged(array: NDArray[Any], axes: str, layout: Layout) -> NDArray[Any]:
+def rearranged(array: NDArray[Any], axes: str, layout: Layout, channels: Sequence[int] = CHANNELS) -> NDArray[Any]:
     """An array of these axes as (N, M, T, V, C), one clip or person where n or m is missing; arguments and errors as ``check_axes``."""
-    check_axes(array.shape, axes, layout)
+    check_axes(array.shape, axes, layout, channels)
     return einops.rearrange(array, f"{axes} -> {' '.join(a if a in axes.split() else '1' for a in 'nmtvc')}")
 
 
-def fitting_axes(shape: tuple[int, ...], layout: Layout, limit: int = 3) -> list[str]:
+def fitting_axes(shape: tuple[int, ...], layout: Layout, limit: int = 3, channels: Sequence[int] = CHANNELS) -> list[str]:
     """Axes strings that fit, likely ones first: more frames than one, usual orders, few persons, more frames than persons."""
     usual = ["n c t v m", "n m t v c", "n t v c", "m t v c", "n c t v", "t v c", "c t v", "c t v m", "n t m v c"]
     rest = (" ".join(p) for k in (5, 4, 3) for p in itertools.permutations("mctvn", k) if set("ctv") <= set(p))
@@ -80,7 +84,7 @@ def fitting_axes(shape: tuple[int, ...], layout: Layout, limit: int = 3) -> list
         names = axes.split()
         if len(names) == len(shape):
             size = dict(zip(names, shape, strict=True))
-            if size["v"] == len(layout) and size["c"] in (2, 3) and size.get("m", 1) <= min(10, max(size["t"], 2)):
+            if size["v"] == len(layout) and size["c"] in channels and size.get("m", 1) <= min(10, max(size["t"], 2)):
                 (fits if size["t"] > 1 else still).append(axes)
     return [*fits, *still][:limit]
 

@@ -99,7 +99,7 @@ def test_what_is_said_of_arrays_in_a_mixed_folder_is_not_said_of_others(bare: Pa
     assert told.exit_code == 0 and told.stderr == "" and [line.split()[4][:3] for line in told.stdout.splitlines()[1:]] == ["rig", "ntu", "kin", "kin"]
 
 
-@pytest.mark.parametrize(("width", "channels", "layout"), [(60, 3, "kinect20"), (132, 4, "mediapipe33")])
+@pytest.mark.parametrize(("width", "channels", "layout"), [(60, 3, "kinect20"), (132, 4, "mediapipe33"), (165, 5, "mediapipe33")])
 @pytest.mark.parametrize("said", [False, True])
 def test_files_of_flat_rows_are_told_how_they_become_joints(tmp_path: Path, width: int, channels: int, layout: str, said: bool) -> None:
     np.save(tmp_path / "a.npy", np.ones((9, width)))
@@ -115,6 +115,35 @@ def test_arrays_of_landmarks_have_their_visibility_as_scores(tmp_path: Path, tol
     (clip,) = skelzoo.read(tmp_path / "a.npz", image_size="1280x720")
     right = skelzoo.Clip(landmarks[..., :2] * np.float32([1280, 720]), "mediapipe33", scores=landmarks[..., 3], image_size=(720, 1280))
     assert clip.layout == right.layout and np.array_equal(clip.keypoints, right.keypoints) and np.array_equal(clip.scores, right.scores)
+
+
+@pytest.mark.parametrize(("axes", "persons"), [("t v c", 1), ("c t v", 1), ("n t v c", 1), ("n c t v m", 2)])
+def test_landmarks_in_any_order_of_axes_have_their_visibility_as_scores(tmp_path: Path, axes: str, persons: int) -> None:
+    samples = np.random.default_rng(0).uniform(0.2, 0.8, size=(12 if "n" in axes else 1, persons, 9, 33, 4)).astype(np.float32)
+    np.save(tmp_path / "a.npy", np.einsum(f"nmtvc->{axes.replace(' ', '')}", samples))
+    clips = skelzoo.read(tmp_path / "a.npy", layout="mediapipe33", axes=axes)
+    assert np.array_equal([c.keypoints for c in clips], samples[..., :3]) and np.array_equal([c.scores for c in clips], samples[..., 3])
+
+
+@pytest.mark.parametrize(
+    ("shape", "said", "told"),
+    [
+        ((20, 9, 33, 4), {}, r"shape \(20, 9, 33, 4\).*--axes 'n t v c'"),
+        ((20, 9, 33, 4), {"axes": "n t v c"}, "--layout mediapipe33"),
+        ((4, 9, 33), {"layout": "mediapipe33"}, "'c t v' would fit"),
+        ((4, 9, 25), {"layout": "ntu25", "axes": "c t v"}, r"4 coordinates \(shape \(4, 9, 25\)\).*scores=x\[\.\.\., 3\].*n m t v c"),
+        ((9, 33, 5), {}, r"5 coordinates .*visibility and presence, save without the last: x\[\.\.\., :4\]"),
+        ((5, 9, 33), {"layout": "mediapipe33", "axes": "c t v"}, "visibility and presence"),
+        ((33, 4), {}, r"shape \(33, 4\)\. If this is one frame, .* save keypoints\[None\]\. Say the layout: with --layout mediapipe33"),
+        ((33, 4), {"layout": "mediapipe33"}, r"shape \(33, 4\) .*If this is one frame"),
+        ((20, 3), {"layout": "kinect20"}, "If this is one frame"),
+    ],
+)
+def test_arrays_of_landmarks_and_frames_are_told_what_to_say(tmp_path: Path, shape: tuple[int, ...], said: dict[str, str], told: str) -> None:
+    np.save(tmp_path / "a.npy", np.full(shape, 0.5))
+    with pytest.raises(ReadError, match=told) as error:
+        skelzoo.read(tmp_path / "a.npy", **said)
+    assert "Transpose" not in str(error.value)
 
 
 def test_parameters_of_amass_are_no_joints(tmp_path: Path) -> None:

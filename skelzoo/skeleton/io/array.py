@@ -2,7 +2,7 @@
 
 ==============  =================================================================================================
 ``keypoints``   (T, V, C), (M, T, V, C) or (N, M, T, V, C) floats; with ``axes`` in the order that says
-                MediaPipe's 33 joints may have their visibility as a fourth coordinate, which becomes the scores
+                MediaPipe's 33 joints may have their visibility as a fourth coordinate, in any order of axes, which becomes the scores
 ``axes``        optional text such as ``"n c t v m"``
 ``layout``      a layout name; may be left out only for 25 joints 3-D (``ntu25``) and 17 joints 2-D (``coco17``), and a warning says so
 ``fps``         optional number, or one per clip; NaN is unknown
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelzoo.errors import AxesError, ClipError, DoubtWarning, LayoutError, ReadError, WriteError, warn
-from skelzoo.skeleton.axes import fitting_axes, rearranged, unflattened
+from skelzoo.skeleton.axes import CHANNELS, fitting_axes, rearranged, unflattened
 from skelzoo.skeleton.clip import Clip, clip_list
 from skelzoo.skeleton.io.files import PathLike, build_clip, check_file, load_npy, load_npz, npz_keys, read_head
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
@@ -51,6 +51,7 @@ _AMASS = frozenset(("poses", "trans"))
 _EXAMPLE = "kinect20"
 _LANDMARKS = "mediapipe33"
 """The layout whose joints are often saved as x, y, z and visibility."""
+_ONE_FRAME = "If this is one frame, stack the frames of the recording, or save keypoints[None]."
 _SAVE_AGAIN = "Save the clips again with skelzoo.save_clips."
 
 
@@ -118,13 +119,15 @@ def clips_of(arrays: Arrays, layout: Layout, path: Path, fill: bool = False) -> 
     """What ``read`` makes of the arrays of a file, or of those of a part of it; errors as there."""
     if "shapes" in arrays:
         return _split(arrays, layout, path, fill)
-    arrays = _without_visibility(arrays, layout)
-    keypoints = arrays["keypoints"]
+    keypoints, scores = arrays["keypoints"], arrays.get("scores")
     axes = _text(arrays, "axes", path) if "axes" in arrays else None
-    if axes is None and "scores" not in arrays:
+    if axes is None and scores is None:
         check_order(keypoints.shape, layout, path)
     samples = _samples(keypoints, layout, path) if axes is None else _rearranged(keypoints, axes, layout, path)
-    scores = arrays.get("scores")
+    if samples.shape[-1] not in CHANNELS:
+        if scores is not None or not _has_visibility(samples, layout):
+            raise ReadError(path, f"its joints have {samples.shape[-1]} coordinates (shape {keypoints.shape})", _without_last(samples.shape[-1], layout, axes))
+        return _named(list(samples[..., :3]), list(samples[..., 3]), arrays, layout, path, fill)
     if scores is None:
         return _named(list(samples), [None] * len(samples), arrays, layout, path, fill)
     if axes is not None or scores.shape != keypoints.shape[:-1]:
@@ -133,13 +136,22 @@ def clips_of(arrays: Arrays, layout: Layout, path: Path, fill: bool = False) -> 
     return _named(list(samples), list(scores.reshape(samples.shape[:-1])), arrays, layout, path, fill)
 
 
-def _without_visibility(arrays: Arrays, layout: Layout) -> Arrays:
-    """The arrays, with MediaPipe's visibility, from 0 to 1 behind x, y and z, as scores."""
-    keypoints = arrays["keypoints"]
-    if layout.name != _LANDMARKS or keypoints.shape[-2:] != (len(layout), 4) or {"axes", "scores"} & arrays.keys():
-        return arrays
-    visibility = keypoints[..., 3]
-    return arrays if ((visibility < 0) | (visibility > 1)).any() else {**arrays, "keypoints": keypoints[..., :3], "scores": visibility}
+def _widths(layout: Layout) -> tuple[int, ...]:
+    """How many numbers a joint may have, of which ``clips_of`` refuses some with a word on what they are: a score, or MediaPipe's visibility and presence, behind x, y and z."""
+    return (*CHANNELS, 4, 5) if layout.name == _LANDMARKS else (*CHANNELS, 4)
+
+
+def _has_visibility(samples: NDArray[Any], layout: Layout) -> bool:
+    """Whether samples (N, M, T, V, C) are MediaPipe's with their visibility, from 0 to 1 behind x, y and z."""
+    return layout.name == _LANDMARKS and samples.shape[-1] == 4 and not ((samples[..., 3] < 0) | (samples[..., 3] > 1)).any()
+
+
+def _without_last(channels: int, layout: Layout, axes: str | None) -> str:
+    """What to do about joints of so many numbers."""
+    if channels == 5:
+        return "If they are x, y, z, visibility and presence, save without the last: x[..., :4], where c is the last axis of x."
+    where = f"{', where the axes of x are n m t v c' if axes else ''}; else leave it out."
+    return f"If the last one is a score: np.savez(path, keypoints=x[..., :3], scores=x[..., 3], layout={layout.name!r}){where}"
 
 
 def save(path: PathLike, clips: Clip | Iterable[Clip]) -> None:
@@ -221,15 +233,11 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
         except LayoutError as error:
             raise ReadError(path, f"its layout is unknown ({error})", "Save it with a known name, or use skelzoo.clips_from_array.") from None
     if keypoints.ndim < 3 or "axes" in arrays:
-        width = keypoints.shape[-1] if keypoints.ndim == 2 else 0
-        whole = [c for c in (3, 2, 4) if width > c and width % c == 0]
-        known = [(c, name) for c in whole for name in layouts_with(width // c)]
-        channels, example = next(iter(known), (next(iter(whole), 0), _EXAMPLE))
-        flat = f"If its rows are joints one after the other, save keypoints.reshape(len(keypoints), -1, {channels}). " if channels else ""
-        raise ReadError(path, f"names no layout, and its keypoints have shape {keypoints.shape}", f"{flat}Say the layout: {_HOW.format(example)}.")
+        how, example = _likely(keypoints.shape, _text(arrays, "axes", path) if "axes" in arrays else "")
+        raise ReadError(path, f"names no layout, and its keypoints have shape {keypoints.shape}", f"{how}Say the layout: {_HOW.format(example)}.")
     joints, channels = keypoints.shape[-2:]
     fits = layouts_with(joints)
-    told = [n for n in fits if (n in TOLD_BY_JOINTS and get_layout(n).dimensions == channels) or (n == _LANDMARKS and channels == 4)]
+    told = [n for n in fits if (n in TOLD_BY_JOINTS and get_layout(n).dimensions == channels) or (n == _LANDMARKS and channels in (4, 5))]
     if len(told) == 1:
         others = [n for n in fits if n not in told]
         if others:
@@ -250,19 +258,33 @@ def layout_of(arrays: Arrays, path: Path) -> Layout:
     raise ReadError(path, f"names no layout, and its {joints} joints with {channels} coordinates {which}", f"Say which it is: {how}.")
 
 
+def _likely(shape: Sequence[int], axes: str) -> tuple[str, str]:
+    """What to do with keypoints of these axes, or of two without, beside saying their layout, and the layout that they may be of."""
+    names = axes.split()
+    if names or len(shape) != 2:
+        joints = dict(zip(names, shape, strict=False)).get("v", 0)
+        return "", next(iter(layouts_with(joints)), _EXAMPLE)
+    rows, width = shape
+    if 1 < width <= 5 and layouts_with(rows):
+        return f"{_ONE_FRAME} ", layouts_with(rows)[0]
+    whole = [c for c in (3, 2, 4) if width > c and width % c == 0]
+    known = [(c, n) for c in (3, 2, 4, 5) for n in list_layouts() if width == c * len(get_layout(n)) and c in _widths(get_layout(n))]
+    channels, example = next(iter(known), (next(iter(whole), 0), _EXAMPLE))
+    return f"If its rows are joints one after the other, save keypoints.reshape(len(keypoints), -1, {channels}). " if channels else "", example
+
+
 def _samples(keypoints: NDArray[Any], layout: Layout, path: Path) -> NDArray[Any]:
     """Keypoints as (N, M, T, V, C)."""
-    shape = keypoints.shape
-    if keypoints.ndim > 2 and shape[-2:] == (len(layout), 4):
-        how = f"If the last one is a score: np.savez(path, keypoints=x[..., :3], scores=x[..., 3], layout={layout.name!r}); else leave it out."
-        raise ReadError(path, f"its joints have 4 coordinates (shape {shape})", how)
-    if keypoints.ndim not in (3, 4, 5) or shape[-2] != len(layout) or shape[-1] not in (2, 3):
-        fits = fitting_axes(shape, layout)
+    shape, widths = keypoints.shape, _widths(layout)
+    if keypoints.ndim not in (3, 4, 5) or shape[-2] != len(layout) or shape[-1] not in widths:
+        fits = fitting_axes(shape, layout, channels=widths)
         axes = (
             f"Say which they are with --axes (axes= in Python) or the key axes of an .npz: {' or '.join(map(repr, fits))} would fit."
             if fits
             else f"Save {flat} with that layout."
-            if (flat := unflattened(shape, layout, (3, 2, 4)))
+            if (flat := unflattened(shape, layout, (3, *widths)))
+            else _ONE_FRAME
+            if len(shape) == 2 and shape[0] == len(layout) and shape[1] in widths
             else "Transpose before saving."
         )
         raise ReadError(
@@ -290,7 +312,7 @@ def check_order(shape: Sequence[int], layout: Layout, path: Path) -> None:
 def _rearranged(keypoints: NDArray[Any], axes: str, layout: Layout, path: Path) -> NDArray[Any]:
     """Keypoints of the axes given as (N, M, T, V, C)."""
     try:
-        return rearranged(keypoints, axes, layout)
+        return rearranged(keypoints, axes, layout, _widths(layout))
     except AxesError as error:
         raise ReadError(path, f"its axes do not fit ({error})", "Correct --axes, axes= in Python, or the key axes.") from None
 
