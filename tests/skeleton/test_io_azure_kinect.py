@@ -27,8 +27,9 @@ def recording() -> dict[str, Any]:
     return {"k4abt_sdk_version": "1.1", "joint_names": ["PELVIS"], "frames": frames}
 
 
-def test_bodies_by_id_in_metres_with_y_up(tmp_path: Path) -> None:
-    (tmp_path / "a_12.json").write_text(json.dumps(recording()))
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_bodies_by_id_in_metres_with_y_up(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a_12.json").write_text(json.dumps(recording()), encoding=encoding)
     assert skelzoo.find_files(tmp_path) == [tmp_path / "a_12.json"]
     (clip,) = skelzoo.read(tmp_path / "a_12.json")
     assert (clip.layout.name, clip.fps, clip.person_ids, clip.notes, clip.name) == ("azurekinect32", 30, ("4", "9"), ("turned from -y up",), "a_12")
@@ -46,6 +47,7 @@ def test_bodies_by_id_in_metres_with_y_up(tmp_path: Path) -> None:
         (lambda d: d["frames"][0].update(timestamp_usec=float("nan")), "the time nan"),
         (lambda d: d["frames"][0].update(timestamp_usec=d["frames"][1]["timestamp_usec"]), "has the time 1033333 twice"),
         (lambda d: d["frames"][0].update(timestamp_usec=10**15), "are no video"),
+        (lambda d: d["frames"][0].update(bodies=d["frames"][0]["bodies"] * 2), "picture 0 has two persons with the id 4"),
         (lambda d: [row.update(bodies=[]) for row in d["frames"]], r"nobody was found in it \(7 frames\)"),
     ],
 )

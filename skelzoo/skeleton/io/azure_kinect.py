@@ -38,7 +38,7 @@ def read(path: PathLike, reading: ReadOptions = NO_OPTIONS) -> list[Clip]:
         One clip (M, T, 32, 3), layout azurekinect32, metres, fps by the times, persons by their ``body_id``, those in most frames first, all zero where they are absent.
 
     Raises:
-        ReadError: not such JSON, cut off, times that are none of a video or there twice, a body twice in a frame, nobody in any frame.
+        ReadError: not such JSON, cut off, times that are none of a video or there twice, an id twice in a frame where not everyone has that one, nobody in any frame.
         ClipError: NaN.
     """
     path = Path(path)

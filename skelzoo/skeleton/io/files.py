@@ -92,19 +92,19 @@ def read_text(path: PathLike) -> str:
 
 
 def read_head(path: Path, size: int = 65536) -> bytes:
-    """The first bytes of a file, unpacked if it is gzip; b"" when gzip data do not unpack."""
+    """The first bytes of a file, unpacked if it is gzip, UTF-16 as UTF-8; b"" when gzip data do not unpack."""
     check_no_pipe(path)
     try:
         with path.open("rb") as file:
             head = file.read(size)
     except OSError as error:
         raise ReadError(path, f"cannot be opened ({error})", "Check the path and your permission to read it.") from None
-    if not head.startswith(GZIP_MAGIC):
-        return head
-    try:
-        return zlib.decompressobj(wbits=31).decompress(head, size)
-    except zlib.error:
-        return b""
+    if head.startswith(GZIP_MAGIC):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, size)
+        except zlib.error:
+            return b""
+    return head.decode("utf-16", "replace").encode() if head.startswith(UTF16_MARKS) else head
 
 
 def is_json(head: bytes) -> bool:

@@ -43,7 +43,7 @@ def read(path: PathLike) -> list[Clip]:
         raise ReadError(
             path,
             f"is JSON without the key 'skeletons' ({found})",
-            "Read is the JSON of NW-UCLA and of pose estimators (OpenPose, AlphaPose, COCO, MMPose, Ultralytics); build skelzoo.Clip from other data.",
+            "Read is the JSON of NW-UCLA, Azure Kinect (offline_processor) and pose estimators (OpenPose, AlphaPose, COCO, MMPose, Ultralytics); build skelzoo.Clip from other data.",
         )
     try:
         keypoints = np.asarray(data["skeletons"], dtype=np.float64)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from skelzoo.errors import LayoutError, ReadError
 from skelzoo.skeleton.arrays import Float64s
 from skelzoo.skeleton.clip import Clip, FloatArray
-from skelzoo.skeleton.io.files import LARGEST, UTF16_MARKS, PathLike, build_clip, is_plain, read_text
+from skelzoo.skeleton.io.files import LARGEST, PathLike, build_clip, is_plain, read_text
 from skelzoo.skeleton.io.joint_names import known_layout, known_part, layout_from_names, numbered
 from skelzoo.skeleton.io.read_options import NO_OPTIONS, ReadOptions
 from skelzoo.skeleton.io.table_columns import AXES, HOW, Columns, axes_of, columns_of, joints_of, kinds_of, unique
@@ -67,10 +67,9 @@ class _Table:
 
 def sniff(head: bytes) -> bool:
     """Whether a file that starts with these bytes looks like a table of joints, by the names of its columns."""
-    encoding = "utf-16" if head.startswith(UTF16_MARKS) else "utf-8-sig"
-    if (encoding != "utf-16" and b"\0" in head[:4]) or head[:1] in (b"{", b"["):
+    if b"\0" in head[:4] or head[:1] in (b"{", b"["):
         return False
-    lines = head.decode(encoding, "replace").splitlines()[:4]
+    lines = head.decode("utf-8-sig", "replace").splitlines()[:4]
     try:
         return columns_of(cells_of(lines)) is not None
     except csv.Error:
