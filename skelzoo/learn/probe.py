@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from skelzoo.errors import MissingDependencyError, TrainingError
-from skelzoo.learn.benchmarks import Benchmark, ClipSplit, standard_clips, validation_clips
+from skelzoo.learn.benchmarks import BENCHMARKS, Benchmark, ClipSplit, find_benchmark, standard_clips, validation_clips
 from skelzoo.skeleton.arrays import Bools, Float64s, Int32s
 from skelzoo.skeleton.clip import FloatArray
 from skelzoo.skeleton.contract import Contract
+from skelzoo.skeleton.doubts import Doubts
 from skelzoo.skeleton.prepare import prepare_batch
 
 
@@ -53,26 +54,30 @@ class Split:
     copies: Bools
 
 
-def prepare_split(clips: ClipSplit, contract: Contract) -> Split:
+def prepare_split(clips: ClipSplit, contract: Contract, benchmark: str | Benchmark) -> Split:
     """The clips of a benchmark by a contract.
+
+    Args:
+        benchmark: whose clips they are. What is odd about those of ``BENCHMARKS`` is known, and warned of nowhere.
 
     Raises:
         ClipError, CoverageError: the clips do not fit it, as 2-D clips do not fit a 3-D encoder.
     """
     # Benchmarks count every clip, also the few of one frame that an encoder refuses by default.
     contract = contract.replace(min_frames=1)
-    train, test = (prepare_batch(part, contract) for part in (clips.train, clips.test))
+    doubts = Doubts() if find_benchmark(benchmark).name in BENCHMARKS else None
+    train, test = (prepare_batch(part, contract, doubts) for part in (clips.train, clips.test))
     return Split(train, clips.train_labels, test, clips.test_labels, clips.copies)
 
 
 def standard_split(benchmark: str | Benchmark, data: str | Path, contract: Contract) -> Split:
     """The standard split of a benchmark, prepared. Errors as ``standard_clips`` and ``prepare_split``."""
-    return prepare_split(standard_clips(benchmark, data), contract)
+    return prepare_split(standard_clips(benchmark, data), contract, benchmark)
 
 
 def validation_split(benchmark: str | Benchmark, data: str | Path, contract: Contract) -> Split:
     """A split inside the training part of a benchmark: for choosing, never for reporting. Errors as ``standard_split``."""
-    return prepare_split(validation_clips(benchmark, data), contract)
+    return prepare_split(validation_clips(benchmark, data), contract, benchmark)
 
 
 def embed_split(encoder: Embedder, split: Split) -> Split:

@@ -68,7 +68,7 @@ class Trial:
             whole, test = self.fold_of
             every, clips = whole.vectors.test, self.clips
             return Split(every[~test], clips.train_labels, every[test], clips.test_labels, clips.copies)
-        return embed_split(self.encoder, prepare_split(self.clips, self.encoder.contract))
+        return embed_split(self.encoder, prepare_split(self.clips, self.encoder.contract, self.benchmark))
 
     @property
     def share(self) -> str:

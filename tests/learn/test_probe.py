@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from tiny import make_encoder
 
 import skelzoo
-from skelzoo.errors import TrainingError
+from skelzoo.errors import DoubtWarning, TrainingError
 from skelzoo.learn.baselines import BASELINES, Coordinates, Statistics
 from skelzoo.learn.benchmarks import BENCHMARKS, find_benchmark
 from skelzoo.learn.probe import CLASSIFIERS, Split, average_precision, embed_split, predicted, right, score, standard_split, validation_split
@@ -63,6 +65,18 @@ def test_the_accuracy_counts_what_is_wrong(tmp_path: Path, encoder: skelzoo.Enco
     split = standard_split("nwucla", write_benchmarks(tmp_path, swap, files=["nw_ucla.npz"]), encoder.contract)
     assert score(encoder, split, "knn") == pytest.approx(100 * (12 - 5) / 12)
     assert np.array_equal(right(embed_split(encoder, split), "knn"), np.arange(12) >= 5)
+
+
+@pytest.mark.parametrize(("name", "warned"), [("nwucla", False), ("mine", True)])
+def test_oddities_of_known_benchmarks_are_not_warned_of(tmp_path: Path, encoder: skelzoo.Encoder, name: str, warned: bool) -> None:
+    def reorder(clips: list[Clip]) -> None:
+        clips[:] = [clip.replace(keypoints=clip.keypoints[:, :, ::-1]) for clip in clips]
+
+    benchmark = replace(find_benchmark("nwucla"), name=name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        standard_split(benchmark, write_benchmarks(tmp_path, reorder, files=["nw_ucla.npz"]), encoder.contract)
+    assert any(w.category is DoubtWarning for w in caught) == warned
 
 
 def test_one_nearest_neighbour_by_hand(blurred: Split) -> None:
