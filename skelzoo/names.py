@@ -38,8 +38,8 @@ VERBS = _each({
 })  # fmt: skip
 """Of the command line."""
 
-OPTIONS = {"--lr": "learning_rate", "--model": "model"}
-"""Of its verbs: names of parameters."""
+OPTIONS = {"--lr": ("learning_rate",), "--model": ("model", "models", "recipe", "name", "pattern")}
+"""Of its verbs: names of parameters, of which a verb has one."""
 
 
 def submodules(package: str, answers: Mapping[str, str] | None = None) -> Callable[[str], Any]:

@@ -102,6 +102,11 @@ def test_paths_are_left_to_the_shell(words: list[str]) -> None:
         *(([guess], f"No such command '{guess}'. Did you mean skelzoo {meant}?") for guess, meant in VERBS.items()),
         (["finetune", "m", "r", "--out", "o", "--lr", "1"], "No such option '--lr'. Did you mean --learning-rate?"),
         (["embed", "--model", "m"], "No such option '--model'. Give MODEL without it."),
+        (["info", "--model", "m"], "No such option '--model'. Give NAME without it."),
+        (["bench", "speed", "--model", "m"], "Give MODELS without it."),
+        (["pretrain", "--model", "m"], "Give RECIPE without it."),
+        (["list", "--model", "m"], "Give PATTERN without it."),
+        (["convert", "a.pt", "--model", "m"], "Did you mean --as?"),
         (["pretrain", "--lr", "1"], "No such option '--lr'"),  # which it has under no name
     ],
 )

@@ -46,7 +46,7 @@ class Verbs(click.Group):
                 warnings.showwarning = show_warning
                 return super().invoke(ctx)
         except click.NoSuchOption as error:
-            meant = [p for p in (error.ctx.command.params if error.ctx else ()) if p.name == OPTIONS.get(error.option_name)]
+            meant = [p for p in (error.ctx.command.params if error.ctx else ()) if p.name in OPTIONS.get(error.option_name, ())]
             if not meant:
                 raise
             say = f"Did you mean {meant[0].opts[0]}?" if isinstance(meant[0], click.Option) else f"Give {meant[0].human_readable_name} without it."
