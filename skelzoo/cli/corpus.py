@@ -8,7 +8,7 @@ import click
 
 from skelzoo.cli.completion import complete_files, complete_layouts
 from skelzoo.cli.files import finish, note_passed_over
-from skelzoo.cli.options import array_options, check_label_options, fail
+from skelzoo.cli.options import array_options, fail
 
 if TYPE_CHECKING:
     from skelzoo.learn.labels import Source
@@ -75,7 +75,6 @@ def corpus_make_command(
     """Make a corpus file of RECORDINGS of your own, a file, folder or glob, for a recipe of your own. Labels are not needed."""
     from skelzoo.learn.own_corpus import make_own_corpus
 
-    check_label_options(label, label_from, table)
     report = make_own_corpus(
         recordings, to, label_from=label_from, label=label, table=table, subject=subject, licence=licence, layout=layout, fps=fps,
         persons=persons, select_persons=select_persons, overwrite=overwrite, reading=reading,

@@ -11,7 +11,7 @@ import click
 import skelzoo
 from skelzoo.cli.completion import complete_files, complete_models
 from skelzoo.cli.files import finish, name_refusal, note_passed_over
-from skelzoo.cli.options import array_options, check_label_options, check_step, device_option, select_option, window_options
+from skelzoo.cli.options import array_options, check_step, device_option, select_option, window_options
 
 if TYPE_CHECKING:
     from skelzoo.learn.finetune_options import Mode
@@ -90,7 +90,6 @@ def finetune_command(
 
     if (report and not folds) or (folds and validation is not None):
         raise click.UsageError("--report goes with --folds, and --folds without --validation: the model then learns from all clips.")
-    check_label_options(label, label_from != "auto", table)
     check_step(window, step)
     check_target(Path(out), overwrite)
     if report:

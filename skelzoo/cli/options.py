@@ -118,9 +118,3 @@ def check_step(window: int | str | None, step: int | str | None) -> None:
     """Refuse --step without --window."""
     if step and not window:
         raise click.UsageError("--step goes with --window.")
-
-
-def check_label_options(*given: object) -> None:
-    """Refuse more than one of --label, --label-from and --labels."""
-    if sum(map(bool, given)) > 1:
-        raise click.UsageError("Give one of --label, --label-from and --labels.")

@@ -49,7 +49,7 @@ class Labels:
         needed: whether it is wrong with ``file`` that a file gives its clip no label.
 
     Raises:
-        TrainingError: no such source, not a regular expression, or a table that cannot be read.
+        TrainingError: no such source, several of ``label``, ``label_from`` and ``table``, not a regular expression, or a table that cannot be read.
     """
 
     path: str
@@ -65,6 +65,9 @@ class Labels:
     def __post_init__(self) -> None:
         if self.label_from not in get_args(Source):
             raise TrainingError(f"labels cannot be taken from {self.label_from!r}. Give {', '.join(get_args(Source))}.")
+        # Where labels are not needed, nobody said label_from.
+        if sum(map(bool, (self.label, self.table, self.needed and self.label_from != "auto"))) > 1:
+            raise TrainingError("labels come from one place. Give one of --label, --label-from and --labels (label=, label_from= and table= in Python).")
         self.find_group, self.find_label = (finder(pattern) if pattern else None for pattern in (self.group, self.label))
         self.rows = {} if self.table is None else read_labels(self.table)
 

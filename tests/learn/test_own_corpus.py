@@ -200,6 +200,10 @@ def test_what_cannot_be_made(takes: Path) -> None:
     for to, error, says in ((takes.parent / "mine.npz", WriteError, "is there already.*--overwrite"), (takes.parent / "mine.csv", WriteError, r"is no \.npz")):
         with pytest.raises(error, match=says):
             make_own_corpus(str(takes), to)
+    with pytest.raises(TrainingError, match=r"Give one of --label, .*table= in Python"):
+        make_own_corpus(str(takes), takes.parent / "new.npz", table="t.csv", label="x")
+    with pytest.raises(TrainingError, match="Give one of --label"):
+        make_own_corpus(str(takes), takes.parent / "new.npz", label_from="file", label="x")
     with pytest.raises(TrainingError, match=r"no clip could be used.*no such file"):
         make_own_corpus(str(takes / "nowhere"), takes.parent / "new.npz")
     with pytest.raises(TrainingError, match="frames per second"):
