@@ -88,8 +88,6 @@ def export(encoder: Encoder, path: str | os.PathLike[str]) -> Export:
     net = _Outputs(copy.deepcopy(encoder.net).eval(), names)  # the encoder's own may be in training
     clip = prepare_golden(golden_clip(encoder.contract), encoder.contract)
     clips = np.stack([clip, clip * 0.9, clip[:, ::-1]])
-    if kind == "onnx":
-        say(f"exporting {encoder.name}; to ONNX that takes seconds to minutes, longest of PSP models")
     with _quiet():
         data, run = (_onnx if kind == "onnx" else _pt2)(net, torch.from_numpy(clips), encoder.name)
     difference = max(_difference(net, run, clips), _difference(net, run, clips[:1]))
@@ -124,6 +122,7 @@ def _onnx(net: _Outputs, clips: Tensor, name: str) -> tuple[bytes, Run]:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError("onnx, onnxscript or onnxruntime", "onnx", "Exporting to ONNX") from error
+    say(f"exporting {name}; to ONNX that takes seconds to minutes, longest of PSP models")
     traced = _program(net, clips, name)
     try:
         program = torch.onnx.export(traced, dynamo=True, opset_version=OPSET, input_names=["clips"], output_names=net.names, verbose=False, optimize=True)

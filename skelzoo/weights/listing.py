@@ -21,7 +21,7 @@ YOURS = ("yours", "Registered on this machine; its README.md says what it is.")
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Model names that match a shell pattern such as ``"skeattnclr*"``; one without any of ``*?[`` that is no name matches those that contain it.
+    """Model names that match a shell pattern such as ``"skeattnclr*"``; one without any of ``*?[`` that is no name matches those that contain it, in small letters or capitals where none has it as it is.
 
     Args:
         pretrained: only those with weights, published or registered on this machine.
@@ -33,7 +33,7 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
         raise UnknownModelError(f"pattern is {pattern!r}. Give a text such as 'psp*'; pretrained=True asks for models with weights.")
     names = {*(manifest().pretrained if pretrained else manifest().models), *registered_names()}
     wanted = pattern if pattern in names or any(c in pattern for c in "*?[") else f"*{pattern}*"
-    return sorted(n for n in names if fnmatch.fnmatchcase(n, wanted))
+    return sorted(n for n in names if fnmatch.fnmatchcase(n, wanted)) or sorted(n for n in names if pattern.casefold() in n.casefold())
 
 
 def info(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tiny import CONTRACT, SMALL, make_clip, make_encoder, randomise
 import skelzoo
 from skelzoo import Encoder
 from skelzoo.cli import main
-from skelzoo.errors import ExportError, WriteError
+from skelzoo.errors import ExportError, MissingDependencyError, WriteError
 from skelzoo.inference.export import OPSET, export
 from skelzoo.nets.archs import ARCHS
 from skelzoo.nets.psp import PSP
@@ -51,6 +52,13 @@ def same(found: list[np.ndarray], encoder: Encoder, clips: np.ndarray) -> None:
     scores = torch.from_numpy(logits).softmax(-1).numpy()
     result = encoder.classify(clips, top_k=logits.shape[1], prepared=True)
     np.testing.assert_allclose(np.take_along_axis(scores, result.indices, 1), result.scores, atol=1e-4)
+
+
+def test_without_onnx_nothing_is_said_to_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(MissingDependencyError, match=r"skelzoo\[onnx\]"):
+        export(encoder_of(QUICK), tmp_path / "net.onnx")
+    assert "exporting" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arch", archs())

@@ -246,7 +246,7 @@ def test_list_models(own_manifest: Path) -> None:
     assert skelzoo.list_models() == ["other-a", "tiny-a", "tiny-b"]
     assert skelzoo.list_models("tiny*") == ["tiny-a", "tiny-b"] and skelzoo.list_models("*-a", pretrained=True) == ["other-a", "tiny-a"]
     assert skelzoo.list_models("TINY*") == [] == skelzoo.list_models("ti?y") and skelzoo.list_models("ny-") == ["tiny-a", "tiny-b"]
-    assert skelzoo.list_models("tiny-a") == ["tiny-a"]
+    assert skelzoo.list_models("tiny-a") == ["tiny-a"] and skelzoo.list_models("TINY") == ["tiny-a", "tiny-b"]
 
 
 def test_info_is_plain_json_and_all_of_the_entry(own_manifest: Path) -> None:
