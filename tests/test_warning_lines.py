@@ -61,7 +61,7 @@ CALLS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "cross_validate": ("copies in another part", lambda _: cross_validate(make_encoder(labels=None), CLIPS, groups=PERSONS, folds=2, mode="linear", options=ONCE)),
     "finetune_recordings": ("left out: ", lambda here: finetune_recordings(make_encoder(labels=None), here / "takes", mode="linear", validation=0, options=ONCE)),
     "standard_clips": ("no clip has these values", lambda here: standard_clips(str(here / "mine.json"), here)),
-    "evaluate": ("joints", lambda here: evaluate("coordinates", "nwucla", here, ["retrieval"])),
+    "evaluate": ("joints", lambda here: evaluate("coordinates", str(here / "mine.json"), here, ["retrieval"])),
     "evaluate_all": ("Benchmarks left out", lambda here: next(evaluate_all(here, here / "out", ["knn"], "cpu"))),
     "merge_rows": ("was 61", lambda here: merge_rows(here / "table.csv", [Row(**{**vars(NUMBERS), "value": 5.0})])),
     "pretraining_array": ("joints", lambda here: pretraining_array(here, DataOptions(["nw_ucla.npz"], held_out={"nw_ucla.npz": {"view": [3, 9]}}), OWN, here)),
