@@ -48,7 +48,7 @@ skelzoo bench load
 skelzoo bench import
 ```
 
-In `bench speed` all forms take turns in one run; the median counts, so the rows of a model and batch come together. By default it takes an hour or more on two cores;
+In `bench speed` all forms take turns in one run; the median counts, so the rows of a model and batch come together. By default, one net of each paper in all forms, it takes long on a CPU;
 `skelzoo bench speed skeattnclr-openskel --batch 16 --form fused --rounds 3 --no-memory` takes less than a minute. `plain` is the trained net in evaluation mode on the whole batch, which has the structure of the authors'
 code, without its heads for pretraining. `embed` starts from clips in memory and prepares them. `of peak` is operations per second as a share of a large matrix product or convolution, the faster one, of the same type. One-person clips are clips whose other persons are absent.
 """

@@ -40,7 +40,7 @@ def bench_speed_command(
 ) -> None:
     """Time MODELS, or one of each family at the width of its paper: as trained, fused, compiled, in fewer bits.
 
-    All forms of a model and batch take turns, so its rows come together. By default it takes an hour or more on two cores. A minute: one model,
+    All forms of a model and batch take turns, so its rows come together. By default, one net of each paper in all forms, it takes long on a CPU. A minute: one model,
     --batch 16 --form fused --rounds 3 --no-memory.
     """
     from skelzoo.bench.speed import DEFAULT_FORMS, DTYPES, PAPER_SIZED, Row, bench_speed

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from skelzoo.inference.output import ClipId
-
 if TYPE_CHECKING:
     from skelzoo.inference.classification import Classification
+    from skelzoo.inference.output import ClipId
 
 
 def classes_table(result: Classification, ids: Sequence[ClipId]) -> str:
